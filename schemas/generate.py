@@ -103,6 +103,7 @@ def table(uris):
     return (
         "//! The embedded schema documents. Written by `schemas/generate.py`: do not edit.\n\n"
         "/// Identifier and text of every embedded document, ordered by identifier.\n"
+        "#[rustfmt::skip]\n"
         f"pub(super) const DOCUMENTS: &[(&str, &str)] = &[\n{rows}];\n"
     )
 

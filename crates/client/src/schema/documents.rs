@@ -1,6 +1,7 @@
 //! The embedded schema documents. Written by `schemas/generate.py`: do not edit.
 
 /// Identifier and text of every embedded document, ordered by identifier.
+#[rustfmt::skip]
 pub(super) const DOCUMENTS: &[(&str, &str)] = &[
     (
         "https://common.schemas.verida.io/activity/history/v0.1.0/schema.json",
