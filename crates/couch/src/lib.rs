@@ -1,7 +1,10 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod changes_feed;
+pub mod collate;
 pub mod document;
+pub mod lazy_json;
 pub mod limits;
 pub mod rev;
 pub mod rev_tree;
