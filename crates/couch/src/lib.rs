@@ -3,3 +3,4 @@
 
 pub mod collate;
 pub mod lazy_json;
+pub mod selector;
