@@ -25,7 +25,7 @@ const ARRAY: u8 = 6;
 const OBJECT: u8 = 7;
 
 /// A JSON value in the form in which comparing bytes compares values.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(Box<[u8]>);
 
 impl Key {
@@ -92,7 +92,8 @@ pub(crate) fn compare_numbers(left: f64, right: f64) -> Ordering {
 
 /// Compares two strings by UTF-16 code units. In UTF-8 the order of bytes is the same, except that
 /// the characters beyond U+FFFF, whose bytes begin with 0xF0 and up, sort below U+E000..U+FFFF.
-pub(crate) fn compare_text(left: &[u8], right: &[u8]) -> Ordering {
+#[must_use]
+pub fn compare_text(left: &[u8], right: &[u8]) -> Ordering {
     match left.iter().zip(right).find(|(left, right)| left != right) {
         None => left.len().cmp(&right.len()),
         Some((left, right)) => {

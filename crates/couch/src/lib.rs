@@ -8,5 +8,6 @@ pub mod lazy_json;
 pub mod limits;
 pub mod rev;
 pub mod rev_tree;
+pub mod selector;
 pub mod seq;
 pub mod wire;

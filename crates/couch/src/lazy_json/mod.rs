@@ -202,6 +202,12 @@ impl MemberNames {
         }
     }
 
+    /// The slot of `name`, if it is one of the names.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.slot_of_plain(name.as_bytes())
+    }
+
     /// How many names there are, which is how many slots [`MemberNames::pick`] needs.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -217,10 +223,10 @@ impl MemberNames {
     /// Fills `slots` with the members of `object` that have these names (the first of a name, if
     /// several) and leaves the other slots as they are. Stops as soon as all are found.
     pub fn pick<'a>(&self, object: &'a [u8], slots: &mut [Option<LazyValue<'a>>]) {
-        let mut missing = self.names.len();
-        if missing == 0 {
+        let filled = slots.iter().flatten().count();
+        let Some(mut missing @ 1..) = self.names.len().checked_sub(filled) else {
             return;
-        }
+        };
         for member in (Members {
             text: object,
             at: 1,
