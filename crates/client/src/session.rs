@@ -77,7 +77,8 @@ impl Session {
             return Err(SessionError::NoStorageNode);
         }
         let keyring = session.keyring()?;
-        links.rotate_left(active_turn(clock.now(), links.len()));
+        let turn = active_turn(clock.now(), links.len());
+        links.rotate_left(turn);
         let mut failure = SessionError::NoStorageNode;
         for node in links {
             match node.renew().await {

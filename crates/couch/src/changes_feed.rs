@@ -20,7 +20,9 @@ pub struct Rows {
 impl Rows {
     /// The JSON text of each row, in order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.ends.iter().filter_map(|(start, end)| self.bytes.get(*start..*end))
+        self.ends
+            .iter()
+            .filter_map(|(start, end)| self.bytes.get(*start..*end))
     }
 
     /// Number of rows.
@@ -252,7 +254,11 @@ mod tests {
         for part in feed.chunks(chunk) {
             cutter.push(part);
             let taken = cutter.take();
-            rows.extend(taken.iter().map(|row| String::from_utf8(row.to_vec()).unwrap()));
+            rows.extend(
+                taken
+                    .iter()
+                    .map(|row| String::from_utf8(row.to_vec()).unwrap()),
+            );
             oversized += taken.oversized();
         }
         (rows, oversized, cutter.is_complete())
@@ -266,9 +272,18 @@ mod tests {
         let spaced = format!("{{ \"results\" : [ {one} , {two} ] , \"pending\": 0 }}\n");
         let lines = format!("{one}\n\n{two}\n");
         for chunk in 1..40 {
-            assert_eq!(cut(listed.as_bytes(), chunk), (vec![one.into(), two.into()], 0, true));
-            assert_eq!(cut(spaced.as_bytes(), chunk), (vec![one.into(), two.into()], 0, true));
-            assert_eq!(cut(lines.as_bytes(), chunk), (vec![one.into(), two.into()], 0, false));
+            assert_eq!(
+                cut(listed.as_bytes(), chunk),
+                (vec![one.into(), two.into()], 0, true)
+            );
+            assert_eq!(
+                cut(spaced.as_bytes(), chunk),
+                (vec![one.into(), two.into()], 0, true)
+            );
+            assert_eq!(
+                cut(lines.as_bytes(), chunk),
+                (vec![one.into(), two.into()], 0, false)
+            );
         }
     }
 
