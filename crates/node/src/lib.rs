@@ -1,4 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
+pub mod authn;
+pub mod authz;
+pub mod grants;
+pub mod memory;
 pub mod vault;
