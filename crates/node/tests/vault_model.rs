@@ -138,7 +138,7 @@ fn apply(documents: &mut Documents, model: &mut Model, changes: &[Change], round
             Change::Put { id: number, fields } => {
                 let id = id(*number);
                 let digest = RevHash::from_bytes([*number as u8; 16]);
-                let rev = Rev::new(round + 1, digest).unwrap();
+                let rev = Rev::new(u64::from(round) + 1, digest).unwrap();
                 let mut record = fields.clone();
                 record.insert("_id".to_owned(), id.clone().into());
                 record.insert("_rev".to_owned(), "1-old".into());
