@@ -317,7 +317,10 @@ fn the_id_does_not_depend_on_the_export() {
     let message = |labels: &str| {
         format!(
             "{labels}From: a@example.org\nDate: Thu, 1 Feb 2024 10:00:00 +0000\n\
-            Message-ID: <m@example.org>\nSubject: x\n\nFrom here on\nsame\n"
+            Message-ID: <m@example.org>\nSubject: x\n\
+            Content-Type: multipart/mixed; boundary=b\n\n\
+            --b\n\nFrom here on\nsame\n--b\nContent-Type: text/csv\n\na\nb\n\
+            --b\nContent-Type: message/rfc822\n\nSubject: inner\n\nx\ny\n--b--\n"
         )
     };
     let id = |text: String| match Import::new(Mbox::new(text.as_bytes()), owner()).next() {
