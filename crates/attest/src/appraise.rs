@@ -11,7 +11,7 @@ use crate::evidence::{Evidence, TeeKind};
 use crate::fact::{Fact, Outcome, Step};
 use crate::nitro::document::DocumentError;
 use crate::nitro::pcr::CONFIG_PCR;
-use crate::nitro::{Claims, Pcr, RootHash, UnverifiedDocument, VerifiedDocument};
+use crate::nitro::{Claims, Pcr, Pcrs, RootHash, UnverifiedDocument, VerifiedDocument};
 use crate::policy::{Measurement, Policy};
 use crate::words::{foreign, moment, span};
 
@@ -106,6 +106,7 @@ pub struct Refusal {
     step: Step,
     reason: Reason,
     simulated: bool,
+    measured: Option<Pcrs>,
     facts: Vec<Fact>,
 }
 
@@ -120,6 +121,12 @@ impl Refusal {
     #[must_use]
     pub fn reason(&self) -> &Reason {
         &self.reason
+    }
+
+    /// The registers, if a trusted root signed them (steps 1 to 4 held): for a person to compare with what was published.
+    #[must_use]
+    pub fn measured(&self) -> Option<&Pcrs> {
+        self.measured.as_ref()
     }
 
     /// Whether anything about the evidence says that it is a simulation.
@@ -232,7 +239,7 @@ pub fn appraise(
 
     // 1 to 4. The document is genuine: nothing later means anything otherwise.
     let Some(document) = read_document(evidence, policy, now, &mut report) else {
-        return Err(report.refuse());
+        return Err(report.refuse(None));
     };
     let claims = document.claims();
     let root = document.chain().root();
@@ -262,7 +269,7 @@ pub fn appraise(
             good_until: document.chain().valid_until().min(now + MAX_PIN),
             facts: report.facts,
         }),
-        _ => Err(report.refuse()),
+        _ => Err(report.refuse(Some(claims.pcrs.clone()))),
     }
 }
 
@@ -297,7 +304,7 @@ impl Report {
         }
     }
 
-    fn refuse(mut self) -> Refusal {
+    fn refuse(mut self, measured: Option<Pcrs>) -> Refusal {
         let reached = self.facts.last().map(|fact| fact.step);
         for step in Step::ALL.into_iter().filter(|step| Some(*step) > reached) {
             let says = "not checked, because an earlier step failed".to_owned();
@@ -315,6 +322,7 @@ impl Report {
             step,
             reason,
             simulated: self.simulated,
+            measured,
             facts: self.facts,
         }
     }
