@@ -9,6 +9,7 @@ pub mod config;
 pub mod grants;
 pub mod harden;
 pub mod memory;
+pub mod node;
 pub mod server;
 pub mod tls;
 pub mod vault;

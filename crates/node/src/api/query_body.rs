@@ -31,8 +31,10 @@ pub(super) fn take_selector(body: &mut JsonObject) -> Result<Selector, ApiProble
             ));
         }
     }
-    let selector = found.unwrap_or_else(|| Value::Object(Map::new()));
-    Ok(Selector::parse(&selector).map_err(QueryError::from)?)
+    match found {
+        None => Ok(Selector::everything()),
+        Some(selector) => Ok(Selector::parse(&selector.to_string()).map_err(QueryError::from)?),
+    }
 }
 
 impl QueryBody {

@@ -68,8 +68,8 @@ pub const ROUTES: [Route; 21] = [
     public("GET", "/.well-known/adyton-attestation"),
 ];
 
-/// The router of the API. Routes that are mounted beside it (the attestation) are in the table, too.
-pub fn router(api: Arc<Api>) -> Router {
+/// The router: the table's routes, and the attestation route beside them (it is in the table, too).
+pub fn router(api: Arc<Api>, attestation: Router) -> Router {
     let timeout = api.config.request_timeout;
     let mut router = Router::new();
     for route in ROUTES {
@@ -86,6 +86,7 @@ pub fn router(api: Arc<Api>) -> Router {
             )
         })
         .with_state(api)
+        .merge(attestation)
         .layer(middleware::from_fn(move |request, next| {
             within(timeout, request, next)
         }))
