@@ -1,0 +1,26 @@
+//! Every limit of the replication protocol, by name. A peer that exceeds one is refused; nothing is cut silently
+//! except old ancestry (`REVS_LIMIT`), which is CouchDB's own rule.
+
+/// Ancestors remembered behind each leaf of a revision tree.
+pub const REVS_LIMIT: usize = 1_000;
+
+/// Leaves (live branches) one document may have. A document with more conflicts than this accepts no new branch.
+pub const MAX_LEAVES: usize = 1_000;
+
+/// The highest generation a peer may claim. Far above any honest history; keeps arithmetic from overflowing.
+pub const MAX_GENERATION: u64 = 1 << 40;
+
+/// Bytes of a document id.
+pub const MAX_DOCUMENT_ID_BYTES: usize = 1_024;
+
+/// Bytes of one document as sent. The server may be configured lower, never higher.
+pub const MAX_DOCUMENT_BYTES: usize = 64 << 20;
+
+/// Bytes of a request body that carries documents.
+pub const MAX_BULK_BYTES: usize = 256 << 20;
+
+/// Documents in one `_bulk_docs` or `_bulk_get` request, keys in one `_all_docs`, ids in one `_revs_diff`.
+pub const MAX_BULK_ITEMS: usize = 100_000;
+
+/// Revisions in one `_revs_diff` request, over all ids; and in one `open_revs` list.
+pub const MAX_REVS_DIFF_REVS: usize = 1_000_000;

@@ -1,0 +1,471 @@
+//! The history of one document: a set of revisions, each pointing at its parent.
+//!
+//! Guarantees: merging is commutative, associative and idempotent, so nodes that heard the same edits in any order
+//! agree on leaves and winner. Knows nothing of bodies but an opaque [`BodyRef`] per leaf.
+//!
+//! A peer may lie and name two parents for one revision; then the greater parent counts, everywhere alike.
+
+mod codec;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{MAX_GENERATION, MAX_LEAVES, REVS_LIMIT};
+use crate::rev::{InvalidRev, Rev, RevHash};
+
+pub use codec::CorruptTree;
+
+/// Where the store keeps the body of a leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BodyRef(pub u64);
+
+/// One revision's ancestry on the wire: `{"start": 3, "ids": [newest, …, oldest known]}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RawRevisions")]
+pub struct Revisions {
+    start: u64,
+    ids: Vec<RevHash>,
+}
+
+#[derive(Deserialize)]
+struct RawRevisions {
+    start: u64,
+    ids: Vec<RevHash>,
+}
+
+impl TryFrom<RawRevisions> for Revisions {
+    type Error = InvalidRev;
+
+    fn try_from(raw: RawRevisions) -> Result<Self, InvalidRev> {
+        Self::new(raw.start, raw.ids)
+    }
+}
+
+impl Revisions {
+    /// An ancestry: the newest revision's generation, and the names from it backwards.
+    pub fn new(start: u64, mut ids: Vec<RevHash>) -> Result<Self, InvalidRev> {
+        let known = ids.len() as u64;
+        if ids.is_empty() || start < known || start > MAX_GENERATION {
+            return Err(InvalidRev);
+        }
+        ids.truncate(REVS_LIMIT);
+        Ok(Self { start, ids })
+    }
+
+    /// The ancestry of a revision whose parents are unknown.
+    pub fn alone(rev: Rev) -> Self {
+        Self {
+            start: rev.generation(),
+            ids: vec![rev.hash()],
+        }
+    }
+
+    /// The ancestry of a child of `parent`, as far as one step.
+    pub fn child_of(parent: Rev, child: Rev) -> Self {
+        Self {
+            start: child.generation(),
+            ids: vec![child.hash(), parent.hash()],
+        }
+    }
+
+    /// The newest revision.
+    pub fn newest(&self) -> Result<Rev, InvalidRev> {
+        let hash = self.ids.first().ok_or(InvalidRev)?;
+        Rev::new(self.start, *hash)
+    }
+
+    /// From the newest backwards.
+    pub fn iter(&self) -> impl Iterator<Item = Rev> + '_ {
+        (1..=self.start)
+            .rev()
+            .zip(&self.ids)
+            .filter_map(|(generation, hash)| Rev::new(generation, *hash).ok())
+    }
+}
+
+/// Whether a leaf is a tombstone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// An ordinary revision.
+    Live,
+    /// A deletion.
+    Deleted,
+}
+
+/// A revision that nothing is known to follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leaf {
+    /// Its name.
+    pub rev: Rev,
+    /// Whether it is a tombstone.
+    pub deleted: bool,
+    /// Where its body is; none when only its name is known.
+    pub body: Option<BodyRef>,
+}
+
+/// What [`RevTree::insert`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inserted {
+    /// The revision is a new leaf. `superseded` are bodies that no leaf needs any more.
+    New {
+        /// Bodies whose leaves have got a child.
+        superseded: Vec<BodyRef>,
+    },
+    /// The revision was known already: nothing to store.
+    Known,
+}
+
+/// The document has as many branches as we keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the document has too many conflicting revisions")]
+pub struct TooManyLeaves;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Node {
+    parent: Option<RevHash>,
+    /// Some revision follows this one.
+    has_child: bool,
+    deleted: bool,
+    body: Option<BodyRef>,
+}
+
+/// All that is known of a document's revisions.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RevTree {
+    nodes: BTreeMap<Rev, Node>,
+}
+
+impl RevTree {
+    /// The history of a document that nobody has written.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// True until the first revision.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Adds one revision with its ancestry.
+    pub fn insert(
+        &mut self,
+        revisions: &Revisions,
+        liveness: Liveness,
+        body: Option<BodyRef>,
+    ) -> Result<Inserted, TooManyLeaves> {
+        let Ok(newest) = revisions.newest() else {
+            return Ok(Inserted::Known);
+        };
+        let known = self.nodes.contains_key(&newest);
+        if !known && self.leaf_count() >= MAX_LEAVES && !self.extends_a_leaf(revisions) {
+            return Err(TooManyLeaves);
+        }
+        let mut superseded = Vec::new();
+        let mut child: Option<Rev> = None;
+        for rev in revisions.iter() {
+            let node = self.nodes.entry(rev).or_default();
+            if child.is_some() {
+                node.has_child = true;
+                superseded.extend(node.body.take());
+            }
+            if let Some(child) = child.and_then(|c| self.nodes.get_mut(&c)) {
+                child.parent = child.parent.max(Some(rev.hash()));
+            }
+            child = Some(rev);
+        }
+        if known {
+            return Ok(Inserted::Known);
+        }
+        if let Some(node) = self.nodes.get_mut(&newest) {
+            node.deleted = liveness == Liveness::Deleted;
+            node.body = body;
+        }
+        self.stem(REVS_LIMIT);
+        Ok(Inserted::New { superseded })
+    }
+
+    /// Takes over everything that `other` knows.
+    pub fn merge(&mut self, other: &Self) {
+        for (rev, theirs) in &other.nodes {
+            let ours = self.nodes.entry(*rev).or_default();
+            ours.parent = ours.parent.max(theirs.parent);
+            ours.has_child |= theirs.has_child;
+            ours.deleted |= theirs.deleted;
+            ours.body = ours.body.max(theirs.body);
+            if ours.has_child {
+                ours.body = None;
+            }
+        }
+        self.stem(REVS_LIMIT);
+    }
+
+    /// Leaves, the winner first: live before deleted, deeper before shallower, greater hash before smaller.
+    pub fn leaves(&self) -> Vec<Leaf> {
+        let mut leaves: Vec<Leaf> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| !node.has_child)
+            .map(|(rev, node)| Leaf {
+                rev: *rev,
+                deleted: node.deleted,
+                body: node.body,
+            })
+            .collect();
+        leaves.sort_by_key(|leaf| std::cmp::Reverse((!leaf.deleted, leaf.rev)));
+        leaves
+    }
+
+    /// The leaf that every node shows for this document.
+    pub fn winner(&self) -> Option<Leaf> {
+        self.leaves().first().copied()
+    }
+
+    /// Live leaves that are not the winner.
+    pub fn conflicts(&self) -> Vec<Rev> {
+        self.leaves()
+            .iter()
+            .skip(1)
+            .filter(|leaf| !leaf.deleted)
+            .map(|leaf| leaf.rev)
+            .collect()
+    }
+
+    /// Deleted leaves that are not the winner.
+    pub fn deleted_conflicts(&self) -> Vec<Rev> {
+        self.leaves()
+            .iter()
+            .skip(1)
+            .filter(|leaf| leaf.deleted)
+            .map(|leaf| leaf.rev)
+            .collect()
+    }
+
+    /// The leaf of this name.
+    pub fn leaf(&self, rev: Rev) -> Option<Leaf> {
+        let node = self.nodes.get(&rev).filter(|node| !node.has_child)?;
+        Some(Leaf {
+            rev,
+            deleted: node.deleted,
+            body: node.body,
+        })
+    }
+
+    /// Whether this revision is known, as leaf or ancestor.
+    pub fn contains(&self, rev: Rev) -> bool {
+        self.nodes.contains_key(&rev)
+    }
+
+    /// The leaves that descend from `rev` (`rev` itself, if it is one). What `latest=true` asks for.
+    pub fn leaves_after(&self, rev: Rev) -> Vec<Leaf> {
+        self.leaves()
+            .into_iter()
+            .filter(|leaf| self.ancestry(leaf.rev).any(|ancestor| ancestor == rev))
+            .collect()
+    }
+
+    /// The ancestry of a known revision, itself first.
+    pub fn revisions(&self, rev: Rev) -> Revisions {
+        let ids = self.ancestry(rev).map(|r| r.hash()).collect();
+        Revisions {
+            start: rev.generation(),
+            ids,
+        }
+    }
+
+    /// Which of these revisions are not known.
+    pub fn missing<'a>(&'a self, revs: &'a [Rev]) -> impl Iterator<Item = Rev> + 'a {
+        revs.iter().copied().filter(|rev| !self.contains(*rev))
+    }
+
+    /// Leaves that could be ancestors of something missing: shallower than its generation.
+    pub fn possible_ancestors(&self, below: u64) -> Vec<Rev> {
+        self.leaves()
+            .iter()
+            .map(|leaf| leaf.rev)
+            .filter(|rev| rev.generation() < below)
+            .collect()
+    }
+
+    /// The bytes to store. Read back by [`RevTree::decode`].
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(&self.nodes)
+    }
+
+    /// Reads what [`RevTree::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CorruptTree> {
+        codec::decode(bytes).map(|nodes| Self { nodes })
+    }
+
+    /// `rev`, its parent, its parent's parent … as far as known.
+    fn ancestry(&self, rev: Rev) -> impl Iterator<Item = Rev> + '_ {
+        let first = self.nodes.contains_key(&rev).then_some(rev);
+        std::iter::successors(first, |rev| {
+            let parent = self.nodes.get(rev)?.parent?;
+            let parent = Rev::new(rev.generation() - 1, parent).ok()?;
+            self.nodes.contains_key(&parent).then_some(parent)
+        })
+    }
+
+    fn leaf_count(&self) -> usize {
+        self.nodes.values().filter(|node| !node.has_child).count()
+    }
+
+    /// Whether the path's first known ancestor is a leaf, so that inserting it adds no branch.
+    fn extends_a_leaf(&self, revisions: &Revisions) -> bool {
+        revisions
+            .iter()
+            .find_map(|rev| self.nodes.get(&rev))
+            .is_some_and(|node| !node.has_child)
+    }
+
+    /// Forgets ancestors more than `limit` revisions behind every leaf.
+    fn stem(&mut self, limit: usize) {
+        if self.nodes.len() <= limit {
+            return;
+        }
+        let mut kept = BTreeMap::new();
+        for leaf in self.leaves() {
+            let mut path = self.ancestry(leaf.rev).take(limit).peekable();
+            while let Some(rev) = path.next() {
+                let Some(node) = self.nodes.get(&rev) else {
+                    break;
+                };
+                let entry = kept.entry(rev).or_insert(Node {
+                    parent: None,
+                    ..*node
+                });
+                if path.peek().is_some() {
+                    entry.parent = node.parent;
+                }
+            }
+        }
+        self.nodes = kept;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(byte: u8) -> RevHash {
+        RevHash::from_bytes([byte; 16])
+    }
+
+    fn rev(generation: u64, byte: u8) -> Rev {
+        Rev::new(generation, hash(byte)).unwrap()
+    }
+
+    fn path(start: u64, bytes: &[u8]) -> Revisions {
+        Revisions::new(start, bytes.iter().map(|b| hash(*b)).collect()).unwrap()
+    }
+
+    fn insert(tree: &mut RevTree, start: u64, bytes: &[u8]) -> Inserted {
+        tree.insert(
+            &path(start, bytes),
+            Liveness::Live,
+            Some(BodyRef(u64::from(bytes[0]))),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn an_edit_replaces_its_parent_as_leaf_and_frees_its_body() {
+        let mut tree = RevTree::new();
+        assert_eq!(
+            insert(&mut tree, 1, &[1]),
+            Inserted::New { superseded: vec![] }
+        );
+        assert_eq!(
+            insert(&mut tree, 2, &[2, 1]),
+            Inserted::New {
+                superseded: vec![BodyRef(1)]
+            }
+        );
+        assert_eq!(tree.winner().unwrap().rev, rev(2, 2));
+        assert_eq!(tree.leaves().len(), 1);
+        assert_eq!(insert(&mut tree, 2, &[2, 1]), Inserted::Known);
+        assert_eq!(insert(&mut tree, 1, &[1]), Inserted::Known);
+    }
+
+    #[test]
+    fn of_two_branches_the_deeper_wins_and_the_other_is_a_conflict() {
+        let mut tree = RevTree::new();
+        insert(&mut tree, 2, &[9, 1]);
+        insert(&mut tree, 3, &[3, 2, 1]);
+        assert_eq!(tree.winner().unwrap().rev, rev(3, 3));
+        assert_eq!(tree.conflicts(), [rev(2, 9)]);
+        assert_eq!(tree.leaves_after(rev(1, 1)).len(), 2);
+        assert_eq!(tree.leaves_after(rev(2, 2))[0].rev, rev(3, 3));
+    }
+
+    #[test]
+    fn a_live_branch_wins_over_a_deeper_deleted_one() {
+        let mut tree = RevTree::new();
+        insert(&mut tree, 1, &[1]);
+        tree.insert(&path(3, &[3, 2, 7]), Liveness::Deleted, None)
+            .unwrap();
+        assert_eq!(tree.winner().unwrap().rev, rev(1, 1));
+        assert_eq!(tree.conflicts(), []);
+        assert_eq!(tree.deleted_conflicts(), [rev(3, 3)]);
+    }
+
+    #[test]
+    fn ancestry_is_told_newest_first() {
+        let mut tree = RevTree::new();
+        insert(&mut tree, 1, &[1]);
+        insert(&mut tree, 3, &[3, 2, 1]);
+        assert_eq!(tree.revisions(rev(3, 3)), path(3, &[3, 2, 1]));
+        assert_eq!(
+            tree.missing(&[rev(3, 3), rev(4, 4)]).collect::<Vec<_>>(),
+            [rev(4, 4)]
+        );
+        assert_eq!(tree.possible_ancestors(4), [rev(3, 3)]);
+    }
+
+    #[test]
+    fn a_history_longer_than_the_limit_is_stemmed() {
+        let mut tree = RevTree::new();
+        let mut parent = Rev::of_edit(None, false, b"0").unwrap();
+        tree.insert(&Revisions::alone(parent), Liveness::Live, None)
+            .unwrap();
+        for i in 1..=REVS_LIMIT + 10 {
+            let child = Rev::of_edit(Some(parent), false, i.to_string().as_bytes()).unwrap();
+            tree.insert(&Revisions::child_of(parent, child), Liveness::Live, None)
+                .unwrap();
+            parent = child;
+        }
+        assert_eq!(tree.revisions(parent).ids.len(), REVS_LIMIT);
+        assert_eq!(tree.nodes.len(), REVS_LIMIT);
+        assert_eq!(tree.leaves().len(), 1);
+        assert_eq!(RevTree::decode(&tree.encode()).unwrap(), tree);
+    }
+
+    #[test]
+    fn one_branch_over_the_limit_is_refused_but_edits_go_on() {
+        let mut tree = RevTree::new();
+        let leaf = |i: usize| {
+            let mut bytes = [0; 16];
+            bytes[..8].copy_from_slice(&(i as u64).to_be_bytes());
+            RevHash::from_bytes(bytes)
+        };
+        for i in 0..MAX_LEAVES {
+            let alone = Revisions::new(1, vec![leaf(i)]).unwrap();
+            tree.insert(&alone, Liveness::Live, None).unwrap();
+        }
+        let over = Revisions::new(1, vec![leaf(MAX_LEAVES)]).unwrap();
+        assert_eq!(tree.insert(&over, Liveness::Live, None), Err(TooManyLeaves));
+        let edit = Revisions::new(2, vec![leaf(7), leaf(7)]).unwrap();
+        assert!(tree.insert(&edit, Liveness::Live, None).is_ok());
+    }
+
+    #[test]
+    fn an_impossible_ancestry_is_refused() {
+        assert!(Revisions::new(0, vec![hash(1)]).is_err());
+        assert!(Revisions::new(1, vec![]).is_err());
+        assert!(Revisions::new(1, vec![hash(2), hash(1)]).is_err());
+        assert!(Revisions::new(u64::MAX, vec![hash(1)]).is_err());
+        let json = r#"{"start":1,"ids":["00","01"]}"#;
+        assert!(serde_json::from_str::<Revisions>(json).is_err());
+    }
+}

@@ -1,0 +1,168 @@
+//! Refusals as CouchDB words them: a status, a name, a reason.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use crate::document::InvalidDocument;
+
+/// The kinds of refusal, each with one status and one name on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request cannot be understood.
+    BadRequest,
+    /// The document's id is reserved or malformed.
+    IllegalDocumentId,
+    /// A special member of the document is wrong.
+    DocumentValidation,
+    /// No credential, an expired one, or one that may not write.
+    Unauthorized,
+    /// A good credential of somebody else.
+    Forbidden,
+    /// No such database, document or revision.
+    NotFound,
+    /// The path exists, the method does not.
+    MethodNotAllowed,
+    /// The revision that the edit builds on is not current.
+    Conflict,
+    /// A named limit was exceeded.
+    TooLarge,
+    /// Our fault.
+    Internal,
+    /// The server has no room for this request now.
+    Unavailable,
+    /// The account has used up its storage.
+    InsufficientStorage,
+}
+
+impl ErrorKind {
+    /// The HTTP status.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::BadRequest | Self::IllegalDocumentId | Self::DocumentValidation => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::Conflict => 409,
+            Self::TooLarge => 413,
+            Self::Internal => 500,
+            Self::Unavailable => 503,
+            Self::InsufficientStorage => 507,
+        }
+    }
+
+    /// The `error` member.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::IllegalDocumentId => "illegal_docid",
+            Self::DocumentValidation => "doc_validation",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Conflict => "conflict",
+            Self::TooLarge => "too_large",
+            Self::Internal => "internal_server_error",
+            Self::Unavailable => "service_unavailable",
+            Self::InsufficientStorage => "insufficient_storage",
+        }
+    }
+}
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {reason}", .kind.name())]
+pub struct CouchError {
+    /// Which kind.
+    pub kind: ErrorKind,
+    /// One sentence for a person.
+    pub reason: Cow<'static, str>,
+}
+
+impl CouchError {
+    /// A refusal of this kind for this reason.
+    pub const fn new(kind: ErrorKind, reason: &'static str) -> Self {
+        Self {
+            kind,
+            reason: Cow::Borrowed(reason),
+        }
+    }
+
+    /// The request cannot be understood.
+    pub const fn bad_request(reason: &'static str) -> Self {
+        Self::new(ErrorKind::BadRequest, reason)
+    }
+
+    /// The edit does not build on a current revision.
+    pub const fn conflict() -> Self {
+        Self::new(ErrorKind::Conflict, "Document update conflict.")
+    }
+
+    /// No such document or revision.
+    pub const fn missing() -> Self {
+        Self::new(ErrorKind::NotFound, "missing")
+    }
+
+    /// The document was deleted.
+    pub const fn deleted() -> Self {
+        Self::new(ErrorKind::NotFound, "deleted")
+    }
+
+    /// No such database.
+    pub const fn no_database() -> Self {
+        Self::new(ErrorKind::NotFound, "Database does not exist.")
+    }
+
+    /// The body: `{"error":…,"reason":…}`.
+    pub fn to_json(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            error: &'a str,
+            reason: &'a str,
+        }
+        // Two texts always have a JSON form.
+        serde_json::to_vec(&Body {
+            error: self.kind.name(),
+            reason: &self.reason,
+        })
+        .unwrap_or_default()
+    }
+}
+
+impl From<InvalidDocument> for CouchError {
+    fn from(invalid: InvalidDocument) -> Self {
+        match invalid {
+            InvalidDocument::NotAnObject => Self::bad_request("Document must be a JSON object"),
+            InvalidDocument::Id(id) => Self {
+                kind: ErrorKind::IllegalDocumentId,
+                reason: id.to_string().into(),
+            },
+            InvalidDocument::Rev => Self::bad_request("Invalid rev format"),
+            InvalidDocument::Revisions => Self::bad_request("Invalid _revisions"),
+            InvalidDocument::Deleted => Self::bad_request("`_deleted` must be a boolean"),
+            InvalidDocument::Attachments => Self::new(
+                ErrorKind::DocumentValidation,
+                "attachments are not stored here",
+            ),
+            InvalidDocument::UnknownMember => {
+                Self::new(ErrorKind::DocumentValidation, "Bad special document member")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_has_couchdbs_shape() {
+        assert_eq!(
+            CouchError::conflict().to_json(),
+            br#"{"error":"conflict","reason":"Document update conflict."}"#
+        );
+        assert_eq!(CouchError::conflict().kind.status(), 409);
+    }
+}

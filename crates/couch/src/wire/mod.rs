@@ -1,0 +1,15 @@
+//! The messages of the replication protocol, typed: what a client asks and what a server answers.
+
+pub mod all_docs;
+pub mod bounded;
+pub mod bulk;
+pub mod changes;
+pub mod document_query;
+pub mod error;
+mod query;
+
+pub use all_docs::{AllDocsQuery, KeyRange};
+pub use bulk::{BulkDocs, BulkGet, BulkGetItem, RevsDiff, Written};
+pub use changes::{ChangesQuery, Feed, Filter, Style};
+pub use document_query::{DocumentQuery, OpenRevs};
+pub use error::{CouchError, ErrorKind};

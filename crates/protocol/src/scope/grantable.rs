@@ -1,0 +1,42 @@
+//! Databases that an app can be granted at all.
+
+use crate::database::DatabaseName;
+
+/// A database that may appear in a scope. Wallets, tokens, connections, keys and registries are not
+/// in this type's range.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GrantableDatabase(DatabaseName);
+
+/// The database holds keys, tokens or the like, and no user can grant it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this database is never granted to an app")]
+pub struct NeverGrantable;
+
+/// Prefixes, compared without case: `user_wallet_v2` is a wallet, too.
+const NEVER: [&str; 8] = [
+    "user_wallet",
+    "wallet",
+    "storage_",
+    "data_connection",
+    "sync_position",
+    "api_key",
+    "token_",
+    "security_",
+];
+
+impl GrantableDatabase {
+    /// Checks the name against the list of what is never granted.
+    pub fn new(name: DatabaseName) -> Result<Self, NeverGrantable> {
+        let lowercase = name.as_str().to_lowercase();
+        if NEVER.iter().any(|prefix| lowercase.starts_with(prefix)) {
+            Err(NeverGrantable)
+        } else {
+            Ok(Self(name))
+        }
+    }
+
+    /// The name.
+    pub const fn name(&self) -> &DatabaseName {
+        &self.0
+    }
+}
