@@ -2,3 +2,4 @@
 #![deny(unsafe_code)]
 
 pub mod vault;
+pub mod zeroing_allocator;
