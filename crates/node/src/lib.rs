@@ -13,3 +13,4 @@ pub mod node;
 pub mod server;
 pub mod tls;
 pub mod vault;
+pub mod zeroing_allocator;

@@ -208,8 +208,9 @@ impl Documents {
             .copied();
         let slot = match known {
             Some(slot) => {
-                if let Some(old) = self.slots.slot(slot).map(|old| old.place) {
-                    self.slabs.moved_out(old);
+                if let Some(old) = self.slots.slot(slot) {
+                    self.schemas.went(old.schema);
+                    self.slabs.moved_out(old.place);
                 }
                 applied.updated += 1;
                 slot
@@ -223,6 +224,7 @@ impl Documents {
                 slot
             }
         };
+        self.schemas.came(new.schema);
         self.slots.set(slot, new);
         self.slabs.moved_in(place.slab, slot);
         touched.push(slot);
@@ -235,6 +237,7 @@ impl Documents {
             entry.remove();
         }
         if let Some(old) = self.slots.vacate(slot) {
+            self.schemas.went(old.schema);
             self.slabs.moved_out(old.place);
         }
         applied.removed += 1;
@@ -299,10 +302,15 @@ impl Documents {
     pub(super) fn filter<'a>(&self, scope: Scope<'a>) -> Filter<'a> {
         match scope {
             Scope::Database => Filter::All,
-            Scope::Schema(name) => Filter::Schema {
-                code: self.schemas.find(name),
-                name,
-            },
+            Scope::Schema(name) => {
+                let code = self.schemas.find(name);
+                let is_all = code.is_some_and(|code| self.schemas.count(code) == self.len());
+                if is_all {
+                    Filter::All
+                } else {
+                    Filter::Schema { code, name }
+                }
+            }
         }
     }
 

@@ -4,6 +4,8 @@
 #[derive(Default)]
 pub(super) struct Schemas {
     names: Vec<Box<str>>,
+    /// How many records have each.
+    counts: Vec<usize>,
 }
 
 impl Schemas {
@@ -22,6 +24,7 @@ impl Schemas {
             (Some(number), _) => number,
             (None, Ok(name)) if self.names.len() < Self::MOST && name.len() <= Self::LONGEST => {
                 self.names.push(name.into());
+                self.counts.push(0);
                 self.names.len() - 1
             }
             (None, _) => return Self::OTHER,
@@ -35,6 +38,27 @@ impl Schemas {
         u16::try_from(number).ok()
     }
 
+    /// Notes that a record has this code now.
+    pub(super) fn came(&mut self, code: u16) {
+        self.counts
+            .get_mut(usize::from(code))
+            .into_iter()
+            .for_each(|count| *count += 1);
+    }
+
+    /// Notes that a record no longer has this code.
+    pub(super) fn went(&mut self, code: u16) {
+        self.counts
+            .get_mut(usize::from(code))
+            .into_iter()
+            .for_each(|count| *count -= 1);
+    }
+
+    /// How many records have this code.
+    pub(super) fn count(&self, code: u16) -> usize {
+        self.counts.get(usize::from(code)).copied().unwrap_or(0)
+    }
+
     /// What they take at most: they are few, so it is not worth counting closer.
-    pub(super) const BYTES: usize = Self::MOST * (size_of::<Box<str>>() + Self::LONGEST);
+    pub(super) const BYTES: usize = Self::MOST * (size_of::<(Box<str>, usize)>() + Self::LONGEST);
 }
