@@ -12,7 +12,7 @@ pub struct ContextName(String);
 
 /// The text cannot name a context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a context name: it is empty, longer than 1,024 bytes, or starts with 0x")]
+#[error("not a context name: it is longer than 1,024 bytes")]
 pub struct InvalidContextName;
 
 impl ContextName {
@@ -24,10 +24,11 @@ impl ContextName {
         Self("Verida: Vault".to_owned())
     }
 
-    /// Checks a name. A name that starts with `0x` would be taken for a hash everywhere.
+    /// Checks a name. The protocol allows any text, even none; only its length is limited. Where an
+    /// API takes "name or hash", a name that starts with `0x` is taken for a hash.
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidContextName> {
         let text = text.into();
-        if text.is_empty() || text.len() > Self::MAX_LENGTH || text.starts_with("0x") {
+        if text.len() > Self::MAX_LENGTH {
             return Err(InvalidContextName);
         }
         Ok(Self(text))

@@ -15,7 +15,7 @@ pub struct DatabaseName(String);
 
 /// The text cannot name a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a database name: it is empty, longer than 256 bytes, or contains control characters")]
+#[error("not a database name: it is longer than 256 bytes or contains control characters")]
 pub struct InvalidDatabaseName;
 
 impl DatabaseName {
@@ -27,10 +27,11 @@ impl DatabaseName {
         Self("storage_database".to_owned())
     }
 
-    /// Checks a name.
+    /// Checks a name. The protocol allows any text, even none; length and control characters are
+    /// limited here, because names travel in paths and scopes.
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidDatabaseName> {
         let text = text.into();
-        if text.is_empty() || text.len() > Self::MAX_LENGTH || text.chars().any(char::is_control) {
+        if text.len() > Self::MAX_LENGTH || text.chars().any(char::is_control) {
             return Err(InvalidDatabaseName);
         }
         Ok(Self(text))

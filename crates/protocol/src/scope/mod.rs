@@ -214,6 +214,9 @@ impl Scope {
             if let Some(encoded) = name.strip_prefix("base64/") {
                 return Self::datastore(actions, encoded, directory);
             }
+            let name = Some(name)
+                .filter(|name| !name.is_empty())
+                .ok_or(InvalidScope::Database)?;
             let name = DatabaseName::new(name).map_err(|_| InvalidScope::Database)?;
             let database =
                 GrantableDatabase::new(name).map_err(|_| InvalidScope::NeverGrantable)?;

@@ -1,0 +1,2 @@
+//! Placeholder until the arguments land.
+fn main() {}

@@ -1,0 +1,65 @@
+//! Times, ages and foreign text in words a person can read, and that cannot steer a terminal.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// Longest piece of foreign text that is shown.
+const MAX_SHOWN_CHARS: usize = 120;
+
+/// `2026-11-22T15:04:05Z`, to the second.
+pub(crate) fn moment(at: SystemTime) -> String {
+    let whole = match at.duration_since(UNIX_EPOCH) {
+        Ok(since) => UNIX_EPOCH + Duration::from_secs(since.as_secs()),
+        Err(_) => at,
+    };
+    OffsetDateTime::from(whole)
+        .format(&Rfc3339)
+        .unwrap_or_else(|_| "a time beyond the year 9999".to_owned())
+}
+
+/// `12 s`, `5 min`, `3 h`, `2 days`.
+pub(crate) fn span(length: Duration) -> String {
+    match length.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// Text that a peer chose: control characters escaped, cut to a line.
+pub(crate) fn foreign(text: &str) -> String {
+    let mut shown: String = text
+        .chars()
+        .take(MAX_SHOWN_CHARS)
+        .flat_map(char::escape_debug)
+        .collect();
+    if text.chars().nth(MAX_SHOWN_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_spans_read_as_a_person_writes_them() {
+        assert_eq!(
+            moment(UNIX_EPOCH + Duration::from_millis(1_700_000_000_999)),
+            "2023-11-14T22:13:20Z"
+        );
+        assert_eq!(span(Duration::from_secs(119)), "119 s");
+        assert_eq!(span(Duration::from_secs(120)), "2 min");
+        assert_eq!(span(Duration::from_secs(7200)), "2 h");
+        assert_eq!(span(Duration::from_secs(400_000)), "4 days");
+    }
+
+    #[test]
+    fn foreign_text_cannot_steer_the_terminal() {
+        assert_eq!(foreign("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert!(foreign(&"x".repeat(5000)).len() < 200);
+    }
+}

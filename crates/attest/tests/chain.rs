@@ -1,0 +1,204 @@
+//! Step 3: one spoiled certificate at a time.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod forge;
+
+use adyton_attest::nitro::chain::{Chain, ChainError};
+use adyton_attest::nitro::{AWS_NITRO_ROOT_G1, RootHash};
+use forge::{Draft, HOUR, Pki, now, p384};
+use rcgen::{
+    BasicConstraints, CustomExtension, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+};
+
+fn verify(pki: &Pki) -> Result<Chain, ChainError> {
+    Chain::verify(&pki.certificates, &[pki.root()], now())
+}
+
+fn refusal(spoil: impl FnOnce(&mut Vec<Draft>)) -> ChainError {
+    verify(&Pki::spoiled(spoil)).unwrap_err()
+}
+
+#[test]
+fn a_whole_chain_holds_until_its_first_certificate_expires() {
+    let pki = Pki::new();
+    let chain = verify(&pki).unwrap();
+    assert_eq!((chain.root(), chain.length()), (pki.root(), 5));
+    assert_eq!(chain.valid_until(), now() + HOUR);
+    assert_eq!(chain.root_subject(), "CN=test root");
+}
+
+#[test]
+fn a_root_that_is_not_pinned_is_refused_however_sound_it_is() {
+    let pki = Pki::new();
+    for trusted in [
+        &[][..],
+        &[AWS_NITRO_ROOT_G1],
+        &[RootHash::of(&pki.certificates.bundle[1])],
+    ] {
+        let refused = Chain::verify(&pki.certificates, trusted, now()).unwrap_err();
+        assert!(matches!(refused, ChainError::Root { found, .. } if found == pki.root()));
+    }
+}
+
+#[test]
+fn every_certificate_must_be_valid_now() {
+    for at in 0..5 {
+        let early = refusal(|drafts| drafts[at].params.not_before = (now() + HOUR / 60).into());
+        assert!(
+            matches!(early, ChainError::NotYetValid { at: found, .. } if found == at),
+            "{at}: {early:?}"
+        );
+        let late = refusal(|drafts| drafts[at].params.not_after = (now() - HOUR / 60).into());
+        assert!(
+            matches!(late, ChainError::Expired { at: found, .. } if found == at),
+            "{at}: {late:?}"
+        );
+    }
+}
+
+#[test]
+fn every_certificate_must_be_signed_by_the_one_before_it() {
+    for at in 0..5 {
+        assert_eq!(
+            refusal(|drafts| drafts[at].signer = Some(p384())),
+            ChainError::Signature { at }
+        );
+    }
+}
+
+#[test]
+fn every_certificate_must_name_the_one_before_it() {
+    for at in 0..5 {
+        assert_eq!(
+            refusal(|drafts| drafts[at].issuer = Some("somebody else")),
+            ChainError::Issuer { at }
+        );
+    }
+}
+
+#[test]
+fn only_authorities_issue() {
+    for at in 0..4 {
+        for not_ca in [IsCa::NoCa, IsCa::ExplicitNoCa] {
+            let refused = refusal(|drafts| drafts[at].params.is_ca = not_ca);
+            assert_eq!(refused, ChainError::NotAnAuthority { at });
+        }
+        for usages in [vec![], vec![KeyUsagePurpose::DigitalSignature]] {
+            let refused = refusal(|drafts| drafts[at].params.key_usages = usages);
+            assert_eq!(refused, ChainError::NotAnAuthority { at });
+        }
+    }
+}
+
+#[test]
+fn a_chain_may_not_be_longer_than_its_authorities_allow() {
+    for at in 0..3 {
+        let too_few = BasicConstraints::Constrained((2 - at) as u8);
+        assert_eq!(
+            refusal(|drafts| drafts[at].params.is_ca = IsCa::Ca(too_few)),
+            ChainError::PathLength { at }
+        );
+    }
+}
+
+#[test]
+fn an_authority_may_not_sign_documents_in_the_enclaves_place() {
+    let ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let refused = refusal(|drafts| drafts[4].params.is_ca = ca);
+    assert_eq!(refused, ChainError::LeafUsage { at: 4 });
+    let may_issue = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyCertSign,
+    ];
+    for usages in [vec![], vec![KeyUsagePurpose::ContentCommitment], may_issue] {
+        let refused = refusal(|drafts| drafts[4].params.key_usages = usages);
+        assert_eq!(refused, ChainError::LeafUsage { at: 4 });
+    }
+}
+
+#[test]
+fn a_weaker_curve_is_refused_wherever_it_stands() {
+    for at in 0..5 {
+        let p256 = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let refused = refusal(|drafts| drafts[at].key = p256);
+        assert_eq!(refused, ChainError::Algorithm { at });
+    }
+}
+
+#[test]
+fn a_signature_with_another_hash_is_refused() {
+    for at in 0..5 {
+        let refused = refusal(|drafts| {
+            drafts[at].signer = Some(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap());
+        });
+        assert_eq!(refused, ChainError::Algorithm { at });
+    }
+}
+
+#[test]
+fn an_unknown_critical_extension_is_refused_and_an_unknown_other_one_is_not() {
+    for at in 0..5 {
+        let extension = |critical| {
+            let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+            extension.set_criticality(critical);
+            vec![extension]
+        };
+        let refused = refusal(|drafts| drafts[at].params.custom_extensions = extension(true));
+        assert_eq!(refused, ChainError::Extensions { at });
+        assert!(
+            verify(&Pki::spoiled(|drafts| drafts[at]
+                .params
+                .custom_extensions =
+                extension(false)))
+            .is_ok()
+        );
+    }
+}
+
+#[test]
+fn a_doubled_extension_is_refused() {
+    for at in 0..5 {
+        // A second basicConstraints that says cA = TRUE.
+        let again = CustomExtension::from_oid_content(&[2, 5, 29, 19], vec![0x30, 3, 1, 1, 0xff]);
+        let refused = refusal(|drafts| drafts[at].params.custom_extensions = vec![again]);
+        assert_eq!(refused, ChainError::Extensions { at });
+    }
+}
+
+#[test]
+fn the_bundle_is_root_first() {
+    let mut pki = Pki::new();
+    let trusted = [pki.root()];
+    pki.certificates.bundle.reverse();
+    let refused = Chain::verify(&pki.certificates, &trusted, now()).unwrap_err();
+    assert!(matches!(refused, ChainError::Root { .. }));
+}
+
+#[test]
+fn a_missing_or_swapped_link_is_refused() {
+    for missing in 1..4 {
+        let mut pki = Pki::new();
+        pki.certificates.bundle.remove(missing);
+        assert!(verify(&pki).is_err(), "{missing}");
+    }
+    let mut pki = Pki::new();
+    pki.certificates.bundle.swap(2, 3);
+    assert!(verify(&pki).is_err());
+    let mut pki = Pki::new();
+    pki.certificates.bundle[3] = Pki::new().certificates.bundle[3].clone();
+    assert_eq!(verify(&pki).unwrap_err(), ChainError::Signature { at: 3 });
+}
+
+#[test]
+fn bytes_behind_a_certificate_are_refused() {
+    let mut pki = Pki::new();
+    pki.certificates.leaf.push(0);
+    assert_eq!(verify(&pki).unwrap_err(), ChainError::Unreadable { at: 4 });
+    let mut pki = Pki::new();
+    pki.certificates.bundle[2].push(0);
+    assert_eq!(verify(&pki).unwrap_err(), ChainError::Unreadable { at: 2 });
+    pki.certificates.bundle.clear();
+    let refused = Chain::verify(&pki.certificates, &[AWS_NITRO_ROOT_G1], now()).unwrap_err();
+    assert_eq!(refused, ChainError::Empty);
+}

@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod database;
+pub mod did_resolver;
+pub mod endpoint;
+pub mod identity;
+pub mod pull;
+pub mod record;
+pub mod registry;
+pub mod schema;
+pub mod session;
+pub mod storage_node;
+pub mod transport;

@@ -1,0 +1,50 @@
+//! The registry of a context's databases, kept in its own encrypted database (`spec/protocol.md` §13).
+
+use adyton_protocol::database::{DatabaseName, Permissions};
+use serde_json::{Map, Value, json};
+
+use crate::database::{Database, WriteError};
+use crate::record::{PreparedRecord, Save};
+
+const SCHEMA: &str = "https://core.schemas.verida.io/storage/database/v0.1.0/schema.json";
+
+/// Creates a database on its storage node and registers it. Both steps can be repeated: a database that
+/// exists and a record that is there are left as they are.
+pub async fn create_registered(
+    database: &Database<'_>,
+    permissions: &Permissions,
+) -> Result<(), WriteError> {
+    database.create(permissions).await?;
+    let session = database.session();
+    let registry = session.database(&DatabaseName::registry());
+    registry.create(&Permissions::default()).await?;
+    let record = registry_record(database, permissions);
+    let prepared = PreparedRecord::new(record, Save::Insert, Some(SCHEMA), session)?;
+    match registry.put(&prepared, &registry.cipher()).await {
+        Ok(_) | Err(WriteError::Conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn registry_record(database: &Database<'_>, permissions: &Permissions) -> Map<String, Value> {
+    let session = database.session();
+    let hash = database.hash().to_string();
+    let record = json!({
+        "_id": hash,
+        "dbHash": hash,
+        "dbName": database.name().as_str(),
+        "endpointType": "VeridaDatabase",
+        "did": session.did().lowercase(),
+        "contextName": session.context().as_str(),
+        "permissions": permissions,
+        "encryptionKey": {
+            "type": "x25519-xsalsa20-poly1305",
+            "key": *session.keyring().database_key(database.name()).expose_hex(),
+        },
+        "endpoint": session.node().endpoint().as_str(),
+    });
+    match record {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,303 @@
+//! An open session: one context on its storage nodes, with keys and tokens.
+
+use std::time::{Duration, SystemTime};
+
+use adyton_keys::context_session::{ContextSession, InvalidSession, NodeAuth};
+use adyton_keys::keyring::Keyring;
+use adyton_protocol::context::ContextName;
+use adyton_protocol::database::DatabaseName;
+use adyton_protocol::did::Did;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use crate::clock::Clock;
+use crate::database::Database;
+use crate::endpoint::Endpoint;
+use crate::transport::{Answer, Call, Transport, TransportError};
+
+/// How long an access token is used. Nodes give it 600 s.
+const ACCESS_TOKEN_LIFE: Duration = Duration::from_secs(540);
+/// The active endpoint changes with the hour (`spec/protocol.md` §10.5).
+const ENDPOINT_TURN_SECONDS: u64 = 3600;
+
+/// The storage side of a session does not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// No usable answer.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The refresh token is expired or revoked: the owner must log in again.
+    #[error("the storage node no longer accepts this session")]
+    Expired,
+    /// The node refused.
+    #[error("the storage node refused the request with status {status}")]
+    Refused {
+        /// Its HTTP status.
+        status: u16,
+    },
+    /// The session's keys cannot be derived.
+    #[error(transparent)]
+    Session(#[from] InvalidSession),
+    /// The session names no storage node with a token for it.
+    #[error("the session has no storage node to use")]
+    NoStorageNode,
+}
+
+/// One user's one context, open for work.
+#[derive(Debug)]
+pub struct Session {
+    did: Did,
+    context: ContextName,
+    keyring: Keyring,
+    node: NodeLink,
+    clock: Clock,
+}
+
+impl Session {
+    /// Opens a session: picks the storage node that is active this hour, or the next one that answers,
+    /// and gets an access token. Nothing else is sent.
+    pub async fn open(
+        session: &ContextSession,
+        transport: Transport,
+        clock: Clock,
+    ) -> Result<Self, SessionError> {
+        let mut links: Vec<NodeLink> = session
+            .config()
+            .services
+            .database_server
+            .endpoint_uri
+            .iter()
+            .filter_map(|url| NodeLink::new(url, session, &transport, &clock))
+            .collect();
+        if links.is_empty() {
+            return Err(SessionError::NoStorageNode);
+        }
+        let keyring = session.keyring()?;
+        let turn = active_turn(clock.now(), links.len());
+        links.rotate_left(turn);
+        let mut failure = SessionError::NoStorageNode;
+        for node in links {
+            match node.renew().await {
+                Ok(_) => {
+                    let (did, context) = (session.did().clone(), session.context().clone());
+                    return Ok(Self {
+                        did,
+                        context,
+                        keyring,
+                        node,
+                        clock,
+                    });
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// The owner.
+    pub fn did(&self) -> &Did {
+        &self.did
+    }
+
+    /// The context.
+    pub fn context(&self) -> &ContextName {
+        &self.context
+    }
+
+    /// The context's keys.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// The time.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// An own encrypted database. Nothing is sent yet.
+    pub fn database(&self, name: &DatabaseName) -> Database<'_> {
+        Database::new(self, name.clone())
+    }
+
+    pub(crate) fn node(&self) -> &NodeLink {
+        &self.node
+    }
+}
+
+/// Which of `n` endpoints is active at this time.
+fn active_turn(now: SystemTime, n: usize) -> usize {
+    let seconds = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    usize::try_from(seconds / ENDPOINT_TURN_SECONDS).unwrap_or(0) % n.max(1)
+}
+
+/// A storage node with the tokens for it.
+#[derive(Debug)]
+pub(crate) struct NodeLink {
+    transport: Transport,
+    endpoint: Endpoint,
+    did: String,
+    context: String,
+    refresh_token: Zeroizing<String>,
+    access: Mutex<Option<Access>>,
+    clock: Clock,
+}
+
+#[derive(Debug, Clone)]
+struct Access {
+    token: Zeroizing<String>,
+    host: Endpoint,
+    good_until: SystemTime,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Connected {
+    access_token: String,
+    host: String,
+}
+
+impl NodeLink {
+    /// The link to the node at `url`, if the session has a token for its host (ports are ignored, as
+    /// the protocol says).
+    fn new(
+        url: &str,
+        session: &ContextSession,
+        transport: &Transport,
+        clock: &Clock,
+    ) -> Option<Self> {
+        let endpoint: Endpoint = url.parse().ok()?;
+        let belongs = |auth: &&NodeAuth| {
+            auth.endpoint_uri
+                .parse::<Endpoint>()
+                .is_ok_and(|known| known.host() == endpoint.host())
+        };
+        let auth = session.auths().find(belongs)?;
+        Some(Self {
+            transport: transport.clone(),
+            endpoint,
+            did: session.did().as_given().to_owned(),
+            context: session.context().as_str().to_owned(),
+            refresh_token: Zeroizing::new(auth.refresh_token.clone()),
+            access: Mutex::new(None),
+            clock: clock.clone(),
+        })
+    }
+
+    /// Gets a new access token with the refresh token (§9.3).
+    async fn renew(&self) -> Result<Access, SessionError> {
+        let body = json!({
+            "refreshToken": *self.refresh_token, "did": self.did, "contextName": self.context,
+        });
+        let call = Call::json(http::Method::POST, &self.endpoint, "auth/connect", &body);
+        let answer = self.transport.send(call).await?;
+        match answer.status {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED => return Err(SessionError::Expired),
+            other => {
+                return Err(SessionError::Refused {
+                    status: other.as_u16(),
+                });
+            }
+        }
+        let connected: Connected = answer.json()?;
+        let host: Endpoint = connected
+            .host
+            .parse()
+            .map_err(|_| TransportError::Misbehaved)?;
+        self.transport.check(&host)?;
+        let access = Access {
+            token: Zeroizing::new(connected.access_token),
+            host,
+            good_until: self.clock.now() + ACCESS_TOKEN_LIFE,
+        };
+        *self.access.lock().await = Some(access.clone());
+        Ok(access)
+    }
+
+    /// A token that is good now.
+    async fn access(&self) -> Result<Access, SessionError> {
+        let held = self.access.lock().await.clone();
+        match held {
+            Some(access) if access.good_until > self.clock.now() => Ok(access),
+            _ => self.renew().await,
+        }
+    }
+
+    /// Sends a request to the node's databases, renewing the token once when it is refused.
+    pub(crate) async fn send_data(&self, request: DataRequest<'_>) -> Result<Answer, SessionError> {
+        let access = self.access().await?;
+        let answer = self.transport.send(request.call(&access)).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        let renewed = self.renew().await?;
+        Ok(self.transport.send(request.call(&renewed)).await?)
+    }
+
+    /// Like [`NodeLink::send_data`], for an answer that is read as it arrives.
+    pub(crate) async fn open_data(
+        &self,
+        request: DataRequest<'_>,
+    ) -> Result<http::Response<hyper::body::Incoming>, SessionError> {
+        let access = self.access().await?;
+        let response = self.transport.open(request.call(&access)).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        let renewed = self.renew().await?;
+        Ok(self.transport.open(request.call(&renewed)).await?)
+    }
+
+    /// Sends a request to the node's middleware (`user/…`).
+    pub(crate) async fn send_user(
+        &self,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<Answer, SessionError> {
+        let call = |access: &Access| {
+            let token = access.token.clone();
+            async move {
+                let call =
+                    Call::json(http::Method::POST, &self.endpoint, path, body).bearer(&token);
+                self.transport.send(call).await
+            }
+        };
+        let access = self.access().await?;
+        let answer = call(&access).await?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        Ok(call(&self.renew().await?).await?)
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+}
+
+/// A request to a node's databases; can be sent again with another token.
+#[derive(Debug, Clone)]
+pub(crate) struct DataRequest<'a> {
+    pub(crate) method: http::Method,
+    pub(crate) path: &'a str,
+    pub(crate) json: Option<bytes::Bytes>,
+}
+
+impl DataRequest<'_> {
+    fn call<'s>(&'s self, access: &'s Access) -> Call<'s> {
+        let call = match &self.json {
+            Some(body) => {
+                Call::raw_json(self.method.clone(), &access.host, self.path, body.clone())
+            }
+            None => Call::of(self.method.clone(), &access.host, self.path),
+        };
+        call.bearer(&access.token)
+    }
+}

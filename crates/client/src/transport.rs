@@ -1,0 +1,286 @@
+//! HTTP to storage nodes: limits on time and size around every request, and the egress policy
+//! applied to every address, names included.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tower::Service;
+
+use crate::endpoint::{EgressDenied, EgressPolicy, Endpoint};
+
+/// Longest wait for the head of an answer.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait for the whole of a small answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Largest small answer, in bytes.
+pub const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// A request did not get a usable answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransportError {
+    /// No connection, or it broke.
+    #[error("the server cannot be reached")]
+    Unreachable,
+    /// No answer in time.
+    #[error("the server did not answer in time")]
+    Timeout,
+    /// The answer is larger than allowed.
+    #[error("the server's answer is too large")]
+    TooLarge,
+    /// The answer is not what the protocol says.
+    #[error("the server broke the protocol")]
+    Misbehaved,
+    /// The policy does not allow this server.
+    #[error(transparent)]
+    Denied(#[from] EgressDenied),
+}
+
+/// A complete answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The body, at most [`MAX_ANSWER_BYTES`].
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// Reads the body as JSON.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, TransportError> {
+        serde_json::from_slice(&self.body).map_err(|_| TransportError::Misbehaved)
+    }
+}
+
+/// A pool of connections to storage nodes.
+#[derive(Clone)]
+pub struct Transport {
+    client: Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>,
+    policy: EgressPolicy,
+}
+
+impl Transport {
+    /// A pool under a policy. Public servers are verified against the WebPKI roots compiled in.
+    pub fn new(policy: EgressPolicy) -> Result<Self, rustls::Error> {
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let roots = rustls::RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        };
+        let tls = rustls::ClientConfig::builder_with_provider(provider.into())
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut tcp = HttpConnector::new_with_resolver(GuardedResolver::new(policy));
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(Duration::from_secs(10)));
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
+        let connector = match policy {
+            EgressPolicy::PublicHttps => builder.https_only().enable_http1().wrap_connector(tcp),
+            EgressPolicy::AlsoLoopback => {
+                builder.https_or_http().enable_http1().wrap_connector(tcp)
+            }
+        };
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(60))
+            .http1_max_buf_size(512 * 1024)
+            .build(connector);
+        Ok(Self { client, policy })
+    }
+
+    /// Checks an address before anything is sent there.
+    pub fn check<'e>(&self, endpoint: &'e Endpoint) -> Result<&'e Endpoint, TransportError> {
+        Ok(self.policy.check(endpoint)?)
+    }
+
+    /// Sends a request to a path below `endpoint` and reads the whole answer.
+    pub async fn send(&self, call: Call<'_>) -> Result<Answer, TransportError> {
+        let whole = async {
+            let response = self.open(call).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
+                .collect()
+                .await;
+            let body = body.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    TransportError::TooLarge
+                } else {
+                    TransportError::Unreachable
+                }
+            })?;
+            Ok(Answer {
+                status,
+                body: body.to_bytes(),
+            })
+        };
+        tokio::time::timeout(ANSWER_TIMEOUT, whole)
+            .await
+            .map_err(|_| TransportError::Timeout)?
+    }
+
+    /// Sends a request and returns as soon as the head of the answer is there.
+    pub async fn open(&self, call: Call<'_>) -> Result<Response<Incoming>, TransportError> {
+        let endpoint = self.policy.check(call.endpoint)?;
+        let mut request = Request::new(Full::new(call.body));
+        *request.method_mut() = call.method;
+        *request.uri_mut() = endpoint
+            .join(&call.path)
+            .parse()
+            .map_err(|_| TransportError::Misbehaved)?;
+        request.headers_mut().insert(
+            http::header::ACCEPT,
+            HeaderValue::from_static("application/json"),
+        );
+        if call.has_json {
+            request
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some(token) = call.bearer {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+                .map_err(|_| TransportError::Misbehaved)?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        match tokio::time::timeout(HEAD_TIMEOUT, self.client.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(_)) => Err(TransportError::Unreachable),
+            Err(_) => Err(TransportError::Timeout),
+        }
+    }
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Transport({:?})", self.policy)
+    }
+}
+
+/// One request.
+#[derive(Debug)]
+pub struct Call<'a> {
+    endpoint: &'a Endpoint,
+    method: Method,
+    path: String,
+    bearer: Option<&'a str>,
+    body: Bytes,
+    has_json: bool,
+}
+
+impl<'a> Call<'a> {
+    /// A GET of a path without leading `/`.
+    pub fn get(endpoint: &'a Endpoint, path: impl Into<String>) -> Self {
+        Self::of(Method::GET, endpoint, path)
+    }
+
+    /// A request without body.
+    pub fn of(method: Method, endpoint: &'a Endpoint, path: impl Into<String>) -> Self {
+        Self {
+            endpoint,
+            method,
+            path: path.into(),
+            bearer: None,
+            body: Bytes::new(),
+            has_json: false,
+        }
+    }
+
+    /// A request with a JSON body.
+    pub fn json(
+        method: Method,
+        endpoint: &'a Endpoint,
+        path: impl Into<String>,
+        body: &impl Serialize,
+    ) -> Self {
+        // Maps with text keys and strings always serialise; an empty body is refused by the server.
+        let body = serde_json::to_vec(body).unwrap_or_default().into();
+        Self {
+            body,
+            has_json: true,
+            ..Self::of(method, endpoint, path)
+        }
+    }
+
+    /// A request with a body that is JSON already.
+    pub fn raw_json(
+        method: Method,
+        endpoint: &'a Endpoint,
+        path: impl Into<String>,
+        body: Bytes,
+    ) -> Self {
+        Self {
+            body,
+            has_json: true,
+            ..Self::of(method, endpoint, path)
+        }
+    }
+
+    /// Adds an access token.
+    pub fn bearer(self, token: &'a str) -> Self {
+        Self {
+            bearer: Some(token),
+            ..self
+        }
+    }
+}
+
+/// Resolves names, and drops the addresses that the policy does not allow: a public name that points
+/// to a private address leads nowhere.
+#[derive(Clone)]
+struct GuardedResolver {
+    system: GaiResolver,
+    policy: EgressPolicy,
+}
+
+impl GuardedResolver {
+    fn new(policy: EgressPolicy) -> Self {
+        Self {
+            system: GaiResolver::new(),
+            policy,
+        }
+    }
+}
+
+impl Service<Name> for GuardedResolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.system.poll_ready(cx)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let (resolving, policy) = (self.system.call(name), self.policy);
+        Box::pin(async move {
+            let all = resolving.await?;
+            let allowed: Vec<_> = all
+                .filter(|address| policy.allows_address(address.ip()))
+                .collect();
+            if allowed.is_empty() {
+                return Err(io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    EgressDenied,
+                ));
+            }
+            Ok(allowed.into_iter())
+        })
+    }
+}

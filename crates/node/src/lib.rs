@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+#![deny(unsafe_code)]
+
+pub mod api;
+pub mod attestation;
+pub mod authn;
+pub mod authz;
+pub mod config;
+pub mod grants;
+pub mod harden;
+pub mod memory;
+pub mod server;
+pub mod tls;
+pub mod vault;
