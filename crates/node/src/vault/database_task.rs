@@ -161,6 +161,7 @@ impl DatabaseTask {
         let mut feed: Option<Pull> = None;
         let mut wait = RETRY.0;
         let mut retry_at = Instant::now() + wait;
+        let mut heard = Instant::now();
         loop {
             tokio::select! {
                 command = queue.recv() => match command {
@@ -186,7 +187,7 @@ impl DatabaseTask {
                     }
                     Some(Err(error @ PullError::Misbehaved(_))) if !is_cut_off(&error) => return error.into(),
                     Some(Err(_)) | None => {
-                        feed = None;
+                        (feed, heard) = (None, Instant::now());
                         retry_at = Instant::now() + wait;
                     }
                 },
@@ -200,6 +201,8 @@ impl DatabaseTask {
                         Err(PullError::Session(error @ (SessionError::Expired | SessionError::Refused { status: 404 }))) => {
                             return error.into();
                         }
+                        // What is served must not grow old without end.
+                        Err(error) if heard.elapsed() > self.around.limits.stale => return error.into(),
                         Err(_) => {}
                     }
                     retry_at = Instant::now() + wait;

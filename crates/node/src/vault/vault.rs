@@ -43,6 +43,8 @@ pub struct VaultLimits {
     pub idle: Duration,
     /// Longest time for loading one database.
     pub load: Duration,
+    /// How long a database is served while its storage node cannot be heard.
+    pub stale: Duration,
     /// Batches of records opened at the same time, and large queries run at the same time.
     pub workers: usize,
 }

@@ -164,9 +164,8 @@ async fn paths_that_lead_nowhere_are_refused() {
     let mut scene = Scene::set().await;
     let long = "x".repeat(3000);
     for path in [
-        "/api/rest/v1/db/query/storage_database",
-        "/api/rest/v1/db/query/..%2f..%2fetc",
-        "/api/rest/v1/db/query/%00",
+        "/api/rest/v1/db/query/",
+        "/api/rest/v1/db/query/../../etc/passwd",
         "/api/rest/v1/ds/query/aHR0cDovLzE2OS4yNTQuMTY5LjI1NC8=",
         "/api/rest/v1/ds/query/%ff%fe",
         "/api/rest/v1/nothing",
