@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::limits::MAX_DOCUMENT_ID_BYTES;
-use crate::rev::Rev;
+use crate::rev::{InvalidRev, Rev};
 use crate::rev_tree::{Liveness, Revisions};
 
 /// The name of a document within its database.
@@ -107,6 +107,57 @@ pub struct Envelope {
     pub revisions: Option<Revisions>,
     /// All other members.
     pub members: Members,
+}
+
+/// A `_local/…` document as a peer sent it. Its revision is a plain counter: `0-N`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalEnvelope {
+    /// `_rev`, when given.
+    pub rev: Option<LocalRev>,
+    /// All other members.
+    pub members: Members,
+}
+
+/// The revision of a `_local/…` document: how often it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalRev(pub u64);
+
+impl FromStr for LocalRev {
+    type Err = InvalidRev;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRev> {
+        let digits = text.strip_prefix("0-").ok_or(InvalidRev)?;
+        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(InvalidRev);
+        }
+        digits.parse().map(Self).map_err(|_| InvalidRev)
+    }
+}
+
+impl fmt::Display for LocalRev {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0-{}", self.0)
+    }
+}
+
+impl LocalEnvelope {
+    /// Reads a local document from its JSON text. The id comes from the address, whatever `_id` says.
+    pub fn parse(json: &[u8]) -> Result<Self, InvalidDocument> {
+        let raw: RawMembers<'_> =
+            serde_json::from_slice(json).map_err(|_| InvalidDocument::NotAnObject)?;
+        let rev = raw.text(raw.rev).map_err(|()| InvalidDocument::Rev)?;
+        let rev = rev
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(|_| InvalidDocument::Rev)?;
+        if raw.unknown {
+            return Err(InvalidDocument::UnknownMember);
+        }
+        Ok(Self {
+            rev,
+            members: Members(raw.members),
+        })
+    }
 }
 
 /// The members of a document that belong to its author, as JSON text: `,"name":value` repeated, values byte for byte.
@@ -471,6 +522,17 @@ mod tests {
             parse(&deep).unwrap().members.as_bytes().len(),
             deep.len() - 1
         );
+    }
+
+    #[test]
+    fn a_local_document_counts_its_writes() {
+        let local =
+            LocalEnvelope::parse(br#"{"_id":"_local/x","_rev":"0-3","last_seq":4}"#).unwrap();
+        assert_eq!(local.rev, Some(LocalRev(3)));
+        assert_eq!(local.members.as_bytes(), br#","last_seq":4"#);
+        for json in [r#"{"_rev":"1-x"}"#, r#"{"_rev":"0-"}"#, r#"{"_rev":3}"#] {
+            assert!(LocalEnvelope::parse(json.as_bytes()).is_err(), "{json}");
+        }
     }
 
     #[test]

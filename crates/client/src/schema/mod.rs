@@ -4,6 +4,7 @@
 //! validation does no I/O; an error names the place and the rule, never the value that broke it.
 //! Refuses to know: where records are kept, and who may write them.
 
+mod directory;
 mod documents;
 mod set;
 mod validator;

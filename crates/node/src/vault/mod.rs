@@ -1,1 +1,17 @@
-//! The one place that holds plaintext.
+//! Tenants and their databases: loaded on the first request, followed, written through, evicted.
+//!
+//! The records themselves are in [`crate::memory`]; here is who owns them and how they come and go.
+
+mod database_task;
+mod error;
+mod loaded;
+mod tenant;
+#[allow(
+    clippy::module_inception,
+    reason = "the vault is the door of this module"
+)]
+mod vault;
+
+pub use database_task::Saved;
+pub use error::VaultError;
+pub use vault::{Answer, Vault, VaultLimits};

@@ -1,0 +1,12 @@
+//! The embedded schemas as a directory: which database holds the records of a schema.
+
+use adyton_protocol::database::DatabaseName;
+use adyton_protocol::schema::{SchemaDirectory, SchemaUri};
+
+use super::SchemaSet;
+
+impl SchemaDirectory for SchemaSet {
+    fn database_of(&self, schema: &SchemaUri) -> Option<DatabaseName> {
+        DatabaseName::new(self.get(schema.as_str())?.database()?).ok()
+    }
+}

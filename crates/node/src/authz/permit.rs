@@ -1,0 +1,176 @@
+//! Proof that a caller may do one thing to one resource of one tenant.
+//!
+//! What this buys, and no more: a read without permit, with the permit of another action, or of another
+//! tenant does not compile. That the *matching* of scopes is right is held by the property tests of
+//! `adyton_protocol::scope`.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use adyton_keys::context_session::{ContextSession, InvalidSession};
+use adyton_protocol::scope::{Action, ApiScope, Resource};
+
+use crate::authn::{Authority, Principal, TenantId};
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// The actions that a permit can be for. The set is closed.
+pub trait PermitAction: sealed::Sealed {
+    /// The action that a scope must allow.
+    const ACTION: Action;
+}
+
+/// Reading records.
+#[derive(Debug)]
+pub enum Read {}
+/// Creating and changing records.
+#[derive(Debug)]
+pub enum Write {}
+/// Deleting records.
+#[derive(Debug)]
+pub enum Delete {}
+
+impl sealed::Sealed for Read {}
+impl sealed::Sealed for Write {}
+impl sealed::Sealed for Delete {}
+impl PermitAction for Read {
+    const ACTION: Action = Action::Read;
+}
+impl PermitAction for Write {
+    const ACTION: Action = Action::Write;
+}
+impl PermitAction for Delete {
+    const ACTION: Action = Action::Delete;
+}
+
+/// The caller may not do this.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Denied {
+    /// A capability of the API was not granted.
+    #[error("the access token lacks the scope api:{}", .0.name())]
+    Api(ApiScope),
+    /// The data was not granted for this action.
+    #[error("the access token does not allow this action on this data")]
+    Data,
+    /// Only the owner may do this.
+    #[error("only the owner may do this, with a context session")]
+    OwnerOnly,
+}
+
+/// Proof that this caller may do `A` to this resource of this tenant.
+///
+/// Not `Clone`, no public constructor: it comes from [`Principal::permit`] alone.
+///
+/// ```compile_fail,E0308
+/// use adyton_node::authz::{Permit, Read, Write};
+/// fn reads(_: &Permit<Read>) {}
+/// fn misuse(permit: &Permit<Write>) { reads(permit); }
+/// ```
+/// ```compile_fail,E0451
+/// use adyton_node::authz::{Permit, Read};
+/// fn forge(tenant: adyton_node::authn::TenantId, resource: adyton_protocol::scope::Resource) -> Permit<Read> {
+///     Permit { tenant, resource, principal: todo!(), _action: std::marker::PhantomData }
+/// }
+/// ```
+/// ```compile_fail,E0599
+/// use adyton_node::authz::{Permit, Read};
+/// fn keep(permit: Permit<Read>) -> (Permit<Read>, Permit<Read>) { (permit.clone(), permit) }
+/// ```
+/// ```compile_fail,E0277
+/// struct Everything;
+/// impl adyton_node::authz::PermitAction for Everything {
+///     const ACTION: adyton_protocol::scope::Action = adyton_protocol::scope::Action::Read;
+/// }
+/// ```
+#[must_use]
+pub struct Permit<A: PermitAction> {
+    tenant: TenantId,
+    resource: Resource,
+    principal: Arc<Principal>,
+    _action: PhantomData<A>,
+}
+
+impl<A: PermitAction> Permit<A> {
+    /// Whose data.
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// Which data.
+    pub fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    /// The session with which the data can be loaded.
+    pub(crate) fn session(&self) -> Result<Arc<ContextSession>, InvalidSession> {
+        self.principal.session()
+    }
+}
+
+impl<A: PermitAction> fmt::Debug for Permit<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Permit({:?})", A::ACTION)
+    }
+}
+
+/// Proof that the caller is the owner of the tenant.
+#[derive(Debug)]
+#[must_use]
+pub struct Owner<'p> {
+    session: &'p ContextSession,
+    tenant: &'p TenantId,
+}
+
+impl Owner<'_> {
+    /// The owner's session.
+    pub fn session(&self) -> &ContextSession {
+        self.session
+    }
+
+    /// Whose data.
+    pub fn tenant(&self) -> &TenantId {
+        self.tenant
+    }
+}
+
+impl Principal {
+    /// The permit for an action on a resource, through a route that needs the capability `api`.
+    pub fn permit<A: PermitAction>(
+        self: &Arc<Self>,
+        api: ApiScope,
+        resource: Resource,
+    ) -> Result<Permit<A>, Denied> {
+        match self.authority() {
+            Authority::Owner(_) => {}
+            Authority::App(grant) => {
+                if !grant.scopes().allows_api(api) {
+                    return Err(Denied::Api(api));
+                }
+                if !grant.scopes().allows(A::ACTION, &resource) {
+                    return Err(Denied::Data);
+                }
+            }
+        }
+        Ok(Permit {
+            tenant: self.tenant().clone(),
+            resource,
+            principal: Arc::clone(self),
+            _action: PhantomData,
+        })
+    }
+
+    /// The proof that the caller is the owner.
+    pub fn as_owner(&self) -> Result<Owner<'_>, Denied> {
+        match self.authority() {
+            Authority::Owner(session) => Ok(Owner {
+                session,
+                tenant: self.tenant(),
+            }),
+            Authority::App(_) => Err(Denied::OwnerOnly),
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Answering queries: candidates, matches, order, page.
+//!
+//! 1. Choose the candidates (`access`). 2. Keep those that match. 3. Walk them in order until the
+//!    page is full: along the index of the first sort field where there is one, along an index made
+//!    of the matches alone where there is none; records that are equal so far are ordered by the
+//!    next field, and at last by `_id`.
+
+use std::ops::Range;
+use std::slice::from_ref;
+use std::sync::Arc;
+
+use adyton_couch::collate::{Key, compare_text};
+use adyton_couch::lazy_json::MemberNames;
+use adyton_couch::selector::{FieldPath, Selector};
+
+use super::access::{Access, Building};
+use super::budget::{OverBudget, Reservation};
+use super::documents::{Documents, Filter, Scope};
+use super::index::{Index, field};
+use super::query::{Direction, Explanation, Page, Query, SortKey};
+
+/// With fewer matches than this, sorting them is cheaper than building an index.
+const WORTH_AN_INDEX: usize = 256;
+/// What a match costs while a query runs: its number, and its bit.
+const MATCH_BYTES: usize = 8;
+
+impl Documents {
+    /// Answers a query within a scope. May build indexes, which are kept for later.
+    ///
+    /// # Errors
+    /// When there is no memory to sort the matches in.
+    pub fn query(&self, scope: Scope<'_>, query: &Query) -> Result<Page, OverBudget> {
+        let filter = self.filter(scope);
+        let access = self.access(&query.selector, Building::Wanted);
+        let needed = query.skip.saturating_add(query.limit);
+        let (total, numbers) = match self.walk_only(&access, query) {
+            Some(index) => self.page_along(&index, &access, filter, &query.sort, needed)?,
+            None => self.page_of_matches(&access, filter, query, needed)?,
+        };
+        let documents = numbers
+            .into_iter()
+            .skip(query.skip)
+            .take(query.limit)
+            .filter_map(|number| self.document(number))
+            .collect();
+        Ok(Page {
+            documents,
+            total,
+            rows: self.len(),
+        })
+    }
+
+    /// How many records a selector takes within a scope.
+    ///
+    /// # Errors
+    /// When there is no memory to count in.
+    pub fn count(&self, scope: Scope<'_>, selector: &Selector) -> Result<usize, OverBudget> {
+        let filter = self.filter(scope);
+        let access = self.access(selector, Building::Wanted);
+        if access.is_exact && matches!(filter, Filter::All) {
+            return Ok(access.count);
+        }
+        let _counted = self.budget().reserve(access.count * MATCH_BYTES)?;
+        Ok(self.matches(&access, filter, selector).len())
+    }
+
+    /// How a query would be answered now. Builds nothing.
+    #[must_use]
+    pub fn explain(&self, query: &Query) -> Explanation {
+        let access = self.access(&query.selector, Building::Unwanted);
+        let order = query.sort.first().map(|key| &key.path);
+        let ordering = order.filter(|path| self.indexes.find(path).is_some());
+        Explanation {
+            index: access
+                .index
+                .as_ref()
+                .map(|(index, _)| index.path().to_string()),
+            candidates: access.count,
+            covered: access.is_exact,
+            order: ordering.map(ToString::to_string),
+            indexed: self.indexes.paths(),
+        }
+    }
+
+    /// The index along which the page can be read without looking for all matches first: when the
+    /// candidates are the matches, and lie in the order wanted.
+    fn walk_only(&self, access: &Access, query: &Query) -> Option<Arc<Index>> {
+        if !access.is_exact {
+            return None;
+        }
+        let order = match query.sort.first() {
+            Some(key) => key.path.clone(),
+            None => by_id()?,
+        };
+        match &access.index {
+            Some((index, _)) => (*index.path() == order).then(|| index.clone()),
+            None => self.index(&order),
+        }
+    }
+
+    /// The page, read along the index that gives the candidates, or along that of all records.
+    fn page_along(
+        &self,
+        index: &Index,
+        access: &Access,
+        filter: Filter<'_>,
+        sort: &[SortKey],
+        needed: usize,
+    ) -> Result<(usize, Vec<u32>), OverBudget> {
+        let everything = 0..index.len();
+        let (ranges, missing) = match &access.index {
+            Some((_, ranges)) => (ranges.as_slice(), &[][..]),
+            None => (from_ref(&everything), index.missing()),
+        };
+        let has = |number: u32| {
+            matches!(filter, Filter::All)
+                || self
+                    .slot(number)
+                    .is_some_and(|slot| self.has(filter, number, slot))
+        };
+        let total = match filter {
+            Filter::All => access.count,
+            _ => {
+                let entries = ranges.iter().flat_map(|range| index.entries(range.clone()));
+                let numbers = entries
+                    .map(|entry| entry.slot)
+                    .chain(missing.iter().copied());
+                numbers.filter(|number| has(*number)).count()
+            }
+        };
+        let mut walk = Walk {
+            documents: self,
+            found: Vec::new(),
+            needed,
+        };
+        walk.along(index, ranges, missing, has, sort)?;
+        Ok((total, walk.found))
+    }
+
+    /// The page, out of all matches.
+    fn page_of_matches(
+        &self,
+        access: &Access,
+        filter: Filter<'_>,
+        query: &Query,
+        needed: usize,
+    ) -> Result<(usize, Vec<u32>), OverBudget> {
+        let _counted = self.budget().reserve(access.count * MATCH_BYTES)?;
+        let matches = self.matches(access, filter, &query.selector);
+        let total = matches.len();
+        let order = match query.sort.first() {
+            Some(key) => Some(key.path.clone()),
+            None => by_id(),
+        };
+        let known = order.as_ref().and_then(|path| self.indexes.find(path));
+        let index = match (known, &order) {
+            (Some(index), _) if total >= WORTH_AN_INDEX => Some(index),
+            (None, Some(path)) if total >= WORTH_AN_INDEX && needed > 0 => self.index(path),
+            _ => None,
+        };
+        let mut walk = Walk {
+            documents: self,
+            found: Vec::new(),
+            needed,
+        };
+        match index {
+            Some(index) => {
+                let mut marks = vec![0_u64; self.slot_count().div_ceil(64)];
+                for number in &matches {
+                    if let Some(word) = marks.get_mut(*number as usize / 64) {
+                        *word |= 1 << (number % 64);
+                    }
+                }
+                let has = |number: u32| {
+                    marks
+                        .get(number as usize / 64)
+                        .is_some_and(|word| word >> (number % 64) & 1 == 1)
+                };
+                walk.along(
+                    &index,
+                    from_ref(&(0..index.len())),
+                    index.missing(),
+                    has,
+                    &query.sort,
+                )?;
+            }
+            None => walk.sorted(matches, &query.sort)?,
+        }
+        Ok((total, walk.found))
+    }
+}
+
+fn by_id() -> Option<FieldPath> {
+    FieldPath::parse("_id").ok()
+}
+
+/// Collects records in order until there are enough.
+struct Walk<'d> {
+    documents: &'d Documents,
+    found: Vec<u32>,
+    needed: usize,
+}
+
+impl Walk<'_> {
+    fn is_done(&self) -> bool {
+        self.found.len() >= self.needed
+    }
+
+    /// Collects the records that `has` lets through, in the order of `index`, whose field is that
+    /// of the first sort key (or `_id`, if there is none).
+    fn along(
+        &mut self,
+        index: &Index,
+        ranges: &[Range<usize>],
+        missing: &[u32],
+        has: impl Fn(u32) -> bool,
+        sort: &[SortKey],
+    ) -> Result<(), OverBudget> {
+        let nulls = index.nulls();
+        let (direction, rest) = match sort.split_first() {
+            Some((first, rest)) => (first.direction, rest),
+            None => (Direction::Ascending, sort),
+        };
+        let clamp = |range: &Range<usize>| range.start.max(nulls.end)..range.end.max(nulls.end);
+        match direction {
+            Direction::Ascending => {
+                for range in ranges.iter().map(clamp) {
+                    let mut at = range.start;
+                    while at < range.end && !self.is_done() {
+                        let group = index.group(at, range.clone());
+                        at = group.end;
+                        self.group(index, group, &has, direction, rest)?;
+                    }
+                }
+            }
+            Direction::Descending => {
+                for range in ranges.iter().rev().map(clamp) {
+                    let mut end = range.end;
+                    while end > range.start && !self.is_done() {
+                        let group = index.group(end - 1, range.clone());
+                        end = group.start;
+                        self.group(index, group, &has, direction, rest)?;
+                    }
+                }
+            }
+        }
+        if self.is_done() {
+            return Ok(());
+        }
+        let null = ranges
+            .iter()
+            .map(|range| range.start.max(nulls.start)..range.end.min(nulls.end));
+        let null = null.filter(|range| range.start < range.end);
+        let last = null
+            .flat_map(|range| index.entries(range))
+            .map(|entry| entry.slot)
+            .chain(missing.iter().copied())
+            .filter(|number| has(*number))
+            .collect();
+        self.sorted(last, rest)
+    }
+
+    /// Collects records with one key.
+    fn group(
+        &mut self,
+        index: &Index,
+        group: Range<usize>,
+        has: &impl Fn(u32) -> bool,
+        direction: Direction,
+        rest: &[SortKey],
+    ) -> Result<(), OverBudget> {
+        let entries = index.entries(group.clone());
+        if let [only] = entries {
+            if has(only.slot) {
+                self.found.push(only.slot);
+            }
+            return Ok(());
+        }
+        let numbers: Vec<u32> = entries
+            .iter()
+            .map(|entry| entry.slot)
+            .filter(|number| has(*number))
+            .collect();
+        if index.is_cut(group.start) {
+            return self.by_whole_keys(index.path(), numbers, direction, rest);
+        }
+        self.sorted(numbers, rest)
+    }
+
+    /// Collects records in the order of `sort`, then of `_id`.
+    fn sorted(&mut self, mut numbers: Vec<u32>, sort: &[SortKey]) -> Result<(), OverBudget> {
+        let Some((first, _)) = sort.split_first() else {
+            self.sorted_by_id(&mut numbers);
+            return Ok(());
+        };
+        if numbers.len() < 2 {
+            self.found.extend(numbers);
+            return Ok(());
+        }
+        let index = self.index_of(&first.path, &numbers)?;
+        self.along(
+            &index,
+            from_ref(&(0..index.len())),
+            index.missing(),
+            |_| true,
+            sort,
+        )
+    }
+
+    fn sorted_by_id(&mut self, numbers: &mut Vec<u32>) {
+        let documents = self.documents;
+        let order =
+            |left: &u32, right: &u32| compare_text(documents.id(*left), documents.id(*right));
+        let wanted = self.needed.saturating_sub(self.found.len());
+        if wanted < numbers.len() {
+            if wanted > 0 {
+                numbers.select_nth_unstable_by(wanted, order);
+            }
+            numbers.truncate(wanted);
+        }
+        numbers.sort_unstable_by(order);
+        self.found.append(numbers);
+    }
+
+    /// Collects records whose keys begin alike, by their whole keys.
+    fn by_whole_keys(
+        &mut self,
+        path: &FieldPath,
+        numbers: Vec<u32>,
+        direction: Direction,
+        rest: &[SortKey],
+    ) -> Result<(), OverBudget> {
+        let mut names = MemberNames::default();
+        names.slot(path.first());
+        let mut counted = self.documents.budget().reserve(0)?;
+        let mut keys: Vec<(Key, u32)> = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let value = field(&names, path, self.documents.object(number));
+            let key = value.map(Key::of).unwrap_or_default();
+            counted.resize(counted.bytes() + key.as_bytes().len() + size_of::<(Key, u32)>())?;
+            keys.push((key, number));
+        }
+        keys.sort_by(|left, right| match direction {
+            Direction::Ascending => left.0.cmp(&right.0),
+            Direction::Descending => right.0.cmp(&left.0),
+        });
+        for group in keys.chunk_by(|left, right| left.0 == right.0) {
+            if self.is_done() {
+                break;
+            }
+            self.sorted(group.iter().map(|(_, number)| *number).collect(), rest)?;
+        }
+        Ok(())
+    }
+
+    fn index_of(&self, path: &FieldPath, numbers: &[u32]) -> Result<Index, OverBudget> {
+        let counted: Reservation = self.documents.budget().reserve(0)?;
+        let object = |number| self.documents.object(number);
+        Index::build(path.clone(), numbers.iter().copied(), object, counted)
+    }
+}

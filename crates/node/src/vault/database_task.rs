@@ -1,0 +1,383 @@
+//! The task that owns one database of one tenant: it loads it, follows its changes, and writes to it.
+//!
+//! A write is durable on the storage node before it is visible, and visible before it is answered.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adyton_client::database::{Database, WriteError};
+use adyton_client::pull::{Feed, FeedPosition, PlainBatch, Pull, PullBatch, PullError};
+use adyton_client::record::{InvalidRecord, PreparedRecord, Save};
+use adyton_client::registry;
+use adyton_client::session::{Session, SessionError};
+use adyton_couch::rev::Rev;
+use adyton_keys::context_session::ContextSession;
+use adyton_keys::record_cipher::RecordCipher;
+use adyton_protocol::database::{DatabaseName, Permissions};
+use adyton_protocol::schema::SchemaUri;
+use serde_json::{Map, Value};
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
+
+use super::error::VaultError;
+use super::loaded::LoadedDatabase;
+use super::tenant::State;
+use super::vault::Surroundings;
+use crate::memory::{Budget, Scope};
+
+/// Rows that a snapshot may have beyond twice what the node says it has, for what changes meanwhile.
+const ROW_SLACK: u64 = 10_000;
+/// First and longest wait before a broken feed is opened again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// Own writes that are waited for in the feed.
+const MAX_ECHOES: usize = 10_000;
+
+/// A change asked for.
+#[derive(Debug)]
+pub(super) enum Change {
+    Create {
+        record: Map<String, Value>,
+    },
+    Update {
+        id: String,
+        record: Map<String, Value>,
+        force: bool,
+    },
+    Delete {
+        id: String,
+    },
+}
+
+/// A change, and where its outcome goes.
+pub(super) struct Command {
+    pub(super) schema: Option<SchemaUri>,
+    pub(super) change: Change,
+    pub(super) reply: oneshot::Sender<Result<Saved, VaultError>>,
+}
+
+/// A change that is durable and visible.
+#[derive(Debug)]
+pub struct Saved {
+    /// The record as it is now, with its new revision.
+    pub record: Map<String, Value>,
+    /// The new revision.
+    pub rev: Rev,
+}
+
+/// Runs until the tenant is dropped or the database fails for good.
+pub(super) async fn run(
+    name: DatabaseName,
+    credential: Arc<ContextSession>,
+    session: Arc<OnceCell<Arc<Session>>>,
+    budget: Budget,
+    around: Arc<Surroundings>,
+    publish: watch::Sender<State>,
+    queue: mpsc::Receiver<Command>,
+) {
+    let loading = async {
+        let opened = session
+            .get_or_try_init(|| async {
+                let (transport, clock) = (around.transport.clone(), around.clock.clone());
+                Session::open(&credential, transport, clock)
+                    .await
+                    .map(Arc::new)
+            })
+            .await?;
+        DatabaseTask::load(Arc::clone(opened), &name, budget, &around).await
+    };
+    let loaded = tokio::time::timeout(around.limits.load, loading).await;
+    drop(credential);
+    match loaded.unwrap_or(Err(VaultError::LoadTimeout)) {
+        Ok(mut task) => {
+            publish.send_replace(State::Ready(Arc::clone(&task.loaded)));
+            let error = task.serve(queue).await;
+            publish.send_replace(State::Failed(error));
+        }
+        Err(error) => {
+            publish.send_replace(State::Failed(error));
+        }
+    }
+}
+
+struct DatabaseTask {
+    session: Arc<Session>,
+    name: DatabaseName,
+    cipher: Arc<RecordCipher>,
+    loaded: Arc<LoadedDatabase>,
+    budget: Budget,
+    around: Arc<Surroundings>,
+    /// False until the storage node has the database.
+    exists: bool,
+    position: FeedPosition,
+    /// Own writes whose rows in the feed are still to come: older rows must not undo them.
+    echoes: HashMap<String, Rev>,
+}
+
+impl DatabaseTask {
+    /// Loads everything that the storage node has.
+    async fn load(
+        session: Arc<Session>,
+        name: &DatabaseName,
+        budget: Budget,
+        around: &Arc<Surroundings>,
+    ) -> Result<Self, VaultError> {
+        let database = session.database(name);
+        let cipher = Arc::new(database.cipher());
+        let loaded = Arc::new(LoadedDatabase::empty(budget.clone()));
+        let info = database.info().await?;
+        let mut position = FeedPosition::beginning();
+        if let Some(info) = info {
+            let held = info.doc_count.saturating_add(info.doc_del_count);
+            let max_rows = held.saturating_mul(2).saturating_add(ROW_SLACK);
+            let feed = Feed::Snapshot { max_rows };
+            let mut pull =
+                Pull::start(&database, Arc::clone(&cipher), feed, around.limits.workers).await?;
+            while let Some(batch) = pull.next().await {
+                loaded.apply(batch?)?;
+            }
+            position = pull.position().cloned().unwrap_or(position);
+        }
+        if loaded.documents().is_empty() && loaded.unreadable() > 0 {
+            return Err(VaultError::NothingOpens);
+        }
+        let (name, around) = (name.clone(), Arc::clone(around));
+        let exists = info.is_some();
+        Ok(Self {
+            session,
+            name,
+            cipher,
+            loaded,
+            budget,
+            around,
+            exists,
+            position,
+            echoes: HashMap::new(),
+        })
+    }
+
+    /// Follows the feed and carries out changes, until something fails for good.
+    async fn serve(&mut self, mut queue: mpsc::Receiver<Command>) -> VaultError {
+        let mut feed: Option<Pull> = None;
+        let mut wait = RETRY.0;
+        loop {
+            tokio::select! {
+                command = queue.recv() => match command {
+                    Some(Command { schema, change, reply }) => {
+                        let saved = self.carry_out(schema.as_ref(), change).await;
+                        // The caller may have gone; the change is durable all the same.
+                        let _: Result<(), _> = reply.send(saved);
+                    }
+                    None => return VaultError::Stopped,
+                },
+                batch = next_of(&mut feed) => match batch {
+                    Some(Ok(batch)) => {
+                        wait = RETRY.0;
+                        if let Some(position) = feed.as_ref().and_then(Pull::position) {
+                            self.position = position.clone();
+                        }
+                        if let Err(error) = self.take_in(batch) {
+                            return error;
+                        }
+                    }
+                    Some(Err(PullError::Session(SessionError::Expired))) => {
+                        return SessionError::Expired.into();
+                    }
+                    Some(Err(error @ PullError::Misbehaved(_))) if !is_cut_off(&error) => return error.into(),
+                    Some(Err(_)) | None => feed = None,
+                },
+                () = tokio::time::sleep(wait), if feed.is_none() => {
+                    wait = (wait * 2).min(RETRY.1);
+                    match self.follow().await {
+                        Ok(opened) => feed = opened,
+                        // The node no longer lets this session in: what it gave is given up.
+                        Err(PullError::Session(SessionError::Expired)) => return SessionError::Expired.into(),
+                        Err(_) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn follow(&mut self) -> Result<Option<Pull>, PullError> {
+        let database = self.session.database(&self.name);
+        if !self.exists {
+            self.exists = database.info().await?.is_some();
+        }
+        if !self.exists {
+            return Ok(None);
+        }
+        let feed = Feed::Follow(self.position.clone());
+        Pull::start(&database, Arc::clone(&self.cipher), feed, 1)
+            .await
+            .map(Some)
+    }
+
+    /// Applies a row of the feed, unless an own write has overtaken it.
+    fn take_in(&mut self, batch: PullBatch) -> Result<(), VaultError> {
+        if let Some((id, rev)) = &batch.last_row
+            && let Some(own) = self.echoes.get(&**id)
+        {
+            if rev.generation() < own.generation() {
+                return Ok(());
+            }
+            let is_echo = rev == own;
+            self.echoes.remove(&**id);
+            if is_echo {
+                return Ok(());
+            }
+        }
+        self.loaded.apply(batch)?;
+        Ok(())
+    }
+
+    async fn carry_out(
+        &mut self,
+        schema: Option<&SchemaUri>,
+        change: Change,
+    ) -> Result<Saved, VaultError> {
+        let session = Arc::clone(&self.session);
+        let (members, save) = self.members_of(schema, change)?;
+        let prepared = PreparedRecord::new(members, save, schema.map(SchemaUri::as_str), &session)?;
+        let is_new_version = save != Save::Delete;
+        if is_new_version && let Some(schema) = schema {
+            self.validate(&prepared, schema)?;
+        }
+        let text = prepared.text()?;
+        // Room first: a write that could not be shown afterwards is not begun.
+        let room = self.budget.reserve(text.len())?;
+        let database = session.database(&self.name);
+        if !self.exists {
+            self.create(&database).await?;
+        }
+        let rev = match database.put(&prepared, &self.cipher).await {
+            Ok(rev) => rev,
+            Err(WriteError::Conflict) => {
+                return Err(VaultError::Conflict {
+                    current: self.current(prepared.id()),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if self.echoes.len() < MAX_ECHOES {
+            self.echoes.insert(prepared.id().to_owned(), rev);
+        }
+        drop(room);
+        let mut records = PlainBatch::with_capacity(text.len() + prepared.id().len());
+        if prepared.is_deleted() {
+            records.remove(prepared.id());
+        } else {
+            // Our own text is a record under its own id.
+            records
+                .push(prepared.id(), rev, &text)
+                .map_err(|_| VaultError::Stopped)?;
+        }
+        self.loaded.apply(PullBatch {
+            records,
+            ..PullBatch::default()
+        })?;
+        let mut record = prepared.into_members();
+        record.insert("_rev".to_owned(), rev.to_string().into());
+        Ok(Saved { record, rev })
+    }
+
+    /// The members to save, checked against what is in memory.
+    fn members_of(
+        &self,
+        schema: Option<&SchemaUri>,
+        change: Change,
+    ) -> Result<(Map<String, Value>, Save), VaultError> {
+        match change {
+            Change::Create { mut record } => {
+                record.remove("_rev");
+                if let Some(Value::String(id)) = record.get("_id")
+                    && let Some(current) = self.current(id)
+                {
+                    return Err(VaultError::Conflict {
+                        current: Some(current),
+                    });
+                }
+                Ok((record, Save::Insert))
+            }
+            Change::Update {
+                id,
+                mut record,
+                force,
+            } => {
+                let current = self.visible(schema, &id)?;
+                let named = record.get("_id").and_then(Value::as_str).unwrap_or(&id);
+                if named != id {
+                    return Err(InvalidRecord::Id.into());
+                }
+                let given = record
+                    .get("_rev")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned);
+                if !force && given.as_deref() != Some(current.to_string().as_str()) {
+                    return Err(VaultError::Conflict {
+                        current: Some(current),
+                    });
+                }
+                record.insert("_id".to_owned(), id.into());
+                record.insert("_rev".to_owned(), current.to_string().into());
+                Ok((record, Save::Update))
+            }
+            Change::Delete { id } => {
+                let current = self.visible(schema, &id)?;
+                let document = self.loaded.get(Scope::Database, &id)?;
+                let mut record: Map<String, Value> = serde_json::from_slice(document.object())
+                    .map_err(|_| VaultError::Unreadable)?;
+                record.insert("_rev".to_owned(), current.to_string().into());
+                Ok((record, Save::Delete))
+            }
+        }
+    }
+
+    /// The revision of a record that the resource includes.
+    fn visible(&self, schema: Option<&SchemaUri>, id: &str) -> Result<Rev, VaultError> {
+        let scope = schema.map_or(Scope::Database, |schema| Scope::Schema(schema.as_str()));
+        Ok(self.loaded.get(scope, id)?.rev())
+    }
+
+    fn current(&self, id: &str) -> Option<Rev> {
+        self.loaded
+            .documents()
+            .get(Scope::Database, id)
+            .map(|document| document.rev())
+    }
+
+    fn validate(&self, prepared: &PreparedRecord, schema: &SchemaUri) -> Result<(), VaultError> {
+        // The schema of a permit is one of the set, and the set compiles (a test holds that).
+        let validator = self
+            .around
+            .schemas
+            .validator(schema.as_str())
+            .map_err(|_| VaultError::NotFound)?;
+        let value = Value::Object(prepared.members().clone());
+        validator
+            .validate(&value)
+            .map(|_| ())
+            .map_err(VaultError::Schema)
+    }
+
+    async fn create(&mut self, database: &Database<'_>) -> Result<(), VaultError> {
+        registry::create_registered(database, &Permissions::default()).await?;
+        self.exists = true;
+        Ok(())
+    }
+}
+
+/// A feed that is not open never has a next batch.
+async fn next_of(feed: &mut Option<Pull>) -> Option<Result<PullBatch, PullError>> {
+    match feed {
+        Some(pull) => pull.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A connection that breaks in the middle of a row is an accident, not a lie.
+fn is_cut_off(error: &PullError) -> bool {
+    matches!(
+        error,
+        PullError::Misbehaved(adyton_client::pull::Misbehaviour::Truncated)
+    )
+}

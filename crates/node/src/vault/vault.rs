@@ -1,0 +1,255 @@
+//! The vault: every tenant's decrypted records, reachable with a permit and in no other way.
+//!
+//! Guarantees: the permit names the tenant and the resource, so two tenants cannot be mixed up; a record
+//! that a resource does not include does not exist for its caller; what is idle is dropped and
+//! zeroized. Refuses to know: HTTP, credentials, scopes.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use adyton_client::clock::Clock;
+use adyton_client::schema::SchemaSet;
+use adyton_client::transport::Transport;
+use adyton_couch::selector::Selector;
+use adyton_protocol::scope::Resource;
+use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
+
+use super::database_task::{Change, Saved};
+use super::error::VaultError;
+use super::loaded::LoadedDatabase;
+use super::tenant::Tenant;
+use crate::authn::TenantId;
+use crate::authz::{Delete, Permit, PermitAction, Read, Write};
+use crate::memory::{Budget, Document, Page, Query, Scope};
+
+/// Queries over more records than this leave the async threads.
+const MANY_RECORDS: usize = 2_000;
+
+/// What the vault may use.
+#[derive(Debug, Clone, Copy)]
+pub struct VaultLimits {
+    /// Bytes of plaintext and indexes of all tenants.
+    pub node_bytes: usize,
+    /// Bytes of plaintext and indexes of one tenant.
+    pub tenant_bytes: usize,
+    /// Most tenants in memory.
+    pub tenants: usize,
+    /// Most databases of one tenant in memory.
+    pub databases_per_tenant: usize,
+    /// A tenant that nobody asked for this long is evicted.
+    pub idle: Duration,
+    /// Longest time for loading one database.
+    pub load: Duration,
+    /// Batches of records opened at the same time, and large queries run at the same time.
+    pub workers: usize,
+}
+
+/// What every tenant needs from outside.
+#[derive(Debug)]
+pub(super) struct Surroundings {
+    pub(super) transport: Transport,
+    pub(super) clock: Clock,
+    pub(super) limits: VaultLimits,
+    pub(super) schemas: Arc<SchemaSet>,
+}
+
+/// All tenants of this node.
+pub struct Vault {
+    around: Arc<Surroundings>,
+    budget: Budget,
+    tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
+    large_queries: Arc<Semaphore>,
+}
+
+/// The answer to a query, and what could not be part of it.
+#[derive(Debug)]
+pub struct Answer {
+    /// The records.
+    pub page: Page,
+    /// Records of the database that could not be opened.
+    pub unreadable: usize,
+}
+
+impl Vault {
+    /// An empty vault that evicts what is idle for as long as it exists.
+    pub fn new(
+        transport: Transport,
+        clock: Clock,
+        limits: VaultLimits,
+        schemas: Arc<SchemaSet>,
+    ) -> Arc<Self> {
+        let vault = Arc::new(Self {
+            around: Arc::new(Surroundings {
+                transport,
+                clock,
+                limits,
+                schemas,
+            }),
+            budget: Budget::new(limits.node_bytes),
+            tenants: Mutex::default(),
+            large_queries: Arc::new(Semaphore::new(limits.workers.max(1))),
+        });
+        tokio::spawn(evict_idle(Arc::downgrade(&vault), limits.idle));
+        vault
+    }
+
+    /// The record with this id, if the resource includes it.
+    pub async fn get(&self, permit: &Permit<Read>, id: &str) -> Result<Document, VaultError> {
+        let database = self.loaded(permit).await?;
+        database.get(scope_of(permit.resource()), id)
+    }
+
+    /// Answers a query within the permit's resource.
+    pub async fn query(&self, permit: &Permit<Read>, query: Query) -> Result<Answer, VaultError> {
+        let database = self.loaded(permit).await?;
+        let resource = permit.resource().clone();
+        self.compute(database, move |database| {
+            let page = database.documents().query(scope_of(&resource), &query)?;
+            Ok(Answer {
+                page,
+                unreadable: database.unreadable(),
+            })
+        })
+        .await
+    }
+
+    /// Counts the records of the permit's resource that a selector takes.
+    pub async fn count(
+        &self,
+        permit: &Permit<Read>,
+        selector: Selector,
+    ) -> Result<usize, VaultError> {
+        let database = self.loaded(permit).await?;
+        let resource = permit.resource().clone();
+        self.compute(database, move |database| {
+            Ok(database.documents().count(scope_of(&resource), &selector)?)
+        })
+        .await
+    }
+
+    /// Creates a record. Returns when the storage node has it durably.
+    pub async fn create(
+        &self,
+        permit: &Permit<Write>,
+        record: Map<String, Value>,
+    ) -> Result<Saved, VaultError> {
+        self.change(permit, Change::Create { record }).await
+    }
+
+    /// Replaces a record. `force` takes the current revision, whatever the record says.
+    pub async fn update(
+        &self,
+        permit: &Permit<Write>,
+        id: String,
+        record: Map<String, Value>,
+        force: bool,
+    ) -> Result<Saved, VaultError> {
+        self.change(permit, Change::Update { id, record, force })
+            .await
+    }
+
+    /// Deletes a record.
+    pub async fn delete(&self, permit: &Permit<Delete>, id: String) -> Result<Saved, VaultError> {
+        self.change(permit, Change::Delete { id }).await
+    }
+
+    /// Tenants in memory, and bytes held for them. Counts only.
+    pub fn usage(&self) -> (usize, usize) {
+        (self.lock().len(), self.budget.used())
+    }
+
+    /// Drops everything in memory.
+    pub fn evict_all(&self) {
+        self.lock().clear();
+    }
+
+    async fn change<A: PermitAction>(
+        &self,
+        permit: &Permit<A>,
+        change: Change,
+    ) -> Result<Saved, VaultError> {
+        self.loaded(permit).await?;
+        let tenant = self.tenant(permit.tenant())?;
+        let schema = permit.resource().schema().cloned();
+        tenant
+            .change(permit.resource().database(), schema, change)
+            .await
+    }
+
+    async fn loaded<A: PermitAction>(
+        &self,
+        permit: &Permit<A>,
+    ) -> Result<Arc<LoadedDatabase>, VaultError> {
+        let tenant = self.tenant(permit.tenant())?;
+        let name = permit.resource().database();
+        tenant.loaded(name, || permit.session(), &self.around).await
+    }
+
+    /// The tenant, in memory from now on if it was not.
+    fn tenant(&self, id: &TenantId) -> Result<Arc<Tenant>, VaultError> {
+        let mut tenants = self.lock();
+        if let Some(tenant) = tenants.get(id) {
+            tenant.touch();
+            return Ok(Arc::clone(tenant));
+        }
+        if tenants.len() >= self.around.limits.tenants {
+            return Err(VaultError::Overloaded);
+        }
+        let tenant = Arc::new(Tenant::new(
+            self.budget.within(self.around.limits.tenant_bytes),
+        ));
+        tenants.insert(id.clone(), Arc::clone(&tenant));
+        Ok(tenant)
+    }
+
+    /// Runs a computation where it does not hold up others.
+    async fn compute<T: Send + 'static>(
+        &self,
+        database: Arc<LoadedDatabase>,
+        work: impl FnOnce(&LoadedDatabase) -> Result<T, VaultError> + Send + 'static,
+    ) -> Result<T, VaultError> {
+        if database.documents().len() <= MANY_RECORDS {
+            return work(&database);
+        }
+        let turn = Arc::clone(&self.large_queries).acquire_owned().await;
+        let turn = turn.map_err(|_| VaultError::Stopped)?;
+        let computing = tokio::task::spawn_blocking(move || {
+            let result = work(&database);
+            drop(turn);
+            result
+        });
+        computing.await.map_err(|_| VaultError::Stopped)?
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, Arc<Tenant>>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Vault")
+    }
+}
+
+/// What a resource lets its caller see.
+pub(super) fn scope_of(resource: &Resource) -> Scope<'_> {
+    match resource.schema() {
+        Some(schema) => Scope::Schema(schema.as_str()),
+        None => Scope::Database,
+    }
+}
+
+/// Ends with the vault.
+async fn evict_idle(vault: Weak<Vault>, idle: Duration) {
+    let mut tick =
+        tokio::time::interval((idle / 4).clamp(Duration::from_millis(50), Duration::from_secs(30)));
+    loop {
+        tick.tick().await;
+        let Some(vault) = vault.upgrade() else { return };
+        vault.lock().retain(|_, tenant| tenant.idle_for() < idle);
+    }
+}

@@ -1,0 +1,250 @@
+//! Who asks, and what they may do. A permit is made here only, and the data path cannot be walked without one.
+//!
+//! Reviewed line by line: this file decides who sees whose ciphertext.
+
+use std::sync::Arc;
+
+use adyton_couch::wire::{CouchError, ErrorKind};
+use adyton_protocol::context::{ContextHash, ContextName};
+use adyton_protocol::did::Did;
+
+use crate::registry::DatabaseRecord;
+
+/// Who makes a request to the data path, as far as the credential proves.
+#[derive(Debug, Clone)]
+pub(crate) enum Principal {
+    /// No credential.
+    Anonymous,
+    /// The node's public credential, which everyone can fetch.
+    Public,
+    /// The holder of an access token.
+    User(User),
+}
+
+/// A DID in a context, proven by an access token.
+#[derive(Debug, Clone)]
+pub(crate) struct User {
+    pub(crate) did: Did,
+    pub(crate) context: ContextName,
+    /// Unix seconds at which the token ends, and with it every stream it opened.
+    pub(crate) expires: u64,
+}
+
+impl User {
+    /// The account name of this DID in this context.
+    pub(crate) fn account(&self) -> String {
+        ContextHash::of(&self.did, &self.context).couch_user()
+    }
+}
+
+impl Principal {
+    fn account(&self) -> Option<String> {
+        match self {
+            Self::Anonymous | Self::Public => None,
+            Self::User(user) => Some(user.account()),
+        }
+    }
+
+    /// Unix seconds at which the credential ends.
+    pub(crate) fn expires(&self) -> u64 {
+        match self {
+            Self::Anonymous | Self::Public => u64::MAX,
+            Self::User(user) => user.expires,
+        }
+    }
+}
+
+/// The right to read one database, and what else the reader may do there.
+#[derive(Debug, Clone)]
+pub(crate) struct Permit {
+    record: Arc<DatabaseRecord>,
+    owner: bool,
+    write: bool,
+    delete: bool,
+    checkpoints: bool,
+}
+
+impl Permit {
+    /// The only constructor. A database that does not exist and a missing credential are told apart only for those who have a
+    /// credential.
+    pub(crate) fn grant(
+        principal: &Principal,
+        record: Option<DatabaseRecord>,
+    ) -> Result<Self, CouchError> {
+        if matches!(principal, Principal::Anonymous) {
+            let reason = "You are not authorized to access this db.";
+            return Err(CouchError::new(ErrorKind::Unauthorized, reason));
+        }
+        let record = record.ok_or(CouchError::no_database())?;
+        let account = principal.account();
+        let account = account.as_deref();
+        let owner = account == Some(record.owner.as_str());
+        let write = owner || record.rules.write.admits(account);
+        let read = write || record.rules.read.admits(account);
+        if !read {
+            let reason = "You are not allowed to access this db.";
+            return Err(CouchError::new(ErrorKind::Forbidden, reason));
+        }
+        let delete = owner || record.rules.delete.admits(account);
+        // Readers keep their replication checkpoints here; the public credential is nobody's, so it keeps none.
+        let checkpoints = account.is_some() || write;
+        Ok(Self {
+            record: Arc::new(record),
+            owner,
+            write,
+            delete,
+            checkpoints,
+        })
+    }
+
+    /// The database.
+    pub(crate) fn record(&self) -> &DatabaseRecord {
+        &self.record
+    }
+
+    /// The right to write an ordinary revision.
+    pub(crate) fn write(&self) -> Result<(), CouchError> {
+        const REASON: &str = "User is not permitted to write to database";
+        self.write
+            .then_some(())
+            .ok_or(CouchError::new(ErrorKind::Unauthorized, REASON))
+    }
+
+    /// The right to write a tombstone.
+    pub(crate) fn delete(&self) -> Result<(), CouchError> {
+        const REASON: &str = "User is not permitted to delete from database";
+        self.write()?;
+        self.delete
+            .then_some(())
+            .ok_or(CouchError::new(ErrorKind::Unauthorized, REASON))
+    }
+
+    /// The right to write a design document.
+    pub(crate) fn design(&self) -> Result<(), CouchError> {
+        const REASON: &str = "You are not a db or server admin.";
+        self.owner
+            .then_some(())
+            .ok_or(CouchError::new(ErrorKind::Unauthorized, REASON))
+    }
+
+    /// The right to keep local documents.
+    pub(crate) fn checkpoint(&self) -> Result<(), CouchError> {
+        const REASON: &str = "User is not permitted to write to database";
+        self.checkpoints
+            .then_some(())
+            .ok_or(CouchError::new(ErrorKind::Forbidden, REASON))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adyton_protocol::database::{AccessRule, DatabaseName, Permissions};
+
+    use super::*;
+
+    fn did(digit: char) -> Did {
+        format!("did:vda:polamoy:0x{}", digit.to_string().repeat(40))
+            .parse()
+            .unwrap()
+    }
+
+    fn user(digit: char) -> Principal {
+        let context = ContextName::new("Test: App").unwrap();
+        Principal::User(User {
+            did: did(digit),
+            context,
+            expires: 0,
+        })
+    }
+
+    fn record(read: AccessRule, write: AccessRule) -> DatabaseRecord {
+        let permissions = Permissions {
+            read,
+            write,
+            read_list: vec![
+                did('2')
+                    .as_given()
+                    .to_uppercase()
+                    .replace("DID:VDA", "did:vda")
+                    .replace("0X", "0x"),
+            ],
+            write_list: vec![did('3').as_given().to_owned()],
+            delete_list: vec![],
+        };
+        let context = ContextName::new("Test: App").unwrap();
+        DatabaseRecord::new(
+            &did('1'),
+            &context,
+            &DatabaseName::new("db").unwrap(),
+            permissions,
+        )
+        .unwrap()
+    }
+
+    /// (read, write, delete, design) of a principal.
+    fn rights(principal: &Principal, record: &DatabaseRecord) -> Option<(bool, bool, bool)> {
+        let permit = Permit::grant(principal, Some(record.clone())).ok()?;
+        Some((
+            permit.write().is_ok(),
+            permit.delete().is_ok(),
+            permit.design().is_ok(),
+        ))
+    }
+
+    #[test]
+    fn the_permission_map_is_kept() {
+        use AccessRule::{Owner, Public, Users};
+        let (owner, reader, writer, stranger) = (user('1'), user('2'), user('3'), user('4'));
+        let all = Some((true, true, true));
+        let write = Some((true, true, false));
+        let read = Some((false, false, false));
+        let table = [
+            // (read, write) → owner, listed reader, listed writer, stranger, public credential
+            ((Owner, Owner), [all, None, None, None, None]),
+            ((Users, Users), [all, read, write, None, None]),
+            ((Users, Owner), [all, read, None, None, None]),
+            ((Owner, Users), [all, None, write, None, None]),
+            ((Public, Owner), [all, read, read, read, read]),
+            ((Public, Users), [all, read, write, read, read]),
+            (
+                (Public, Public),
+                [
+                    all,
+                    Some((true, false, false)),
+                    Some((true, false, false)),
+                    Some((true, false, false)),
+                    Some((true, false, false)),
+                ],
+            ),
+        ];
+        for ((r, w), expected) in table {
+            let record = record(r, w);
+            let found = [&owner, &reader, &writer, &stranger, &Principal::Public]
+                .map(|principal| rights(principal, &record));
+            assert_eq!(found, expected, "read {r:?} write {w:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_did_in_another_context_is_a_stranger() {
+        let context = ContextName::new("Other: App").unwrap();
+        let other = Principal::User(User {
+            did: did('1'),
+            context,
+            expires: 0,
+        });
+        assert_eq!(
+            rights(&other, &record(AccessRule::Owner, AccessRule::Owner)),
+            None
+        );
+    }
+
+    #[test]
+    fn without_a_credential_no_database_exists_or_not() {
+        let record = record(AccessRule::Public, AccessRule::Public);
+        let existing = Permit::grant(&Principal::Anonymous, Some(record)).unwrap_err();
+        let missing = Permit::grant(&Principal::Anonymous, None).unwrap_err();
+        assert_eq!(existing, missing);
+        assert_eq!(existing.kind, ErrorKind::Unauthorized);
+    }
+}

@@ -1,0 +1,229 @@
+//! The data path, many documents at a time. Large answers are streamed: made in batches while they are sent.
+
+use std::sync::Arc;
+
+use adyton_couch::document::{DocumentId, DocumentKind, Envelope};
+use adyton_couch::rev::Rev;
+use adyton_couch::wire::{
+    AllDocsQuery, BulkDocs, BulkGet, ChangesQuery, CouchError, ErrorKind, RevsDiff, Written,
+};
+use adyton_protocol::database::DatabaseHash;
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::documents::{Done, fresh_document_id, may_write};
+use super::lists::{AllDocsProducer, BulkGetProducer};
+use super::reply;
+use super::{App, Asked};
+use crate::access::Permit;
+use crate::changes::Feed;
+use crate::databases::DatabaseError;
+use crate::store::write::{DocumentWrite, WriteKind};
+use crate::store::{StoreError, blocking};
+use crate::stream::produce;
+
+/// What is to become of one document of a bulk write.
+enum Entry {
+    /// To be written, as the n-th of the writes.
+    Write(DocumentId),
+    /// Refused, with what is known of its name.
+    Refused(Option<DocumentId>, CouchError),
+}
+
+impl App {
+    pub(super) async fn bulk_docs(&self, permit: &Permit, asked: Asked) -> Done {
+        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
+            Ok(body) => body,
+            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
+        };
+        self.databases.room(permit).await?;
+        let file = self.databases.file(permit).await?;
+        let limit = self.limits.document_bytes;
+        let permit = permit.clone();
+        let parsed = blocking(move || Ok(parse_bulk(body.as_slice(), &permit, limit))).await?;
+        let (entries, writes, new_edits) = parsed?;
+        let outcomes = if writes.is_empty() {
+            Vec::new()
+        } else {
+            file.write(writes).await?
+        };
+        let mut outcomes = outcomes.into_iter();
+        let mut lines = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let (id, outcome) = match entry {
+                Entry::Refused(id, refusal) => (id, Err(refusal)),
+                Entry::Write(id) => (
+                    Some(id),
+                    outcomes
+                        .next()
+                        .ok_or(StoreError::Corrupt("a lost outcome"))?,
+                ),
+            };
+            match (id, outcome) {
+                // History is merged silently; only refusals are told.
+                (Some(id), Ok(rev)) => {
+                    if new_edits {
+                        lines.push(json!(Written { ok: true, id, rev }));
+                    }
+                }
+                (id, Err(refusal)) => lines.push(json!({
+                    "id": id,
+                    "error": refusal.kind.name(),
+                    "reason": refusal.reason,
+                })),
+                (None, Ok(_)) => {
+                    return Err(StoreError::Corrupt("a written document without id").into());
+                }
+            }
+        }
+        Ok(reply::json(StatusCode::CREATED, &lines))
+    }
+
+    pub(super) async fn bulk_get(&self, permit: &Permit, asked: Asked) -> Done {
+        let flag = |name: &str| {
+            url::form_urlencoded::parse(asked.query.as_bytes())
+                .any(|(key, value)| key == name && value == "true")
+        };
+        let (revs, latest) = (flag("revs"), flag("latest"));
+        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
+            Ok(body) => body,
+            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
+        };
+        let wanted = BulkGet::parse(body.as_slice())?;
+        drop(body);
+        let file = self.databases.file(permit).await?;
+        let producer = BulkGetProducer::new(file, wanted.docs, revs, latest);
+        Ok(reply::stream(produce(producer)))
+    }
+
+    pub(super) async fn revs_diff(&self, permit: &Permit, asked: Asked) -> Done {
+        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
+            Ok(body) => body,
+            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
+        };
+        let asked_for = RevsDiff::parse(body.as_slice())?;
+        drop(body);
+        let file = self.databases.file(permit).await?;
+        let missing = blocking(move || {
+            let view = file.view()?;
+            let mut answer = Map::new();
+            for (id, revs) in asked_for.0 {
+                let row = view.document(id.as_str())?.unwrap_or_default();
+                let missing: Vec<Rev> = row.tree.missing(&revs).collect();
+                let Some(deepest) = missing.iter().map(Rev::generation).max() else {
+                    continue;
+                };
+                let ancestors = row.tree.possible_ancestors(deepest);
+                let mut entry = json!({"missing": missing});
+                if let (false, Value::Object(members)) = (ancestors.is_empty(), &mut entry) {
+                    members.insert("possible_ancestors".to_owned(), json!(ancestors));
+                }
+                answer.insert(id.as_str().to_owned(), entry);
+            }
+            Ok(answer)
+        })
+        .await?;
+        Ok(reply::json(StatusCode::OK, &missing))
+    }
+
+    pub(super) async fn all_docs(&self, permit: &Permit, asked: Asked) -> Done {
+        let query = asked.query.clone();
+        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
+            Ok(body) => body,
+            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
+        };
+        let query = AllDocsQuery::parse(&query, body.as_slice())?;
+        drop(body);
+        let file = self.databases.file(permit).await?;
+        Ok(reply::stream(produce(AllDocsProducer::new(file, query))))
+    }
+
+    pub(super) async fn changes(
+        self: Arc<Self>,
+        permit: Permit,
+        hash: DatabaseHash,
+        asked: Asked,
+    ) -> Done {
+        let principal = self.auth.principal(asked.authorization())?;
+        let query = asked.query.clone();
+        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
+            Ok(body) => body,
+            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
+        };
+        let query = ChangesQuery::parse(&query, body.as_slice())?;
+        drop(body);
+        Ok(reply::stream(
+            Feed::open(self, principal, permit, hash, query)
+                .await?
+                .into_stream(),
+        ))
+    }
+}
+
+/// Reads a bulk write. A wrong document is refused by itself; only a wrong request is refused as a whole.
+fn parse_bulk(
+    body: &[u8],
+    permit: &Permit,
+    limit: usize,
+) -> Result<(Vec<Entry>, Vec<DocumentWrite>, bool), DatabaseError> {
+    let bulk = BulkDocs::parse(body)?;
+    let mut entries = Vec::with_capacity(bulk.docs.len());
+    let mut writes = Vec::with_capacity(bulk.docs.len());
+    for raw in bulk.docs {
+        if raw.get().len() > limit {
+            let reason = "The document is too large.";
+            entries.push(Entry::Refused(
+                None,
+                CouchError::new(ErrorKind::TooLarge, reason),
+            ));
+            continue;
+        }
+        let envelope = match Envelope::parse(raw.get().as_bytes()) {
+            Ok(envelope) => envelope,
+            Err(invalid) => {
+                entries.push(Entry::Refused(None, invalid.into()));
+                continue;
+            }
+        };
+        let kind = if bulk.new_edits {
+            Ok(WriteKind::Edit { base: envelope.rev })
+        } else {
+            envelope
+                .ancestry()
+                .map(WriteKind::History)
+                .ok_or(CouchError::bad_request(
+                    "A replicated document needs a revision.",
+                ))
+        };
+        let id = match (envelope.id, bulk.new_edits) {
+            (Some(id), _) => id,
+            (None, true) => fresh_document_id()?,
+            (None, false) => {
+                let refusal = CouchError::bad_request("A replicated document needs an id.");
+                entries.push(Entry::Refused(None, refusal));
+                continue;
+            }
+        };
+        let checked = match id.kind() {
+            DocumentKind::Local => Err(CouchError::bad_request(
+                "Local documents are written with PUT.",
+            )),
+            DocumentKind::Ordinary | DocumentKind::Design => {
+                may_write(permit, &id, envelope.liveness).and(kind)
+            }
+        };
+        match checked {
+            Err(refusal) => entries.push(Entry::Refused(Some(id), refusal)),
+            Ok(kind) => {
+                entries.push(Entry::Write(id.clone()));
+                writes.push(DocumentWrite {
+                    id,
+                    liveness: envelope.liveness,
+                    members: envelope.members,
+                    kind,
+                });
+            }
+        }
+    }
+    Ok((entries, writes, bulk.new_edits))
+}

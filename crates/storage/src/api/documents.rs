@@ -1,0 +1,400 @@
+//! The data path, one document at a time, and what a database says of itself.
+
+use std::sync::Arc;
+
+use adyton_couch::document::{DocumentId, DocumentKind, Envelope, LocalEnvelope, LocalRev};
+use adyton_couch::rev_tree::Liveness;
+use adyton_couch::seq::Seq;
+use adyton_couch::wire::{CouchError, DocumentQuery, ErrorKind, Written};
+use adyton_protocol::database::DatabaseHash;
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::read;
+use super::reply::{self, Reply};
+use super::route::Endpoint;
+use super::{App, Asked};
+use crate::access::Permit;
+use crate::databases::DatabaseError;
+use crate::registry::DatabaseRecord;
+use crate::store::database::DatabaseFile;
+use crate::store::write::{DocumentWrite, WriteKind};
+use crate::store::{StoreError, blocking};
+
+/// Bytes of a local document: replication checkpoints are small.
+pub(super) const MAX_LOCAL_DOCUMENT_BYTES: usize = 256 << 10;
+
+/// What the methods of the data path give: an answer, or why not.
+pub(super) type Done = Result<Reply, DatabaseError>;
+
+impl App {
+    /// Everything under `/{db}` that is not a document.
+    pub(super) async fn in_database(
+        self: Arc<Self>,
+        endpoint: Endpoint,
+        hash: DatabaseHash,
+        asked: Asked,
+    ) -> Reply {
+        // First who asks, then what: a stranger learns nothing of methods and paths.
+        let permit = match self.permit(hash, &asked).await {
+            Ok(permit) => permit,
+            Err(error) => return reply::couch_failure(&error),
+        };
+        let method = asked.method.clone();
+        let done = match (endpoint, method) {
+            (Endpoint::Database, Method::GET) => self.database(&permit).await,
+            (Endpoint::Database, Method::POST) => self.post_document(&permit, asked).await,
+            (Endpoint::Database, Method::PUT | Method::DELETE) => {
+                let reason = "You are not a server admin.";
+                Err(CouchError::new(ErrorKind::Unauthorized, reason).into())
+            }
+            (Endpoint::Changes, Method::GET | Method::POST) => {
+                self.changes(permit, hash, asked).await
+            }
+            (Endpoint::AllDocs, Method::GET | Method::POST) => self.all_docs(&permit, asked).await,
+            (Endpoint::BulkDocs, Method::POST) => self.bulk_docs(&permit, asked).await,
+            (Endpoint::BulkGet, Method::POST) => self.bulk_get(&permit, asked).await,
+            (Endpoint::RevsDiff, Method::POST) => self.revs_diff(&permit, asked).await,
+            (Endpoint::Security, Method::GET) => {
+                Ok(security(&permit, &self.auth.public().username))
+            }
+            (Endpoint::Security, Method::PUT) => {
+                let reason = "Permissions are set through /user/updateDatabase.";
+                Err(CouchError::new(ErrorKind::Forbidden, reason).into())
+            }
+            (Endpoint::EnsureFullCommit, Method::POST) => {
+                // Every acknowledged write is durable already.
+                Ok(reply::json(
+                    StatusCode::CREATED,
+                    &json!({"ok": true, "instance_start_time": "0"}),
+                ))
+            }
+            (Endpoint::UnknownInDatabase, _) => Err(CouchError::missing().into()),
+            _ => Err(method_not_allowed()),
+        };
+        done.unwrap_or_else(|error| reply::couch_failure(&error))
+    }
+
+    pub(super) async fn document(&self, hash: DatabaseHash, id: DocumentId, asked: Asked) -> Reply {
+        let permit = match self.permit(hash, &asked).await {
+            Ok(permit) => permit,
+            Err(error) => return reply::couch_failure(&error),
+        };
+        let done = match asked.method.clone() {
+            Method::GET => self.get_document(&permit, id, &asked).await,
+            Method::PUT => self.put_document(&permit, id, asked).await,
+            Method::DELETE => self.delete_document(&permit, id, &asked).await,
+            _ => Err(method_not_allowed()),
+        };
+        done.unwrap_or_else(|error| reply::couch_failure(&error))
+    }
+
+    pub(super) async fn local(&self, hash: DatabaseHash, id: DocumentId, asked: Asked) -> Reply {
+        let permit = match self.permit(hash, &asked).await {
+            Ok(permit) => permit,
+            Err(error) => return reply::couch_failure(&error),
+        };
+        let done = match asked.method.clone() {
+            Method::GET => self.get_local(&permit, id).await,
+            Method::PUT => self.put_local(&permit, id, asked).await,
+            Method::DELETE => self.delete_local(&permit, id, &asked).await,
+            _ => Err(method_not_allowed()),
+        };
+        done.unwrap_or_else(|error| reply::couch_failure(&error))
+    }
+
+    async fn database(&self, permit: &Permit) -> Done {
+        let file = self.databases.file(permit).await?;
+        Ok(reply::json(
+            StatusCode::OK,
+            &info(permit.record(), file).await?,
+        ))
+    }
+
+    async fn get_document(&self, permit: &Permit, id: DocumentId, asked: &Asked) -> Done {
+        let query = DocumentQuery::parse(&asked.query)?;
+        let file = self.databases.file(permit).await?;
+        blocking(move || {
+            let view = file.view()?;
+            Ok(match &query.open_revs {
+                Some(wanted) => read::open_revs(&view, id.as_str(), wanted, &query)
+                    .map(|pieces| reply::pieces(StatusCode::OK, pieces)),
+                None => read::document(&view, id.as_str(), &query).map(|found| {
+                    let mut reply = reply::pieces(StatusCode::OK, found.pieces);
+                    tag(&mut reply, &found.rev.to_string());
+                    reply
+                }),
+            })
+        })
+        .await?
+    }
+
+    async fn put_document(&self, permit: &Permit, id: DocumentId, asked: Asked) -> Done {
+        let query = DocumentQuery::parse(&asked.query)?;
+        let if_match = if_match(&asked);
+        let Some(body) = self.document_body(asked).await? else {
+            return Ok(too_large());
+        };
+        let envelope = Envelope::parse(body.as_slice()).map_err(CouchError::from)?;
+        drop(body);
+        if envelope.id.as_ref().is_some_and(|inner| *inner != id) {
+            return Err(CouchError::bad_request("Document ID must match the address").into());
+        }
+        let base = match (envelope.rev, query.rev) {
+            (Some(inner), Some(outer)) if inner != outer => {
+                return Err(CouchError::bad_request(
+                    "Document rev from request body and query string have different values",
+                )
+                .into());
+            }
+            (inner, outer) => inner.or(outer),
+        };
+        let base = base.or(if_match
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(|_| bad_rev())?);
+        let kind = if query.replicated {
+            WriteKind::History(envelope.ancestry().ok_or(bad_rev())?)
+        } else {
+            WriteKind::Edit { base }
+        };
+        let write = DocumentWrite {
+            id,
+            liveness: envelope.liveness,
+            members: envelope.members,
+            kind,
+        };
+        self.write_one(permit, write, StatusCode::CREATED).await
+    }
+
+    async fn delete_document(&self, permit: &Permit, id: DocumentId, asked: &Asked) -> Done {
+        let query = DocumentQuery::parse(&asked.query)?;
+        let if_match = if_match(asked)
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(|_| bad_rev())?;
+        // An absent document is not found; an existing one without its revision is a conflict.
+        let base = query.rev.or(if_match);
+        if base.is_none() {
+            let file = self.databases.file(permit).await?;
+            let sought = id.clone();
+            let winner = blocking(move || file.view()?.document(sought.as_str())).await?;
+            return match winner.and_then(|row| row.tree.winner()) {
+                None => Err(CouchError::missing().into()),
+                Some(leaf) if leaf.deleted => Err(CouchError::deleted().into()),
+                Some(_) => Err(CouchError::conflict().into()),
+            };
+        }
+        let write = DocumentWrite {
+            id,
+            liveness: Liveness::Deleted,
+            members: Default::default(),
+            kind: WriteKind::Edit { base },
+        };
+        self.write_one(permit, write, StatusCode::OK).await
+    }
+
+    async fn post_document(&self, permit: &Permit, asked: Asked) -> Done {
+        let Some(body) = self.document_body(asked).await? else {
+            return Ok(too_large());
+        };
+        let envelope = Envelope::parse(body.as_slice()).map_err(CouchError::from)?;
+        drop(body);
+        let id = match envelope.id {
+            Some(id) if id.kind() == DocumentKind::Local => {
+                return Err(
+                    CouchError::bad_request("Local documents are written with PUT.").into(),
+                );
+            }
+            Some(id) => id,
+            None => fresh_document_id()?,
+        };
+        let kind = WriteKind::Edit { base: envelope.rev };
+        let write = DocumentWrite {
+            id,
+            liveness: envelope.liveness,
+            members: envelope.members,
+            kind,
+        };
+        self.write_one(permit, write, StatusCode::CREATED).await
+    }
+
+    async fn write_one(&self, permit: &Permit, write: DocumentWrite, status: StatusCode) -> Done {
+        may_write(permit, &write.id, write.liveness)?;
+        self.databases.room(permit).await?;
+        let file = self.databases.file(permit).await?;
+        let id = write.id.clone();
+        let outcomes = file.write(vec![write]).await?;
+        let outcome = outcomes
+            .into_iter()
+            .next()
+            .ok_or(StoreError::Corrupt("a lost outcome"))?;
+        let rev = outcome?;
+        let mut reply = reply::json(status, &Written { ok: true, id, rev });
+        tag(&mut reply, &rev.to_string());
+        Ok(reply)
+    }
+
+    async fn get_local(&self, permit: &Permit, id: DocumentId) -> Done {
+        let file = self.databases.file(permit).await?;
+        let found = blocking(move || file.view()?.local(id.as_str())).await?;
+        let body: Bytes = found.ok_or(CouchError::missing())?;
+        Ok(reply::bytes(StatusCode::OK, reply::JSON, body))
+    }
+
+    async fn put_local(&self, permit: &Permit, id: DocumentId, asked: Asked) -> Done {
+        permit.checkpoint()?;
+        let body = match self.read_body(asked, MAX_LOCAL_DOCUMENT_BYTES).await {
+            Ok(body) => body,
+            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
+        };
+        let local = LocalEnvelope::parse(body.as_slice()).map_err(CouchError::from)?;
+        self.databases.room(permit).await?;
+        let file = self.databases.file(permit).await?;
+        let rev = file
+            .write_local(id.clone(), local.rev, Some(local))
+            .await??;
+        let written = json!({"ok": true, "id": id, "rev": rev.to_string()});
+        Ok(reply::json(StatusCode::CREATED, &written))
+    }
+
+    async fn delete_local(&self, permit: &Permit, id: DocumentId, asked: &Asked) -> Done {
+        permit.checkpoint()?;
+        let rev: Option<LocalRev> = url::form_urlencoded::parse(asked.query.as_bytes())
+            .find(|(name, _)| name == "rev")
+            .map(|(_, value)| value.parse())
+            .transpose()
+            .map_err(|_| bad_rev())?;
+        let file = self.databases.file(permit).await?;
+        file.write_local(id.clone(), rev, None).await??;
+        let gone = json!({"ok": true, "id": id, "rev": "0-0"});
+        Ok(reply::json(StatusCode::OK, &gone))
+    }
+
+    /// The body of a request that carries one document; `None` when it is too large.
+    async fn document_body(
+        &self,
+        asked: Asked,
+    ) -> Result<Option<crate::server::body::RequestBody>, DatabaseError> {
+        use crate::server::body::BodyRefusal;
+        match self.read_body(asked, self.limits.document_bytes).await {
+            Ok(body) => Ok(Some(body)),
+            Err(BodyRefusal::TooLarge) => Ok(None),
+            Err(BodyRefusal::Overloaded) => Err(CouchError::new(
+                ErrorKind::Unavailable,
+                "The server has too many requests in hand.",
+            )
+            .into()),
+            Err(BodyRefusal::Stalled | BodyRefusal::Broken) => {
+                Err(CouchError::bad_request("The request body broke off.").into())
+            }
+        }
+    }
+}
+
+/// The right to write this kind of revision of this kind of document.
+pub(super) fn may_write(
+    permit: &Permit,
+    id: &DocumentId,
+    liveness: Liveness,
+) -> Result<(), CouchError> {
+    if id.kind() == DocumentKind::Design {
+        return permit.design();
+    }
+    match liveness {
+        Liveness::Live => permit.write(),
+        Liveness::Deleted => permit.delete(),
+    }
+}
+
+/// What `GET /{db}` tells.
+pub(super) async fn info(
+    record: &DatabaseRecord,
+    file: Arc<DatabaseFile>,
+) -> Result<Value, StoreError> {
+    let name = record.database_hash.clone();
+    blocking(move || {
+        let counters = file.view()?.counters;
+        let seq = Seq { number: counters.update_seq, life: counters.life() };
+        Ok(json!({
+            "instance_start_time": counters.created.to_string(),
+            "db_name": name,
+            "purge_seq": "0",
+            "update_seq": seq,
+            "sizes": {"file": file.file_bytes(), "external": counters.bytes, "active": counters.bytes},
+            "props": {},
+            "doc_del_count": counters.deleted,
+            "doc_count": counters.documents,
+            "disk_format_version": 8,
+            "compact_running": false,
+            "cluster": {"q": 1, "n": 1, "w": 1, "r": 1},
+        }))
+    })
+    .await
+}
+
+pub(super) fn fresh_document_id() -> Result<DocumentId, DatabaseError> {
+    let name = hex::encode(crate::store::random::<16>()?);
+    name.parse()
+        .map_err(|_| StoreError::Corrupt("a made document id").into())
+}
+
+/// The permissions in CouchDB's words: who the admins and members are.
+fn security(permit: &Permit, public_user: &str) -> Reply {
+    use crate::registry::Audience;
+    let record = permit.record();
+    let mut members = vec![record.owner.clone()];
+    for audience in [&record.rules.read, &record.rules.write] {
+        let names: &[String] = match audience {
+            Audience::Owner => &[],
+            Audience::Accounts(names) => names,
+            Audience::Everyone => &[public_user.to_owned()],
+        };
+        for name in names {
+            if !members.contains(name) {
+                members.push(name.clone());
+            }
+        }
+    }
+    let context = record.owner.strip_prefix('v').unwrap_or(&record.owner);
+    let roles = [
+        format!("r{context}-replicater"),
+        "replicater-local".to_owned(),
+    ];
+    reply::json(
+        StatusCode::OK,
+        &json!({
+            "admins": {"names": [record.owner], "roles": []},
+            "members": {"names": members, "roles": roles},
+        }),
+    )
+}
+
+fn tag(reply: &mut Reply, rev: &str) {
+    if let Ok(value) = HeaderValue::from_str(&format!("\"{rev}\"")) {
+        reply.headers_mut().insert(header::ETAG, value);
+    }
+}
+
+fn if_match(asked: &Asked) -> Option<String> {
+    let value = asked.headers.get(header::IF_MATCH)?.to_str().ok()?;
+    Some(value.trim_matches('"').to_owned())
+}
+
+pub(super) fn bad_rev() -> DatabaseError {
+    CouchError::bad_request("Invalid rev format").into()
+}
+
+fn method_not_allowed() -> DatabaseError {
+    CouchError::new(
+        ErrorKind::MethodNotAllowed,
+        "This address does not know this method.",
+    )
+    .into()
+}
+
+fn too_large() -> Reply {
+    reply::couch_body_refusal(crate::server::body::BodyRefusal::TooLarge)
+}

@@ -1,0 +1,256 @@
+//! What requests mean: one answer for each address and method, in the dialect of its side.
+
+mod bulk;
+mod did;
+mod documents;
+mod lists;
+mod read;
+pub(crate) mod reply;
+pub mod route;
+mod session;
+mod status;
+mod user;
+
+use adyton_couch::wire::{CouchError, ErrorKind};
+use adyton_protocol::database::DatabaseHash;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use self::reply::Reply;
+use self::route::{Endpoint, Route};
+use crate::access::{Permit, User};
+use crate::auth::Auth;
+use crate::clock::Clock;
+use crate::config::Limits;
+use crate::databases::{DatabaseError, Databases};
+use crate::did_documents::{DidDocuments, DidResolver};
+use crate::identity::Identity;
+use crate::server::body::{BodyBudget, RequestBody};
+use crate::store::node::NodeStore;
+
+/// Everything that answering takes.
+pub(crate) struct App {
+    pub(crate) limits: Limits,
+    pub(crate) public_url: String,
+    pub(crate) uuid: String,
+    pub(crate) clock: Clock,
+    pub(crate) identity: Identity,
+    pub(crate) node: NodeStore,
+    pub(crate) auth: Auth,
+    pub(crate) databases: Databases,
+    pub(crate) did_documents: DidDocuments,
+    pub(crate) resolver: std::sync::Arc<dyn DidResolver>,
+    pub(crate) bodies: BodyBudget,
+    /// Becomes true when the node goes down: feeds end.
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// A request whose address was read.
+pub(crate) struct Asked {
+    pub(crate) method: Method,
+    pub(crate) query: String,
+    pub(crate) headers: HeaderMap,
+    body: Incoming,
+}
+
+impl App {
+    /// Answers one request. Never fails: whatever goes wrong is an answer.
+    pub(crate) async fn answer(self: std::sync::Arc<Self>, request: Request<Incoming>) -> Reply {
+        let (head, body) = request.into_parts();
+        let origin = head.headers.get(header::ORIGIN).cloned();
+        let preflight = head.method == Method::OPTIONS;
+        let bodiless = head.method == Method::HEAD;
+        let mut reply = if preflight {
+            preflight_reply(&head.headers)
+        } else {
+            let asked = Asked {
+                method: if bodiless { Method::GET } else { head.method },
+                query: head.uri.query().unwrap_or_default().to_owned(),
+                headers: head.headers,
+                body,
+            };
+            self.dispatch(Route::parse(head.uri.path()), asked).await
+        };
+        if let Some(origin) = origin {
+            allow_origin(reply.headers_mut(), origin);
+        }
+        if bodiless {
+            let (head, _body) = reply.into_parts();
+            let nothing = Empty::new().map_err(|never| match never {}).boxed_unsync();
+            reply = Response::from_parts(head, nothing);
+        }
+        reply
+    }
+
+    async fn dispatch(self: std::sync::Arc<Self>, route: Route, asked: Asked) -> Reply {
+        match route {
+            Route::Plain(endpoint) => self.plain(endpoint, asked).await,
+            Route::Did(endpoint, did) => self.did(endpoint, &did, asked).await,
+            Route::Database(endpoint, hash) => self.in_database(endpoint, hash, asked).await,
+            Route::Document(Endpoint::Local, hash, id) => self.local(hash, id, asked).await,
+            Route::Document(_, hash, id) => self.document(hash, id, asked).await,
+            Route::InvalidDocument(hash) => match self.permit(hash, &asked).await {
+                Ok(_) => reply::couch_error(&CouchError::new(
+                    ErrorKind::IllegalDocumentId,
+                    "The document id is not one.",
+                )),
+                Err(error) => reply::couch_failure(&error),
+            },
+            Route::NoDatabase => match self.auth.principal(asked.authorization()) {
+                Ok(principal) => match Permit::grant(&principal, None) {
+                    Ok(_) => reply::couch_error(&CouchError::no_database()),
+                    Err(refusal) => reply::couch_error(&refusal),
+                },
+                Err(refusal) => reply::couch_error(&refusal),
+            },
+        }
+    }
+
+    async fn plain(&self, endpoint: Endpoint, asked: Asked) -> Reply {
+        let method = asked.method.clone();
+        match (endpoint, method) {
+            (Endpoint::Status, Method::GET) => self.status().await,
+            (Endpoint::Public, Method::GET) => self.public(),
+            (Endpoint::Welcome, Method::GET) => self.welcome(),
+            (Endpoint::Up, Method::GET) => {
+                reply::json(StatusCode::OK, &serde_json::json!({"status": "ok"}))
+            }
+            (Endpoint::Session, Method::GET) => self.couch_session(&asked),
+            (Endpoint::GenerateAuthJwt, Method::POST) => self.generate_auth_jwt(asked).await,
+            (Endpoint::Authenticate, Method::POST) => self.authenticate(asked).await,
+            (Endpoint::Connect, Method::POST) => self.connect(asked).await,
+            (Endpoint::RegenerateRefreshToken, Method::POST) => self.regenerate(asked).await,
+            (Endpoint::IsTokenValid, Method::POST) => self.is_token_valid(asked).await,
+            (Endpoint::InvalidateDeviceId, Method::POST) => self.invalidate_device(asked).await,
+            (Endpoint::ReplicationCreds, Method::POST) => self.replication_creds(asked).await,
+            (Endpoint::ContextHash, Method::POST) => self.context_hash(asked).await,
+            (Endpoint::DestroyContext, Method::POST) => self.destroy_context(asked).await,
+            (
+                Endpoint::CreateDatabase
+                | Endpoint::UpdateDatabase
+                | Endpoint::DeleteDatabase
+                | Endpoint::DeleteDatabases
+                | Endpoint::Databases
+                | Endpoint::DatabaseInfo
+                | Endpoint::Usage
+                | Endpoint::PingDatabases
+                | Endpoint::CheckReplication,
+                Method::POST,
+            ) => match self.user(&asked) {
+                // The token is looked at before a byte of the body is read.
+                Some(user) => self.user_call(endpoint, &user, asked).await,
+                None => reply::unauthorized(),
+            },
+            _ => self.unknown(&asked),
+        }
+    }
+
+    /// The user behind the bearer token.
+    fn user(&self, asked: &Asked) -> Option<User> {
+        self.auth.user(asked.authorization()).ok()
+    }
+
+    /// An address that nobody answers: only those with a token learn so much.
+    fn unknown(&self, asked: &Asked) -> Reply {
+        match self.user(asked) {
+            Some(_) => reply::bytes(
+                StatusCode::NOT_FOUND,
+                "text/html; charset=utf-8",
+                "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>Error</title>\n</head>\n<body>\n<pre>Not found</pre>\n</body>\n</html>\n",
+            ),
+            None => reply::unauthorized(),
+        }
+    }
+
+    /// The right to read a database, from the request's credential.
+    pub(crate) async fn permit(
+        &self,
+        hash: DatabaseHash,
+        asked: &Asked,
+    ) -> Result<Permit, DatabaseError> {
+        let principal = self.auth.principal(asked.authorization())?;
+        self.databases.authorise(&principal, hash).await
+    }
+
+    /// Reads and parses the JSON body of a middleware call. An absent body is `{}`, as in the original.
+    pub(crate) async fn call<T: DeserializeOwned>(&self, asked: Asked) -> Result<T, Reply> {
+        let body = self
+            .read_body(asked, self.limits.body_bytes)
+            .await
+            .map_err(|refusal| {
+                let status = match refusal {
+                    crate::server::body::BodyRefusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+                    crate::server::body::BodyRefusal::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+                    crate::server::body::BodyRefusal::Stalled
+                    | crate::server::body::BodyRefusal::Broken => StatusCode::BAD_REQUEST,
+                };
+                reply::fail(status, &refusal.to_string())
+            })?;
+        let text = if body.as_slice().is_empty() {
+            b"{}"
+        } else {
+            body.as_slice()
+        };
+        serde_json::from_slice(text).map_err(|_| {
+            reply::fail(
+                StatusCode::BAD_REQUEST,
+                "The request body is not the expected JSON",
+            )
+        })
+    }
+
+    /// Reads the body of a request.
+    pub(crate) async fn read_body(
+        &self,
+        asked: Asked,
+        limit: usize,
+    ) -> Result<RequestBody, crate::server::body::BodyRefusal> {
+        self.bodies
+            .read(asked.body, limit, self.limits.stall_timeout)
+            .await
+    }
+}
+
+impl Asked {
+    pub(crate) fn authorization(&self) -> Option<&str> {
+        self.headers
+            .get(header::AUTHORIZATION)
+            .map(|value| value.to_str().unwrap_or(""))
+    }
+}
+
+/// Any page may ask: there are no cookies, so a page has no more rights than its tokens give it.
+fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+        HeaderValue::from_static("true"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("etag, content-length"),
+    );
+    headers.append(header::VARY, HeaderValue::from_static("origin"));
+}
+
+fn preflight_reply(asked: &HeaderMap) -> Reply {
+    let mut reply = reply::bytes(StatusCode::NO_CONTENT, reply::JSON, "");
+    let headers = reply.headers_mut();
+    headers.remove(header::CONTENT_TYPE);
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_MAX_AGE,
+        HeaderValue::from_static("600"),
+    );
+    if let Some(names) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone());
+    }
+    reply
+}

@@ -1,0 +1,174 @@
+//! Reading documents into answers: the stored text, with further members spliced in where they are asked for.
+
+use adyton_couch::document::write_json_text;
+use adyton_couch::rev::Rev;
+use adyton_couch::rev_tree::Leaf;
+use adyton_couch::wire::{CouchError, DocumentQuery, OpenRevs};
+use bytes::Bytes;
+use serde_json::json;
+
+use crate::databases::DatabaseError;
+use crate::store::StoreError;
+use crate::store::database::View;
+use crate::store::row::DocumentRow;
+
+/// Which further members a document is told with.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Extras {
+    pub(crate) revisions: bool,
+    pub(crate) revs_info: bool,
+    pub(crate) conflicts: bool,
+    pub(crate) deleted_conflicts: bool,
+}
+
+/// A document that was read: its revision, and its text in pieces.
+pub(crate) struct Found {
+    pub(crate) rev: Rev,
+    pub(crate) pieces: Vec<Bytes>,
+}
+
+/// Reads what `GET /{db}/{id}` asks for. Blocking.
+pub(crate) fn document(
+    view: &View,
+    id: &str,
+    query: &DocumentQuery,
+) -> Result<Found, DatabaseError> {
+    let row = view.document(id)?.ok_or(CouchError::missing())?;
+    let leaf = match query.rev {
+        None => match row.tree.winner() {
+            Some(winner) if winner.deleted => return Err(CouchError::deleted().into()),
+            winner => winner,
+        },
+        Some(rev) if query.latest => row.tree.leaves_after(rev).first().copied(),
+        Some(rev) => row.tree.leaf(rev),
+    };
+    let leaf = leaf.ok_or(CouchError::missing())?;
+    let extras = Extras {
+        revisions: query.revs,
+        revs_info: query.revs_info,
+        conflicts: query.conflicts,
+        deleted_conflicts: query.deleted_conflicts,
+    };
+    let mut pieces = Vec::new();
+    revision(view, &row, leaf, extras, &mut pieces)?;
+    Ok(Found {
+        rev: leaf.rev,
+        pieces,
+    })
+}
+
+/// Reads several revisions: `[{"ok":…},{"missing":…}]`. Blocking.
+pub(crate) fn open_revs(
+    view: &View,
+    id: &str,
+    wanted: &OpenRevs,
+    query: &DocumentQuery,
+) -> Result<Vec<Bytes>, DatabaseError> {
+    let row = view.document(id)?;
+    let row = match (row, wanted) {
+        (Some(row), _) => row,
+        (None, OpenRevs::All) => return Err(CouchError::missing().into()),
+        (None, OpenRevs::These(_)) => DocumentRow::default(),
+    };
+    let extras = Extras {
+        revisions: query.revs,
+        ..Extras::default()
+    };
+    let mut leaves: Vec<Result<Leaf, Rev>> = Vec::new();
+    match wanted {
+        OpenRevs::All => leaves.extend(row.tree.leaves().into_iter().map(Ok)),
+        OpenRevs::These(revs) => {
+            for rev in revs {
+                let found = found_for(&row, *rev, query.latest);
+                match found.is_empty() {
+                    true => leaves.push(Err(*rev)),
+                    false => leaves.extend(found.into_iter().map(Ok)),
+                }
+            }
+        }
+    }
+    let mut pieces = vec![Bytes::from_static(b"[")];
+    for (i, leaf) in leaves.into_iter().enumerate() {
+        if i > 0 {
+            pieces.push(Bytes::from_static(b","));
+        }
+        match leaf {
+            Ok(leaf) => {
+                pieces.push(Bytes::from_static(b"{\"ok\":"));
+                revision(view, &row, leaf, extras, &mut pieces)?;
+                pieces.push(Bytes::from_static(b"}"));
+            }
+            Err(rev) => pieces.push(format!("{{\"missing\":\"{rev}\"}}").into()),
+        }
+    }
+    pieces.push(Bytes::from_static(b"]"));
+    Ok(pieces)
+}
+
+/// The leaves that answer a wish for `rev`.
+pub(crate) fn found_for(row: &DocumentRow, rev: Rev, latest: bool) -> Vec<Leaf> {
+    if latest {
+        row.tree.leaves_after(rev)
+    } else {
+        row.tree.leaf(rev).into_iter().collect()
+    }
+}
+
+/// Appends one revision's text to `pieces`.
+pub(crate) fn revision(
+    view: &View,
+    row: &DocumentRow,
+    leaf: Leaf,
+    extras: Extras,
+    pieces: &mut Vec<Bytes>,
+) -> Result<(), StoreError> {
+    let body = leaf.body.ok_or(StoreError::Corrupt("a leaf has no body"))?;
+    let body = view.body(body)?;
+    let mut further = Vec::new();
+    let mut add = |name: &str, value: String| {
+        further.push(b',');
+        write_json_text(name, &mut further);
+        further.push(b':');
+        further.extend_from_slice(value.as_bytes());
+    };
+    if extras.revisions {
+        let revisions = row.tree.revisions(leaf.rev);
+        add("_revisions", json!(revisions).to_string());
+    }
+    if extras.revs_info {
+        let info: Vec<_> = row
+            .tree
+            .revisions(leaf.rev)
+            .iter()
+            .map(|rev| {
+                let status = match row.tree.leaf(rev) {
+                    Some(leaf) if leaf.deleted => "deleted",
+                    Some(_) => "available",
+                    None => "missing",
+                };
+                json!({"rev": rev, "status": status})
+            })
+            .collect();
+        add("_revs_info", json!(info).to_string());
+    }
+    if extras.conflicts {
+        let conflicts = row.tree.conflicts();
+        if !conflicts.is_empty() {
+            add("_conflicts", json!(conflicts).to_string());
+        }
+    }
+    if extras.deleted_conflicts {
+        let conflicts = row.tree.deleted_conflicts();
+        if !conflicts.is_empty() {
+            add("_deleted_conflicts", json!(conflicts).to_string());
+        }
+    }
+    if further.is_empty() {
+        pieces.push(body);
+    } else {
+        further.push(b'}');
+        pieces.push(body.slice(..body.len().saturating_sub(1)));
+        pieces.push(further.into());
+    }
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! `/auth/*`: the ways to a token.
+
+use adyton_protocol::context::ContextName;
+use adyton_protocol::did::Did;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::reply::{self, Reply};
+use super::{App, Asked};
+use crate::auth::{AuthError, MAX_DEVICE_ID_BYTES};
+
+/// What the calls of this side send; each uses its part.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Call {
+    did: Option<String>,
+    context_name: Option<String>,
+    auth_jwt: Option<String>,
+    refresh_token: Option<String>,
+    signature: Option<String>,
+    device_id: Option<String>,
+}
+
+impl Call {
+    fn did(&self) -> Option<Did> {
+        self.did.as_deref()?.parse().ok()
+    }
+
+    fn context(&self) -> Option<ContextName> {
+        ContextName::new(self.context_name.as_deref()?).ok()
+    }
+
+    fn device(&self) -> Result<Option<&str>, AuthError> {
+        match self.device_id.as_deref() {
+            Some(device) if device.len() > MAX_DEVICE_ID_BYTES => Err(AuthError::Refused),
+            device => Ok(device.filter(|device| !device.is_empty())),
+        }
+    }
+}
+
+const INVALID_LOGIN: &str = "Invalid credentials or auth token";
+const INVALID_REFRESH: &str = "Invalid refresh token or DID";
+const INVALID_CONTEXT: &str = "Invalid refresh token or context name";
+
+impl App {
+    pub(super) async fn generate_auth_jwt(&self, asked: Asked) -> Reply {
+        let call: Call = match self.call(asked).await {
+            Ok(call) => call,
+            Err(refusal) => return refusal,
+        };
+        let (Some(did), Some(context)) = (call.did(), call.context()) else {
+            return reply::fail(
+                StatusCode::BAD_REQUEST,
+                "A valid did and contextName are required",
+            );
+        };
+        match self.auth.challenge(&did, &context) {
+            Ok(challenge) => reply::signed(
+                &self.identity,
+                json!({"authJwt": {"authRequestId": challenge.request_id, "authJwt": challenge.token}}),
+            ),
+            Err(error) => reply::fault(&error),
+        }
+    }
+
+    pub(super) async fn authenticate(&self, asked: Asked) -> Reply {
+        let call: Call = match self.call(asked).await {
+            Ok(call) => call,
+            Err(refusal) => return refusal,
+        };
+        let refused = || reply::fail(StatusCode::UNAUTHORIZED, INVALID_LOGIN);
+        let (Some(did), Some(context), Some(challenge), Some(signature)) = (
+            call.did(),
+            call.context(),
+            call.auth_jwt.as_deref(),
+            call.signature.as_deref(),
+        ) else {
+            return refused();
+        };
+        let Ok(device) = call.device() else {
+            return refused();
+        };
+        match self
+            .auth
+            .authenticate(challenge, &did, &context, signature, device)
+            .await
+        {
+            Ok(tokens) => reply::success(json!({
+                "refreshToken": tokens.refresh,
+                "accessToken": tokens.access,
+                "host": self.public_url,
+            })),
+            Err(AuthError::Refused) => refused(),
+            Err(error @ AuthError::Full) => {
+                reply::fail(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())
+            }
+            Err(AuthError::Store(error)) => reply::fault(&error),
+        }
+    }
+
+    pub(super) async fn connect(&self, asked: Asked) -> Reply {
+        let call: Call = match self.call(asked).await {
+            Ok(call) => call,
+            Err(refusal) => return refusal,
+        };
+        let refused = || reply::fail_did(StatusCode::UNAUTHORIZED, INVALID_REFRESH);
+        let (Some(did), Some(context), Some(refresh)) =
+            (call.did(), call.context(), call.refresh_token.as_deref())
+        else {
+            return refused();
+        };
+        match self.auth.connect(refresh, &did, &context).await {
+            Ok(access) => {
+                let account =
+                    adyton_protocol::context::ContextHash::of(&did, &context).couch_user();
+                match self.databases.usage(&account).await {
+                    Ok(usage) if usage.is_exhausted() => {
+                        reply::fail(StatusCode::BAD_REQUEST, "Storage limit reached")
+                    }
+                    Ok(_) => {
+                        reply::success(json!({"accessToken": access, "host": self.public_url}))
+                    }
+                    Err(error) => reply::fault(&error),
+                }
+            }
+            Err(AuthError::Store(error)) => reply::fault(&error),
+            Err(AuthError::Refused | AuthError::Full) => refused(),
+        }
+    }
+
+    pub(super) async fn regenerate(&self, asked: Asked) -> Reply {
+        let call: Call = match self.call(asked).await {
+            Ok(call) => call,
+            Err(refusal) => return refusal,
+        };
+        let refused = || reply::fail_did(StatusCode::UNAUTHORIZED, INVALID_CONTEXT);
+        let (Some(context), Some(refresh)) = (call.context(), call.refresh_token.as_deref()) else {
+            return refused();
+        };
+        match self.auth.regenerate(refresh, &context).await {
+            Ok(token) => reply::success(json!({"refreshToken": token})),
+            Err(AuthError::Store(error)) => reply::fault(&error),
+            Err(AuthError::Refused | AuthError::Full) => refused(),
+        }
+    }
+
+    pub(super) async fn is_token_valid(&self, asked: Asked) -> Reply {
+        let call: Call = match self.call(asked).await {
+            Ok(call) => call,
+            Err(refusal) => return refusal,
+        };
+        let refused = || reply::fail_bare(StatusCode::UNAUTHORIZED);
+        let (Some(context), Some(refresh)) = (call.context(), call.refresh_token.as_deref()) else {
+            return refused();
+        };
+        match self.auth.expiry(refresh, &context).await {
+            Ok(expires) => reply::signed(&self.identity, json!({"expires": expires})),
+            Err(AuthError::Store(error)) => reply::fault(&error),
+            Err(AuthError::Refused | AuthError::Full) => refused(),
+        }
+    }
+
+    pub(super) async fn invalidate_device(&self, asked: Asked) -> Reply {
+        let call: Call = match self.call(asked).await {
+            Ok(call) => call,
+            Err(refusal) => return refusal,
+        };
+        let refused = || reply::fail_did(StatusCode::UNAUTHORIZED, INVALID_CONTEXT);
+        let (Some(did), Some(context), Some(signature), Ok(Some(device))) = (
+            call.did(),
+            call.context(),
+            call.signature.as_deref(),
+            call.device(),
+        ) else {
+            return refused();
+        };
+        match self
+            .auth
+            .revoke_device(&did, &context, device, signature)
+            .await
+        {
+            Ok(()) => reply::success(json!({})),
+            Err(AuthError::Store(error)) => reply::fault(&error),
+            Err(AuthError::Refused | AuthError::Full) => refused(),
+        }
+    }
+
+    /// Nodes do not replicate with each other yet. Parameters are checked in the original's order, then it is refused.
+    pub(super) async fn replication_creds(&self, asked: Asked) -> Reply {
+        #[derive(Deserialize, Default)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Creds {
+            endpoint_uri: Option<String>,
+            timestamp_minutes: Option<u64>,
+            did: Option<String>,
+            context_name: Option<String>,
+            signature: Option<String>,
+        }
+        let call: Creds = match self.call(asked).await {
+            Ok(call) => call,
+            Err(refusal) => return refusal,
+        };
+        let minutes = self.clock.unix_seconds() / 60;
+        let message = match call {
+            Creds {
+                endpoint_uri: None, ..
+            } => "Endpoint not specified".to_owned(),
+            Creds {
+                timestamp_minutes: None,
+                ..
+            } => "Timestamp not specified".to_owned(),
+            Creds {
+                timestamp_minutes: Some(stamp),
+                ..
+            } if minutes.abs_diff(stamp) > 2 => {
+                format!("Timestamp is out of range {}", minutes.abs_diff(stamp))
+            }
+            Creds { did: None, .. } => "DID not specified".to_owned(),
+            Creds {
+                context_name: None, ..
+            } => "Context not specified".to_owned(),
+            Creds {
+                signature: None, ..
+            } => "Signature not specified".to_owned(),
+            _ => "This node does not replicate with other nodes".to_owned(),
+        };
+        reply::fail(StatusCode::BAD_REQUEST, &message)
+    }
+
+    pub(super) fn public(&self) -> Reply {
+        let credential = self.auth.public();
+        let (scheme, host) = self
+            .public_url
+            .split_once("://")
+            .unwrap_or(("http", &self.public_url));
+        let dsn = format!(
+            "{scheme}://{}:{}@{host}",
+            credential.username, credential.password
+        );
+        reply::signed(
+            &self.identity,
+            json!({"user": {"username": credential.username, "password": credential.password, "dsn": dsn}}),
+        )
+    }
+}

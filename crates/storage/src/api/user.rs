@@ -1,0 +1,360 @@
+//! `/user/*`: what an account does with its databases. The token says who; names in bodies never do.
+
+use adyton_protocol::consent;
+use adyton_protocol::context::{ContextHash, ContextName};
+use adyton_protocol::database::{DatabaseHash, DatabaseName, Permissions};
+use adyton_protocol::did::Did;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::reply::{self, Reply};
+use super::route::Endpoint;
+use super::{App, Asked};
+use crate::access::User;
+use crate::auth::AuthError;
+use crate::databases::{DatabaseError, Usage};
+use crate::registry::DatabaseRecord;
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Call {
+    database_name: Option<String>,
+    options: Option<Options>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Options {
+    permissions: Option<Permissions>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct SignedCall {
+    did: Option<String>,
+    timestamp: Option<u64>,
+    signature: Option<String>,
+    context_hash: Option<String>,
+    context_name: Option<String>,
+}
+
+/// A signed call is good for this many seconds before and after its time.
+const SIGNED_CALL_SECONDS: u64 = 60;
+
+const NO_NAME: &str = "Database must be specified";
+const NO_DATABASE: &str = "Database does not exist.";
+const NO_ROOM: &str = "Storage limit reached";
+
+impl App {
+    pub(super) async fn user_call(&self, endpoint: Endpoint, user: &User, asked: Asked) -> Reply {
+        let call: Call = match self.call(asked).await {
+            Ok(call) => call,
+            Err(refusal) => return refusal,
+        };
+        let done = match endpoint {
+            Endpoint::CreateDatabase => self.create_database(user, call).await,
+            Endpoint::UpdateDatabase => self.update_database(user, call).await,
+            Endpoint::DeleteDatabase => self.delete_database(user, call).await,
+            Endpoint::DeleteDatabases => self.delete_databases(user).await,
+            Endpoint::Databases => self.list_databases(user).await,
+            Endpoint::DatabaseInfo => self.database_info(user, call).await,
+            Endpoint::Usage => self.usage(user).await,
+            // Nodes do not replicate with each other yet: this node is the only endpoint that it knows.
+            Endpoint::PingDatabases => Ok(json!({"failedEndpoints": [], "endpoints": []})),
+            Endpoint::CheckReplication => self.check_replication(user, call).await,
+            _ => Err(Refusal::Fail(StatusCode::NOT_FOUND, "Not found".to_owned())),
+        };
+        match done {
+            Ok(members) => reply::signed(&self.identity, members),
+            Err(Refusal::Fail(status, message)) => reply::fail(status, &message),
+            Err(Refusal::Database(DatabaseError::Store(error))) => reply::fault(&error),
+            Err(Refusal::Database(DatabaseError::Refused(error))) => {
+                let status = StatusCode::from_u16(error.kind.status());
+                reply::fail(
+                    status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+                    &error.reason,
+                )
+            }
+        }
+    }
+
+    async fn create_database(&self, user: &User, call: Call) -> Result<Value, Refusal> {
+        let record = record(user, call)?;
+        self.room_for(user).await?;
+        let hash = record.database_hash.clone();
+        self.databases
+            .create(record, self.clock.unix_seconds())
+            .await?;
+        Ok(json!({"databaseHash": hash}))
+    }
+
+    async fn update_database(&self, user: &User, call: Call) -> Result<Value, Refusal> {
+        let record = record(user, call)?;
+        self.room_for(user).await?;
+        match self.databases.update(record).await? {
+            true => Ok(json!({})),
+            false => Err(fault(NO_DATABASE)),
+        }
+    }
+
+    async fn delete_database(&self, user: &User, call: Call) -> Result<Value, Refusal> {
+        let hash = DatabaseHash::of(&user.did, &user.context, &name(&call)?);
+        match self.databases.delete(&user.account(), hash).await? {
+            true => Ok(json!({})),
+            false => Err(fault(NO_DATABASE)),
+        }
+    }
+
+    async fn delete_databases(&self, user: &User) -> Result<Value, Refusal> {
+        let names = self.delete_all(&user.account()).await?;
+        Ok(json!({"results": names}))
+    }
+
+    /// Deletes every database of an account, and names them.
+    async fn delete_all(&self, account: &str) -> Result<Vec<String>, DatabaseError> {
+        let mut names = Vec::new();
+        for record in self.databases.of_account(account.to_owned()).await? {
+            if let Ok(hash) = record.database_hash.parse()
+                && self.databases.delete(account, hash).await?
+            {
+                names.push(record.database_name);
+            }
+        }
+        Ok(names)
+    }
+
+    async fn list_databases(&self, user: &User) -> Result<Value, Refusal> {
+        let records = self
+            .databases
+            .of_account(user.account())
+            .await
+            .map_err(DatabaseError::from)?;
+        let result: Vec<Value> = records.iter().map(described).collect();
+        Ok(json!({"result": result}))
+    }
+
+    async fn database_info(&self, user: &User, call: Call) -> Result<Value, Refusal> {
+        let hash = DatabaseHash::of(&user.did, &user.context, &name(&call)?);
+        let found = self
+            .databases
+            .find(&user.account(), hash)
+            .await
+            .map_err(DatabaseError::from)?;
+        let Some(record) = found else {
+            return Err(Refusal::Fail(
+                StatusCode::NOT_FOUND,
+                "Database not found".to_owned(),
+            ));
+        };
+        let file = self.databases.own_file(&record).await?;
+        let info = super::documents::info(&record, file)
+            .await
+            .map_err(DatabaseError::from)?;
+        let mut result = described(&record);
+        if let Value::Object(members) = &mut result {
+            members.remove("databaseHash");
+            members.insert("info".to_owned(), info);
+        }
+        Ok(json!({"result": result}))
+    }
+
+    async fn usage(&self, user: &User) -> Result<Value, Refusal> {
+        let usage = self
+            .databases
+            .usage(&user.account())
+            .await
+            .map_err(DatabaseError::from)?;
+        Ok(json!({"result": {
+            "databases": usage.databases,
+            "bytes": usage.bytes,
+            "storageLimit": usage.limit,
+            "usagePercent": ratio(&usage),
+        }}))
+    }
+
+    async fn check_replication(&self, user: &User, call: Call) -> Result<Value, Refusal> {
+        if call.database_name.is_some() {
+            let invalid =
+                || Refusal::Fail(StatusCode::UNAUTHORIZED, "Invalid database name".to_owned());
+            let name = name(&call).map_err(|_| invalid())?;
+            let hash = DatabaseHash::of(&user.did, &user.context, &name);
+            let found = self.databases.find(&user.account(), hash).await;
+            found.map_err(DatabaseError::from)?.ok_or_else(invalid)?;
+        }
+        self.databases
+            .restore_files(user.account(), self.clock.unix_seconds())
+            .await?;
+        Ok(json!({"result": {}}))
+    }
+
+    async fn room_for(&self, user: &User) -> Result<(), Refusal> {
+        let usage = self
+            .databases
+            .usage(&user.account())
+            .await
+            .map_err(DatabaseError::from)?;
+        if usage.is_exhausted() {
+            return Err(Refusal::Fail(StatusCode::BAD_REQUEST, NO_ROOM.to_owned()));
+        }
+        Ok(())
+    }
+
+    // Calls that a signature authorises, without a token
+
+    pub(super) async fn context_hash(&self, asked: Asked) -> Reply {
+        let call: SignedCall = match self.call(asked).await {
+            Ok(call) => call,
+            Err(refusal) => return refusal,
+        };
+        let (Some(did), Some(timestamp), Some(signature), Some(hash)) = (
+            &call.did,
+            call.timestamp,
+            &call.signature,
+            &call.context_hash,
+        ) else {
+            return reply::fail(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Invalid parameters (did, timestamp, signature, contextHash are required)",
+            );
+        };
+        if self.is_out_of_time(timestamp) {
+            return reply::fail(StatusCode::UNAUTHORIZED, "Invalid timestamp");
+        }
+        let (Ok(did), Ok(hash)) = (did.parse::<Did>(), hash.parse::<ContextHash>()) else {
+            return reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature");
+        };
+        let text = consent::context_hash_lookup(&did, &hash, &self.public_url, timestamp);
+        match self
+            .auth
+            .signed_by_account(&did, text.digest(), signature)
+            .await
+        {
+            Ok(()) => {}
+            Err(AuthError::Store(error)) => return reply::fault(&error),
+            Err(_) => return reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature"),
+        }
+        // Only the owner's own contexts have names for the owner.
+        match self.node.account(hash.couch_user()).await {
+            Ok(Some(account)) if account.did == did.lowercase() => reply::signed(
+                &self.identity,
+                json!({"result": {"contextName": account.context_name}}),
+            ),
+            Ok(_) => reply::signed(&self.identity, json!({"result": {}})),
+            Err(error) => reply::fault(&error),
+        }
+    }
+
+    pub(super) async fn destroy_context(&self, asked: Asked) -> Reply {
+        let call: SignedCall = match self.call(asked).await {
+            Ok(call) => call,
+            Err(refusal) => return refusal,
+        };
+        let (Some(did), Some(timestamp), Some(signature), Some(context)) = (
+            &call.did,
+            call.timestamp,
+            &call.signature,
+            &call.context_name,
+        ) else {
+            return reply::fail(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Invalid parameters (did, timestamp, signature, contextName are required)",
+            );
+        };
+        if self.is_out_of_time(timestamp) {
+            return reply::fail(StatusCode::UNAUTHORIZED, "Invalid timestamp");
+        }
+        let (Ok(did), Ok(context)) = (did.parse::<Did>(), ContextName::new(context.as_str()))
+        else {
+            return reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature");
+        };
+        let text = consent::destroy_context(&did, &context, &self.public_url, timestamp);
+        match self
+            .auth
+            .signed_by_account(&did, text.digest(), signature)
+            .await
+        {
+            Ok(()) => {}
+            Err(AuthError::Store(error)) => return reply::fault(&error),
+            Err(_) => return reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature"),
+        }
+        match self
+            .delete_all(&ContextHash::of(&did, &context).couch_user())
+            .await
+        {
+            Ok(names) => reply::signed(&self.identity, json!({"results": names})),
+            Err(DatabaseError::Store(error)) => reply::fault(&error),
+            Err(DatabaseError::Refused(error)) => {
+                reply::fail(StatusCode::INTERNAL_SERVER_ERROR, &error.reason)
+            }
+        }
+    }
+
+    fn is_out_of_time(&self, timestamp: u64) -> bool {
+        self.clock.unix_seconds().abs_diff(timestamp) > SIGNED_CALL_SECONDS
+    }
+}
+
+enum Refusal {
+    Fail(StatusCode, String),
+    Database(DatabaseError),
+}
+
+impl From<DatabaseError> for Refusal {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(error)
+    }
+}
+
+fn bad(message: &str) -> Refusal {
+    Refusal::Fail(StatusCode::BAD_REQUEST, message.to_owned())
+}
+
+/// The original answers 500 where a database is not there.
+fn fault(message: &str) -> Refusal {
+    Refusal::Fail(StatusCode::INTERNAL_SERVER_ERROR, message.to_owned())
+}
+
+fn name(call: &Call) -> Result<DatabaseName, Refusal> {
+    let text = call
+        .database_name
+        .as_deref()
+        .filter(|text| !text.is_empty());
+    DatabaseName::new(text.ok_or(bad(NO_NAME))?).map_err(|error| bad(&error.to_string()))
+}
+
+fn record(user: &User, call: Call) -> Result<DatabaseRecord, Refusal> {
+    let name = name(&call)?;
+    let permissions = call
+        .options
+        .and_then(|options| options.permissions)
+        .unwrap_or_default();
+    permissions
+        .encoding()
+        .map_err(|error| bad(&error.to_string()))?;
+    DatabaseRecord::new(&user.did, &user.context, &name, permissions)
+        .map_err(|error| bad(&error.to_string()))
+}
+
+fn described(record: &DatabaseRecord) -> Value {
+    json!({
+        "did": record.did,
+        "contextName": record.context_name,
+        "databaseName": record.database_name,
+        "databaseHash": record.database_hash,
+        "permissions": record.permissions,
+    })
+}
+
+/// The share used, as the original reports it: a ratio of four digits under a name that says percent.
+fn ratio(usage: &Usage) -> f64 {
+    if usage.limit == 0 {
+        return 1.0;
+    }
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a report, rounded to four digits"
+    )]
+    let ratio = usage.bytes as f64 / usage.limit as f64;
+    (ratio * 10_000.0).round() / 10_000.0
+}

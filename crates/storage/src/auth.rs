@@ -1,0 +1,405 @@
+//! Logging in: a challenge, a signature by the DID's key, then tokens.
+//!
+//! 1. `challenge`: a signed, stateless question that lives a minute.
+//! 2. `authenticate`: the answer, taken once; the signer must be the DID's account key or the context's signing key.
+//! 3. `connect`: a refresh token for an access token.
+//!
+//! The token's own subject, context and kind decide; what a request claims besides must agree.
+
+use std::sync::Arc;
+
+use adyton_couch::wire::{CouchError, ErrorKind};
+use adyton_protocol::consent;
+use adyton_protocol::context::{ContextHash, ContextName};
+use adyton_protocol::did::{Did, Network};
+use adyton_protocol::hash::{keccak256, to_hex};
+use adyton_protocol::signature::Signature;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use subtle::ConstantTimeEq;
+
+use crate::access::{Principal, User};
+use crate::clock::Clock;
+use crate::config::Limits;
+use crate::did_documents::DidResolver;
+use crate::store::StoreError;
+use crate::store::node::{Account, Login, LoginOutcome, NodeSecrets, NodeStore, RefreshRow};
+use crate::token::{
+    ACCESS_SECONDS, AccessClaims, CHALLENGE_SECONDS, ChallengeClaims, InvalidToken,
+    REFRESH_SECONDS, RefreshClaims, TokenKey, fresh_id,
+};
+
+/// Bytes of a device id.
+pub(crate) const MAX_DEVICE_ID_BYTES: usize = 256;
+
+/// Why a login or a token is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AuthError {
+    /// The credential does not prove what it should. Deliberately not told more precisely.
+    #[error("the credential is not accepted")]
+    Refused,
+    /// The node takes no further accounts.
+    #[error("Maximum user limit reached")]
+    Full,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A question to be signed.
+pub(crate) struct Challenge {
+    pub(crate) request_id: String,
+    pub(crate) token: String,
+}
+
+/// What a login yields.
+pub(crate) struct Tokens {
+    pub(crate) refresh: String,
+    pub(crate) access: String,
+}
+
+/// Issues and checks everything that proves who somebody is.
+pub(crate) struct Auth {
+    node: NodeStore,
+    resolver: Arc<dyn DidResolver>,
+    clock: Clock,
+    network: Network,
+    limits: Limits,
+    challenge_key: TokenKey,
+    refresh_key: TokenKey,
+    access_key: TokenKey,
+    public: PublicCredential,
+}
+
+/// The node's public credential: for databases that everyone may read.
+pub(crate) struct PublicCredential {
+    pub(crate) username: String,
+    pub(crate) password: String,
+}
+
+impl Auth {
+    pub(crate) fn new(
+        node: NodeStore,
+        secrets: &NodeSecrets,
+        resolver: Arc<dyn DidResolver>,
+        clock: Clock,
+        network: Network,
+        limits: Limits,
+    ) -> Self {
+        let readable = |bytes: &[u8; 32]| hex::encode(bytes.split_at(16).0);
+        Self {
+            node,
+            resolver,
+            clock,
+            network,
+            limits,
+            challenge_key: TokenKey::new(secrets.challenge_key),
+            refresh_key: TokenKey::new(secrets.refresh_key),
+            access_key: TokenKey::new(secrets.access_key),
+            public: PublicCredential {
+                username: readable(&secrets.public_user),
+                password: readable(&secrets.public_password),
+            },
+        }
+    }
+
+    pub(crate) fn public(&self) -> &PublicCredential {
+        &self.public
+    }
+
+    pub(crate) fn challenge(
+        &self,
+        did: &Did,
+        context: &ContextName,
+    ) -> Result<Challenge, StoreError> {
+        let now = self.clock.unix_seconds();
+        let request_id = fresh_id()?;
+        let token = self.challenge_key.issue(&ChallengeClaims {
+            sub: did.lowercase().to_owned(),
+            context_name: context.as_str().to_owned(),
+            auth_request_id: request_id.clone(),
+            iat: now,
+            exp: now + CHALLENGE_SECONDS,
+        })?;
+        Ok(Challenge { request_id, token })
+    }
+
+    pub(crate) async fn authenticate(
+        &self,
+        challenge: &str,
+        did: &Did,
+        context: &ContextName,
+        signature: &str,
+        device: Option<&str>,
+    ) -> Result<Tokens, AuthError> {
+        let now = self.clock.unix_seconds();
+        let asked: ChallengeClaims = self
+            .challenge_key
+            .verify(challenge, now)
+            .map_err(|_| AuthError::Refused)?;
+        if asked.sub != did.lowercase() || asked.context_name != context.as_str() {
+            return Err(AuthError::Refused);
+        }
+        let text = consent::authenticate(did, context, &asked.auth_request_id);
+        self.signed_by(did, context, text.digest(), signature)
+            .await?;
+
+        let (refresh_claims, refresh) = self.refresh_token(did, context, device, now)?;
+        let account_name = ContextHash::of(did, context).couch_user();
+        let login = Login {
+            account: Account {
+                did: did.lowercase().to_owned(),
+                context_name: context.as_str().to_owned(),
+                storage_limit: self.limits.account_bytes,
+            },
+            request_id: asked.auth_request_id,
+            request_expiry: asked.exp,
+            token: RefreshRow {
+                account: account_name.clone(),
+                device: device.map(|device| device_hash(did, context, device)),
+                expiry: refresh_claims.exp,
+            },
+            token_id: refresh_claims.id,
+            account_name,
+            max_accounts: self.limits.accounts,
+            now,
+        };
+        match self.node.log_in(login).await? {
+            LoginOutcome::Done => Ok(Tokens {
+                refresh,
+                access: self.access_token(did, context, now)?,
+            }),
+            LoginOutcome::Replayed => Err(AuthError::Refused),
+            LoginOutcome::Full => Err(AuthError::Full),
+        }
+    }
+
+    /// An access token for a refresh token that counts.
+    pub(crate) async fn connect(
+        &self,
+        refresh: &str,
+        did: &Did,
+        context: &ContextName,
+    ) -> Result<String, AuthError> {
+        let claims = self.living_refresh_token(refresh, context).await?;
+        if claims.sub != did.lowercase() {
+            return Err(AuthError::Refused);
+        }
+        Ok(self.access_token(did, context, self.clock.unix_seconds())?)
+    }
+
+    /// Another refresh token in place of this one.
+    pub(crate) async fn regenerate(
+        &self,
+        refresh: &str,
+        context: &ContextName,
+    ) -> Result<String, AuthError> {
+        let claims = self.living_refresh_token(refresh, context).await?;
+        let did: Did = claims.sub.parse().map_err(|_| AuthError::Refused)?;
+        let device = claims.device_id.as_deref();
+        let (fresh, token) =
+            self.refresh_token(&did, context, device, self.clock.unix_seconds())?;
+        let row = RefreshRow {
+            account: ContextHash::of(&did, context).couch_user(),
+            device: device.map(|device| device_hash(&did, context, device)),
+            expiry: fresh.exp,
+        };
+        match self.node.replace_token(claims.id, fresh.id, row).await? {
+            true => Ok(token),
+            false => Err(AuthError::Refused),
+        }
+    }
+
+    /// When a refresh token that counts will expire.
+    pub(crate) async fn expiry(
+        &self,
+        refresh: &str,
+        context: &ContextName,
+    ) -> Result<u64, AuthError> {
+        Ok(self.living_refresh_token(refresh, context).await?.exp)
+    }
+
+    /// Revokes every refresh token of a device.
+    pub(crate) async fn revoke_device(
+        &self,
+        did: &Did,
+        context: &ContextName,
+        device: &str,
+        signature: &str,
+    ) -> Result<(), AuthError> {
+        let text = consent::invalidate_device(did, context, device);
+        self.signed_by(did, context, text.digest(), signature)
+            .await?;
+        match self
+            .node
+            .revoke_device(device_hash(did, context, device))
+            .await?
+        {
+            0 => Err(AuthError::Refused),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that the DID's own key, or the context's signing key, made this signature.
+    pub(crate) async fn signed_by(
+        &self,
+        did: &Did,
+        context: &ContextName,
+        digest: [u8; 32],
+        signature: &str,
+    ) -> Result<(), AuthError> {
+        let signature: Signature = signature.parse().map_err(|_| AuthError::Refused)?;
+        let document = self
+            .resolver
+            .resolve(did)
+            .await?
+            .ok_or(AuthError::Refused)?;
+        if document.is_deactivated() {
+            return Err(AuthError::Refused);
+        }
+        let signers = document.login_addresses(self.network, context);
+        let signed = signers
+            .iter()
+            .any(|signer| signature.verify(digest, signer).is_ok());
+        signed.then_some(()).ok_or(AuthError::Refused)
+    }
+
+    /// Checks that the DID's own key made this signature.
+    pub(crate) async fn signed_by_account(
+        &self,
+        did: &Did,
+        digest: [u8; 32],
+        signature: &str,
+    ) -> Result<(), AuthError> {
+        let signature: Signature = signature.parse().map_err(|_| AuthError::Refused)?;
+        let document = self
+            .resolver
+            .resolve(did)
+            .await?
+            .ok_or(AuthError::Refused)?;
+        if document.is_deactivated() {
+            return Err(AuthError::Refused);
+        }
+        signature
+            .verify(digest, &did.address())
+            .map(|_| ())
+            .map_err(|_| AuthError::Refused)
+    }
+
+    /// The user behind a bearer credential of the middleware.
+    pub(crate) fn user(&self, authorization: Option<&str>) -> Result<User, AuthError> {
+        // The original takes whatever follows the first space, and never looks at the scheme.
+        let token = authorization
+            .and_then(|value| value.split(' ').nth(1))
+            .ok_or(AuthError::Refused)?;
+        self.access_user(token).map_err(|_| AuthError::Refused)
+    }
+
+    /// Who asks on the data path, in CouchDB's words when the credential is wrong.
+    pub(crate) fn principal(&self, authorization: Option<&str>) -> Result<Principal, CouchError> {
+        let Some(value) = authorization else {
+            return Ok(Principal::Anonymous);
+        };
+        match value.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                match self.access_user(token.trim()) {
+                    Ok(user) => Ok(Principal::User(user)),
+                    Err(InvalidToken::Malformed) => Err(CouchError::bad_request("Malformed token")),
+                    Err(InvalidToken::Signature) => Err(CouchError::bad_request("Bad HMAC")),
+                    Err(InvalidToken::Expired) => Err(CouchError::new(
+                        ErrorKind::Unauthorized,
+                        "exp not in future",
+                    )),
+                }
+            }
+            Some((scheme, credential)) if scheme.eq_ignore_ascii_case("basic") => {
+                self.basic(credential.trim())
+            }
+            _ => Err(CouchError::bad_request("Malformed authorization header")),
+        }
+    }
+
+    fn basic(&self, credential: &str) -> Result<Principal, CouchError> {
+        const WRONG: CouchError =
+            CouchError::new(ErrorKind::Unauthorized, "Name or password is incorrect.");
+        let given = STANDARD.decode(credential).map_err(|_| WRONG)?;
+        let expected = format!("{}:{}", self.public.username, self.public.password);
+        if bool::from(given.ct_eq(expected.as_bytes())) {
+            Ok(Principal::Public)
+        } else {
+            Err(WRONG)
+        }
+    }
+
+    fn access_user(&self, token: &str) -> Result<User, InvalidToken> {
+        let claims: AccessClaims = self.access_key.verify(token, self.clock.unix_seconds())?;
+        let did = claims.did.parse().map_err(|_| InvalidToken::Malformed)?;
+        let context = ContextName::new(claims.context_name).map_err(|_| InvalidToken::Malformed)?;
+        Ok(User {
+            did,
+            context,
+            expires: claims.exp,
+        })
+    }
+
+    fn access_token(
+        &self,
+        did: &Did,
+        context: &ContextName,
+        now: u64,
+    ) -> Result<String, StoreError> {
+        self.access_key.issue(&AccessClaims {
+            id: fresh_id()?,
+            did: did.lowercase().to_owned(),
+            sub: ContextHash::of(did, context).couch_user(),
+            context_name: context.as_str().to_owned(),
+            kind: "access".to_owned(),
+            iat: now,
+            exp: now + ACCESS_SECONDS,
+        })
+    }
+
+    fn refresh_token(
+        &self,
+        did: &Did,
+        context: &ContextName,
+        device: Option<&str>,
+        now: u64,
+    ) -> Result<(RefreshClaims, String), StoreError> {
+        let claims = RefreshClaims {
+            id: fresh_id()?,
+            device_id: device.map(str::to_owned),
+            sub: did.lowercase().to_owned(),
+            context_name: context.as_str().to_owned(),
+            kind: "refresh".to_owned(),
+            iat: now,
+            exp: now + REFRESH_SECONDS,
+        };
+        let token = self.refresh_key.issue(&claims)?;
+        Ok((claims, token))
+    }
+
+    async fn living_refresh_token(
+        &self,
+        token: &str,
+        context: &ContextName,
+    ) -> Result<RefreshClaims, AuthError> {
+        let claims: RefreshClaims = self
+            .refresh_key
+            .verify(token, self.clock.unix_seconds())
+            .map_err(|_| AuthError::Refused)?;
+        if claims.context_name != context.as_str() {
+            return Err(AuthError::Refused);
+        }
+        match self.node.refresh_token(claims.id.clone()).await? {
+            Some(_) => Ok(claims),
+            None => Err(AuthError::Refused),
+        }
+    }
+}
+
+/// How the node remembers a device.
+fn device_hash(did: &Did, context: &ContextName, device: &str) -> String {
+    to_hex(&keccak256(
+        format!("{}/{context}/{device}", did.lowercase()).as_bytes(),
+    ))
+}

@@ -1,0 +1,426 @@
+//! The feed of changes: told in order from a position, streamed, and then awaited for as long as was asked.
+//!
+//! Guarantees: a change that was acknowledged before the feed reads is told; a position handed out is never ahead of what was
+//! told; the right to read is checked again before every further reading. A feed at rest holds no file and no thread.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use adyton_couch::document::write_json_text;
+use adyton_couch::seq::{Life, Seq};
+use adyton_couch::wire::{ChangesQuery, Filter, Style, changes};
+use adyton_protocol::database::DatabaseHash;
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::access::{Permit, Principal};
+use crate::api::App;
+use crate::databases::DatabaseError;
+use crate::store::database::{DatabaseFile, View};
+use crate::store::row::ChangeRow;
+use crate::store::{StoreError, blocking};
+use crate::stream::BATCH_BYTES;
+
+/// Rows that one batch reads at most.
+const ROWS_PER_BATCH: usize = 2_000;
+
+/// A feed under way.
+pub(crate) struct Feed {
+    app: Arc<App>,
+    principal: Principal,
+    hash: DatabaseHash,
+    query: Arc<ChangesQuery>,
+    life: Life,
+    pulse: watch::Receiver<u64>,
+    stop: watch::Receiver<bool>,
+    /// Told up to here (from here, when descending).
+    cursor: u64,
+    /// Where the present reading ends.
+    newest: u64,
+    /// Rows that may still be told.
+    left: u64,
+    told: bool,
+    deadline: Instant,
+    ready: VecDeque<Bytes>,
+    phase: Phase,
+}
+
+enum Phase {
+    /// A batch is being read.
+    Reading(JoinHandle<Result<Batch, StoreError>>),
+    /// There is nothing to tell yet.
+    Waiting,
+    /// The last words are ready.
+    Ended,
+}
+
+/// What ends a wait.
+enum Woken {
+    News,
+    Beat,
+    End,
+}
+
+/// Rows that were read, as text.
+struct Batch {
+    pieces: Vec<Bytes>,
+    rows: u64,
+    /// Told up to here (down to here, when descending).
+    cursor: u64,
+    /// Nothing more in the range.
+    complete: bool,
+}
+
+impl Feed {
+    /// Starts a feed for somebody who may read the database.
+    pub(crate) async fn open(
+        app: Arc<App>,
+        principal: Principal,
+        permit: Permit,
+        hash: DatabaseHash,
+        query: ChangesQuery,
+    ) -> Result<Self, DatabaseError> {
+        // The pulse first: what changes after the view is taken will be noticed.
+        let mut pulse = app.databases.pulse(&permit)?;
+        pulse.mark_unchanged();
+        let file = app.databases.file(&permit).await?;
+        let opened = Arc::clone(&file);
+        let counters = blocking(move || Ok(opened.view()?.counters)).await?;
+        let longest = app.limits.feed_timeout;
+        let wait = match (query.timeout, query.heartbeat) {
+            (Some(timeout), _) => timeout.min(longest),
+            // With a heartbeat the feed lives as long as its credential.
+            (None, Some(_)) => Duration::from_secs(24 * 3_600),
+            (None, None) => longest,
+        };
+        let lifetime = principal.expires().saturating_sub(app.clock.unix_seconds());
+        let deadline = Instant::now() + wait.min(Duration::from_secs(lifetime.min(24 * 3_600)));
+        let query = Arc::new(query);
+        let after = query.since.resolve(counters.life(), counters.update_seq);
+        let mut feed = Self {
+            stop: app.stop.clone(),
+            app,
+            principal,
+            hash,
+            life: counters.life(),
+            pulse,
+            cursor: after,
+            newest: counters.update_seq,
+            left: query.limit.unwrap_or(u64::MAX),
+            told: false,
+            deadline,
+            ready: VecDeque::new(),
+            phase: Phase::Waiting,
+            query,
+        };
+        if feed.query.feed != changes::Feed::Continuous {
+            feed.ready
+                .push_back(Bytes::from_static(b"{\"results\":[\n"));
+        }
+        feed.read(file);
+        Ok(feed)
+    }
+
+    /// The feed's text, piece by piece.
+    pub(crate) fn into_stream(
+        self,
+    ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static {
+        unfold(Some(self), |feed| async move {
+            let mut feed = feed?;
+            match feed.next().await {
+                Ok(Some(piece)) => Some((Ok(piece), Some(feed))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        loop {
+            if let Some(piece) = self.ready.pop_front() {
+                return Ok(Some(piece));
+            }
+            match std::mem::replace(&mut self.phase, Phase::Waiting) {
+                Phase::Reading(batch) => {
+                    let batch = batch.await.map_err(|_| StoreError::Closed)??;
+                    self.tell(batch).await?;
+                }
+                Phase::Waiting => {
+                    if let Some(beat) = self.wait().await? {
+                        return Ok(Some(beat));
+                    }
+                }
+                Phase::Ended => {
+                    self.phase = Phase::Ended;
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Takes a batch over, and decides how to go on.
+    async fn tell(&mut self, batch: Batch) -> Result<(), StoreError> {
+        self.told |= batch.rows > 0;
+        self.left = self.left.saturating_sub(batch.rows);
+        self.ready.extend(batch.pieces);
+        if self.query.descending {
+            self.newest = batch.cursor.saturating_sub(1);
+        } else {
+            self.cursor = batch.cursor;
+        }
+        let waits = match self.query.feed {
+            changes::Feed::Normal => false,
+            changes::Feed::Longpoll => !self.told,
+            changes::Feed::Continuous => true,
+        } && !self.query.descending;
+        if self.left == 0 || (batch.complete && !waits) {
+            self.end();
+        } else if batch.complete {
+            self.phase = Phase::Waiting;
+        } else if let Some(file) = self.file().await? {
+            self.read(file);
+        } else {
+            self.end();
+        }
+        Ok(())
+    }
+
+    /// Waits for a change, a heartbeat (which is returned), or the end.
+    async fn wait(&mut self) -> Result<Option<Bytes>, StoreError> {
+        let beat = self.query.heartbeat.map(|period| Instant::now() + period);
+        let beat = beat.filter(|beat| *beat < self.deadline);
+        let woken = tokio::select! {
+            changed = self.pulse.changed() => match changed {
+                Ok(()) => Woken::News,
+                Err(_) => Woken::End,
+            },
+            _ = self.stop.wait_for(|stop| *stop) => Woken::End,
+            () = tokio::time::sleep_until(beat.unwrap_or(self.deadline)) => match beat {
+                Some(_) => Woken::Beat,
+                None => Woken::End,
+            },
+        };
+        match woken {
+            Woken::Beat => return Ok(Some(Bytes::from_static(b"\n"))),
+            Woken::End => self.end(),
+            // Gone, or not the reader's any more: the feed ends as if nothing more happened.
+            Woken::News => match self.file().await? {
+                None => self.end(),
+                Some(file) => {
+                    let opened = Arc::clone(&file);
+                    let counters = blocking(move || Ok(opened.view()?.counters)).await?;
+                    if counters.life() == self.life {
+                        self.newest = counters.update_seq;
+                        self.read(file);
+                    } else {
+                        self.end();
+                    }
+                }
+            },
+        }
+        Ok(None)
+    }
+
+    /// The file, if the reader still may read it.
+    async fn file(&self) -> Result<Option<Arc<DatabaseFile>>, StoreError> {
+        let opened = match self
+            .app
+            .databases
+            .authorise(&self.principal, self.hash)
+            .await
+        {
+            Ok(permit) => self.app.databases.file(&permit).await,
+            Err(refused) => Err(refused),
+        };
+        match opened {
+            Ok(file) => Ok(Some(file)),
+            Err(DatabaseError::Refused(_)) => Ok(None),
+            Err(DatabaseError::Store(error)) => Err(error),
+        }
+    }
+
+    fn read(&mut self, file: Arc<DatabaseFile>) {
+        let reading = Reading {
+            query: Arc::clone(&self.query),
+            life: self.life,
+            after: self.cursor,
+            up_to: self.newest,
+            left: self.left,
+            comma: self.told,
+        };
+        self.phase = Phase::Reading(tokio::task::spawn_blocking(move || {
+            let view = file.view()?;
+            reading.batch(&view)
+        }));
+    }
+
+    fn end(&mut self) {
+        let last = Seq {
+            number: self.cursor,
+            life: self.life,
+        };
+        let pending = if self.query.descending {
+            0
+        } else {
+            self.newest.saturating_sub(self.cursor)
+        };
+        let text = match self.query.feed {
+            changes::Feed::Continuous => {
+                format!("{{\"last_seq\":\"{last}\",\"pending\":{pending}}}\n")
+            }
+            changes::Feed::Normal | changes::Feed::Longpoll => {
+                format!("\n],\"last_seq\":\"{last}\",\"pending\":{pending}}}\n")
+            }
+        };
+        self.ready.push_back(text.into());
+        self.phase = Phase::Ended;
+    }
+}
+
+/// One reading of a range of the feed.
+struct Reading {
+    query: Arc<ChangesQuery>,
+    life: Life,
+    after: u64,
+    up_to: u64,
+    left: u64,
+    /// A row was told before.
+    comma: bool,
+}
+
+impl Reading {
+    fn batch(mut self, view: &View) -> Result<Batch, StoreError> {
+        let mut batch = Batch {
+            pieces: Vec::new(),
+            rows: 0,
+            cursor: self.after,
+            complete: true,
+        };
+        // Text that was not yet handed over: small rows share a piece, and a row's end travels with the next row's start.
+        let mut text = Vec::new();
+        let mut bytes = 0;
+        let mut rows = view.changes(self.after, self.up_to)?;
+        let descending = self.query.descending;
+        let mut next = || {
+            if descending {
+                rows.next_back()
+            } else {
+                rows.next()
+            }
+        };
+        let mut read = 0;
+        while let Some(row) = next() {
+            if bytes >= BATCH_BYTES || read >= ROWS_PER_BATCH || batch.rows >= self.left {
+                batch.complete = false;
+                break;
+            }
+            let (seq, row) = row?;
+            read += 1;
+            batch.cursor = seq;
+            if !self.is_wanted(&row) {
+                continue;
+            }
+            batch.rows += 1;
+            bytes += self.row(view, seq, &row, &mut text, &mut batch.pieces)?;
+        }
+        // A completed range was seen to its end, even where rows were filtered or superseded.
+        if batch.complete {
+            batch.cursor = if descending {
+                self.after.saturating_add(1)
+            } else {
+                self.up_to
+            };
+        }
+        if !text.is_empty() {
+            batch.pieces.push(text.into());
+        }
+        Ok(batch)
+    }
+
+    fn is_wanted(&self, row: &ChangeRow) -> bool {
+        match &self.query.filter {
+            Filter::Everything => true,
+            Filter::DocumentIds(ids) => ids.contains(&row.id),
+        }
+    }
+
+    fn row(
+        &mut self,
+        view: &View,
+        seq: u64,
+        row: &ChangeRow,
+        text: &mut Vec<u8>,
+        pieces: &mut Vec<Bytes>,
+    ) -> Result<usize, StoreError> {
+        let continuous = self.query.feed == changes::Feed::Continuous;
+        if self.comma && !continuous {
+            text.extend_from_slice(b",\n");
+        }
+        self.comma = true;
+        let seq = Seq {
+            number: seq,
+            life: self.life,
+        };
+        text.extend_from_slice(format!("{{\"seq\":\"{seq}\",\"id\":").as_bytes());
+        write_json_text(&row.id, text);
+        text.extend_from_slice(b",\"changes\":[");
+        let told = match self.query.style {
+            Style::MainOnly => 1,
+            Style::AllDocs => row.leaves.len(),
+        };
+        for (i, rev) in row.leaves.iter().take(told).enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            text.extend_from_slice(format!("{comma}{{\"rev\":\"{rev}\"}}").as_bytes());
+        }
+        text.push(b']');
+        if row.deleted {
+            text.extend_from_slice(b",\"deleted\":true");
+        }
+        let mut bytes = 100;
+        if self.query.include_docs {
+            text.extend_from_slice(b",\"doc\":");
+            match row.body {
+                None => text.extend_from_slice(b"null"),
+                Some(body) => {
+                    let body = view.body(body)?;
+                    bytes += body.len();
+                    let conflicts = self.conflicts(view, row)?;
+                    let end = body.len() - usize::from(conflicts.is_some());
+                    if body.len() < SHARE_FROM_BYTES {
+                        text.extend_from_slice(body.get(..end).unwrap_or_default());
+                    } else {
+                        pieces.push(std::mem::take(text).into());
+                        pieces.push(body.slice(..end));
+                    }
+                    if let Some(conflicts) = conflicts {
+                        text.extend_from_slice(conflicts.as_bytes());
+                    }
+                }
+            }
+        }
+        text.push(b'}');
+        if continuous {
+            text.push(b'\n');
+        }
+        Ok(bytes)
+    }
+
+    /// `,"_conflicts":[…]}` to end a document with, when asked for and there are any.
+    fn conflicts(&self, view: &View, row: &ChangeRow) -> Result<Option<String>, StoreError> {
+        if !self.query.conflicts || row.leaves.len() < 2 {
+            return Ok(None);
+        }
+        let document = view.document(&row.id)?.unwrap_or_default();
+        let conflicts = document.tree.conflicts();
+        Ok((!conflicts.is_empty())
+            .then(|| format!(",\"_conflicts\":{}}}", serde_json::json!(conflicts))))
+    }
+}
+
+/// Bodies from this size on are handed over as they are, smaller ones are copied together.
+const SHARE_FROM_BYTES: usize = 8 << 10;

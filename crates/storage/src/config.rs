@@ -1,0 +1,218 @@
+//! What the storage node is told at start: one file or flags, nothing else.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use adyton_protocol::did::Network;
+use serde::Deserialize;
+use url::Url;
+
+/// The configuration of a storage node.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Address to listen on. Port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// The directory that holds everything the node keeps.
+    pub data: PathBuf,
+    /// How clients reach this node, without trailing slash. None: `http://` and the listening address.
+    pub public_url: Option<String>,
+    /// The network whose entries count in DID documents.
+    pub network: Network,
+    /// What the node takes from one account or one peer.
+    pub limits: Limits,
+}
+
+/// Limits of a node. Every allocation that a peer can cause is under one of these or of [`adyton_couch::limits`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Accounts (a DID in a context each).
+    pub accounts: u64,
+    /// Databases of one account.
+    pub databases_per_account: usize,
+    /// Bytes that one account may keep.
+    pub account_bytes: u64,
+    /// Bytes of one document.
+    pub document_bytes: usize,
+    /// Bytes of a request body with documents.
+    pub bulk_bytes: usize,
+    /// Bytes of any other request body.
+    pub body_bytes: usize,
+    /// Bytes of request bodies that are in memory at one time, over all connections.
+    pub bodies_in_flight_bytes: u64,
+    /// Open connections.
+    pub connections: usize,
+    /// Database files open at one time.
+    pub open_databases: usize,
+    /// Versions of one DID document.
+    pub did_document_versions: u64,
+    /// Time for a client to send a request's head; an idle connection lives as long.
+    pub header_timeout: Duration,
+    /// Time without any progress after which a connection is dropped, while a body is read or an answer written.
+    pub stall_timeout: Duration,
+    /// The longest that a feed waits for a change before it ends.
+    pub feed_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            accounts: 10_000,
+            databases_per_account: 1_000,
+            account_bytes: 10 << 30,
+            document_bytes: adyton_couch::limits::MAX_DOCUMENT_BYTES,
+            bulk_bytes: adyton_couch::limits::MAX_BULK_BYTES,
+            body_bytes: 1 << 20,
+            bodies_in_flight_bytes: 1 << 30,
+            connections: 4_096,
+            open_databases: 256,
+            did_document_versions: 10_000,
+            header_timeout: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(30),
+            feed_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Config {
+    /// A node with default limits on the test net.
+    pub fn new(listen: SocketAddr, data: PathBuf) -> Self {
+        Self {
+            listen,
+            data,
+            public_url: None,
+            network: Network::Banksia,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The configuration file: TOML, the same names as the flags.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ConfigFile {
+    /// See [`Config::listen`].
+    pub listen: Option<SocketAddr>,
+    /// See [`Config::data`].
+    pub data: Option<PathBuf>,
+    /// See [`Config::public_url`].
+    pub public_url: Option<String>,
+    /// See [`Config::network`].
+    pub network: Option<String>,
+    /// See [`Limits::accounts`].
+    pub max_accounts: Option<u64>,
+    /// See [`Limits::account_bytes`].
+    pub account_bytes: Option<u64>,
+    /// See [`Limits::document_bytes`].
+    pub document_bytes: Option<usize>,
+    /// See [`Limits::connections`].
+    pub connections: Option<usize>,
+    /// See [`Limits::open_databases`].
+    pub open_databases: Option<usize>,
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file: {0}")]
+    Read(#[from] std::io::Error),
+    /// The file is not what it should be.
+    #[error("the configuration file is wrong: {0}")]
+    Parse(#[from] toml::de::Error),
+    /// Something must be given.
+    #[error("`{0}` must be given, in the file or as a flag")]
+    Missing(&'static str),
+    /// Something is not what it should be.
+    #[error("`{0}` is wrong: {1}")]
+    Invalid(&'static str, &'static str),
+}
+
+impl ConfigFile {
+    /// Reads TOML text.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        Ok(toml::from_str(text)?)
+    }
+
+    /// The configuration, with what is not given at its default.
+    pub fn into_config(self) -> Result<Config, ConfigError> {
+        let mut limits = Limits::default();
+        limits.accounts = self.max_accounts.unwrap_or(limits.accounts);
+        limits.account_bytes = self.account_bytes.unwrap_or(limits.account_bytes);
+        limits.connections = self.connections.unwrap_or(limits.connections);
+        limits.open_databases = self.open_databases.unwrap_or(limits.open_databases);
+        limits.document_bytes = self.document_bytes.unwrap_or(limits.document_bytes);
+        if limits.document_bytes > adyton_couch::limits::MAX_DOCUMENT_BYTES {
+            return Err(ConfigError::Invalid(
+                "document-bytes",
+                "larger than the protocol allows",
+            ));
+        }
+        let network = match self.network {
+            None => Network::Banksia,
+            Some(name) => name.parse().map_err(|_| {
+                ConfigError::Invalid("network", "not one of myrtle, banksia, devnet, local")
+            })?,
+        };
+        Ok(Config {
+            listen: self.listen.ok_or(ConfigError::Missing("listen"))?,
+            data: self.data.ok_or(ConfigError::Missing("data"))?,
+            public_url: self.public_url.map(|url| public_url(&url)).transpose()?,
+            network,
+            limits,
+        })
+    }
+}
+
+/// A base URL that clients can append `/…` to.
+fn public_url(text: &str) -> Result<String, ConfigError> {
+    const NAME: &str = "public-url";
+    let url = Url::parse(text).map_err(|_| ConfigError::Invalid(NAME, "not a URL"))?;
+    let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if !matches!(url.scheme(), "http" | "https") || !plain || url.host().is_none() {
+        return Err(ConfigError::Invalid(
+            NAME,
+            "expected http(s)://host[:port] without a path",
+        ));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_names_what_flags_name() {
+        let text = "listen = \"127.0.0.1:0\"\ndata = \"d\"\npublic-url = \"https://node.example:443/\"\nnetwork = \"myrtle\"\n";
+        let config = ConfigFile::parse(text).unwrap().into_config().unwrap();
+        assert_eq!(
+            config.public_url.as_deref(),
+            Some("https://node.example:443")
+        );
+        assert_eq!(config.network, Network::Myrtle);
+        assert_eq!(config.limits, Limits::default());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert!(ConfigFile::parse("lisen = 1").is_err());
+        let missing = ConfigFile::parse("listen = \"127.0.0.1:0\"")
+            .unwrap()
+            .into_config();
+        assert!(matches!(missing, Err(ConfigError::Missing("data"))));
+        for line in [
+            "public-url = \"node\"",
+            "public-url = \"http://h/couch\"",
+            "network = \"x\"",
+            "document-bytes = 99999999999",
+        ] {
+            let text = format!("listen = \"127.0.0.1:0\"\ndata = \"d\"\n{line}");
+            assert!(
+                ConfigFile::parse(&text).unwrap().into_config().is_err(),
+                "{line}"
+            );
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! DID documents kept by this node, and the resolution of DIDs.
+//!
+//! Guarantees: every kept version carries a proof by the key that its DID names, and versions follow each other by the
+//! rules. Knows nothing of the chain: who wants the chain's word gives the node another [`DidResolver`].
+
+use std::future::Future;
+use std::pin::Pin;
+
+use adyton_protocol::consent;
+use adyton_protocol::did::Did;
+use adyton_protocol::did_document::{DidDocument, DidDocumentError};
+use adyton_protocol::signature::Signature;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::store::StoreError;
+use crate::store::node::NodeStore;
+
+/// Finds the current document of a DID.
+pub trait DidResolver: Send + Sync {
+    /// The verified document, or none when there is none.
+    fn resolve<'a>(&'a self, did: &'a Did) -> Resolution<'a>;
+}
+
+/// A resolution under way.
+pub type Resolution<'a> =
+    Pin<Box<dyn Future<Output = Result<Option<DidDocument>, StoreError>> + Send + 'a>>;
+
+/// Why a document is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DidDocumentRefusal {
+    #[error("DID Document already exists. Use PUT request to update.")]
+    Exists,
+    #[error("DID Document not found")]
+    NotFound,
+    #[error("Invalid DID Document: {0}")]
+    Invalid(#[from] DidDocumentError),
+    #[error("Invalid DID Document: not JSON that can be signed")]
+    NotJson,
+    #[error("The DID has as many document versions as this node keeps")]
+    TooManyVersions,
+    #[error("Invalid signature")]
+    Signature,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The documents that this node keeps.
+#[derive(Clone)]
+pub(crate) struct DidDocuments {
+    node: NodeStore,
+    max_versions: u64,
+}
+
+impl DidDocuments {
+    pub(crate) fn new(node: NodeStore, max_versions: u64) -> Self {
+        Self { node, max_versions }
+    }
+
+    /// Keeps the first version of a DID's document.
+    pub(crate) async fn create(
+        &self,
+        did: &Did,
+        text: &RawValue,
+    ) -> Result<(), DidDocumentRefusal> {
+        if self.text(did).await?.is_some() {
+            return Err(DidDocumentRefusal::Exists);
+        }
+        verified(did, text)?.as_first()?;
+        match self.add(did, 0, text).await? {
+            true => Ok(()),
+            false => Err(DidDocumentRefusal::Exists),
+        }
+    }
+
+    /// Keeps the next version of a DID's document.
+    pub(crate) async fn update(
+        &self,
+        did: &Did,
+        text: &RawValue,
+    ) -> Result<(), DidDocumentRefusal> {
+        let current = self
+            .current(did)
+            .await?
+            .ok_or(DidDocumentRefusal::NotFound)?;
+        let next = verified(did, text)?.as_successor_of(&current)?;
+        let version = next.version_id();
+        if version >= self.max_versions {
+            return Err(DidDocumentRefusal::TooManyVersions);
+        }
+        match self.add(did, version, text).await? {
+            true => Ok(()),
+            // Somebody else's update came between: the same refusal as one request later.
+            false => Err(DidDocumentError::Version {
+                expected: version + 1,
+            }
+            .into()),
+        }
+    }
+
+    /// Forgets every version, on the signed word of the DID's own key. Returns how many there were.
+    pub(crate) async fn delete(
+        &self,
+        did: &Did,
+        signature: &str,
+        now: u64,
+    ) -> Result<u64, DidDocumentRefusal> {
+        if self.text(did).await?.is_none() {
+            return Err(DidDocumentRefusal::NotFound);
+        }
+        let signature: Signature = signature
+            .parse()
+            .map_err(|_| DidDocumentRefusal::Signature)?;
+        let minute = (now + 30) / 60;
+        let signed = (minute.saturating_sub(1)..=minute + 1).any(|minute| {
+            let digest = consent::delete_did_document(did, minute).digest();
+            signature.verify(digest, &did.address()).is_ok()
+        });
+        if !signed {
+            return Err(DidDocumentRefusal::Signature);
+        }
+        Ok(self
+            .node
+            .remove_did_document(did.lowercase().to_owned())
+            .await?)
+    }
+
+    /// The newest version's text.
+    pub(crate) async fn text(&self, did: &Did) -> Result<Option<String>, StoreError> {
+        self.node.did_document(did.lowercase().to_owned()).await
+    }
+
+    /// Every version's text, the first one first.
+    pub(crate) async fn versions(&self, did: &Did) -> Result<Vec<String>, StoreError> {
+        self.node
+            .did_document_versions(did.lowercase().to_owned())
+            .await
+    }
+
+    async fn current(&self, did: &Did) -> Result<Option<DidDocument>, StoreError> {
+        let Some(text) = self.text(did).await? else {
+            return Ok(None);
+        };
+        let value: Value =
+            serde_json::from_str(&text).map_err(|_| StoreError::Corrupt("a DID document"))?;
+        DidDocument::verify(value, did)
+            .map(Some)
+            .map_err(|_| StoreError::Corrupt("a DID document's proof"))
+    }
+
+    async fn add(&self, did: &Did, version: u64, text: &RawValue) -> Result<bool, StoreError> {
+        let (did, text) = (did.lowercase().to_owned(), text.get().to_owned());
+        self.node.add_did_document(did, version, text).await
+    }
+}
+
+impl DidResolver for DidDocuments {
+    fn resolve<'a>(&'a self, did: &'a Did) -> Resolution<'a> {
+        Box::pin(self.current(did))
+    }
+}
+
+fn verified(did: &Did, text: &RawValue) -> Result<DidDocument, DidDocumentRefusal> {
+    if text.get().len() > adyton_protocol::did_document::MAX_DOCUMENT_BYTES {
+        return Err(DidDocumentRefusal::NotJson);
+    }
+    let value: Value = serde_json::from_str(text.get()).map_err(|_| DidDocumentRefusal::NotJson)?;
+    Ok(DidDocument::verify(value, did)?)
+}

@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod access;
+mod api;
+mod auth;
+mod changes;
+mod clock;
+mod config;
+mod databases;
+mod did_documents;
+mod identity;
+mod registry;
+mod server;
+mod storage;
+mod store;
+mod stream;
+mod token;
+
+pub use api::route;
+pub use clock::Clock;
+pub use config::{Config, ConfigError, ConfigFile, Limits};
+pub use did_documents::{DidResolver, Resolution};
+pub use registry::MAX_LISTED;
+pub use storage::{StartError, Storage};
+pub use store::StoreError;

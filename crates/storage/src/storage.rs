@@ -1,0 +1,148 @@
+//! Starting and ending a storage node, in a program of its own or within another.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::api::App;
+use crate::auth::Auth;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::databases::Databases;
+use crate::did_documents::{DidDocuments, DidResolver};
+use crate::identity::Identity;
+use crate::server::body::BodyBudget;
+use crate::store::StoreError;
+use crate::store::node::NodeStore;
+
+/// A running storage node. Dropping it stops it without ceremony; [`Storage::shutdown`] lets requests end.
+pub struct Storage {
+    address: SocketAddr,
+    public_url: String,
+    stop: watch::Sender<bool>,
+    server: JoinHandle<()>,
+    /// Ends when the node's own file is closed.
+    closed: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Storage({})", self.address)
+    }
+}
+
+/// Time for the last commit to end when the node goes down.
+const CLOSING_TIME: Duration = Duration::from_secs(5);
+
+/// The node did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error("the data directory cannot be used: {0}")]
+    Directory(#[source] std::io::Error),
+    /// The address cannot be listened on.
+    #[error("cannot listen: {0}")]
+    Listen(#[source] std::io::Error),
+    /// The stored data cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The stored node key is not a key.
+    #[error("the stored node key is not a key")]
+    Identity,
+}
+
+impl Storage {
+    /// Starts a node with the system's clock, which resolves DIDs from the documents that it keeps itself.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, Clock::system(), None).await
+    }
+
+    /// Starts a node with another clock, or another way to resolve DIDs.
+    pub async fn start_with(
+        config: Config,
+        clock: Clock,
+        resolver: Option<Arc<dyn DidResolver>>,
+    ) -> Result<Self, StartError> {
+        let databases_directory = config.data.join("databases");
+        std::fs::create_dir_all(&databases_directory).map_err(StartError::Directory)?;
+        let node_file = config.data.join("node.redb");
+        let node = crate::store::blocking(move || NodeStore::open(&node_file)).await?;
+        let secrets = node.secrets().await?;
+        let identity = Identity::from_bytes(secrets.identity).map_err(|_| StartError::Identity)?;
+
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(StartError::Listen)?;
+        let address = listener.local_addr().map_err(StartError::Listen)?;
+        let public_url = config
+            .public_url
+            .unwrap_or_else(|| format!("http://{address}"));
+
+        let limits = config.limits;
+        let did_documents = DidDocuments::new(node.clone(), limits.did_document_versions);
+        let resolver = resolver.unwrap_or_else(|| Arc::new(did_documents.clone()));
+        let (stop, stopping) = watch::channel(false);
+        let app = App {
+            public_url: public_url.clone(),
+            uuid: hex::encode(secrets.uuid.split_at(16).0),
+            auth: Auth::new(
+                node.clone(),
+                &secrets,
+                Arc::clone(&resolver),
+                clock.clone(),
+                config.network,
+                limits.clone(),
+            ),
+            databases: Databases::open(node.clone(), databases_directory, limits.clone()).await?,
+            bodies: BodyBudget::new(limits.bodies_in_flight_bytes),
+            limits,
+            clock,
+            identity,
+            node,
+            did_documents,
+            resolver,
+            stop: stopping.clone(),
+        };
+        let closed = Box::pin(app.node.closed());
+        let server = tokio::spawn(crate::server::serve(listener, Arc::new(app), stopping));
+        tracing::info!(%address, "storage node listens");
+        Ok(Self {
+            address,
+            public_url,
+            stop,
+            server,
+            closed,
+        })
+    }
+
+    /// The address that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How clients reach it, without trailing slash. Service endpoints in DID documents are this and a `/`.
+    pub fn public_url(&self) -> &str {
+        &self.public_url
+    }
+
+    /// Takes no more requests, lets feeds and requests end, closes the files.
+    pub async fn shutdown(self) {
+        // The receiver is gone only when the server has ended already.
+        let _ended = self.stop.send(true);
+        if let Err(error) = self.server.await {
+            tracing::error!(%error, "the server ended badly");
+        }
+        if tokio::time::timeout(CLOSING_TIME, self.closed)
+            .await
+            .is_err()
+        {
+            tracing::warn!("the node's file is still in use");
+        }
+    }
+}

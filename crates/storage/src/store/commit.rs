@@ -1,0 +1,245 @@
+//! Group commit: one durable transaction at a time per file, shared by everyone who was waiting for it.
+//!
+//! 1. A writer queues its work.
+//! 2. If nobody is committing, it starts the committer on a blocking thread; else the committer will find the work when its
+//!    present transaction is durable.
+//! 3. The committer applies all queued work in one transaction and makes it durable.
+//! 4. Only then are the writers answered.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+use tokio::sync::{oneshot, watch};
+
+use super::{StoreError, blocking};
+
+/// Writers that share one transaction at most. Bounds the time the first of them waits.
+const MAX_JOBS_PER_COMMIT: usize = 512;
+
+/// A database file with its queue of writers. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Committer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    database: Database,
+    queue: Mutex<Queue>,
+    /// Declared, and so dropped, after the database: those who listen learn that the file is closed.
+    closed: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Bounded by the number of requests that the server admits.
+    jobs: VecDeque<Box<dyn Job>>,
+    committing: bool,
+}
+
+/// One writer's work. `apply` may run once; `settle` tells the writer.
+trait Job: Send {
+    fn apply(&mut self, transaction: &WriteTransaction) -> Result<(), StoreError>;
+    fn settle(self: Box<Self>, outcome: Result<(), StoreError>);
+}
+
+struct Pending<T, F> {
+    work: Option<F>,
+    value: Option<T>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Job for Pending<T, F>
+where
+    T: Send,
+    F: FnOnce(&WriteTransaction) -> Result<T, StoreError> + Send,
+{
+    fn apply(&mut self, transaction: &WriteTransaction) -> Result<(), StoreError> {
+        if let Some(work) = self.work.take() {
+            self.value = Some(work(transaction)?);
+        }
+        Ok(())
+    }
+
+    fn settle(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let Self { value, reply, .. } = *self;
+        // A writer that has gone away is not told; its write stands.
+        let _gone = reply.send(outcome.and_then(|()| value.ok_or(StoreError::Aborted)));
+    }
+}
+
+impl Committer {
+    pub(crate) fn new(database: Database) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                database,
+                queue: Mutex::default(),
+                closed: watch::Sender::new(()),
+            }),
+        }
+    }
+
+    /// Ends when the file is closed: when every clone is dropped and the last commit is done.
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> + use<> {
+        let mut closed = self.shared.closed.subscribe();
+        async move { while closed.changed().await.is_ok() {} }
+    }
+
+    /// A consistent view of what is durable.
+    pub(crate) fn read(&self) -> Result<ReadTransaction, StoreError> {
+        Ok(self.shared.database.begin_read()?)
+    }
+
+    /// Runs `work` in a write transaction and returns when it is durable. `work` must decide everything that may be refused
+    /// before it changes anything: an `Err` aborts the transaction for all who share it.
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let start = {
+            let mut queue = self.shared.queue();
+            queue.jobs.push_back(Box::new(Pending {
+                work: Some(work),
+                value: None,
+                reply,
+            }));
+            !std::mem::replace(&mut queue.committing, true)
+        };
+        if start {
+            let shared = Arc::clone(&self.shared);
+            // The committer ends by itself when the queue is empty; the runtime joins it at shutdown.
+            tokio::task::spawn_blocking(move || shared.commit_all());
+        }
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Runs `work` on a thread that may block, with a consistent view.
+    pub(crate) async fn view<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&ReadTransaction) -> Result<T, StoreError> + Send + 'static,
+    {
+        let this = self.clone();
+        blocking(move || work(&this.read()?)).await
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Nothing that holds the lock can panic half-way through a change.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn commit_all(&self) {
+        let _reset = ResetOnPanic(self);
+        loop {
+            let mut jobs: Vec<Box<dyn Job>> = {
+                let mut queue = self.queue();
+                let count = queue.jobs.len().min(MAX_JOBS_PER_COMMIT);
+                if count == 0 {
+                    queue.committing = false;
+                    return;
+                }
+                queue.jobs.drain(..count).collect()
+            };
+            match self.commit(&mut jobs) {
+                Ok(()) => jobs.into_iter().for_each(|job| job.settle(Ok(()))),
+                Err(error) => {
+                    tracing::error!(%error, "a transaction failed");
+                    jobs.into_iter()
+                        .for_each(|job| job.settle(Err(StoreError::Aborted)));
+                }
+            }
+        }
+    }
+
+    fn commit(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        let transaction = self.database.begin_write()?;
+        for job in jobs {
+            job.apply(&transaction)?;
+        }
+        transaction.commit()?;
+        Ok(())
+    }
+}
+
+/// If the committer dies, those who wait are told (their reply is dropped) and the next writer starts a new one.
+struct ResetOnPanic<'a>(&'a Shared);
+
+impl Drop for ResetOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut queue = self.0.queue();
+            queue.committing = false;
+            queue.jobs.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::{ReadableTableMetadata, TableDefinition};
+
+    use super::*;
+
+    const NUMBERS: TableDefinition<'_, u64, u64> = TableDefinition::new("numbers");
+
+    fn committer(dir: &tempfile::TempDir) -> Committer {
+        Committer::new(Database::create(dir.path().join("test.redb")).unwrap())
+    }
+
+    fn add(n: u64) -> impl FnOnce(&WriteTransaction) -> Result<u64, StoreError> {
+        move |transaction| {
+            let mut table = transaction.open_table(NUMBERS)?;
+            table.insert(n, n)?;
+            Ok(table.len()?)
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn every_writer_of_a_crowd_is_answered_after_its_write_is_visible() {
+        let dir = tempfile::tempdir().unwrap();
+        let committer = committer(&dir);
+        let writers = (0..200).map(|n| {
+            let committer = committer.clone();
+            tokio::spawn(async move {
+                committer.write(add(n)).await.unwrap();
+                committer
+                    .view(move |view| Ok(view.open_table(NUMBERS)?.get(n)?.is_some()))
+                    .await
+                    .unwrap()
+            })
+        });
+        for writer in writers.collect::<Vec<_>>() {
+            assert!(writer.await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_leaves_nothing_and_later_writes_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let committer = committer(&dir);
+        committer.write(add(1)).await.unwrap();
+        let failed = committer
+            .write(|transaction| {
+                add(2)(transaction)?;
+                Err::<(), _>(StoreError::Corrupt("test"))
+            })
+            .await;
+        assert!(failed.is_err());
+        assert_eq!(committer.write(add(3)).await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_panicking_write_does_not_stop_the_queue() {
+        let dir = tempfile::tempdir().unwrap();
+        let committer = committer(&dir);
+        let panicked = committer
+            .write(|_| -> Result<(), StoreError> { panic!("a bug in a job") })
+            .await;
+        assert!(panicked.is_err());
+        assert_eq!(committer.write(add(1)).await.unwrap(), 1);
+    }
+}

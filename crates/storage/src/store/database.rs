@@ -1,0 +1,322 @@
+//! One database's file: documents by id, changes by sequence, bodies ready to splice, local documents.
+
+use std::path::{Path, PathBuf};
+
+use adyton_couch::document::{DocumentId, LocalEnvelope, LocalRev};
+use adyton_couch::rev_tree::{BodyRef, Liveness};
+use adyton_couch::seq::Life;
+use adyton_couch::wire::{CouchError, KeyRange};
+use bytes::Bytes;
+use redb::{
+    Builder, Database, DatabaseError, OwnedAccessGuard, ReadTransaction, ReadableTable, Table,
+    TableDefinition,
+};
+use tokio::sync::watch;
+
+use super::commit::Committer;
+use super::row::{ChangeRow, DocumentRow};
+use super::write::{DocumentWrite, Outcome, Writer};
+use super::{StoreError, random};
+
+pub(super) const DOCUMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("documents");
+pub(super) const BODIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bodies");
+pub(super) const CHANGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("changes");
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const LOCAL: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("local");
+
+/// Memory that one open file may use for its pages. Many files are open at once; the kernel caches the rest.
+const CACHE_BYTES: usize = 4 << 20;
+
+/// Bodies from this size on are sent from the engine's own page, not copied.
+const SHARE_FROM_BYTES: usize = 8 << 10;
+
+/// The numbers of a database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) update_seq: u64,
+    pub(crate) documents: u64,
+    pub(crate) deleted: u64,
+    /// Bytes of all bodies.
+    pub(crate) bytes: u64,
+    pub(crate) life: u64,
+    pub(crate) created: u64,
+    pub(super) next_body: u64,
+}
+
+impl Counters {
+    pub(super) fn load(meta: &impl ReadableTable<&'static str, u64>) -> Result<Self, StoreError> {
+        let number = |name: &str| -> Result<u64, StoreError> {
+            Ok(meta.get(name)?.map_or(0, |value| value.value()))
+        };
+        Ok(Self {
+            update_seq: number("update_seq")?,
+            documents: number("documents")?,
+            deleted: number("deleted")?,
+            bytes: number("bytes")?,
+            life: number("life")?,
+            created: number("created")?,
+            next_body: number("next_body")?,
+        })
+    }
+
+    pub(super) fn save(&self, meta: &mut Table<'_, &'static str, u64>) -> Result<(), StoreError> {
+        for (name, value) in [
+            ("update_seq", self.update_seq),
+            ("documents", self.documents),
+            ("deleted", self.deleted),
+            ("bytes", self.bytes),
+            ("life", self.life),
+            ("created", self.created),
+            ("next_body", self.next_body),
+        ] {
+            meta.insert(name, value)?;
+        }
+        Ok(())
+    }
+
+    /// The life that sequence numbers count in.
+    pub(crate) fn life(&self) -> Life {
+        Life(self.life)
+    }
+}
+
+/// One open database file. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct DatabaseFile {
+    committer: Committer,
+    path: PathBuf,
+    /// Tells waiting feeds that there is something new.
+    pulse: watch::Sender<u64>,
+}
+
+impl DatabaseFile {
+    /// Makes the file if it is not there, and its tables.
+    pub(crate) fn create(
+        path: &Path,
+        now: u64,
+        pulse: watch::Sender<u64>,
+    ) -> Result<Self, StoreError> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        let life = u64::from_be_bytes(random()?);
+        let database = builder().create(path)?;
+        let transaction = database.begin_write()?;
+        {
+            transaction.open_table(DOCUMENTS)?;
+            transaction.open_table(BODIES)?;
+            transaction.open_table(CHANGES)?;
+            transaction.open_table(LOCAL)?;
+            let mut meta = transaction.open_table(META)?;
+            let mut counters = Counters::load(&meta)?;
+            if counters.life == 0 {
+                counters = Counters {
+                    life,
+                    created: now,
+                    next_body: 1,
+                    ..counters
+                };
+                counters.save(&mut meta)?;
+            }
+        }
+        transaction.commit()?;
+        // The name in the directory must be as durable as the file.
+        if let Some(parent) = path.parent() {
+            std::fs::File::open(parent)?.sync_all()?;
+        }
+        Ok(Self {
+            committer: Committer::new(database),
+            path: path.to_owned(),
+            pulse,
+        })
+    }
+
+    /// Opens an existing file; repairs it first when the process that wrote it was killed.
+    pub(crate) fn open(path: &Path, pulse: watch::Sender<u64>) -> Result<Self, StoreError> {
+        let database = match builder().open(path) {
+            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::Closed),
+            opened => opened?,
+        };
+        Ok(Self {
+            committer: Committer::new(database),
+            path: path.to_owned(),
+            pulse,
+        })
+    }
+
+    /// A consistent view of the database as it is now.
+    pub(crate) fn view(&self) -> Result<View, StoreError> {
+        View::of(&self.committer.read()?)
+    }
+
+    /// Bytes on disk.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |meta| meta.len())
+    }
+
+    /// Writes documents, durably, in order, each with its own outcome.
+    pub(crate) async fn write(
+        &self,
+        writes: Vec<DocumentWrite>,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        let (outcomes, newest) = self
+            .committer
+            .write(move |transaction| {
+                let mut writer = Writer::open(transaction)?;
+                let outcomes = writes
+                    .iter()
+                    .map(|write| writer.write(write))
+                    .collect::<Result<Vec<_>, _>>()?;
+                Ok((outcomes, writer.finish()?.update_seq))
+            })
+            .await?;
+        self.pulse.send_if_modified(|seq| {
+            let news = newest > *seq;
+            *seq = newest.max(*seq);
+            news
+        });
+        Ok(outcomes)
+    }
+
+    /// Writes or removes (`None`) a local document if `base` is its revision.
+    pub(crate) async fn write_local(
+        &self,
+        id: DocumentId,
+        base: Option<LocalRev>,
+        content: Option<LocalEnvelope>,
+    ) -> Result<Result<LocalRev, CouchError>, StoreError> {
+        self.committer
+            .write(move |transaction| {
+                let mut table = transaction.open_table(LOCAL)?;
+                let existing = table.get(id.as_str())?.map(|row| row.value().0);
+                let rev = LocalRev(existing.unwrap_or(0) + 1);
+                match (content, existing) {
+                    (_, Some(current)) if base != Some(LocalRev(current)) => {
+                        return Ok(Err(CouchError::conflict()));
+                    }
+                    (None, None) => return Ok(Err(CouchError::missing())),
+                    (None, Some(_)) => {
+                        table.remove(id.as_str())?;
+                    }
+                    (Some(local), _) => {
+                        let rendered = local.members.render(&id, &rev, Liveness::Live);
+                        table.insert(id.as_str(), (rev.0, rendered.as_slice()))?;
+                    }
+                }
+                Ok(Ok(rev))
+            })
+            .await
+    }
+}
+
+/// A database at one moment. Reading may block: use it on a blocking thread.
+pub(crate) struct View {
+    documents: redb::ReadOnlyTable<&'static str, &'static [u8]>,
+    bodies: redb::ReadOnlyTable<u64, &'static [u8]>,
+    changes: redb::ReadOnlyTable<u64, &'static [u8]>,
+    local: redb::ReadOnlyTable<&'static str, (u64, &'static [u8])>,
+    /// The numbers at that moment.
+    pub(crate) counters: Counters,
+}
+
+impl View {
+    fn of(transaction: &ReadTransaction) -> Result<Self, StoreError> {
+        Ok(Self {
+            documents: transaction.open_table(DOCUMENTS)?,
+            bodies: transaction.open_table(BODIES)?,
+            changes: transaction.open_table(CHANGES)?,
+            local: transaction.open_table(LOCAL)?,
+            counters: Counters::load(&transaction.open_table(META)?)?,
+        })
+    }
+
+    pub(crate) fn document(&self, id: &str) -> Result<Option<DocumentRow>, StoreError> {
+        self.documents
+            .get(id)?
+            .map(|row| DocumentRow::decode(row.value()))
+            .transpose()
+    }
+
+    /// The stored text of a revision.
+    pub(crate) fn body(&self, body: BodyRef) -> Result<Bytes, StoreError> {
+        let page = self
+            .bodies
+            .get_owned(body.0)?
+            .ok_or(StoreError::Corrupt("a body is missing"))?;
+        if page.value().len() < SHARE_FROM_BYTES {
+            return Ok(Bytes::copy_from_slice(page.value()));
+        }
+        Ok(Bytes::from_owner(SharedPage(page)))
+    }
+
+    pub(crate) fn local(&self, id: &str) -> Result<Option<Bytes>, StoreError> {
+        Ok(self
+            .local
+            .get(id)?
+            .map(|row| Bytes::copy_from_slice(row.value().1)))
+    }
+
+    /// Changes after one sequence number, up to another, in order.
+    pub(crate) fn changes(
+        &self,
+        after: u64,
+        up_to: u64,
+    ) -> Result<impl DoubleEndedIterator<Item = Result<(u64, ChangeRow), StoreError>>, StoreError>
+    {
+        let from = after.saturating_add(1);
+        // Numbers start at 1: nothing is at 0.
+        let range = if from <= up_to { from..=up_to } else { 0..=0 };
+        Ok(self.changes.range(range)?.map(|row| {
+            let (seq, row) = row?;
+            Ok((seq.value(), ChangeRow::decode(row.value())?))
+        }))
+    }
+
+    /// Documents by id within a range given in ascending order.
+    pub(crate) fn documents(
+        &self,
+        range: &KeyRange,
+    ) -> Result<
+        impl DoubleEndedIterator<Item = Result<(String, DocumentRow), StoreError>>,
+        StoreError,
+    > {
+        use std::ops::Bound;
+        let start = range
+            .start
+            .as_deref()
+            .map_or(Bound::Unbounded, Bound::Included);
+        let end = match range.end.as_deref() {
+            None => Bound::Unbounded,
+            Some(end) if range.exclusive_end => Bound::Excluded(end),
+            Some(end) => Bound::Included(end),
+        };
+        let empty = match (range.start.as_deref(), range.end.as_deref()) {
+            (Some(start), Some(end)) => start > end || (start == end && range.exclusive_end),
+            _ => false,
+        };
+        let bounds = if empty {
+            (Bound::Included(""), Bound::Excluded(""))
+        } else {
+            (start, end)
+        };
+        Ok(self.documents.range::<&str>(bounds)?.map(|row| {
+            let (id, row) = row?;
+            Ok((id.value().to_owned(), DocumentRow::decode(row.value())?))
+        }))
+    }
+}
+
+/// A page of the engine, lent to an answer until it is sent.
+struct SharedPage(OwnedAccessGuard<&'static [u8]>);
+
+impl AsRef<[u8]> for SharedPage {
+    fn as_ref(&self) -> &[u8] {
+        self.0.value()
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}

@@ -1,0 +1,67 @@
+//! Durable state: `node.redb` for everything about people and databases, one file per database for documents.
+//!
+//! Guarantees: an acknowledged write is on disk. Many writers of one file share one durable transaction ([`commit`]).
+//! Knows ciphertext as bytes; nothing here can read it.
+
+pub(crate) mod commit;
+pub(crate) mod database;
+pub(crate) mod node;
+pub(crate) mod row;
+pub(crate) mod write;
+
+/// The store could not do its work. Never the caller's fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The engine failed: disk full, broken disk, broken file.
+    #[error("the storage engine failed: {0}")]
+    Engine(#[from] redb::Error),
+    /// The file system failed.
+    #[error("the file system failed: {0}")]
+    Io(#[from] std::io::Error),
+    /// Stored bytes do not read back.
+    #[error("stored data is corrupt: {0}")]
+    Corrupt(&'static str),
+    /// The transaction that carried this write failed, through another write's fault or the disk's.
+    #[error("the shared transaction failed")]
+    Aborted,
+    /// The file is gone or the server is going down.
+    #[error("the store is closed")]
+    Closed,
+    /// No random bytes.
+    #[error("the system has no random bytes")]
+    Random,
+}
+
+macro_rules! from_engine {
+    ($($error:ident),*) => {$(
+        impl From<redb::$error> for StoreError {
+            fn from(error: redb::$error) -> Self {
+                Self::Engine(error.into())
+            }
+        }
+    )*};
+}
+from_engine!(
+    DatabaseError,
+    TransactionError,
+    TableError,
+    StorageError,
+    CommitError
+);
+
+/// Fills an array from the system's generator.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|_| StoreError::Random)?;
+    Ok(bytes)
+}
+
+/// Runs work that touches the disk on a thread that may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| StoreError::Closed)?
+}

@@ -1,0 +1,459 @@
+//! `node.redb`: the node's own keys, accounts, the registry of databases, refresh tokens, DID documents.
+
+use std::path::Path;
+
+use redb::{
+    Database, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition,
+    WriteTransaction,
+};
+use serde::{Deserialize, Serialize};
+
+use super::commit::Committer;
+use super::{StoreError, random};
+use crate::registry::DatabaseRecord;
+
+const SECRETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("secrets");
+const ACCOUNTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("accounts");
+const DATABASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("databases");
+/// (account, database) → nothing: the databases of an account.
+const OWNED: TableDefinition<'_, (&str, &str), ()> = TableDefinition::new("owned_databases");
+const REFRESH_TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("refresh_tokens");
+/// (device hash, token id) → nothing: the tokens of a device.
+const DEVICES: TableDefinition<'_, (&str, &str), ()> = TableDefinition::new("device_tokens");
+/// (expiry, token or request id) → nothing: what to forget, and when.
+const EXPIRIES: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("expiries");
+const USED_REQUESTS: TableDefinition<'_, &str, u64> = TableDefinition::new("used_auth_requests");
+/// (lower-case DID, version) → the document's JSON text.
+const DID_DOCUMENTS: TableDefinition<'_, (&str, u64), &str> = TableDefinition::new("did_documents");
+
+const CACHE_BYTES: usize = 16 << 20;
+/// Expired rows removed by one login at most.
+const FORGET_PER_LOGIN: usize = 64;
+
+/// A user of this node: one DID in one context.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Account {
+    pub(crate) did: String,
+    pub(crate) context_name: String,
+    pub(crate) storage_limit: u64,
+}
+
+/// A refresh token that counts until it expires or is revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RefreshRow {
+    pub(crate) account: String,
+    pub(crate) device: Option<String>,
+    pub(crate) expiry: u64,
+}
+
+/// What a login writes.
+#[derive(Debug)]
+pub(crate) struct Login {
+    pub(crate) account_name: String,
+    pub(crate) account: Account,
+    pub(crate) request_id: String,
+    pub(crate) request_expiry: u64,
+    pub(crate) token_id: String,
+    pub(crate) token: RefreshRow,
+    pub(crate) max_accounts: u64,
+    pub(crate) now: u64,
+}
+
+/// What became of a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LoginOutcome {
+    Done,
+    /// The challenge was answered before.
+    Replayed,
+    /// The node has as many accounts as it takes.
+    Full,
+}
+
+/// The node's own keys, made at first start.
+pub(crate) struct NodeSecrets {
+    pub(crate) identity: [u8; 32],
+    pub(crate) challenge_key: [u8; 32],
+    pub(crate) refresh_key: [u8; 32],
+    pub(crate) access_key: [u8; 32],
+    pub(crate) public_user: [u8; 32],
+    pub(crate) public_password: [u8; 32],
+    pub(crate) uuid: [u8; 32],
+}
+
+/// The open node file. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct NodeStore {
+    committer: Committer,
+}
+
+impl NodeStore {
+    /// Opens or makes the file. Fails when another process has it.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        let database = builder.create(path)?;
+        let transaction = database.begin_write()?;
+        {
+            transaction.open_table(SECRETS)?;
+            transaction.open_table(ACCOUNTS)?;
+            transaction.open_table(DATABASES)?;
+            transaction.open_table(OWNED)?;
+            transaction.open_table(REFRESH_TOKENS)?;
+            transaction.open_table(DEVICES)?;
+            transaction.open_table(EXPIRIES)?;
+            transaction.open_table(USED_REQUESTS)?;
+            transaction.open_table(DID_DOCUMENTS)?;
+        }
+        transaction.commit()?;
+        Ok(Self {
+            committer: Committer::new(database),
+        })
+    }
+
+    /// Ends when the file is closed: when every clone is dropped and the last commit is done.
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> + use<> {
+        self.committer.closed()
+    }
+
+    /// The node's keys; missing ones are made.
+    pub(crate) async fn secrets(&self) -> Result<NodeSecrets, StoreError> {
+        self.committer
+            .write(|transaction| {
+                let mut table = transaction.open_table(SECRETS)?;
+                let mut key = |name: &str| -> Result<[u8; 32], StoreError> {
+                    if let Some(stored) = table.get(name)? {
+                        return stored
+                            .value()
+                            .try_into()
+                            .map_err(|_| StoreError::Corrupt("a node key"));
+                    }
+                    let made: [u8; 32] = random()?;
+                    table.insert(name, made.as_slice())?;
+                    Ok(made)
+                };
+                Ok(NodeSecrets {
+                    identity: key("identity")?,
+                    challenge_key: key("challenge_key")?,
+                    refresh_key: key("refresh_key")?,
+                    access_key: key("access_key")?,
+                    public_user: key("public_user")?,
+                    public_password: key("public_password")?,
+                    uuid: key("uuid")?,
+                })
+            })
+            .await
+    }
+
+    // Logins and tokens
+
+    pub(crate) async fn log_in(&self, login: Login) -> Result<LoginOutcome, StoreError> {
+        self.committer
+            .write(move |transaction| {
+                forget_expired(transaction, login.now)?;
+                let mut used = transaction.open_table(USED_REQUESTS)?;
+                if used.get(login.request_id.as_str())?.is_some() {
+                    return Ok(LoginOutcome::Replayed);
+                }
+                let mut accounts = transaction.open_table(ACCOUNTS)?;
+                if accounts.get(login.account_name.as_str())?.is_none() {
+                    if accounts.len()? >= login.max_accounts {
+                        return Ok(LoginOutcome::Full);
+                    }
+                    let account = to_json(&login.account)?;
+                    accounts.insert(login.account_name.as_str(), account.as_slice())?;
+                }
+                used.insert(login.request_id.as_str(), login.request_expiry)?;
+                transaction
+                    .open_table(EXPIRIES)?
+                    .insert((login.request_expiry, login.request_id.as_str()), ())?;
+                insert_token(transaction, &login.token_id, &login.token)?;
+                Ok(LoginOutcome::Done)
+            })
+            .await
+    }
+
+    pub(crate) async fn refresh_token(&self, id: String) -> Result<Option<RefreshRow>, StoreError> {
+        self.committer
+            .view(move |view| {
+                view.open_table(REFRESH_TOKENS)?
+                    .get(id.as_str())?
+                    .map(|row| from_json(row.value()))
+                    .transpose()
+            })
+            .await
+    }
+
+    /// Replaces a refresh token by another. False when the old one is not there any more.
+    pub(crate) async fn replace_token(
+        &self,
+        old: String,
+        new: String,
+        row: RefreshRow,
+    ) -> Result<bool, StoreError> {
+        self.committer
+            .write(move |transaction| {
+                if !remove_token(transaction, &old)? {
+                    return Ok(false);
+                }
+                insert_token(transaction, &new, &row)?;
+                Ok(true)
+            })
+            .await
+    }
+
+    /// Revokes every refresh token of a device, and says how many there were.
+    pub(crate) async fn revoke_device(&self, device: String) -> Result<usize, StoreError> {
+        self.committer
+            .write(move |transaction| {
+                let ids = {
+                    let devices = transaction.open_table(DEVICES)?;
+                    second_keys(&devices, &device)?
+                };
+                for id in &ids {
+                    remove_token(transaction, id)?;
+                }
+                Ok(ids.len())
+            })
+            .await
+    }
+
+    pub(crate) async fn account(&self, name: String) -> Result<Option<Account>, StoreError> {
+        self.committer
+            .view(move |view| {
+                view.open_table(ACCOUNTS)?
+                    .get(name.as_str())?
+                    .map(|row| from_json(row.value()))
+                    .transpose()
+            })
+            .await
+    }
+
+    pub(crate) async fn account_count(&self) -> Result<u64, StoreError> {
+        self.committer
+            .view(|view| Ok(view.open_table(ACCOUNTS)?.len()?))
+            .await
+    }
+
+    // The registry of databases
+
+    pub(crate) async fn database(
+        &self,
+        hash: String,
+    ) -> Result<Option<DatabaseRecord>, StoreError> {
+        self.committer
+            .view(move |view| read_database(view, &hash))
+            .await
+    }
+
+    /// Every database of an account, by hash.
+    pub(crate) async fn databases_of(
+        &self,
+        account: String,
+    ) -> Result<Vec<DatabaseRecord>, StoreError> {
+        self.committer
+            .view(move |view| {
+                let hashes = second_keys(&view.open_table(OWNED)?, &account)?;
+                let records = hashes.iter().map(|hash| read_database(view, hash));
+                records.filter_map(Result::transpose).collect()
+            })
+            .await
+    }
+
+    pub(crate) async fn put_database(&self, record: DatabaseRecord) -> Result<(), StoreError> {
+        self.committer
+            .write(move |transaction| {
+                let hash = record.database_hash.as_str();
+                let json = to_json(&record)?;
+                transaction
+                    .open_table(DATABASES)?
+                    .insert(hash, json.as_slice())?;
+                transaction
+                    .open_table(OWNED)?
+                    .insert((record.owner.as_str(), hash), ())?;
+                Ok(())
+            })
+            .await
+    }
+
+    pub(crate) async fn remove_database(
+        &self,
+        owner: String,
+        hash: String,
+    ) -> Result<(), StoreError> {
+        self.committer
+            .write(move |transaction| {
+                transaction.open_table(DATABASES)?.remove(hash.as_str())?;
+                transaction
+                    .open_table(OWNED)?
+                    .remove((owner.as_str(), hash.as_str()))?;
+                Ok(())
+            })
+            .await
+    }
+
+    // DID documents
+
+    /// The newest version of a DID's document: its number and text.
+    pub(crate) async fn did_document(&self, did: String) -> Result<Option<String>, StoreError> {
+        self.committer
+            .view(move |view| {
+                let table = view.open_table(DID_DOCUMENTS)?;
+                let mut versions = table.range((did.as_str(), 0)..=(did.as_str(), u64::MAX))?;
+                Ok(versions
+                    .next_back()
+                    .transpose()?
+                    .map(|(_, text)| text.value().to_owned()))
+            })
+            .await
+    }
+
+    /// Every version of a DID's document, the first one first.
+    pub(crate) async fn did_document_versions(
+        &self,
+        did: String,
+    ) -> Result<Vec<String>, StoreError> {
+        self.committer
+            .view(move |view| {
+                let table = view.open_table(DID_DOCUMENTS)?;
+                table
+                    .range((did.as_str(), 0)..=(did.as_str(), u64::MAX))?
+                    .map(|version| Ok(version?.1.value().to_owned()))
+                    .collect()
+            })
+            .await
+    }
+
+    /// Adds a version if it is exactly the next one. False when somebody else was faster.
+    pub(crate) async fn add_did_document(
+        &self,
+        did: String,
+        version: u64,
+        text: String,
+    ) -> Result<bool, StoreError> {
+        self.committer
+            .write(move |transaction| {
+                let mut table = transaction.open_table(DID_DOCUMENTS)?;
+                let newest = {
+                    let mut versions = table.range((did.as_str(), 0)..=(did.as_str(), u64::MAX))?;
+                    versions
+                        .next_back()
+                        .transpose()?
+                        .map(|(key, _)| key.value().1)
+                };
+                if version != newest.map_or(0, |newest| newest + 1) {
+                    return Ok(false);
+                }
+                table.insert((did.as_str(), version), text.as_str())?;
+                Ok(true)
+            })
+            .await
+    }
+
+    /// Removes every version, and says how many there were.
+    pub(crate) async fn remove_did_document(&self, did: String) -> Result<u64, StoreError> {
+        self.committer
+            .write(move |transaction| {
+                let mut table = transaction.open_table(DID_DOCUMENTS)?;
+                let mut removed = 0;
+                table.retain_in((did.as_str(), 0)..=(did.as_str(), u64::MAX), |_, _| {
+                    removed += 1;
+                    false
+                })?;
+                Ok(removed)
+            })
+            .await
+    }
+}
+
+fn read_database(view: &ReadTransaction, hash: &str) -> Result<Option<DatabaseRecord>, StoreError> {
+    view.open_table(DATABASES)?
+        .get(hash)?
+        .map(|row| from_json(row.value()))
+        .transpose()
+}
+
+fn insert_token(
+    transaction: &WriteTransaction,
+    id: &str,
+    row: &RefreshRow,
+) -> Result<(), StoreError> {
+    let json = to_json(row)?;
+    transaction
+        .open_table(REFRESH_TOKENS)?
+        .insert(id, json.as_slice())?;
+    transaction
+        .open_table(EXPIRIES)?
+        .insert((row.expiry, id), ())?;
+    if let Some(device) = &row.device {
+        transaction
+            .open_table(DEVICES)?
+            .insert((device.as_str(), id), ())?;
+    }
+    Ok(())
+}
+
+fn remove_token(transaction: &WriteTransaction, id: &str) -> Result<bool, StoreError> {
+    let removed: Option<RefreshRow> = transaction
+        .open_table(REFRESH_TOKENS)?
+        .remove(id)?
+        .map(|row| from_json(row.value()))
+        .transpose()?;
+    let Some(row) = removed else {
+        return Ok(false);
+    };
+    transaction.open_table(EXPIRIES)?.remove((row.expiry, id))?;
+    if let Some(device) = &row.device {
+        transaction
+            .open_table(DEVICES)?
+            .remove((device.as_str(), id))?;
+    }
+    Ok(true)
+}
+
+/// Forgets some of what has expired: challenges that were answered, and refresh tokens.
+fn forget_expired(transaction: &WriteTransaction, now: u64) -> Result<(), StoreError> {
+    let expired: Vec<(u64, String)> = {
+        let expiries = transaction.open_table(EXPIRIES)?;
+        let rows = expiries.range((0, "")..(now, ""))?.take(FORGET_PER_LOGIN);
+        rows.map(|row| {
+            let key = row?.0;
+            let (expiry, id) = key.value();
+            Ok((expiry, id.to_owned()))
+        })
+        .collect::<Result<_, StoreError>>()?
+    };
+    for (expiry, id) in expired {
+        remove_token(transaction, &id)?;
+        transaction.open_table(USED_REQUESTS)?.remove(id.as_str())?;
+        transaction
+            .open_table(EXPIRIES)?
+            .remove((expiry, id.as_str()))?;
+    }
+    Ok(())
+}
+
+/// The second halves of all keys that start with `first`.
+fn second_keys(
+    table: &impl ReadableTable<(&'static str, &'static str), ()>,
+    first: &str,
+) -> Result<Vec<String>, StoreError> {
+    let mut found = Vec::new();
+    for row in table.range((first, "")..)? {
+        let key = row?.0;
+        let (owner, second) = key.value();
+        if owner != first {
+            break;
+        }
+        found.push(second.to_owned());
+    }
+    Ok(found)
+}
+
+fn to_json(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value).map_err(|_| StoreError::Corrupt("a row cannot be written as JSON"))
+}
+
+fn from_json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|_| StoreError::Corrupt("a row is not the JSON it was"))
+}
