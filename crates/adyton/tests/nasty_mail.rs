@@ -153,6 +153,28 @@ fn an_unknown_charset_and_raw_bytes_lose_letters_and_not_the_message() {
 }
 
 #[test]
+fn letters_without_a_charset_are_taken_for_windows_1252() {
+    for kind in [
+        "",
+        "Content-Type: text/plain; charset=us-ascii\n",
+        "Content-Type: text/plain; charset=odd\n",
+    ] {
+        let mut raw = b"From: J\xF6rg <j@example.org>\nSubject: caf\xE9 \x80\n".to_vec();
+        raw.extend_from_slice(kind.as_bytes());
+        raw.extend_from_slice(b"\nGr\xFC\xDFe\n");
+        let record = read(raw);
+        assert_eq!(record.from_name, "Jörg");
+        assert_eq!(record.name, "café €");
+        assert_eq!(record.message_text, "Grüße\n");
+    }
+    let record = read("From: Jörg <j@example.org>\nSubject: café\n\nGrüße");
+    assert_eq!(
+        (&*record.from_name, &*record.name, &*record.message_text),
+        ("Jörg", "café", "Grüße")
+    );
+}
+
+#[test]
 fn html_alone_gives_text_as_well() {
     let record = read(
         "From: a@example.org\nContent-Type: text/html; charset=utf-8\n\
@@ -295,7 +317,10 @@ fn the_id_does_not_depend_on_the_export() {
     let message = |labels: &str| {
         format!(
             "{labels}From: a@example.org\nDate: Thu, 1 Feb 2024 10:00:00 +0000\n\
-            Message-ID: <m@example.org>\nSubject: x\n\nFrom here on\nsame\n"
+            Message-ID: <m@example.org>\nSubject: x\n\
+            Content-Type: multipart/mixed; boundary=b\n\n\
+            --b\n\nFrom here on\nsame\n--b\nContent-Type: text/csv\n\na\nb\n\
+            --b\nContent-Type: message/rfc822\n\nSubject: inner\n\nx\ny\n--b--\n"
         )
     };
     let id = |text: String| match Import::new(Mbox::new(text.as_bytes()), owner()).next() {

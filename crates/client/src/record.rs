@@ -99,6 +99,11 @@ impl PreparedRecord {
         &self.members
     }
 
+    /// Its members, given away.
+    pub fn into_members(self) -> Map<String, Value> {
+        self.members
+    }
+
     /// Is it a tombstone?
     pub fn is_deleted(&self) -> bool {
         self.members.get("_deleted") == Some(&Value::Bool(true))

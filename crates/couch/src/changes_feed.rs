@@ -25,6 +25,23 @@ impl Rows {
             .filter_map(|(start, end)| self.bytes.get(*start..*end))
     }
 
+    /// One `Rows` for each row, and one for what was dropped.
+    pub fn into_single_rows(self) -> impl Iterator<Item = Rows> {
+        let dropped = (self.oversized > 0).then(|| Rows {
+            oversized: self.oversized,
+            ..Rows::default()
+        });
+        let singles: Vec<Rows> = self
+            .iter()
+            .map(|row| Rows {
+                bytes: row.to_vec(),
+                ends: vec![(0, row.len())],
+                oversized: 0,
+            })
+            .collect();
+        singles.into_iter().chain(dropped)
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.ends.len()

@@ -8,7 +8,7 @@ pub const REVS_LIMIT: usize = 1_000;
 pub const MAX_LEAVES: usize = 1_000;
 
 /// The highest generation a peer may claim. Far above any honest history; keeps arithmetic from overflowing.
-pub const MAX_GENERATION: u64 = 1 << 40;
+pub const MAX_GENERATION: u64 = (1 << 32) - 1;
 
 /// Bytes of a document id.
 pub const MAX_DOCUMENT_ID_BYTES: usize = 1_024;

@@ -15,7 +15,7 @@ pub struct RevHash([u8; 16]);
 /// `N-<32 hex digits>`. The order is the winner rule's: the deeper edit, then the greater hash.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rev {
-    generation: u64,
+    generation: u32,
     hash: RevHash,
 }
 
@@ -39,11 +39,20 @@ impl RevHash {
 impl Rev {
     /// A revision of this generation. Generations start at 1 and end at [`MAX_GENERATION`].
     pub fn new(generation: u64, hash: RevHash) -> Result<Self, InvalidRev> {
-        if generation == 0 || generation > MAX_GENERATION {
-            return Err(InvalidRev);
+        match u32::try_from(generation) {
+            Ok(small) if (1..=MAX_GENERATION).contains(&generation) => Ok(Self {
+                generation: small,
+                hash,
+            }),
+            Ok(_) | Err(_) => Err(InvalidRev),
         }
-        Ok(Self { generation, hash })
     }
+
+    /// The lowest of all revisions, which no edit makes.
+    pub const LOWEST: Self = Self {
+        generation: 1,
+        hash: RevHash([0; 16]),
+    };
 
     /// The revision an edit makes: one deeper than its parent, named after parent, deletion and content, so that the same
     /// edit made on two nodes is one revision.
@@ -54,12 +63,12 @@ impl Rev {
         digest.update(members);
         let mut hash = [0; 16];
         hash.copy_from_slice(digest.finalize().split_at(16).0);
-        Self::new(parent.map_or(0, |p| p.generation) + 1, RevHash(hash))
+        Self::new(parent.map_or(0, |p| p.generation()) + 1, RevHash(hash))
     }
 
     /// How many edits deep, from 1.
     pub const fn generation(&self) -> u64 {
-        self.generation
+        self.generation as u64
     }
 
     /// The name within the generation.

@@ -1,13 +1,12 @@
 //! Encryption of records (`spec/protocol.md` §11): XSalsa20-Poly1305 under the derived record key.
 
 use std::num::NonZeroU32;
-use std::ops::Range;
 
 use aws_lc_rs::{digest, pbkdf2};
 use base64_simd::{Out, STANDARD};
 use dryoc::classic::crypto_secretbox::crypto_secretbox_open_easy;
 use rand_core::CryptoRng;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::database_key::DatabaseKey;
 use crate::sealed_box::{MAC, NONCE, SealedBox};
@@ -32,12 +31,35 @@ pub enum OpenError {
     /// Wrong key, or tampered with.
     #[error("the payload was sealed with another key or altered")]
     Rejected,
-    /// The output buffer has no room; nothing was written.
-    #[error("the record needs {need} bytes of room")]
-    NoRoom {
-        /// Bytes needed.
-        need: usize,
-    },
+}
+
+/// A payload after base64: still sealed.
+#[derive(Debug, Clone, Copy)]
+pub struct SealedRecord<'a> {
+    nonce: &'a [u8; NONCE],
+    boxed: &'a [u8],
+}
+
+impl<'a> SealedRecord<'a> {
+    /// Decodes a base64 payload into `scratch`, which holds only ciphertext and can be reused.
+    pub fn decode(payload: &[u8], scratch: &'a mut Vec<u8>) -> Result<Self, OpenError> {
+        scratch.resize(STANDARD.estimated_decoded_length(payload.len()), 0);
+        let sealed = STANDARD
+            .decode(payload, Out::from_slice(scratch))
+            .map_err(|_| OpenError::Malformed)?;
+        let (nonce, boxed) = sealed
+            .split_first_chunk::<NONCE>()
+            .ok_or(OpenError::Malformed)?;
+        if boxed.len() < MAC {
+            return Err(OpenError::Malformed);
+        }
+        Ok(Self { nonce, boxed })
+    }
+
+    /// Bytes of plaintext inside.
+    pub fn plaintext_len(&self) -> usize {
+        self.boxed.len() - MAC
+    }
 }
 
 impl RecordCipher {
@@ -65,42 +87,19 @@ impl RecordCipher {
         (payload_length / 4 * 3 + 3).saturating_sub(NONCE + MAC)
     }
 
-    /// Opens a base64 payload and appends its plaintext to `out`, within `out`'s capacity (growing
-    /// would leave a copy behind). `scratch` holds only ciphertext and can be reused.
-    ///
-    /// No plaintext is written before the tag is verified.
-    pub fn open_into(
-        &self,
-        payload: &[u8],
-        scratch: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> Result<Range<usize>, OpenError> {
-        scratch.resize(STANDARD.estimated_decoded_length(payload.len()), 0);
-        let sealed = STANDARD
-            .decode(payload, Out::from_slice(scratch))
-            .map_err(|_| OpenError::Malformed)?;
-        let (nonce, boxed) = sealed
-            .split_first_chunk::<NONCE>()
-            .ok_or(OpenError::Malformed)?;
-        let length = boxed.len().checked_sub(MAC).ok_or(OpenError::Malformed)?;
-        let start = out.len();
-        if out.capacity() - start < length {
-            return Err(OpenError::NoRoom { need: length });
-        }
-        out.resize(start + length, 0);
-        let plain = out.split_at_mut(start).1;
-        if crypto_secretbox_open_easy(plain, boxed, nonce, self.sealed_box.key()).is_err() {
-            plain.zeroize();
-            out.truncate(start);
-            return Err(OpenError::Rejected);
-        }
-        Ok(start..start + length)
+    /// Opens a record into `out`, which has exactly its length. No plaintext is written before the tag
+    /// is verified.
+    pub fn open_into(&self, sealed: SealedRecord<'_>, out: &mut [u8]) -> Result<(), OpenError> {
+        crypto_secretbox_open_easy(out, sealed.boxed, sealed.nonce, self.sealed_box.key())
+            .map_err(|_| OpenError::Rejected)
     }
 
     /// Opens one payload into memory of its own.
     pub fn open(&self, payload: &str) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-        let mut out = Zeroizing::new(Vec::with_capacity(Self::plaintext_bound(payload.len())));
-        self.open_into(payload.as_bytes(), &mut Vec::new(), &mut out)?;
+        let mut scratch = Vec::new();
+        let sealed = SealedRecord::decode(payload.as_bytes(), &mut scratch)?;
+        let mut out = Zeroizing::new(vec![0; sealed.plaintext_len()]);
+        self.open_into(sealed, &mut out)?;
         Ok(out)
     }
 

@@ -9,9 +9,11 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use adyton_client::pull::PlainBatch;
+use adyton_couch::rev::{Rev, RevHash};
 use adyton_couch::selector::Selector;
-use adyton_node::vault::{
-    Budget, Direction, Document, Documents, PlainBatch, Projection, Query, Revision, Scope, SortKey,
+use adyton_node::memory::{
+    Budget, Direction, Document, Documents, Projection, Query, Scope, SortKey,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -135,10 +137,8 @@ fn apply(documents: &mut Documents, model: &mut Model, changes: &[Change], round
         match change {
             Change::Put { id: number, fields } => {
                 let id = id(*number);
-                let rev = Revision {
-                    generation: round + 1,
-                    digest: [*number as u8; 16],
-                };
+                let digest = RevHash::from_bytes([*number as u8; 16]);
+                let rev = Rev::new(u64::from(round) + 1, digest).unwrap();
                 let mut record = fields.clone();
                 record.insert("_id".to_owned(), id.clone().into());
                 record.insert("_rev".to_owned(), "1-old".into());

@@ -1,9 +1,12 @@
 //! The files of a message: their names, and the text in them.
 
+use std::borrow::Cow;
+
 use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
 
 use super::digest::FieldHash;
 use super::html::html_to_text;
+use super::legacy;
 use super::message::{clip, tidy};
 use super::record::Attachment;
 
@@ -23,11 +26,11 @@ pub(super) fn attachments(message: &Message<'_>) -> (Vec<Attachment>, bool) {
     let mut found = Vec::new();
     for (index, part) in message.attachments().enumerate() {
         let number = index + 1;
-        let mut text_content = text_of(part);
+        let mut text_content = text_of(message, part);
         truncated |= clip(&mut text_content, room.min(MAX_ATTACHMENT_TEXT_BYTES));
         room -= text_content.len();
         found.push(Attachment {
-            id: format!("{number}-{}", content_hash(part)),
+            id: format!("{number}-{}", content_hash(message, part)),
             filename: filename(part, number),
             text_content,
         });
@@ -35,12 +38,22 @@ pub(super) fn attachments(message: &Message<'_>) -> (Vec<Attachment>, bool) {
     (found, truncated)
 }
 
-fn content_hash(part: &MessagePart<'_>) -> String {
+/// A hash of the content, the same for every export: line ends of text do not count.
+fn content_hash(message: &Message<'_>, part: &MessagePart<'_>) -> String {
     let mut hash = FieldHash::new("attachment");
-    match &part.body {
-        PartType::Message(inner) => hash.field(&inner.raw_message),
-        _ => hash.field(part.contents()),
-    }
+    let without_cr = |text: &[u8]| text.iter().copied().filter(|byte| *byte != b'\r').collect();
+    let content: Cow<'_, [u8]> = match &part.body {
+        // The parser gives an inner message the bytes of the outer one.
+        PartType::Message(_) => {
+            let (start, end) = (part.offset_body as usize, part.offset_end as usize);
+            Cow::Owned(without_cr(
+                message.raw_message.get(start..end).unwrap_or_default(),
+            ))
+        }
+        PartType::Text(text) | PartType::Html(text) => Cow::Owned(without_cr(text.as_bytes())),
+        _ => Cow::Borrowed(part.contents()),
+    };
+    hash.field(&content);
     hash.hex(16)
 }
 
@@ -95,10 +108,10 @@ fn extension(part: &MessagePart<'_>) -> &'static str {
 }
 
 /// What can be read without knowing the file's format.
-fn text_of(part: &MessagePart<'_>) -> String {
+fn text_of(message: &Message<'_>, part: &MessagePart<'_>) -> String {
     match &part.body {
-        PartType::Text(text) => text.replace("\r\n", "\n"),
-        PartType::Html(html) => html_to_text(html),
+        PartType::Text(_) => legacy::text_of(message, part),
+        PartType::Html(_) => html_to_text(&legacy::text_of(message, part)),
         PartType::Message(inner) => inner_text(inner),
         PartType::Binary(bytes) | PartType::InlineBinary(bytes) if is_text(part) => {
             String::from_utf8_lossy(bytes).replace("\r\n", "\n")
@@ -118,10 +131,13 @@ fn inner_text(inner: &Message<'_>) -> String {
     if let Some(subject) = inner.subject() {
         lines.push(format!("Subject: {}", tidy(subject)));
     }
-    let body = inner.text_bodies().next().map(|part| match &part.body {
-        PartType::Text(text) => text.replace("\r\n", "\n"),
-        PartType::Html(html) => html_to_text(html),
-        _ => String::new(),
+    let body = inner.text_bodies().next().map(|part| {
+        let text = legacy::text_of(inner, part);
+        if part.is_text_html() {
+            html_to_text(&text)
+        } else {
+            text
+        }
     });
     if let Some(body) = body.filter(|body| !body.is_empty()) {
         lines.push(String::new());

@@ -1,7 +1,7 @@
 //! One message of a mailbox as a record.
 //!
 //! 1. Refuse what is built to exhaust the parser.
-//! 2. Parse header and MIME tree.
+//! 2. Parse header and MIME tree, guessing the charset where none is given.
 //! 3. Fill every member of the record, each with a fallback that does not depend on the run.
 //! 4. Take the tree apart without recursion.
 //!
@@ -17,6 +17,7 @@ use time::macros::format_description;
 use super::attachment::attachments;
 use super::digest::FieldHash;
 use super::html::html_to_text;
+use super::legacy;
 use super::mbox::RawMessage;
 use super::owner::{self, Owner};
 use super::record::{EMAIL_SCHEMA, EmailRecord, MessageType, Source};
@@ -71,6 +72,8 @@ fn read(mut raw: RawMessage, owner: &Owner) -> Result<EmailRecord, Broken> {
         return Err(Broken::TooManyParts);
     }
     hide_encoded_messages(&mut raw.bytes);
+    let header_length = header_block_length(&raw.bytes);
+    legacy::make_header_utf8(&mut raw.bytes, header_length);
     let message = MessageParser::default()
         .parse(&raw.bytes)
         .ok_or(Broken::NoHeader)?;
@@ -224,15 +227,15 @@ fn bodies(message: &Message<'_>) -> (String, String) {
     let mut texts = Vec::new();
     for part in message.text_bodies() {
         match &part.body {
-            PartType::Text(text) => texts.push(text.replace("\r\n", "\n")),
-            PartType::Html(html) => texts.push(html_to_text(html)),
+            PartType::Text(_) => texts.push(legacy::text_of(message, part)),
+            PartType::Html(_) => texts.push(html_to_text(&legacy::text_of(message, part))),
             _ => {}
         }
     }
     let mut htmls = Vec::new();
     for part in message.html_bodies() {
-        if let PartType::Html(html) = &part.body {
-            htmls.push(html.replace("\r\n", "\n"));
+        if let PartType::Html(_) = &part.body {
+            htmls.push(legacy::text_of(message, part));
         }
     }
     let mut text = texts.join("\n\n");

@@ -8,6 +8,7 @@ mod attachment;
 mod digest;
 mod html;
 mod import;
+mod legacy;
 mod mbox;
 mod message;
 mod owner;

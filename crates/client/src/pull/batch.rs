@@ -1,17 +1,14 @@
 //! What a pull hands over.
 
-use std::ops::Range;
-
 use adyton_couch::rev::Rev;
-use zeroize::Zeroizing;
 
-/// Records of a piece of a feed, opened. The bytes are in one buffer that the receiver takes over.
+use super::plain_batch::{PlainBatch, RecordError};
+
+/// A piece of a feed, opened.
 #[derive(Default)]
-pub struct PlainBatch {
-    /// The plaintext of all rows.
-    pub bytes: Zeroizing<Vec<u8>>,
+pub struct PullBatch {
     /// The records, in the order of the feed.
-    pub rows: Vec<PlainRow>,
+    pub records: PlainBatch,
     /// Records that could not be opened.
     pub faults: Vec<(Box<str>, RecordFault)>,
     /// Rows that were dropped because they were too long to name themselves.
@@ -20,19 +17,8 @@ pub struct PlainBatch {
     pub positions: Option<(FeedPosition, FeedPosition)>,
     /// Rows of the feed that this batch stands for.
     pub row_count: u64,
-}
-
-/// One record, or the deletion of one.
-#[derive(Debug)]
-pub struct PlainRow {
-    /// The record's id.
-    pub id: Box<str>,
-    /// Its revision.
-    pub rev: Rev,
-    /// True for a tombstone; its span is empty.
-    pub deleted: bool,
-    /// Where its JSON text stands in the batch: one object, *without* its `_rev` member, whose `_id` is `id`.
-    pub span: Range<usize>,
+    /// Id and revision of the last row. A feed that is followed comes row by row.
+    pub last_row: Option<(Box<str>, Rev)>,
 }
 
 /// Why a record could not be opened.
@@ -56,9 +42,19 @@ pub enum RecordFault {
     TooLarge,
 }
 
-impl std::fmt::Debug for PlainBatch {
+impl std::fmt::Debug for PullBatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PlainBatch({} rows)", self.rows.len())
+        write!(f, "PullBatch({} rows)", self.row_count)
+    }
+}
+
+impl From<RecordError> for RecordFault {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::NotAnObject => Self::NotJson,
+            RecordError::WrongId => Self::OtherId,
+            RecordError::IdTooLong | RecordError::TooLong => Self::TooLarge,
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod batch;
 mod opener;
+mod plain_batch;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-pub use batch::{FeedPosition, PlainBatch, PlainRow, RecordFault};
+pub use batch::{FeedPosition, PullBatch, RecordFault};
+pub use plain_batch::{PlainBatch, PlainRow, RecordError, SchemaText};
 
 use crate::database::Database;
 use crate::session::SessionError;
@@ -90,7 +92,7 @@ pub enum Feed {
 
 /// A pull in progress. Dropping it closes the connection.
 pub struct Pull {
-    batches: BoxStream<'static, Result<PlainBatch, PullError>>,
+    batches: BoxStream<'static, Result<PullBatch, PullError>>,
     position: Option<FeedPosition>,
     rows_left: u64,
 }
@@ -156,7 +158,7 @@ impl Pull {
     }
 
     /// The next records, in the order of the feed; `None` at its end.
-    pub async fn next(&mut self) -> Option<Result<PlainBatch, PullError>> {
+    pub async fn next(&mut self) -> Option<Result<PullBatch, PullError>> {
         let batch = match self.batches.next().await? {
             Ok(batch) => batch,
             Err(error) => return Some(Err(error)),
@@ -169,7 +171,7 @@ impl Pull {
         self.position.as_ref()
     }
 
-    fn checked(&mut self, batch: PlainBatch) -> Result<PlainBatch, PullError> {
+    fn checked(&mut self, batch: PullBatch) -> Result<PullBatch, PullError> {
         self.rows_left = self
             .rows_left
             .checked_sub(batch.row_count)
@@ -246,7 +248,9 @@ impl Reader {
     fn cut(&mut self, data: &[u8]) {
         for part in data.chunks(BATCH_BYTES) {
             self.cutter.push(part);
-            if self.cutter.byte_len() >= BATCH_BYTES || self.follows {
+            if self.follows {
+                self.pending.extend(self.cutter.take().into_single_rows());
+            } else if self.cutter.byte_len() >= BATCH_BYTES {
                 let rows = self.cutter.take();
                 if !rows.is_empty() || rows.oversized() > 0 {
                     self.pending.push_back(rows);

@@ -27,10 +27,14 @@ pub enum CredentialError {
     #[error("send exactly one credential: X-API-Key or Authorization, once")]
     Ambiguous,
     /// A credential stands in the URL, where logs and histories keep it.
-    #[error("credentials are never accepted in a URL: use X-API-Key or Authorization; treat what was sent as leaked")]
+    #[error(
+        "credentials are never accepted in a URL: use X-API-Key or Authorization; treat what was sent as leaked"
+    )]
     InUrl,
     /// A private key or seed phrase was sent.
-    #[error("private keys and seed phrases are never accepted: send a context session in X-API-Key")]
+    #[error(
+        "private keys and seed phrases are never accepted: send a context session in X-API-Key"
+    )]
     PrivateKey,
     /// The header is not `Bearer <token>`, or the token cannot be one of ours.
     #[error("not an access token of this node: expected Authorization: Bearer adyt_…")]
@@ -38,7 +42,14 @@ pub enum CredentialError {
 }
 
 /// Query parameters in which clients of the original server put secrets.
-const SECRET_PARAMETERS: [&str; 6] = ["api_key", "key", "token", "auth_token", "access_token", "apikey"];
+const SECRET_PARAMETERS: [&str; 6] = [
+    "api_key",
+    "key",
+    "token",
+    "auth_token",
+    "access_token",
+    "apikey",
+];
 
 impl Credential {
     /// Takes the credential out of a request's head.
@@ -65,7 +76,9 @@ impl Credential {
                 if !scheme.eq_ignore_ascii_case("bearer") {
                     return Err(CredentialError::Malformed);
                 }
-                TokenSecret::parse(token.trim()).map(Self::Bearer).ok_or(CredentialError::Malformed)
+                TokenSecret::parse(token.trim())
+                    .map(Self::Bearer)
+                    .ok_or(CredentialError::Malformed)
             }
         }
     }
@@ -82,7 +95,10 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().map(Some).map_err(|_| CredentialError::Malformed),
+        (Some(value), None) => value
+            .to_str()
+            .map(Some)
+            .map_err(|_| CredentialError::Malformed),
         (Some(_), Some(_)) => Err(CredentialError::Ambiguous),
     }
 }
@@ -103,18 +119,52 @@ mod tests {
     fn exactly_one_credential_in_a_header_is_accepted() {
         let token = TokenSecret::generate().expose();
         let bearer = format!("Bearer {}", *token);
-        assert!(matches!(credential("/x", &[("x-api-key", "abc")]), Ok(Credential::Session(_))));
-        assert!(matches!(credential("/x", &[("authorization", &bearer)]), Ok(Credential::Bearer(_))));
+        assert!(matches!(
+            credential("/x", &[("x-api-key", "abc")]),
+            Ok(Credential::Session(_))
+        ));
+        assert!(matches!(
+            credential("/x", &[("authorization", &bearer)]),
+            Ok(Credential::Bearer(_))
+        ));
         for (uri, headers, error) in [
             ("/x", &[][..], CredentialError::Missing),
-            ("/x", &[("x-api-key", "a"), ("authorization", bearer.as_str())], CredentialError::Ambiguous),
-            ("/x", &[("x-api-key", "a"), ("x-api-key", "b")], CredentialError::Ambiguous),
-            ("/x", &[("authorization", &bearer), ("authorization", &bearer)], CredentialError::Ambiguous),
-            ("/x", &[("authorization", "Basic abc")], CredentialError::Malformed),
-            ("/x", &[("authorization", token.as_str())], CredentialError::Malformed),
-            ("/x", &[("authorization", "Bearer adyt_short")], CredentialError::Malformed),
+            (
+                "/x",
+                &[("x-api-key", "a"), ("authorization", bearer.as_str())],
+                CredentialError::Ambiguous,
+            ),
+            (
+                "/x",
+                &[("x-api-key", "a"), ("x-api-key", "b")],
+                CredentialError::Ambiguous,
+            ),
+            (
+                "/x",
+                &[("authorization", &bearer), ("authorization", &bearer)],
+                CredentialError::Ambiguous,
+            ),
+            (
+                "/x",
+                &[("authorization", "Basic abc")],
+                CredentialError::Malformed,
+            ),
+            (
+                "/x",
+                &[("authorization", token.as_str())],
+                CredentialError::Malformed,
+            ),
+            (
+                "/x",
+                &[("authorization", "Bearer adyt_short")],
+                CredentialError::Malformed,
+            ),
             ("/x?api_key=abc", &[], CredentialError::InUrl),
-            ("/x?a=b&KEY=abc", &[("x-api-key", "a")], CredentialError::InUrl),
+            (
+                "/x?a=b&KEY=abc",
+                &[("x-api-key", "a")],
+                CredentialError::InUrl,
+            ),
             ("/x", &[("key", "0x11")], CredentialError::PrivateKey),
         ] {
             assert_eq!(credential(uri, headers).unwrap_err(), error, "{uri}");

@@ -27,7 +27,10 @@ pub enum AuthenticationError {
 }
 
 /// Checks a credential. The only maker of [`Principal`]s.
-pub fn authenticate(credential: &Credential, grants: &Grants) -> Result<Principal, AuthenticationError> {
+pub fn authenticate(
+    credential: &Credential,
+    grants: &Grants,
+) -> Result<Principal, AuthenticationError> {
     match credential {
         Credential::Session(text) => Principal::owner(text),
         Credential::Bearer(token) => Ok(Principal::app(grants.find(token)?)),

@@ -19,7 +19,10 @@ pub struct TenantId {
 
 impl TenantId {
     pub(crate) fn of(session: &ContextSession) -> Self {
-        Self { did: session.did().clone(), context: session.context().clone() }
+        Self {
+            did: session.did().clone(),
+            context: session.context().clone(),
+        }
     }
 
     /// The user.
@@ -59,11 +62,17 @@ impl Principal {
     pub(super) fn owner(api_key: &str) -> Result<Self, AuthenticationError> {
         let session = ContextSession::parse_api_key(api_key)?;
         let tenant = TenantId::of(&session);
-        Ok(Self { tenant, authority: Authority::Owner(Arc::new(session)) })
+        Ok(Self {
+            tenant,
+            authority: Authority::Owner(Arc::new(session)),
+        })
     }
 
     pub(super) fn app(grant: LiveGrant) -> Self {
-        Self { tenant: grant.tenant().clone(), authority: Authority::App(grant) }
+        Self {
+            tenant: grant.tenant().clone(),
+            authority: Authority::App(grant),
+        }
     }
 
     /// Whose data this is about.

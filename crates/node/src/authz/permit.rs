@@ -166,7 +166,10 @@ impl Principal {
     /// The proof that the caller is the owner.
     pub fn as_owner(&self) -> Result<Owner<'_>, Denied> {
         match self.authority() {
-            Authority::Owner(session) => Ok(Owner { session, tenant: self.tenant() }),
+            Authority::Owner(session) => Ok(Owner {
+                session,
+                tenant: self.tenant(),
+            }),
             Authority::App(_) => Err(Denied::OwnerOnly),
         }
     }

@@ -23,9 +23,9 @@ const MAX_PER_TENANT: usize = 256;
 /// Most grants of the node, the ended ones that are still remembered included.
 const MAX_TOTAL: usize = 100_000;
 /// Life of a token when the owner does not say.
-pub const DEFAULT_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+const DEFAULT_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Longest life of a token.
-pub const MAX_LIFE: Duration = Duration::from_secs(366 * 24 * 3600);
+const MAX_LIFE: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// What an owner allowed an app.
 #[derive(Debug)]
@@ -93,7 +93,10 @@ impl LiveGrant {
     }
 
     pub(crate) fn unseal_session(&self) -> Result<ContextSession, InvalidSession> {
-        let json = self.seal.open_bytes(&self.grant.sealed_session).map_err(|_| InvalidSession::Malformed)?;
+        let json = self
+            .seal
+            .open_bytes(&self.grant.sealed_session)
+            .map_err(|_| InvalidSession::Malformed)?;
         ContextSession::parse_json(&json)
     }
 }
@@ -143,7 +146,9 @@ pub struct Minted {
 enum Entry {
     Live(Arc<Grant>),
     /// Remembered until it would have expired, so that its holder is told why.
-    Revoked { until: SystemTime },
+    Revoked {
+        until: SystemTime,
+    },
 }
 
 /// All grants of this node.
@@ -155,7 +160,10 @@ pub struct Grants {
 impl Grants {
     /// No grants.
     pub fn new(clock: Clock) -> Self {
-        Self { entries: RwLock::default(), clock }
+        Self {
+            entries: RwLock::default(),
+            clock,
+        }
     }
 
     /// Makes a grant and its token.
@@ -179,7 +187,8 @@ impl Grants {
             app,
             created: now,
             expires: now + life,
-            sealed_session: seal.seal_bytes(&owner.session().expose_json(), &mut OsRng.unwrap_err()),
+            sealed_session: seal
+                .seal_bytes(&owner.session().expose_json(), &mut OsRng.unwrap_err()),
         });
         let view = GrantView::of(&grant);
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
@@ -194,7 +203,10 @@ impl Grants {
             return Err(MintError::TooMany);
         }
         entries.insert(secret.hash(), Entry::Live(grant));
-        Ok(Minted { token: secret.expose(), grant: view })
+        Ok(Minted {
+            token: secret.expose(),
+            grant: view,
+        })
     }
 
     /// The live grant behind a token.
@@ -203,7 +215,9 @@ impl Grants {
         match entries.get(&token.hash()) {
             None => Err(GrantError::Unknown),
             Some(Entry::Revoked { .. }) => Err(GrantError::Revoked),
-            Some(Entry::Live(grant)) if grant.expires <= self.clock.now() => Err(GrantError::Expired),
+            Some(Entry::Live(grant)) if grant.expires <= self.clock.now() => {
+                Err(GrantError::Expired)
+            }
             Some(Entry::Live(grant)) => Ok(LiveGrant {
                 grant: Arc::clone(grant),
                 seal: SealedBox::of_key(token.sealing_key()),
@@ -230,7 +244,12 @@ impl Grants {
         let (hash, view) = live_of(&entries, owner.tenant())
             .find(|(_, grant)| grant.id == id)
             .map(|(hash, grant)| (*hash, GrantView::of(grant)))?;
-        entries.insert(hash, Entry::Revoked { until: view.expires });
+        entries.insert(
+            hash,
+            Entry::Revoked {
+                until: view.expires,
+            },
+        );
         Some(view)
     }
 }

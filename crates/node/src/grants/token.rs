@@ -19,7 +19,7 @@ pub struct TokenSecret(SecretBytes<32>);
 
 /// The hash by which a token is found. Says nothing about the token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TokenHash([u8; 32]);
+pub(super) struct TokenHash([u8; 32]);
 
 impl TokenSecret {
     /// A new token.
@@ -31,7 +31,9 @@ impl TokenSecret {
 
     /// Reads a token; `None` when it cannot be one of ours.
     pub fn parse(text: &str) -> Option<Self> {
-        let body = text.strip_prefix(PREFIX).filter(|body| body.len() == BODY_CHARS)?;
+        let body = text
+            .strip_prefix(PREFIX)
+            .filter(|body| body.len() == BODY_CHARS)?;
         let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode_to_vec(body).ok()?);
         let (secret, checksum) = bytes.split_first_chunk::<32>()?;
         let mut secret = *secret;
@@ -42,7 +44,10 @@ impl TokenSecret {
     /// The text for the app.
     pub fn expose(&self) -> Zeroizing<String> {
         let bytes = Zeroizing::new([self.0.expose().as_slice(), &self.checksum()].concat());
-        Zeroizing::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode_to_string(&*bytes)))
+        Zeroizing::new(format!(
+            "{PREFIX}{}",
+            URL_SAFE_NO_PAD.encode_to_string(&*bytes)
+        ))
     }
 
     /// The hash under which the grant is kept.
@@ -88,7 +93,10 @@ mod tests {
         for at in 0..text.len() {
             let mut changed = text.as_bytes().to_vec();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
-            assert!(TokenSecret::parse(std::str::from_utf8(&changed).unwrap()).is_none(), "{at}");
+            assert!(
+                TokenSecret::parse(std::str::from_utf8(&changed).unwrap()).is_none(),
+                "{at}"
+            );
         }
         assert!(TokenSecret::parse(&text[1..]).is_none());
     }

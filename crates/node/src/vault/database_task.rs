@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adyton_client::database::{Database, WriteError};
-use adyton_client::pull::{Feed, FeedPosition, Pull, PullBatch, PullError};
+use adyton_client::pull::{Feed, FeedPosition, PlainBatch, Pull, PullBatch, PullError};
 use adyton_client::record::{InvalidRecord, PreparedRecord, Save};
 use adyton_client::registry;
 use adyton_client::session::{Session, SessionError};
@@ -23,7 +23,7 @@ use super::error::VaultError;
 use super::loaded::LoadedDatabase;
 use super::tenant::State;
 use super::vault::Surroundings;
-use super::{Budget, Scope};
+use crate::memory::{Budget, Scope};
 
 /// Rows that a snapshot may have beyond twice what the node says it has, for what changes meanwhile.
 const ROW_SLACK: u64 = 10_000;
@@ -35,9 +35,17 @@ const MAX_ECHOES: usize = 10_000;
 /// A change asked for.
 #[derive(Debug)]
 pub(super) enum Change {
-    Create { record: Map<String, Value> },
-    Update { id: String, record: Map<String, Value>, force: bool },
-    Delete { id: String },
+    Create {
+        record: Map<String, Value>,
+    },
+    Update {
+        id: String,
+        record: Map<String, Value>,
+        force: bool,
+    },
+    Delete {
+        id: String,
+    },
 }
 
 /// A change, and where its outcome goes.
@@ -70,7 +78,9 @@ pub(super) async fn run(
         let opened = session
             .get_or_try_init(|| async {
                 let (transport, clock) = (around.transport.clone(), around.clock.clone());
-                Session::open(&credential, transport, clock).await.map(Arc::new)
+                Session::open(&credential, transport, clock)
+                    .await
+                    .map(Arc::new)
             })
             .await?;
         DatabaseTask::load(Arc::clone(opened), &name, budget, &around).await
@@ -94,6 +104,7 @@ struct DatabaseTask {
     name: DatabaseName,
     cipher: Arc<RecordCipher>,
     loaded: Arc<LoadedDatabase>,
+    budget: Budget,
     around: Arc<Surroundings>,
     /// False until the storage node has the database.
     exists: bool,
@@ -112,7 +123,7 @@ impl DatabaseTask {
     ) -> Result<Self, VaultError> {
         let database = session.database(name);
         let cipher = Arc::new(database.cipher());
-        let loaded = Arc::new(LoadedDatabase::empty(budget));
+        let loaded = Arc::new(LoadedDatabase::empty(budget.clone()));
         let info = database.info().await?;
         let mut position = FeedPosition::beginning();
         if let Some(info) = info {
@@ -131,7 +142,17 @@ impl DatabaseTask {
         }
         let (name, around) = (name.clone(), Arc::clone(around));
         let exists = info.is_some();
-        Ok(Self { session, name, cipher, loaded, around, exists, position, echoes: HashMap::new() })
+        Ok(Self {
+            session,
+            name,
+            cipher,
+            loaded,
+            budget,
+            around,
+            exists,
+            position,
+            echoes: HashMap::new(),
+        })
     }
 
     /// Follows the feed and carries out changes, until something fails for good.
@@ -186,12 +207,14 @@ impl DatabaseTask {
             return Ok(None);
         }
         let feed = Feed::Follow(self.position.clone());
-        Pull::start(&database, Arc::clone(&self.cipher), feed, 1).await.map(Some)
+        Pull::start(&database, Arc::clone(&self.cipher), feed, 1)
+            .await
+            .map(Some)
     }
 
     /// Applies a row of the feed, unless an own write has overtaken it.
     fn take_in(&mut self, batch: PullBatch) -> Result<(), VaultError> {
-        if let Some((id, rev)) = &batch.only_row
+        if let Some((id, rev)) = &batch.last_row
             && let Some(own) = self.echoes.get(&**id)
         {
             if rev.generation() < own.generation() {
@@ -207,18 +230,21 @@ impl DatabaseTask {
         Ok(())
     }
 
-    async fn carry_out(&mut self, schema: Option<&SchemaUri>, change: Change) -> Result<Saved, VaultError> {
+    async fn carry_out(
+        &mut self,
+        schema: Option<&SchemaUri>,
+        change: Change,
+    ) -> Result<Saved, VaultError> {
         let session = Arc::clone(&self.session);
         let (members, save) = self.members_of(schema, change)?;
-        let prepared =
-            PreparedRecord::new(members, save, schema.map(SchemaUri::as_str), &session)?;
+        let prepared = PreparedRecord::new(members, save, schema.map(SchemaUri::as_str), &session)?;
         let is_new_version = save != Save::Delete;
         if is_new_version && let Some(schema) = schema {
             self.validate(&prepared, schema)?;
         }
-        let text = prepared.visible_text()?;
+        let text = prepared.text()?;
         // Room first: a write that could not be shown afterwards is not begun.
-        let batch = PullBatch::of_record(prepared.id(), prepared.is_deleted(), &text)?;
+        let room = self.budget.reserve(text.len())?;
         let database = session.database(&self.name);
         if !self.exists {
             self.create(&database).await?;
@@ -226,14 +252,29 @@ impl DatabaseTask {
         let rev = match database.put(&prepared, &self.cipher).await {
             Ok(rev) => rev,
             Err(WriteError::Conflict) => {
-                return Err(VaultError::Conflict { current: self.current(prepared.id()) });
+                return Err(VaultError::Conflict {
+                    current: self.current(prepared.id()),
+                });
             }
             Err(error) => return Err(error.into()),
         };
         if self.echoes.len() < MAX_ECHOES {
             self.echoes.insert(prepared.id().to_owned(), rev);
         }
-        self.loaded.apply(batch.at(rev))?;
+        drop(room);
+        let mut records = PlainBatch::with_capacity(text.len() + prepared.id().len());
+        if prepared.is_deleted() {
+            records.remove(prepared.id());
+        } else {
+            // Our own text is a record under its own id.
+            records
+                .push(prepared.id(), rev, &text)
+                .map_err(|_| VaultError::Stopped)?;
+        }
+        self.loaded.apply(PullBatch {
+            records,
+            ..PullBatch::default()
+        })?;
         let mut record = prepared.into_members();
         record.insert("_rev".to_owned(), rev.to_string().into());
         Ok(Saved { record, rev })
@@ -251,19 +292,30 @@ impl DatabaseTask {
                 if let Some(Value::String(id)) = record.get("_id")
                     && let Some(current) = self.current(id)
                 {
-                    return Err(VaultError::Conflict { current: Some(current) });
+                    return Err(VaultError::Conflict {
+                        current: Some(current),
+                    });
                 }
                 Ok((record, Save::Insert))
             }
-            Change::Update { id, mut record, force } => {
+            Change::Update {
+                id,
+                mut record,
+                force,
+            } => {
                 let current = self.visible(schema, &id)?;
                 let named = record.get("_id").and_then(Value::as_str).unwrap_or(&id);
                 if named != id {
                     return Err(InvalidRecord::Id.into());
                 }
-                let given = record.get("_rev").and_then(Value::as_str).map(str::to_owned);
+                let given = record
+                    .get("_rev")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned);
                 if !force && given.as_deref() != Some(current.to_string().as_str()) {
-                    return Err(VaultError::Conflict { current: Some(current) });
+                    return Err(VaultError::Conflict {
+                        current: Some(current),
+                    });
                 }
                 record.insert("_id".to_owned(), id.into());
                 record.insert("_rev".to_owned(), current.to_string().into());
@@ -272,8 +324,8 @@ impl DatabaseTask {
             Change::Delete { id } => {
                 let current = self.visible(schema, &id)?;
                 let document = self.loaded.get(Scope::Database, &id)?;
-                let mut record: Map<String, Value> =
-                    serde_json::from_slice(document.object()).map_err(|_| VaultError::Unreadable)?;
+                let mut record: Map<String, Value> = serde_json::from_slice(document.object())
+                    .map_err(|_| VaultError::Unreadable)?;
                 record.insert("_rev".to_owned(), current.to_string().into());
                 Ok((record, Save::Delete))
             }
@@ -287,14 +339,24 @@ impl DatabaseTask {
     }
 
     fn current(&self, id: &str) -> Option<Rev> {
-        self.loaded.documents().get(Scope::Database, id).map(|document| document.rev())
+        self.loaded
+            .documents()
+            .get(Scope::Database, id)
+            .map(|document| document.rev())
     }
 
     fn validate(&self, prepared: &PreparedRecord, schema: &SchemaUri) -> Result<(), VaultError> {
         // The schema of a permit is one of the set, and the set compiles (a test holds that).
-        let validator = self.around.schemas.validator(schema.as_str()).map_err(|_| VaultError::NotFound)?;
+        let validator = self
+            .around
+            .schemas
+            .validator(schema.as_str())
+            .map_err(|_| VaultError::NotFound)?;
         let value = Value::Object(prepared.members().clone());
-        validator.validate(&value).map(|_| ()).map_err(VaultError::Schema)
+        validator
+            .validate(&value)
+            .map(|_| ())
+            .map_err(VaultError::Schema)
     }
 
     async fn create(&mut self, database: &Database<'_>) -> Result<(), VaultError> {
@@ -314,5 +376,8 @@ async fn next_of(feed: &mut Option<Pull>) -> Option<Result<PullBatch, PullError>
 
 /// A connection that breaks in the middle of a row is an accident, not a lie.
 fn is_cut_off(error: &PullError) -> bool {
-    matches!(error, PullError::Misbehaved(adyton_client::pull::Misbehaviour::Truncated))
+    matches!(
+        error,
+        PullError::Misbehaved(adyton_client::pull::Misbehaviour::Truncated)
+    )
 }

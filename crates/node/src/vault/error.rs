@@ -8,7 +8,7 @@ use adyton_client::session::SessionError;
 use adyton_couch::rev::Rev;
 use adyton_keys::context_session::InvalidSession;
 
-use super::{OverBudget, QueryError};
+use crate::memory::{OverBudget, QueryError};
 
 /// The vault could not do what it was asked.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -7,7 +7,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use adyton_client::pull::{PullBatch, RecordFault};
 
 use super::error::VaultError;
-use super::{Applied, Budget, Document, Documents, OverBudget, Scope};
+use crate::memory::{Applied, Budget, Document, Documents, OverBudget, Scope};
 
 /// Most unreadable records that are remembered by id.
 const MAX_FAULTS: usize = 10_000;
@@ -26,12 +26,17 @@ struct Faults {
 
 impl LoadedDatabase {
     pub(super) fn empty(budget: Budget) -> Self {
-        Self { documents: RwLock::new(Documents::new(budget)), faults: RwLock::default() }
+        Self {
+            documents: RwLock::new(Documents::new(budget)),
+            faults: RwLock::default(),
+        }
     }
 
     /// The records, for the length of one computation; never held over an await.
     pub(crate) fn documents(&self) -> RwLockReadGuard<'_, Documents> {
-        self.documents.read().unwrap_or_else(PoisonError::into_inner)
+        self.documents
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records that could not be opened.
@@ -57,7 +62,7 @@ impl LoadedDatabase {
     pub(super) fn apply(&self, batch: PullBatch) -> Result<Applied, OverBudget> {
         {
             let mut faults = self.faults.write().unwrap_or_else(PoisonError::into_inner);
-            for id in batch.opened_ids() {
+            for id in batch.records.ids() {
                 if !faults.by_id.is_empty() {
                     faults.by_id.remove(id);
                 }
@@ -75,7 +80,9 @@ impl LoadedDatabase {
     }
 
     pub(super) fn write(&self) -> RwLockWriteGuard<'_, Documents> {
-        self.documents.write().unwrap_or_else(PoisonError::into_inner)
+        self.documents
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

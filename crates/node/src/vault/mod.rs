@@ -1,27 +1,17 @@
-//! A user's databases, decrypted, in memory and nowhere else.
+//! Tenants and their databases: loaded on the first request, followed, written through, evicted.
 //!
-//! [`Documents`] holds the records of one database: it takes [`PlainBatch`]es of decrypted records
-//! in and answers [`Query`]s with shared [`Document`] handles, all within a [`Budget`]. Nothing here
-//! waits, does I/O, or knows who is asking.
+//! The records themselves are in [`crate::memory`]; here is who owns them and how they come and go.
 
-mod access;
-mod answer;
-mod budget;
-mod document;
-mod documents;
-mod index;
-mod indexes;
-mod plain_batch;
-mod projection;
-mod query;
-mod schemas;
-mod slab;
-mod slabs;
-mod slots;
+mod database_task;
+mod error;
+mod loaded;
+mod tenant;
+#[allow(
+    clippy::module_inception,
+    reason = "the vault is the door of this module"
+)]
+mod vault;
 
-pub use budget::{Budget, OverBudget, Reservation};
-pub use document::Document;
-pub use documents::{Applied, Documents, Scope, Usage};
-pub use plain_batch::{PlainBatch, RecordError, Revision};
-pub use projection::Projection;
-pub use query::{Direction, Explanation, Page, Query, QueryError, SortKey};
+pub use database_task::Saved;
+pub use error::VaultError;
+pub use vault::{Answer, Vault, VaultLimits};

@@ -12,11 +12,11 @@ use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::Budget;
 use super::database_task::{self, Change, Command, Saved};
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
 use super::vault::Surroundings;
+use crate::memory::Budget;
 
 /// Writes that wait for one database. When it is full, writers wait in turn.
 const COMMAND_QUEUE: usize = 64;
@@ -62,11 +62,17 @@ impl Tenant {
     }
 
     pub(super) fn touch(&self) {
-        *self.last_used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self
+            .last_used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     pub(super) fn idle_for(&self) -> Duration {
-        self.last_used.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        self.last_used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
     }
 
     /// The database in memory. The first caller starts the load, all wait for the same one.
@@ -99,8 +105,15 @@ impl Tenant {
             None => return Err(VaultError::Stopped),
         };
         let (reply, answer) = oneshot::channel();
-        let command = Command { schema, change, reply };
-        commands.send(command).await.map_err(|_| VaultError::Stopped)?;
+        let command = Command {
+            schema,
+            change,
+            reply,
+        };
+        commands
+            .send(command)
+            .await
+            .map_err(|_| VaultError::Stopped)?;
         let saved = answer.await.map_err(|_| VaultError::Stopped)?;
         self.touch();
         saved
@@ -135,12 +148,18 @@ impl Tenant {
             publish,
             queue,
         );
-        let running = Running { state: state.clone(), commands, task: tokio::spawn(task) };
+        let running = Running {
+            state: state.clone(),
+            commands,
+            task: tokio::spawn(task),
+        };
         databases.insert(name.clone(), running);
         Ok(state)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<DatabaseName, Running>> {
-        self.databases.lock().unwrap_or_else(PoisonError::into_inner)
+        self.databases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use adyton_client::clock::Clock;
 use adyton_client::schema::SchemaSet;
 use adyton_client::transport::Transport;
+use adyton_couch::selector::Selector;
 use adyton_protocol::scope::Resource;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
@@ -20,9 +21,9 @@ use super::database_task::{Change, Saved};
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
 use super::tenant::Tenant;
-use super::{Budget, Document, Page, Query, Scope, Selector};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Permit, PermitAction, Read, Write};
+use crate::memory::{Budget, Document, Page, Query, Scope};
 
 /// Queries over more records than this leave the async threads.
 const MANY_RECORDS: usize = 2_000;
@@ -74,9 +75,19 @@ pub struct Answer {
 
 impl Vault {
     /// An empty vault that evicts what is idle for as long as it exists.
-    pub fn new(transport: Transport, clock: Clock, limits: VaultLimits, schemas: Arc<SchemaSet>) -> Arc<Self> {
+    pub fn new(
+        transport: Transport,
+        clock: Clock,
+        limits: VaultLimits,
+        schemas: Arc<SchemaSet>,
+    ) -> Arc<Self> {
         let vault = Arc::new(Self {
-            around: Arc::new(Surroundings { transport, clock, limits, schemas }),
+            around: Arc::new(Surroundings {
+                transport,
+                clock,
+                limits,
+                schemas,
+            }),
             budget: Budget::new(limits.node_bytes),
             tenants: Mutex::default(),
             large_queries: Arc::new(Semaphore::new(limits.workers.max(1))),
@@ -97,13 +108,20 @@ impl Vault {
         let resource = permit.resource().clone();
         self.compute(database, move |database| {
             let page = database.documents().query(scope_of(&resource), &query)?;
-            Ok(Answer { page, unreadable: database.unreadable() })
+            Ok(Answer {
+                page,
+                unreadable: database.unreadable(),
+            })
         })
         .await
     }
 
     /// Counts the records of the permit's resource that a selector takes.
-    pub async fn count(&self, permit: &Permit<Read>, selector: Selector) -> Result<usize, VaultError> {
+    pub async fn count(
+        &self,
+        permit: &Permit<Read>,
+        selector: Selector,
+    ) -> Result<usize, VaultError> {
         let database = self.loaded(permit).await?;
         let resource = permit.resource().clone();
         self.compute(database, move |database| {
@@ -113,7 +131,11 @@ impl Vault {
     }
 
     /// Creates a record. Returns when the storage node has it durably.
-    pub async fn create(&self, permit: &Permit<Write>, record: Map<String, Value>) -> Result<Saved, VaultError> {
+    pub async fn create(
+        &self,
+        permit: &Permit<Write>,
+        record: Map<String, Value>,
+    ) -> Result<Saved, VaultError> {
         self.change(permit, Change::Create { record }).await
     }
 
@@ -125,7 +147,8 @@ impl Vault {
         record: Map<String, Value>,
         force: bool,
     ) -> Result<Saved, VaultError> {
-        self.change(permit, Change::Update { id, record, force }).await
+        self.change(permit, Change::Update { id, record, force })
+            .await
     }
 
     /// Deletes a record.
@@ -143,14 +166,23 @@ impl Vault {
         self.lock().clear();
     }
 
-    async fn change<A: PermitAction>(&self, permit: &Permit<A>, change: Change) -> Result<Saved, VaultError> {
+    async fn change<A: PermitAction>(
+        &self,
+        permit: &Permit<A>,
+        change: Change,
+    ) -> Result<Saved, VaultError> {
         self.loaded(permit).await?;
         let tenant = self.tenant(permit.tenant())?;
         let schema = permit.resource().schema().cloned();
-        tenant.change(permit.resource().database(), schema, change).await
+        tenant
+            .change(permit.resource().database(), schema, change)
+            .await
     }
 
-    async fn loaded<A: PermitAction>(&self, permit: &Permit<A>) -> Result<Arc<LoadedDatabase>, VaultError> {
+    async fn loaded<A: PermitAction>(
+        &self,
+        permit: &Permit<A>,
+    ) -> Result<Arc<LoadedDatabase>, VaultError> {
         let tenant = self.tenant(permit.tenant())?;
         let name = permit.resource().database();
         tenant.loaded(name, || permit.session(), &self.around).await
@@ -166,7 +198,9 @@ impl Vault {
         if tenants.len() >= self.around.limits.tenants {
             return Err(VaultError::Overloaded);
         }
-        let tenant = Arc::new(Tenant::new(self.budget.within(self.around.limits.tenant_bytes)));
+        let tenant = Arc::new(Tenant::new(
+            self.budget.within(self.around.limits.tenant_bytes),
+        ));
         tenants.insert(id.clone(), Arc::clone(&tenant));
         Ok(tenant)
     }
@@ -211,7 +245,8 @@ pub(super) fn scope_of(resource: &Resource) -> Scope<'_> {
 
 /// Ends with the vault.
 async fn evict_idle(vault: Weak<Vault>, idle: Duration) {
-    let mut tick = tokio::time::interval((idle / 4).clamp(Duration::from_millis(50), Duration::from_secs(30)));
+    let mut tick =
+        tokio::time::interval((idle / 4).clamp(Duration::from_millis(50), Duration::from_secs(30)));
     loop {
         tick.tick().await;
         let Some(vault) = vault.upgrade() else { return };

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use adyton_couch::lazy_json::LazyValue;
 use bytes::Bytes;
 
-use super::plain_batch::Revision;
 use super::slab::Slab;
+use adyton_couch::rev::Rev;
 
 /// A handle on one record. It keeps the record's bytes alive and as they are, whatever happens to
 /// the database meanwhile; drop it soon.
@@ -18,7 +18,7 @@ pub struct Document {
     pub(super) len: u32,
     pub(super) id_at: u32,
     pub(super) id_len: u16,
-    pub(super) rev: Revision,
+    pub(super) rev: Rev,
 }
 
 impl Document {
@@ -30,7 +30,7 @@ impl Document {
 
     /// The record's revision.
     #[must_use]
-    pub fn rev(&self) -> Revision {
+    pub fn rev(&self) -> Rev {
         self.rev
     }
 

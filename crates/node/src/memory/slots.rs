@@ -1,15 +1,15 @@
 //! What is known of each record beside its text: 40 bytes.
 
-use super::plain_batch::Revision;
 use super::schemas::Schemas;
 use super::slabs::{Place, Slabs, Tenants};
+use adyton_couch::rev::Rev;
 
 /// What is known of one record.
 #[derive(Clone, Copy)]
 pub(super) struct Slot {
     pub(super) place: Place,
     pub(super) schema: u16,
-    pub(super) rev: Revision,
+    pub(super) rev: Rev,
 }
 
 /// The records' slots, found by number. A record keeps its number while it lives.
@@ -109,9 +109,6 @@ impl Slot {
             id_len: 0,
         },
         schema: Schemas::NONE,
-        rev: Revision {
-            generation: 0,
-            digest: [0; 16],
-        },
+        rev: Rev::LOWEST,
     };
 }

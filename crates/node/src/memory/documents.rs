@@ -14,10 +14,10 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::budget::{Budget, OverBudget, Reservation};
 use super::document::Document;
 use super::indexes::Indexes;
-use super::plain_batch::{PlainBatch, PlainRow, SchemaText};
 use super::schemas::Schemas;
 use super::slabs::{self, Place, Slabs};
 use super::slots::{Slot, Slots};
+use adyton_client::pull::{PlainBatch, PlainRow, SchemaText};
 
 /// The records of one database.
 pub struct Documents {
@@ -395,13 +395,10 @@ pub(super) enum Filter<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vault::plain_batch::Revision;
+    use adyton_couch::rev::Rev;
 
-    fn rev(generation: u32) -> Revision {
-        Revision {
-            generation,
-            digest: [7; 16],
-        }
+    fn rev(generation: u64) -> Rev {
+        Rev::new(generation, adyton_couch::rev::RevHash::from_bytes([7; 16])).unwrap()
     }
 
     fn record(id: &str, text: &str) -> String {

@@ -9,50 +9,8 @@ use std::fmt;
 use std::ops::Range;
 
 use adyton_couch::lazy_json::{Kind, LazyValue};
+use adyton_couch::rev::Rev;
 use zeroize::{Zeroize, Zeroizing};
-
-/// A CouchDB revision: the generation, and the digest that tells siblings apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Revision {
-    /// How many edits led here.
-    pub generation: u32,
-    /// The digest.
-    pub digest: [u8; 16],
-}
-
-impl Revision {
-    /// Parses `N-hex`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let (generation, hex) = text.split_once('-')?;
-        if hex.len() != 32 || !generation.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        let mut digest = [0; 16];
-        for (byte, pair) in digest.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
-            let pair = std::str::from_utf8(pair).ok()?;
-            if pair.starts_with('+') {
-                return None;
-            }
-            *byte = u8::from_str_radix(pair, 16).ok()?;
-        }
-        Some(Self {
-            generation: generation.parse().ok().filter(|number| *number > 0)?,
-            digest,
-        })
-    }
-}
-
-impl fmt::Display for Revision {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{}-{:032x}",
-            self.generation,
-            u128::from_be_bytes(self.digest)
-        )
-    }
-}
 
 /// Why a record was not taken into a batch. The batch is as it was before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -81,22 +39,29 @@ pub struct PlainBatch {
     rows: Vec<PlainRow>,
 }
 
-/// One change.
-pub(crate) enum PlainRow {
+/// One change. Ranges point into the bytes of the batch.
+pub enum PlainRow {
     /// The record is now this.
     Record {
+        /// Where its id stands.
         id: Range<usize>,
-        rev: Revision,
+        /// Its revision.
+        rev: Rev,
+        /// Where its JSON text stands.
         object: Range<usize>,
+        /// Where its schema stands.
         schema: SchemaText,
     },
     /// The record is gone.
-    Removed { id: Box<str> },
+    Removed {
+        /// Its id.
+        id: Box<str>,
+    },
 }
 
 /// Where a record names its schema.
 #[derive(Clone)]
-pub(crate) enum SchemaText {
+pub enum SchemaText {
     /// Nowhere.
     Absent,
     /// Between these quotes.
@@ -128,7 +93,7 @@ impl PlainBatch {
     pub fn push_with<E: From<RecordError>>(
         &mut self,
         id: &str,
-        rev: Revision,
+        rev: Rev,
         length: usize,
         decrypt: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -155,7 +120,7 @@ impl PlainBatch {
     ///
     /// # Errors
     /// Why `plaintext` is no record.
-    pub fn push(&mut self, id: &str, rev: Revision, plaintext: &[u8]) -> Result<(), RecordError> {
+    pub fn push(&mut self, id: &str, rev: Rev, plaintext: &[u8]) -> Result<(), RecordError> {
         self.push_with(id, rev, plaintext.len(), |room| {
             room.copy_from_slice(plaintext);
             Ok(())
@@ -165,6 +130,14 @@ impl PlainBatch {
     /// Says that the record `id` is gone.
     pub fn remove(&mut self, id: &str) {
         self.rows.push(PlainRow::Removed { id: id.into() });
+    }
+
+    /// The ids of the changed records, in order.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.rows.iter().filter_map(|row| match row {
+            PlainRow::Record { id, .. } => std::str::from_utf8(self.bytes.get(id.clone())?).ok(),
+            PlainRow::Removed { id } => Some(id),
+        })
     }
 
     /// How many changes are in the batch.
@@ -191,12 +164,15 @@ impl PlainBatch {
         self.bytes.len() - self.used >= length
     }
 
-    pub(crate) fn rows(&self) -> &[PlainRow] {
+    /// The changes, in order.
+    #[must_use]
+    pub fn rows(&self) -> &[PlainRow] {
         &self.rows
     }
 
     /// The bytes (as many as are used, or some zeroes more) and the rows that point into them.
-    pub(crate) fn into_parts(mut self) -> (Zeroizing<Vec<u8>>, Vec<PlainRow>) {
+    #[must_use]
+    pub fn into_parts(mut self) -> (Zeroizing<Vec<u8>>, Vec<PlainRow>) {
         let wasteful = self.used < self.bytes.len() / 4 * 3;
         let bytes = if wasteful {
             Zeroizing::new(self.bytes.get(..self.used).unwrap_or_default().to_vec())
@@ -226,12 +202,7 @@ impl PlainBatch {
     }
 
     /// Makes a row of the record at `object`, the last bytes of the batch.
-    fn take_in(
-        &mut self,
-        id: &str,
-        rev: Revision,
-        object: Range<usize>,
-    ) -> Result<(), RecordError> {
+    fn take_in(&mut self, id: &str, rev: Rev, object: Range<usize>) -> Result<(), RecordError> {
         let text = self
             .bytes
             .get_mut(object.clone())
@@ -422,10 +393,7 @@ impl Head {
 mod tests {
     use super::*;
 
-    const REV: Revision = Revision {
-        generation: 3,
-        digest: [0xab; 16],
-    };
+    const REV: Rev = Rev::LOWEST;
 
     fn taken(id: &str, text: &str) -> Result<(String, String, Option<String>), RecordError> {
         let mut batch = PlainBatch::with_capacity(1 << 12);
@@ -581,25 +549,6 @@ mod tests {
                 bytes[object.clone()],
                 *format!(r#"{{"_id":"{n}"}}"#).as_bytes()
             );
-        }
-    }
-
-    #[test]
-    fn revisions_are_read_as_they_are_written() {
-        let text = "12-0123456789abcdef0123456789abcdef";
-        assert_eq!(Revision::parse(text).unwrap().to_string(), text);
-        for bad in [
-            "",
-            "1",
-            "1-",
-            "-1-0",
-            "0-0123456789abcdef0123456789abcdef",
-            "1-0123456789abcdef0123456789abcdeg",
-            "+1-0123456789abcdef0123456789abcdef",
-            "1-+123456789abcdef0123456789abcdef",
-            "9999999999-0123456789abcdef0123456789abcdef",
-        ] {
-            assert!(Revision::parse(bad).is_none(), "{bad}");
         }
     }
 }

@@ -1,0 +1,197 @@
+//! Errors at the edge: the one place where a failure inside becomes a problem outside (RFC 9457).
+//!
+//! `detail` is written by us from texts that are safe to show; causes stay inside.
+
+use adyton_client::record::InvalidRecord;
+use adyton_client::schema;
+use adyton_client::session::SessionError;
+use adyton_client::transport::TransportError;
+use adyton_protocol::problem::{Problem, ProblemKind};
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde_json::{Value, json};
+
+use crate::authn::{AuthenticationError, CredentialError};
+use crate::authz::Denied;
+use crate::grants::{GrantError, MintError};
+use crate::memory::QueryError;
+use crate::vault::VaultError;
+
+/// A problem on its way to the caller.
+#[derive(Debug)]
+pub struct ApiProblem {
+    kind: ProblemKind,
+    detail: String,
+    members: Vec<(&'static str, Value)>,
+}
+
+impl ApiProblem {
+    /// A problem of this kind with this explanation.
+    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            members: Vec::new(),
+        }
+    }
+
+    /// Adds an extension member.
+    pub(crate) fn with(mut self, name: &'static str, value: Value) -> Self {
+        self.members.push((name, value));
+        self
+    }
+
+    /// The request cannot be understood.
+    pub(crate) fn malformed(detail: impl Into<String>) -> Self {
+        Self::new(ProblemKind::RequestMalformed, detail)
+    }
+
+    /// There is nothing here for this caller: absent and not yours look the same.
+    pub(crate) fn not_found() -> Self {
+        Self::new(ProblemKind::NotFound, "Not found")
+    }
+}
+
+impl IntoResponse for ApiProblem {
+    fn into_response(self) -> Response {
+        let problem = Problem::new(self.kind, self.detail);
+        let mut body = serde_json::to_value(&problem).unwrap_or_default();
+        if let Some(members) = body.as_object_mut() {
+            for (name, value) in self.members {
+                members.insert(name.to_owned(), value);
+            }
+        }
+        let status =
+            StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, body.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"adyton\""),
+            );
+        }
+        if matches!(
+            self.kind,
+            ProblemKind::Overloaded | ProblemKind::Draining | ProblemKind::RateLimited
+        ) {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response
+    }
+}
+
+impl From<AuthenticationError> for ApiProblem {
+    fn from(error: AuthenticationError) -> Self {
+        let kind = match error {
+            AuthenticationError::Credential(CredentialError::Missing) => {
+                ProblemKind::CredentialsMissing
+            }
+            AuthenticationError::Credential(CredentialError::Ambiguous) => {
+                ProblemKind::CredentialsAmbiguous
+            }
+            AuthenticationError::Credential(CredentialError::InUrl) => {
+                ProblemKind::RequestMalformed
+            }
+            AuthenticationError::Credential(
+                CredentialError::PrivateKey | CredentialError::Malformed,
+            )
+            | AuthenticationError::Session(_)
+            | AuthenticationError::Token(GrantError::Unknown) => ProblemKind::CredentialsInvalid,
+            AuthenticationError::Token(GrantError::Expired) => ProblemKind::TokenExpired,
+            AuthenticationError::Token(GrantError::Revoked) => ProblemKind::TokenRevoked,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<CredentialError> for ApiProblem {
+    fn from(error: CredentialError) -> Self {
+        AuthenticationError::from(error).into()
+    }
+}
+
+impl From<Denied> for ApiProblem {
+    fn from(denied: Denied) -> Self {
+        Self::new(ProblemKind::ScopeMissing, denied.to_string())
+    }
+}
+
+impl From<MintError> for ApiProblem {
+    fn from(error: MintError) -> Self {
+        let kind = match error {
+            MintError::Life => ProblemKind::RequestMalformed,
+            MintError::TooMany => ProblemKind::RateLimited,
+            MintError::Full => ProblemKind::Overloaded,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<QueryError> for ApiProblem {
+    fn from(error: QueryError) -> Self {
+        let kind = match error {
+            QueryError::OverBudget(_) => ProblemKind::Overloaded,
+            _ => ProblemKind::QueryUnsupported,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<schema::InvalidRecord> for ApiProblem {
+    fn from(invalid: schema::InvalidRecord) -> Self {
+        let errors = serde_json::to_value(invalid.violations()).unwrap_or_default();
+        Self::new(
+            ProblemKind::RecordInvalid,
+            "the record does not fit its schema",
+        )
+        .with("success", json!(false))
+        .with("errors", errors)
+    }
+}
+
+impl From<SessionError> for ApiProblem {
+    fn from(error: SessionError) -> Self {
+        let kind = match error {
+            SessionError::Transport(TransportError::Misbehaved | TransportError::TooLarge) => {
+                ProblemKind::StorageMisbehaved
+            }
+            SessionError::Transport(_) => ProblemKind::StorageUnreachable,
+            SessionError::Session(_) => ProblemKind::CredentialsInvalid,
+            _ => ProblemKind::StorageRefused,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<VaultError> for ApiProblem {
+    fn from(error: VaultError) -> Self {
+        let kind = match &error {
+            VaultError::NotFound => return Self::not_found(),
+            VaultError::Query(error) => return error.clone().into(),
+            VaultError::Storage(error) => return (*error).into(),
+            VaultError::Schema(invalid) => return invalid.clone().into(),
+            VaultError::Conflict { current } => {
+                let problem = Self::new(ProblemKind::RevisionConflict, error.to_string());
+                return match current {
+                    Some(rev) => problem.with("currentRev", json!(rev.to_string())),
+                    None => problem,
+                };
+            }
+            VaultError::Unreadable | VaultError::NothingOpens => ProblemKind::CiphertextRejected,
+            VaultError::Overloaded => ProblemKind::Overloaded,
+            VaultError::Record(InvalidRecord::TooLarge) => ProblemKind::RequestTooLarge,
+            VaultError::Record(_) => ProblemKind::RecordInvalid,
+            VaultError::InvalidSession(_) => ProblemKind::CredentialsInvalid,
+            VaultError::Pull(_) => ProblemKind::StorageMisbehaved,
+            VaultError::LoadTimeout => ProblemKind::Timeout,
+            VaultError::Stopped => ProblemKind::Draining,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

@@ -1,0 +1,82 @@
+//! The body of a query: `{"query": {…}, "options": {…}}`, with the aliases that clients send.
+
+use adyton_couch::selector::Selector;
+use serde_json::{Map, Value};
+
+use super::json_body::JsonObject;
+use super::problem::ApiProblem;
+use crate::memory::{Projection, Query, QueryError, SortKey};
+
+/// Most records in one answer.
+pub(super) const MAX_LIMIT: usize = 1_000_000;
+/// Names under which clients send the selector.
+const SELECTOR_NAMES: [&str; 4] = ["query", "selector", "filter", "filters"];
+
+/// A parsed query.
+#[derive(Debug)]
+pub(super) struct QueryBody {
+    pub(super) query: Query,
+    pub(super) fields: Option<Projection>,
+}
+
+/// Takes the selector out of a body.
+pub(super) fn take_selector(body: &mut JsonObject) -> Result<Selector, ApiProblem> {
+    let mut found = None;
+    for name in SELECTOR_NAMES {
+        if let Some(value) = body.take(name)
+            && found.replace(value).is_some()
+        {
+            return Err(ApiProblem::malformed(
+                "give the selector once: query, selector, filter or filters",
+            ));
+        }
+    }
+    match found {
+        None => Ok(Selector::everything()),
+        Some(selector) => Ok(Selector::parse(&selector.to_string()).map_err(QueryError::from)?),
+    }
+}
+
+impl QueryBody {
+    /// Reads a body.
+    pub(super) fn parse(mut body: JsonObject) -> Result<Self, ApiProblem> {
+        let mut query = Query::new(take_selector(&mut body)?);
+        let mut options = match body.take("options") {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(options)) => options,
+            Some(_) => return Err(ApiProblem::malformed("`options` must be an object")),
+        };
+        body.nothing_else("query (or selector, filter, filters) and options")?;
+        if let Some(sort) = options.remove("sort") {
+            query.sort = SortKey::parse_list(&sort)?;
+        }
+        if let Some(limit) = options.remove("limit") {
+            query.limit = number("limit", &limit, MAX_LIMIT)?;
+        }
+        if let Some(skip) = options.remove("skip") {
+            query.skip = number("skip", &skip, usize::MAX)?;
+        }
+        let fields = match options.remove("fields") {
+            None | Some(Value::Null) => None,
+            Some(fields) => Some(Projection::parse(&fields)?),
+        };
+        // A hint for the original's engine. Ours chooses by itself, for any sort.
+        options.remove("use_index");
+        match options.is_empty() {
+            true => Ok(Self { query, fields }),
+            false => Err(ApiProblem::malformed(
+                "`options` has a member that this route does not know; it knows sort, limit, skip and fields",
+            )),
+        }
+    }
+}
+
+fn number(name: &str, value: &Value, max: usize) -> Result<usize, ApiProblem> {
+    value
+        .as_u64()
+        .and_then(|number| usize::try_from(number).ok())
+        .filter(|number| *number <= max)
+        .ok_or_else(|| {
+            ApiProblem::malformed(format!("`{name}` must be a whole number from 0 to {max}"))
+        })
+}

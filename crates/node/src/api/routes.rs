@@ -1,0 +1,152 @@
+//! Every route of the node, in one table. The table makes the router, and the tests walk it: a route
+//! that is not in it does not exist, and one that the tests do not cover fails the build.
+
+use std::sync::Arc;
+
+use adyton_protocol::problem::ProblemKind;
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, delete, get, post, put};
+use http::header::{CACHE_CONTROL, HeaderName, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method};
+use tower_http::cors::{Any, CorsLayer};
+
+use super::problem::ApiProblem;
+use super::{Api, health, info, records, tokens};
+
+/// A route: method and path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The method.
+    pub method: &'static str,
+    /// The path, with `{parameters}`.
+    pub path: &'static str,
+    /// Answered without a credential.
+    pub public: bool,
+}
+
+const fn route(method: &'static str, path: &'static str) -> Route {
+    Route {
+        method,
+        path,
+        public: false,
+    }
+}
+
+const fn public(method: &'static str, path: &'static str) -> Route {
+    Route {
+        method,
+        path,
+        public: true,
+    }
+}
+
+/// All routes.
+pub const ROUTES: [Route; 21] = [
+    public("GET", "/livez"),
+    public("GET", "/readyz"),
+    public("GET", "/api/rest/v1/info/status"),
+    public("GET", "/api/rest/v1/auth/scopes"),
+    route("GET", "/api/rest/v1/auth/me"),
+    route("POST", "/api/rest/v1/auth/token"),
+    route("GET", "/api/rest/v1/auth/tokens"),
+    route("DELETE", "/api/rest/v1/auth/tokens/{id}"),
+    route("GET", "/api/rest/v1/ds/get/{schema}/{id}"),
+    route("POST", "/api/rest/v1/ds/query/{schema}"),
+    route("POST", "/api/rest/v1/ds/count/{schema}"),
+    route("POST", "/api/rest/v1/ds/{schema}"),
+    route("PUT", "/api/rest/v1/ds/{schema}/{id}"),
+    route("DELETE", "/api/rest/v1/ds/{schema}/{id}"),
+    route("GET", "/api/rest/v1/db/get/{database}/{id}"),
+    route("POST", "/api/rest/v1/db/query/{database}"),
+    route("POST", "/api/rest/v1/db/count/{database}"),
+    route("POST", "/api/rest/v1/db/{database}"),
+    route("PUT", "/api/rest/v1/db/{database}/{id}"),
+    route("DELETE", "/api/rest/v1/db/{database}/{id}"),
+    public("GET", "/.well-known/adyton-attestation"),
+];
+
+/// The router: the table's routes, and the attestation route beside them (it is in the table, too).
+pub fn router(api: Arc<Api>, attestation: Router) -> Router {
+    let timeout = api.config.request_timeout;
+    let mut router = Router::new();
+    for route in ROUTES {
+        if let Some(handler) = handler(route) {
+            router = router.route(route.path, handler);
+        }
+    }
+    router
+        .fallback(async || ApiProblem::not_found())
+        .method_not_allowed_fallback(async || {
+            ApiProblem::new(
+                ProblemKind::MethodNotAllowed,
+                "this path takes another method",
+            )
+        })
+        .with_state(api)
+        .merge(attestation)
+        .layer(middleware::from_fn(move |request, next| {
+            within(timeout, request, next)
+        }))
+        .layer(middleware::from_fn(answer_headers))
+        .layer(
+            CorsLayer::new()
+                .allow_origin(Any)
+                .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+                .allow_headers(Any),
+        )
+}
+
+fn handler(route: Route) -> Option<MethodRouter<Arc<Api>>> {
+    let path = route
+        .path
+        .strip_prefix("/api/rest/v1")
+        .unwrap_or(route.path);
+    Some(match (route.method, path) {
+        ("GET", "/livez") => get(health::livez),
+        ("GET", "/readyz") => get(health::readyz),
+        ("GET", "/info/status") => get(info::status),
+        ("GET", "/auth/scopes") => get(tokens::scopes),
+        ("GET", "/auth/me") => get(tokens::me),
+        ("POST", "/auth/token") => post(tokens::create),
+        ("GET", "/auth/tokens") => get(tokens::list),
+        ("DELETE", "/auth/tokens/{id}") => delete(tokens::revoke),
+        ("GET", "/ds/get/{schema}/{id}") => get(records::ds_get),
+        ("POST", "/ds/query/{schema}") => post(records::ds_query),
+        ("POST", "/ds/count/{schema}") => post(records::ds_count),
+        ("POST", "/ds/{schema}") => post(records::ds_create),
+        ("PUT", "/ds/{schema}/{id}") => put(records::ds_update),
+        ("DELETE", "/ds/{schema}/{id}") => delete(records::ds_delete),
+        ("GET", "/db/get/{database}/{id}") => get(records::db_get),
+        ("POST", "/db/query/{database}") => post(records::db_query),
+        ("POST", "/db/count/{database}") => post(records::db_count),
+        ("POST", "/db/{database}") => post(records::db_create),
+        ("PUT", "/db/{database}/{id}") => put(records::db_update),
+        ("DELETE", "/db/{database}/{id}") => delete(records::db_delete),
+        _ => return None,
+    })
+}
+
+async fn within(timeout: std::time::Duration, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiProblem::new(ProblemKind::Timeout, "the answer took too long").into_response(),
+    }
+}
+
+/// Personal data is not for caches, and an answer is what its type says.
+async fn answer_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        HeaderName::from_static("referrer-policy"),
+        HeaderValue::from_static("no-referrer"),
+    );
+    response
+}

@@ -1,0 +1,152 @@
+//! `/auth`: access tokens, and who the caller is.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use adyton_protocol::did::Did;
+use adyton_protocol::problem::ProblemKind;
+use adyton_protocol::schema::SchemaUri;
+use adyton_protocol::scope::{ApiScope, InvalidScopeSet, ScopeSet};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
+
+use super::Api;
+use super::caller::Caller;
+use super::json_body::JsonObject;
+use super::problem::ApiProblem;
+use crate::authn::Authority;
+use crate::grants::GrantView;
+
+type Answer = Result<Response, ApiProblem>;
+
+/// `POST /auth/token`: `{"scopes": [...], "appDID"?: "did:vda:…", "expiresIn"?: seconds}`
+pub(super) async fn create(
+    State(api): State<Arc<Api>>,
+    Caller(caller): Caller,
+    mut body: JsonObject,
+) -> Answer {
+    let owner = caller.as_owner()?;
+    let texts: Vec<String> = match body.take("scopes") {
+        Some(value) => serde_json::from_value(value)
+            .map_err(|_| ApiProblem::malformed("`scopes` must be a list of texts"))?,
+        None => {
+            return Err(ApiProblem::malformed(
+                "the request body needs a member `scopes`, a list of texts",
+            ));
+        }
+    };
+    let app: Option<Did> = match body.take("appDID") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(
+            text.parse()
+                .map_err(|_| ApiProblem::malformed("`appDID` must be a DID"))?,
+        ),
+        Some(_) => return Err(ApiProblem::malformed("`appDID` must be a DID")),
+    };
+    let life = match body.take("expiresIn") {
+        None | Some(Value::Null) => None,
+        Some(value) => {
+            let seconds = value.as_u64().ok_or_else(|| {
+                ApiProblem::malformed("`expiresIn` must be a whole number of seconds")
+            })?;
+            Some(Duration::from_secs(seconds))
+        }
+    };
+    body.nothing_else("scopes, appDID and expiresIn")?;
+    let scopes =
+        ScopeSet::parse(texts.iter().map(String::as_str), &*api.schemas).map_err(|error| {
+            let problem = ApiProblem::new(ProblemKind::ScopeInvalid, error.to_string());
+            match error {
+                InvalidScopeSet::Scope(at) => problem.with("scopeIndex", json!(at.index)),
+                _ => problem,
+            }
+        })?;
+    let minted = api.grants.mint(&owner, scopes, app, life)?;
+    let mut body = view_of(&minted.grant);
+    body.insert("token".to_owned(), minted.token.as_str().into());
+    Ok((StatusCode::CREATED, Json(Value::Object(body))).into_response())
+}
+
+/// `GET /auth/tokens`
+pub(super) async fn list(State(api): State<Arc<Api>>, Caller(caller): Caller) -> Answer {
+    let owner = caller.as_owner()?;
+    let tokens: Vec<_> = api.grants.list(&owner).iter().map(view_of).collect();
+    Ok(Json(json!({ "tokens": tokens })).into_response())
+}
+
+/// `DELETE /auth/tokens/{id}`
+pub(super) async fn revoke(
+    State(api): State<Arc<Api>>,
+    Caller(caller): Caller,
+    Path(id): Path<String>,
+) -> Answer {
+    let owner = caller.as_owner()?;
+    let id: Uuid = id.parse().map_err(|_| ApiProblem::not_found())?;
+    let revoked = api
+        .grants
+        .revoke(&owner, id)
+        .ok_or_else(ApiProblem::not_found)?;
+    Ok(Json(json!({ "revoked": true, "_id": revoked.id.to_string() })).into_response())
+}
+
+/// `GET /auth/me`
+pub(super) async fn me(Caller(caller): Caller) -> Answer {
+    let tenant = caller.tenant();
+    let mut body = match caller.authority() {
+        Authority::Owner(_) => Map::from_iter([("kind".to_owned(), json!("owner"))]),
+        Authority::App(grant) => {
+            let mut view = view_of(&grant.view());
+            view.insert("kind".to_owned(), json!("app"));
+            view
+        }
+    };
+    body.insert("did".to_owned(), tenant.did().as_given().into());
+    body.insert("contextName".to_owned(), tenant.context().as_str().into());
+    Ok(Json(Value::Object(body)).into_response())
+}
+
+/// `GET /auth/scopes`: everything that can be granted, for a consent page.
+pub(super) async fn scopes(State(api): State<Arc<Api>>) -> Answer {
+    let api_scopes = ApiScope::ALL.into_iter().map(|scope| {
+        let entry = json!({ "type": "api", "description": scope.description() });
+        (format!("api:{}", scope.name()), entry)
+    });
+    let data_scopes = SchemaUri::shortcuts().flat_map(|(shortcut, uri)| {
+        let name = api.schemas.get(uri.as_str()).map_or(shortcut, |schema| schema.title_plural()).to_owned();
+        let forms = [("r", "Read"), ("rw", "Read and write"), ("rwd", "Read, write and delete")];
+        forms.map(|(letters, verb)| {
+            let entry = json!({ "type": "ds", "description": format!("{verb} your {name}"), "uri": uri.as_str() });
+            (format!("ds:{letters}:{shortcut}"), entry)
+        })
+    });
+    let all: Map<String, Value> = api_scopes.chain(data_scopes).collect();
+    Ok(Json(json!({ "scopes": all })).into_response())
+}
+
+/// What is shown of a grant. Never the token.
+fn view_of(grant: &GrantView) -> Map<String, Value> {
+    let mut view = Map::from_iter([
+        ("_id".to_owned(), json!(grant.id.to_string())),
+        ("scopes".to_owned(), json!(grant.scopes)),
+        ("insertedAt".to_owned(), json!(iso(grant.created))),
+        ("expiresAt".to_owned(), json!(iso(grant.expires))),
+    ]);
+    if let Some(app) = &grant.app {
+        view.insert("appDID".to_owned(), app.as_given().into());
+    }
+    view
+}
+
+fn iso(time: SystemTime) -> String {
+    OffsetDateTime::from(time)
+        .replace_millisecond(0)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        .format(&Rfc3339)
+        .unwrap_or_default()
+}

@@ -1,0 +1,181 @@
+//! The node's configuration: one TOML file, parsed whole, and part of what is measured.
+//!
+//! There are no secrets in it, no environment variables beside it, and nothing changes it at run time.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use adyton_client::endpoint::EgressPolicy;
+use serde::Deserialize;
+
+use crate::vault::VaultLimits;
+
+/// A parsed configuration, with the text that is measured.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The exact text of the file.
+    pub text: String,
+    /// Where the node listens.
+    pub listen: SocketAddr,
+    /// DNS names and addresses in the node's certificate.
+    pub names: Vec<String>,
+    /// Which storage nodes may be contacted.
+    pub egress: EgressPolicy,
+    /// Largest request body, in bytes.
+    pub body_bytes: usize,
+    /// Longest time for answering a request.
+    pub request_timeout: Duration,
+    /// Most connections at a time.
+    pub connections: usize,
+    /// What the vault may use.
+    pub vault: VaultLimits,
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidConfig {
+    /// It is not the TOML that is expected.
+    #[error("the configuration is not valid: {0}")]
+    Toml(String),
+    /// A value is out of range.
+    #[error("the configuration value `{0}` is out of range")]
+    Range(&'static str),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    listen: SocketAddr,
+    #[serde(default = "default_names")]
+    names: Vec<String>,
+    #[serde(default)]
+    allow_loopback_storage: bool,
+    #[serde(default)]
+    limits: LimitsTable,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsTable {
+    body_mib: usize,
+    request_seconds: u64,
+    connections: usize,
+    node_memory_mib: usize,
+    tenant_memory_mib: usize,
+    tenants: usize,
+    databases_per_tenant: usize,
+    idle_seconds: u64,
+    load_seconds: u64,
+    workers: usize,
+}
+
+impl Default for LimitsTable {
+    fn default() -> Self {
+        Self {
+            body_mib: 8,
+            request_seconds: 150,
+            connections: 10_000,
+            node_memory_mib: 4096,
+            tenant_memory_mib: 1024,
+            tenants: 1000,
+            databases_per_tenant: 64,
+            idle_seconds: 30 * 60,
+            load_seconds: 120,
+            workers: 2,
+        }
+    }
+}
+
+fn default_names() -> Vec<String> {
+    vec!["localhost".to_owned(), "127.0.0.1".to_owned()]
+}
+
+impl Config {
+    /// Longest accepted file, in bytes (it travels with the evidence).
+    pub const MAX_BYTES: usize = 16 * 1024;
+
+    /// Parses a file. Unknown names are refused.
+    pub fn parse(text: &str) -> Result<Self, InvalidConfig> {
+        if text.len() > Self::MAX_BYTES {
+            return Err(InvalidConfig::Range("file length"));
+        }
+        let file: File =
+            toml::from_str(text).map_err(|e| InvalidConfig::Toml(e.message().to_owned()))?;
+        let limits = file.limits;
+        let mib = |name, value: usize| within(name, value, 1, 1 << 20).map(|value| value << 20);
+        let seconds = |name, value: u64| {
+            let value = usize::try_from(value).map_err(|_| InvalidConfig::Range(name))?;
+            within(name, value, 1, 7 * 24 * 3600).map(|value| Duration::from_secs(value as u64))
+        };
+        Ok(Self {
+            text: text.to_owned(),
+            listen: file.listen,
+            names: file.names,
+            egress: match file.allow_loopback_storage {
+                true => EgressPolicy::AlsoLoopback,
+                false => EgressPolicy::PublicHttps,
+            },
+            body_bytes: mib("body_mib", limits.body_mib)?,
+            request_timeout: seconds("request_seconds", limits.request_seconds)?,
+            connections: within("connections", limits.connections, 1, 1_000_000)?,
+            vault: VaultLimits {
+                node_bytes: mib("node_memory_mib", limits.node_memory_mib)?,
+                tenant_bytes: mib("tenant_memory_mib", limits.tenant_memory_mib)?,
+                tenants: within("tenants", limits.tenants, 1, 1_000_000)?,
+                databases_per_tenant: within(
+                    "databases_per_tenant",
+                    limits.databases_per_tenant,
+                    1,
+                    10_000,
+                )?,
+                idle: seconds("idle_seconds", limits.idle_seconds)?,
+                load: seconds("load_seconds", limits.load_seconds)?,
+                workers: within("workers", limits.workers, 1, 1024)?,
+            },
+        })
+    }
+}
+
+fn within(
+    name: &'static str,
+    value: usize,
+    low: usize,
+    high: usize,
+) -> Result<usize, InvalidConfig> {
+    if (low..=high).contains(&value) {
+        Ok(value)
+    } else {
+        Err(InvalidConfig::Range(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_file_has_the_documented_defaults() {
+        let config = Config::parse("listen = \"127.0.0.1:0\"").unwrap();
+        assert_eq!(config.egress, EgressPolicy::PublicHttps);
+        assert_eq!(config.vault.idle, Duration::from_secs(1800));
+        assert_eq!(config.body_bytes, 8 << 20);
+    }
+
+    #[test]
+    fn unknown_names_and_values_out_of_range_are_refused() {
+        for text in [
+            "",
+            "listen = 7",
+            "listen = \"127.0.0.1:0\"\nadmin = true",
+            "listen = \"127.0.0.1:0\"\n[limits]\nworkers = 0",
+            "listen = \"127.0.0.1:0\"\n[limits]\nidle_seconds = 99999999999",
+            &format!(
+                "listen = \"127.0.0.1:0\"\n# {}",
+                "x".repeat(Config::MAX_BYTES)
+            ),
+        ] {
+            assert!(Config::parse(text).is_err(), "{}", text.len());
+        }
+    }
+}
