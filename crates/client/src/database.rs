@@ -60,6 +60,18 @@ struct WriteAnswer {
     error: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct FoundRows {
+    rows: Vec<FoundRow>,
+}
+
+/// A row of `_all_docs` with `keys`: an id that was never used has no `id`, only an error.
+#[derive(Deserialize)]
+struct FoundRow {
+    key: String,
+    id: Option<String>,
+}
+
 impl<'s> Database<'s> {
     pub(crate) fn new(session: &'s Session, name: DatabaseName) -> Self {
         let hash = DatabaseHash::of(session.did(), session.context(), &name);
@@ -197,6 +209,23 @@ impl<'s> Database<'s> {
                 Some(_) => Ok(Err(SessionError::Refused { status: 403 }.into())),
             })
             .collect()
+    }
+
+    /// Which of these ids the database has ever held, deleted records included: in the order asked.
+    pub async fn holds(&self, ids: &[&str]) -> Result<Vec<bool>, SessionError> {
+        let body = Bytes::from(json!({ "keys": ids }).to_string());
+        let answer = self.request(Method::POST, "/_all_docs", Some(body)).await?;
+        if !answer.status.is_success() {
+            return Err(SessionError::Refused {
+                status: answer.status.as_u16(),
+            });
+        }
+        let found: FoundRows = answer.json()?;
+        let agrees = |(row, id): (&FoundRow, &&str)| row.key == **id;
+        if found.rows.len() != ids.len() || !found.rows.iter().zip(ids).all(agrees) {
+            return Err(TransportError::Misbehaved.into());
+        }
+        Ok(found.rows.iter().map(|row| row.id.is_some()).collect())
     }
 
     pub(crate) async fn open_feed(

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod attested_node;
 pub mod clock;
 pub mod database;
 pub mod did_resolver;

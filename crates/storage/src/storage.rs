@@ -1,7 +1,9 @@
 //! Starting and ending a storage node, in a program of its own or within another.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -19,13 +21,23 @@ use crate::store::StoreError;
 use crate::store::node::NodeStore;
 
 /// A running storage node. Dropping it stops it without ceremony; [`Storage::shutdown`] lets requests end.
-#[derive(Debug)]
 pub struct Storage {
     address: SocketAddr,
     public_url: String,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
+    /// Ends when the node's own file is closed.
+    closed: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
 }
+
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Storage({})", self.address)
+    }
+}
+
+/// Time for the last commit to end when the node goes down.
+const CLOSING_TIME: Duration = Duration::from_secs(5);
 
 /// The node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +109,7 @@ impl Storage {
             resolver,
             stop: stopping.clone(),
         };
+        let closed = Box::pin(app.node.closed());
         let server = tokio::spawn(crate::server::serve(listener, Arc::new(app), stopping));
         tracing::info!(%address, "storage node listens");
         Ok(Self {
@@ -104,6 +117,7 @@ impl Storage {
             public_url,
             stop,
             server,
+            closed,
         })
     }
 
@@ -123,6 +137,12 @@ impl Storage {
         let _ended = self.stop.send(true);
         if let Err(error) = self.server.await {
             tracing::error!(%error, "the server ended badly");
+        }
+        if tokio::time::timeout(CLOSING_TIME, self.closed)
+            .await
+            .is_err()
+        {
+            tracing::warn!("the node's file is still in use");
         }
     }
 }

@@ -135,7 +135,7 @@ pub(super) async fn ds_create(
 ) -> Answer {
     let permit = caller.permit::<Write>(ApiScope::DsCreate, datastore(&api, &schema)?)?;
     let (record, _) = record_of(body)?;
-    Ok(created(api.vault.create(&permit, record).await?))
+    Ok(created(&api.vault.create(&permit, record).await?))
 }
 
 /// `POST /db/{database}`
@@ -147,7 +147,7 @@ pub(super) async fn db_create(
 ) -> Answer {
     let permit = caller.permit::<Write>(ApiScope::DbCreate, database(&name)?)?;
     let (record, _) = record_of(body)?;
-    Ok(created(api.vault.create(&permit, record).await?))
+    Ok(created(&api.vault.create(&permit, record).await?))
 }
 
 /// `PUT /ds/{schema}/{id}`
@@ -159,7 +159,9 @@ pub(super) async fn ds_update(
 ) -> Answer {
     let permit = caller.permit::<Write>(ApiScope::DsUpdate, datastore(&api, &schema)?)?;
     let (record, force) = record_of(body)?;
-    Ok(updated(api.vault.update(&permit, id, record, force).await?))
+    Ok(updated(
+        &api.vault.update(&permit, id, record, force).await?,
+    ))
 }
 
 /// `PUT /db/{database}/{id}`
@@ -171,7 +173,9 @@ pub(super) async fn db_update(
 ) -> Answer {
     let permit = caller.permit::<Write>(ApiScope::DbUpdate, database(&name)?)?;
     let (record, force) = record_of(body)?;
-    Ok(updated(api.vault.update(&permit, id, record, force).await?))
+    Ok(updated(
+        &api.vault.update(&permit, id, record, force).await?,
+    ))
 }
 
 /// `DELETE /ds/{schema}/{id}`
@@ -245,7 +249,7 @@ fn refuse_destroy(query: Option<&str>) -> Result<(), ApiProblem> {
     }
 }
 
-fn created(saved: Saved) -> Response {
+fn created(saved: &Saved) -> Response {
     (
         StatusCode::CREATED,
         Json(json!({ "success": true, "record": saved.record })),
@@ -253,7 +257,7 @@ fn created(saved: Saved) -> Response {
         .into_response()
 }
 
-fn updated(saved: Saved) -> Response {
+fn updated(saved: &Saved) -> Response {
     let id = saved.record.get("_id").cloned().unwrap_or_default();
     let result = json!({ "ok": true, "id": id, "rev": saved.rev.to_string() });
     Json(json!({ "success": true, "record": saved.record, "result": result })).into_response()

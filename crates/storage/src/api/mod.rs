@@ -3,6 +3,7 @@
 mod bulk;
 mod did;
 mod documents;
+mod lists;
 mod read;
 pub(crate) mod reply;
 pub mod route;

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{StoreError, blocking};
 
@@ -26,6 +26,8 @@ pub(crate) struct Committer {
 struct Shared {
     database: Database,
     queue: Mutex<Queue>,
+    /// Declared, and so dropped, after the database: those who listen learn that the file is closed.
+    closed: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -72,8 +74,15 @@ impl Committer {
             shared: Arc::new(Shared {
                 database,
                 queue: Mutex::default(),
+                closed: watch::Sender::new(()),
             }),
         }
+    }
+
+    /// Ends when the file is closed: when every clone is dropped and the last commit is done.
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> + use<> {
+        let mut closed = self.shared.closed.subscribe();
+        async move { while closed.changed().await.is_ok() {} }
     }
 
     /// A consistent view of what is durable.
@@ -171,7 +180,7 @@ impl Drop for ResetOnPanic<'_> {
 
 #[cfg(test)]
 mod tests {
-    use redb::{ReadableTable, ReadableTableMetadata, TableDefinition};
+    use redb::{ReadableTableMetadata, TableDefinition};
 
     use super::*;
 

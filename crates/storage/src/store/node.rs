@@ -111,6 +111,11 @@ impl NodeStore {
         })
     }
 
+    /// Ends when the file is closed: when every clone is dropped and the last commit is done.
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> + use<> {
+        self.committer.closed()
+    }
+
     /// The node's keys; missing ones are made.
     pub(crate) async fn secrets(&self) -> Result<NodeSecrets, StoreError> {
         self.committer

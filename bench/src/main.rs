@@ -1,0 +1,63 @@
+//! Measures what the README claims about speed and memory, each server in a process of its own, so that
+//! processor time and memory are the server's alone. See `README.md` beside this file.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "printing figures is its work"
+)]
+
+mod data;
+mod figures;
+mod floor;
+mod server;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Measures a cold load, queries and memory on this machine")]
+struct Arguments {
+    /// Emails of the first data set (61 KB of JSON each).
+    #[arg(long, default_value_t = 1000)]
+    emails: usize,
+    /// Chat messages of the second data set (300 bytes of JSON each).
+    #[arg(long, default_value_t = 100_000)]
+    chats: usize,
+    /// Cold loads of each data set; the median is reported.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    #[command(subcommand)]
+    server: Option<Server>,
+}
+
+#[derive(Subcommand)]
+enum Server {
+    /// Runs a storage node (used by the benchmark itself).
+    #[command(hide = true)]
+    Storage { data: PathBuf },
+    /// Runs a confidential node in a simulated TEE (used by the benchmark itself).
+    #[command(hide = true)]
+    Node,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.server {
+        Some(Server::Storage { data }) => server::run_storage(data).await,
+        Some(Server::Node) => server::run_node().await,
+        None => figures::measure(arguments.emails, arguments.chats, arguments.rounds).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the benchmark failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Any failure ends the benchmark; its text is enough.
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -1,0 +1,137 @@
+//! The two servers as child processes: start, address, processor time, memory.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use adyton_client::clock::Clock;
+use adyton_node::config::Config;
+use adyton_sandbox::SimulatedTee;
+use adyton_sandbox::cluster::{NETWORK, RunningNode};
+use adyton_storage::Storage;
+use serde_json::{Value, json};
+
+use crate::Outcome;
+
+/// A server in a process of its own. Killed on drop.
+pub(crate) struct Server {
+    child: Child,
+    hello: Value,
+}
+
+impl Server {
+    pub(crate) fn storage(data: &Path) -> Outcome<Self> {
+        Self::start(
+            Command::new(std::env::current_exe()?)
+                .arg("storage")
+                .arg(data),
+        )
+    }
+
+    pub(crate) fn node() -> Outcome<Self> {
+        Self::start(Command::new(std::env::current_exe()?).arg("node"))
+    }
+
+    fn start(command: &mut Command) -> Outcome<Self> {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or("no standard output")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        Ok(Self {
+            child,
+            hello: serde_json::from_str(&line)?,
+        })
+    }
+
+    /// A text that the server said at its start.
+    pub(crate) fn said(&self, name: &str) -> &str {
+        self.hello
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    /// Processor time used so far, user and system.
+    pub(crate) fn cpu(&self) -> Outcome<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id()))?;
+        // schedstat of the process counts its first thread only; sum all threads.
+        let _ = stat;
+        let mut nanoseconds: u64 = 0;
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let text = std::fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+            nanoseconds += text
+                .split(' ')
+                .next()
+                .and_then(|n| n.parse::<u64>().ok())
+                .unwrap_or(0);
+        }
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+
+    /// Resident memory in bytes, now.
+    pub(crate) fn resident(&self) -> Outcome<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next())
+            .and_then(|n| n.parse::<u64>().ok());
+        Ok(kib.ok_or("no VmRSS")? * 1024)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _: Result<(), _> = self.child.kill();
+        let _: Result<_, _> = self.child.wait();
+    }
+}
+
+pub(crate) async fn run_storage(data: PathBuf) -> Outcome<()> {
+    let mut config = adyton_storage::Config::new(any_port(), data);
+    config.network = NETWORK;
+    config.limits.account_bytes = u64::MAX;
+    let storage = Storage::start(config).await?;
+    hello(&json!({ "url": storage.public_url() }))?;
+    until_closed().await;
+    storage.shutdown().await;
+    Ok(())
+}
+
+pub(crate) async fn run_node() -> Outcome<()> {
+    let clock = Clock::system();
+    let ticking = clock.clone();
+    let tee = Arc::new(SimulatedTee::start(Arc::new(move || ticking.now()))?);
+    let config = format!(
+        "listen = \"{}\"\nallow_loopback_storage = true\n",
+        any_port()
+    );
+    let node = RunningNode::start(Config::parse(&config)?, Arc::clone(&tee), clock).await?;
+    hello(&json!({ "url": format!("https://{}", node.address()), "policy": tee.policy() }))?;
+    until_closed().await;
+    node.shutdown().await;
+    Ok(())
+}
+
+fn any_port() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+}
+
+fn hello(value: &Value) -> Outcome<()> {
+    let mut out = std::io::stdout();
+    writeln!(out, "{value}")?;
+    Ok(out.flush()?)
+}
+
+/// The parent closes our standard input when it ends.
+async fn until_closed() {
+    let reading = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+    let _: Result<_, _> = reading.await;
+}

@@ -1,0 +1,47 @@
+//! Any text as a revision, a position, an id, a query: what is read prints as it was, the rest is refused.
+#![allow(clippy::unwrap_used)]
+
+use adyton_couch::document::{DocumentId, LocalRev};
+use adyton_couch::rev::Rev;
+use adyton_couch::seq::{Life, Since};
+use adyton_couch::wire::{AllDocsQuery, ChangesQuery, DocumentQuery};
+
+fn check(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(rev) = text.parse::<Rev>() {
+        assert_eq!(rev.to_string(), text);
+    }
+    if let Ok(id) = text.parse::<DocumentId>() {
+        assert_eq!(id.as_str(), text);
+    }
+    let _local = text.parse::<LocalRev>();
+    if let Ok(since) = Since::parse(&text) {
+        assert!(since.resolve(Life(7), 100) <= 100);
+    }
+    let (query, body) = text.split_once('\n').unwrap_or((&text, ""));
+    let _changes = ChangesQuery::parse(query, body.as_bytes());
+    let _list = AllDocsQuery::parse(query, body.as_bytes());
+    let _document = DocumentQuery::parse(query);
+}
+
+#[test]
+fn any_text_as_a_parameter() {
+    bolero::check!().for_each(check);
+}
+
+#[test]
+fn seeds() {
+    for seed in [
+        "1-967a00dff5e02add41819138abb3284d",
+        "18446744073709551616-967a00dff5e02add41819138abb3284d",
+        "42-000000000000abcd",
+        "_design/é",
+        "0-18446744073709551616",
+        "feed=longpoll&since=%2242-x%22&heartbeat=true&limit=0\n{}",
+        "filter=_doc_ids\n{\"doc_ids\":[\"a\"]}",
+        "keys=%5B%22a%22%5D&startkey=%22%ff%22",
+        "open_revs=all&rev=&revs=true&&==&%",
+    ] {
+        check(seed.as_bytes());
+    }
+}

@@ -1,0 +1,293 @@
+//! A whole network on one machine: a storage node, and a confidential node in a simulated TEE.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use adyton_client::clock::Clock;
+use adyton_client::did_resolver::StorageNodeResolver;
+use adyton_client::endpoint::{EgressPolicy, Endpoint};
+use adyton_client::identity::{OpenContextError, open_context};
+use adyton_client::storage_node::StorageNode;
+use adyton_client::transport::{Transport, TransportError};
+use adyton_keys::account::Account;
+use adyton_keys::context_session::ContextSession;
+use adyton_node::config::{Config, InvalidConfig};
+use adyton_node::harden::{self, HardenError, ThreadHardening};
+use adyton_node::node::{Node, StartError};
+use adyton_protocol::context::ContextName;
+use adyton_protocol::did::Network;
+use adyton_storage::Storage;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use crate::simulated_tee::{SimulatedTee, SimulationError};
+
+/// The network that the sandbox plays.
+pub const NETWORK: Network = Network::Local;
+
+/// What can be chosen.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the storage node keeps its data; none: a temporary directory that is removed at the end.
+    pub data: Option<PathBuf>,
+    /// Where the storage node listens.
+    pub storage_listen: SocketAddr,
+    /// Where the confidential node listens.
+    pub node_listen: SocketAddr,
+    /// More lines of the node's configuration (TOML).
+    pub node_config: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            data: None,
+            storage_listen: any,
+            node_listen: any,
+            node_config: String::new(),
+        }
+    }
+}
+
+/// The sandbox cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SandboxError {
+    /// No directory or no thread.
+    #[error("cannot prepare the sandbox: {0}")]
+    Prepare(#[from] io::Error),
+    /// The storage node.
+    #[error("the storage node does not start: {0}")]
+    Storage(#[from] adyton_storage::StartError),
+    /// The simulated TEE.
+    #[error("the simulated TEE does not start: {0}")]
+    Simulation(#[from] SimulationError),
+    /// The node's configuration.
+    #[error("the node's configuration is not valid: {0}")]
+    Config(#[from] InvalidConfig),
+    /// The node.
+    #[error("the node does not start: {0}")]
+    Node(#[from] StartError),
+    /// The node's thread cannot be restricted.
+    #[error("the node's thread cannot be restricted: {0}")]
+    Harden(#[from] HardenError),
+    /// The node's thread ended before it served.
+    #[error("the node's thread ended early")]
+    Ended,
+    /// The client side.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// TLS on the client side.
+    #[error("the client side of TLS cannot be set up: {0}")]
+    Tls(String),
+}
+
+/// A running sandbox.
+pub struct Sandbox {
+    storage: Storage,
+    node: RunningNode,
+    policy: String,
+    transport: Transport,
+    clock: Clock,
+    /// Removed on drop.
+    _temporary: Option<TempDir>,
+}
+
+impl Sandbox {
+    /// Starts both nodes.
+    pub async fn start(options: Options) -> Result<Self, SandboxError> {
+        Self::start_at(options, Clock::system()).await
+    }
+
+    /// Starts both nodes, with another clock for the confidential node.
+    pub async fn start_at(options: Options, clock: Clock) -> Result<Self, SandboxError> {
+        let temporary = options.data.is_none().then(TempDir::new).transpose()?;
+        let data = match (&options.data, &temporary) {
+            (Some(data), _) => data.clone(),
+            (None, Some(temporary)) => temporary.path().to_owned(),
+            (None, None) => return Err(SandboxError::Ended),
+        };
+        let mut config = adyton_storage::Config::new(options.storage_listen, data);
+        config.network = NETWORK;
+        let storage = Storage::start(config).await?;
+
+        let ticking = clock.clone();
+        let tee = Arc::new(SimulatedTee::start(Arc::new(move || ticking.now()))?);
+        let config = format!(
+            "listen = \"{}\"\nallow_loopback_storage = true\n{}",
+            options.node_listen, options.node_config
+        );
+        let node =
+            RunningNode::start(Config::parse(&config)?, Arc::clone(&tee), clock.clone()).await?;
+        let transport = Transport::new(EgressPolicy::AlsoLoopback)
+            .map_err(|error| SandboxError::Tls(error.to_string()))?;
+        Ok(Self {
+            storage,
+            node,
+            policy: tee.policy(),
+            transport,
+            clock,
+            _temporary: temporary,
+        })
+    }
+
+    /// The storage node's URL, without trailing slash.
+    pub fn storage_url(&self) -> &str {
+        self.storage.public_url()
+    }
+
+    /// The confidential node's URL, without trailing slash.
+    pub fn node_url(&self) -> String {
+        format!("https://{}", self.node.address)
+    }
+
+    /// The confidential node's certificate.
+    pub fn certificate_pem(&self) -> &str {
+        &self.node.certificate_pem
+    }
+
+    /// The policy that accepts this sandbox's simulated TEE.
+    pub fn policy(&self) -> &str {
+        &self.policy
+    }
+
+    /// What the kernel forbids the node's threads.
+    pub fn hardening(&self) -> ThreadHardening {
+        self.node.hardening
+    }
+
+    /// A client's connections to the storage node.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// The storage node as a client addresses it.
+    pub fn storage_node(&self) -> Result<StorageNode, SandboxError> {
+        let endpoint: Endpoint = self
+            .storage_url()
+            .parse()
+            .map_err(|_| TransportError::Misbehaved)?;
+        Ok(StorageNode::new(self.transport.clone(), endpoint)?)
+    }
+
+    /// Opens a context as its owner, making DID document and context if they are new.
+    pub async fn open_context(
+        &self,
+        account: &Account,
+        context: &ContextName,
+    ) -> Result<ContextSession, OpenContextError> {
+        let node = self
+            .storage_node()
+            .map_err(|_| OpenContextError::NoStorageNode)?;
+        let resolver = StorageNodeResolver::new(vec![node.clone()]);
+        open_context(account, NETWORK, context, &[node], &resolver, &self.clock).await
+    }
+
+    /// Ends both nodes.
+    pub async fn shutdown(self) {
+        self.node.shutdown().await;
+        self.storage.shutdown().await;
+    }
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sandbox (SIMULATED TEE)")
+    }
+}
+
+/// A confidential node on a thread of its own, whose restrictions (no file can be written) hold for it and
+/// for all threads that it starts, and for nothing else in the process.
+pub struct RunningNode {
+    address: SocketAddr,
+    certificate_pem: String,
+    hardening: ThreadHardening,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+struct Started {
+    address: SocketAddr,
+    certificate_pem: String,
+    hardening: ThreadHardening,
+}
+
+impl RunningNode {
+    /// Starts a node in a simulated TEE.
+    pub async fn start(
+        config: Config,
+        tee: Arc<SimulatedTee>,
+        clock: Clock,
+    ) -> Result<Self, SandboxError> {
+        let (started, starting) = oneshot::channel();
+        let (stop, stopping) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new()
+            .name("confidential-node".to_owned())
+            .spawn(move || {
+                let runtime = || -> Result<_, SandboxError> {
+                    let hardening = harden::thread()?;
+                    let runtime = tokio::runtime::Builder::new_multi_thread()
+                        .enable_all()
+                        .build()?;
+                    let node = runtime.block_on(Node::start(config, tee, clock))?;
+                    Ok((runtime, node, hardening))
+                };
+                match runtime() {
+                    Err(error) => drop(started.send(Err(error))),
+                    Ok((runtime, node, hardening)) => {
+                        let (address, certificate_pem) =
+                            (node.address(), node.certificate_pem().to_owned());
+                        drop(started.send(Ok(Started {
+                            address,
+                            certificate_pem,
+                            hardening,
+                        })));
+                        runtime.block_on(node.serve(async {
+                            // Also ready when the other side is gone.
+                            let _: Result<(), _> = stopping.await;
+                        }));
+                    }
+                }
+            })?;
+        let Started {
+            address,
+            certificate_pem,
+            hardening,
+        } = starting.await.map_err(|_| SandboxError::Ended)??;
+        Ok(Self {
+            address,
+            certificate_pem,
+            hardening,
+            stop,
+            thread,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its certificate.
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// Ends it.
+    pub async fn shutdown(self) {
+        // It may have ended by itself.
+        let _: Result<(), _> = self.stop.send(());
+        let joining = tokio::task::spawn_blocking(move || self.thread.join().is_ok());
+        let _: Result<bool, _> = joining.await;
+    }
+}
+
+impl std::fmt::Debug for RunningNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RunningNode({}, SIMULATED TEE)", self.address)
+    }
+}

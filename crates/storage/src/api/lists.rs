@@ -1,0 +1,337 @@
+//! Long lists of documents, batch by batch: `_all_docs` and `_bulk_get`.
+
+use std::sync::Arc;
+
+use adyton_couch::document::write_json_text;
+use adyton_couch::wire::{AllDocsQuery, BulkGetItem, KeyRange};
+use bytes::Bytes;
+use serde_json::json;
+
+use super::read::{self, Extras};
+use crate::store::StoreError;
+use crate::store::database::{DatabaseFile, View};
+use crate::store::row::DocumentRow;
+use crate::stream::{BATCH_BYTES, Producer};
+
+/// Rows of `_all_docs` that one batch reads at most.
+const ROWS_PER_BATCH: usize = 1_000;
+/// What a row counts for besides its documents, so that many small rows end a batch too.
+const ROW_BYTES: usize = 100;
+
+/// The answer to `_bulk_get`.
+pub(super) struct BulkGetProducer {
+    file: Arc<DatabaseFile>,
+    wanted: std::vec::IntoIter<BulkGetItem>,
+    extras: Extras,
+    latest: bool,
+    at: Place,
+}
+
+/// How far an answer is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Start,
+    /// At least one row was told.
+    Rows,
+    Done,
+}
+
+impl BulkGetProducer {
+    pub(super) fn new(
+        file: Arc<DatabaseFile>,
+        wanted: Vec<BulkGetItem>,
+        revs: bool,
+        latest: bool,
+    ) -> Self {
+        let extras = Extras {
+            revisions: revs,
+            ..Extras::default()
+        };
+        Self {
+            file,
+            wanted: wanted.into_iter(),
+            extras,
+            latest,
+            at: Place::Start,
+        }
+    }
+
+    fn item(
+        &self,
+        view: &View,
+        item: &BulkGetItem,
+        pieces: &mut Vec<Bytes>,
+    ) -> Result<(), StoreError> {
+        let mut head: Vec<u8> = match self.at {
+            Place::Start => b"{\"results\":[{\"id\":".to_vec(),
+            Place::Rows | Place::Done => b",{\"id\":".to_vec(),
+        };
+        write_json_text(item.id.as_str(), &mut head);
+        head.extend_from_slice(b",\"docs\":[");
+        pieces.push(head.into());
+        let row = view.document(item.id.as_str())?.unwrap_or_default();
+        let leaves = match item.rev {
+            Some(rev) => read::found_for(&row, rev, self.latest),
+            None => row.tree.winner().into_iter().collect(),
+        };
+        for (i, leaf) in leaves.iter().enumerate() {
+            let opening: &'static [u8] = if i == 0 { b"{\"ok\":" } else { b",{\"ok\":" };
+            pieces.push(Bytes::from_static(opening));
+            read::revision(view, &row, *leaf, self.extras, pieces)?;
+            pieces.push(Bytes::from_static(b"}"));
+        }
+        if leaves.is_empty() {
+            let rev = item
+                .rev
+                .map_or_else(|| "undefined".to_owned(), |rev| rev.to_string());
+            let error = json!({"error": {
+                "id": item.id, "rev": rev, "error": "not_found", "reason": "missing",
+            }});
+            pieces.push(error.to_string().into());
+        }
+        pieces.push(Bytes::from_static(b"]}"));
+        Ok(())
+    }
+}
+
+impl Producer for BulkGetProducer {
+    fn batch(&mut self) -> Result<Option<Vec<Bytes>>, StoreError> {
+        if self.at == Place::Done {
+            return Ok(None);
+        }
+        let view = self.file.view()?;
+        let mut pieces = Vec::new();
+        let mut bytes = 0;
+        while bytes < BATCH_BYTES {
+            let Some(item) = self.wanted.next() else {
+                let end = if self.at == Place::Start {
+                    "{\"results\":[]}"
+                } else {
+                    "]}"
+                };
+                pieces.push(Bytes::from_static(end.as_bytes()));
+                self.at = Place::Done;
+                break;
+            };
+            let before = pieces.len();
+            self.item(&view, &item, &mut pieces)?;
+            self.at = Place::Rows;
+            bytes += ROW_BYTES + length(&pieces, before);
+        }
+        Ok(Some(pieces))
+    }
+}
+
+/// The answer to `_all_docs`.
+pub(super) struct AllDocsProducer {
+    file: Arc<DatabaseFile>,
+    source: Source,
+    include_docs: bool,
+    extras: Extras,
+    /// Rows to leave out before the first.
+    skip: u64,
+    /// Rows that may still be told.
+    left: u64,
+    at: Place,
+    /// Tells nothing of where a range begins.
+    offset: Option<u64>,
+}
+
+/// Where the rows come from.
+enum Source {
+    Keys(std::vec::IntoIter<String>),
+    Range(Walk),
+}
+
+/// A walk over a range of ids, in one direction, interrupted after each batch.
+struct Walk {
+    /// In ascending order, whatever the direction.
+    range: KeyRange,
+    /// Ids at which the walk does not stop: the excluded end, and the last id told.
+    excluded_end: Option<String>,
+    last: Option<String>,
+    descending: bool,
+}
+
+impl AllDocsProducer {
+    pub(super) fn new(file: Arc<DatabaseFile>, query: AllDocsQuery) -> Self {
+        let offset = query.range.start.is_none().then_some(query.skip);
+        let source = match query.keys {
+            Some(keys) => Source::Keys(keys.into_iter()),
+            None => Source::Range(Walk::new(query.range, query.descending)),
+        };
+        Self {
+            file,
+            source,
+            include_docs: query.include_docs,
+            extras: Extras {
+                conflicts: query.conflicts,
+                ..Extras::default()
+            },
+            skip: query.skip,
+            left: query.limit.unwrap_or(u64::MAX),
+            at: Place::Start,
+            offset,
+        }
+    }
+
+    /// Counts a row: whether it is told.
+    fn takes(&mut self) -> bool {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        true
+    }
+
+    fn row(
+        &mut self,
+        view: &View,
+        id: &str,
+        row: Option<&DocumentRow>,
+        pieces: &mut Vec<Bytes>,
+    ) -> Result<(), StoreError> {
+        let comma: &[u8] = if self.at == Place::Rows { b",\n" } else { b"" };
+        self.at = Place::Rows;
+        self.left -= 1;
+        let mut head = comma.to_vec();
+        let Some((row, winner)) = row.and_then(|row| Some((row, row.tree.winner()?))) else {
+            head.extend_from_slice(b"{\"key\":");
+            write_json_text(id, &mut head);
+            head.extend_from_slice(b",\"error\":\"not_found\"}");
+            pieces.push(head.into());
+            return Ok(());
+        };
+        head.extend_from_slice(b"{\"id\":");
+        write_json_text(id, &mut head);
+        head.extend_from_slice(b",\"key\":");
+        write_json_text(id, &mut head);
+        let deleted = if winner.deleted {
+            ",\"deleted\":true"
+        } else {
+            ""
+        };
+        head.extend_from_slice(
+            format!(",\"value\":{{\"rev\":\"{}\"{deleted}}}", winner.rev).as_bytes(),
+        );
+        match (self.include_docs, winner.deleted) {
+            (false, _) => head.push(b'}'),
+            (true, true) => head.extend_from_slice(b",\"doc\":null}"),
+            (true, false) => {
+                head.extend_from_slice(b",\"doc\":");
+                pieces.push(head.into());
+                read::revision(view, row, winner, self.extras, pieces)?;
+                pieces.push(Bytes::from_static(b"}"));
+                return Ok(());
+            }
+        }
+        pieces.push(head.into());
+        Ok(())
+    }
+
+    /// Tells rows until the batch is full. True when there are no more.
+    fn rows(&mut self, view: &View, pieces: &mut Vec<Bytes>) -> Result<bool, StoreError> {
+        let mut bytes = 0;
+        loop {
+            // A range is walked in short stretches, so that the walk may stop and go on anywhere.
+            let stretch = match &mut self.source {
+                Source::Keys(keys) => match keys.next() {
+                    None => return Ok(true),
+                    Some(key) => vec![(view.document(&key)?, key)],
+                },
+                Source::Range(walk) => walk.stretch(view)?,
+            };
+            if stretch.is_empty() {
+                return Ok(true);
+            }
+            for (row, id) in stretch {
+                if self.left == 0 {
+                    return Ok(true);
+                }
+                if self.takes() {
+                    let before = pieces.len();
+                    self.row(view, &id, row.as_ref(), pieces)?;
+                    bytes += ROW_BYTES + length(pieces, before);
+                }
+                if let Source::Range(walk) = &mut self.source {
+                    walk.last = Some(id);
+                }
+                if bytes >= BATCH_BYTES {
+                    return Ok(self.left == 0);
+                }
+            }
+        }
+    }
+}
+
+impl Producer for AllDocsProducer {
+    fn batch(&mut self) -> Result<Option<Vec<Bytes>>, StoreError> {
+        if self.at == Place::Done {
+            return Ok(None);
+        }
+        let file = Arc::clone(&self.file);
+        let view = file.view()?;
+        let mut pieces = Vec::new();
+        if self.at == Place::Start {
+            let (total, offset) = (view.counters.documents, json!(self.offset));
+            let head = format!("{{\"total_rows\":{total},\"offset\":{offset},\"rows\":[\n");
+            pieces.push(head.into());
+        }
+        if self.left == 0 || self.rows(&view, &mut pieces)? {
+            pieces.push(Bytes::from_static(b"\n]}"));
+            self.at = Place::Done;
+        }
+        Ok(Some(pieces))
+    }
+}
+
+impl Walk {
+    fn new(mut range: KeyRange, descending: bool) -> Self {
+        let excluded_end = if range.exclusive_end {
+            range.end.clone()
+        } else {
+            None
+        };
+        range.exclusive_end = false;
+        if descending {
+            std::mem::swap(&mut range.start, &mut range.end);
+        }
+        Self {
+            range,
+            excluded_end,
+            last: None,
+            descending,
+        }
+    }
+
+    /// The next living documents of the range, each with its id. None when the walk is over.
+    fn stretch(&self, view: &View) -> Result<Vec<(Option<DocumentRow>, String)>, StoreError> {
+        let mut range = self.range.clone();
+        match (&self.last, self.descending) {
+            (None, _) => {}
+            (Some(last), false) => range.start = Some(last.clone()),
+            (Some(last), true) => range.end = Some(last.clone()),
+        }
+        let mut rows = view.documents(&range)?;
+        let mut found = Vec::new();
+        while found.len() < ROWS_PER_BATCH {
+            let next = if self.descending {
+                rows.next_back()
+            } else {
+                rows.next()
+            };
+            let Some(row) = next else { break };
+            let (id, row) = row?;
+            let passed = self.last.as_ref() == Some(&id) || self.excluded_end.as_ref() == Some(&id);
+            if !passed && row.tree.winner().is_some_and(|winner| !winner.deleted) {
+                found.push((Some(row), id));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Bytes of the pieces from one on.
+fn length(pieces: &[Bytes], from: usize) -> usize {
+    pieces.iter().skip(from).map(Bytes::len).sum()
+}

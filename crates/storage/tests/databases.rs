@@ -1,0 +1,271 @@
+//! Databases: made, listed, described, changed, deleted; and what an account may keep.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod support;
+
+use adyton_storage::Limits;
+use serde_json::{Value, json};
+use support::{Node, Session};
+
+async fn call(session: &Session, name: &str, body: Value) -> support::Answer {
+    session.post(&format!("/user/{name}"), &body).await
+}
+
+#[tokio::test]
+async fn a_database_is_made_listed_described_and_deleted() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("mail").await;
+    // Making it again changes nothing but its permissions.
+    session
+        .put(&format!("{db}/x"), &json!({}))
+        .await
+        .expect(201);
+    let shared = json!({"read": "users", "write": "owner", "readList": ["did:vda:polamoy:0x1111111111111111111111111111111111111111"]});
+    session.database_with("mail", &shared).await;
+    session.get(&format!("{db}/x")).await.expect(200);
+
+    let list = call(&session, "databases", json!({}))
+        .await
+        .expect(200)
+        .json();
+    let entry = &list["result"][0];
+    assert_eq!(entry["did"], session.person.did.lowercase());
+    assert_eq!(entry["contextName"], support::CONTEXT);
+    assert_eq!(entry["databaseName"], "mail");
+    assert_eq!(entry["databaseHash"], session.hash("mail"));
+    assert_eq!(entry["permissions"]["read"], "users");
+
+    let info = call(&session, "databaseInfo", json!({"databaseName": "mail"}))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(info["result"]["info"]["db_name"], session.hash("mail"));
+    assert_eq!(info["result"]["info"]["doc_count"], 1);
+
+    let usage = call(&session, "usage", Value::Null)
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(usage["result"]["databases"], 1);
+    assert!(usage["result"]["bytes"].as_u64().unwrap() > 0);
+
+    call(&session, "deleteDatabase", json!({"databaseName": "mail"}))
+        .await
+        .expect(200);
+    session.get(&db).await.expect(404);
+    let gone = call(&session, "deleteDatabase", json!({"databaseName": "mail"})).await;
+    assert_eq!(
+        gone.expect(500).json()["message"],
+        "Database does not exist."
+    );
+    let files = std::fs::read_dir(node.dir.path().join("databases"))
+        .unwrap()
+        .flat_map(|fan| std::fs::read_dir(fan.unwrap().path()).unwrap())
+        .count();
+    assert_eq!(files, 0);
+}
+
+#[tokio::test]
+async fn mistakes_are_answered_in_the_originals_words() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let fails = async |name: &str, body: Value, status: u16, message: &str| {
+        let answer = call(&session, name, body).await;
+        assert_eq!(
+            answer.expect(status).json(),
+            json!({"status": "fail", "message": message})
+        );
+    };
+    for name in [
+        "createDatabase",
+        "updateDatabase",
+        "deleteDatabase",
+        "databaseInfo",
+    ] {
+        fails(name, json!({}), 400, "Database must be specified").await;
+        fails(
+            name,
+            json!({"databaseName": ""}),
+            400,
+            "Database must be specified",
+        )
+        .await;
+        call(&session, name, json!({"databaseName": "x".repeat(300)}))
+            .await
+            .expect(400);
+        call(&session, name, json!({"databaseName": 1}))
+            .await
+            .expect(400);
+    }
+    let nope = json!({"databaseName": "nope"});
+    fails(
+        "updateDatabase",
+        nope.clone(),
+        500,
+        "Database does not exist.",
+    )
+    .await;
+    fails(
+        "deleteDatabase",
+        nope.clone(),
+        500,
+        "Database does not exist.",
+    )
+    .await;
+    fails("databaseInfo", nope.clone(), 404, "Database not found").await;
+    fails("checkReplication", nope, 401, "Invalid database name").await;
+    call(&session, "checkReplication", json!({}))
+        .await
+        .expect(200);
+    let ping = call(&session, "pingDatabase", json!({"databaseHashes": []}))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(
+        (&ping["failedEndpoints"], &ping["endpoints"]),
+        (&json!([]), &json!([]))
+    );
+    for permissions in [
+        json!({"read": "owner", "write": "public"}),
+        json!({"read": "everybody"}),
+        json!({"read": "users", "readList": ["nobody"]}),
+        json!({"read": "users", "readList": vec!["did:vda:polamoy:0x1111111111111111111111111111111111111111"; 1_001]}),
+    ] {
+        let body = json!({"databaseName": "p", "options": {"permissions": permissions}});
+        call(&session, "createDatabase", body).await.expect(400);
+    }
+    assert_eq!(
+        call(&session, "databases", json!({})).await.json()["result"],
+        json!([])
+    );
+}
+
+#[tokio::test]
+async fn databases_of_two_contexts_are_apart() {
+    let node = Node::start().await;
+    let here = node.session(1).await;
+    let there = support::Person::new(1)
+        .log_in_to(&node.client(), "Other: Context")
+        .await;
+    let db = here.database("d").await;
+    assert_ne!(here.hash("d"), there.hash("d"));
+    there.get(&db).await.expect(403);
+    assert_eq!(
+        call(&there, "databases", json!({})).await.json()["result"],
+        json!([])
+    );
+    call(&there, "deleteDatabases", json!({})).await.expect(200);
+    here.get(&db).await.expect(200);
+    let deleted = call(&here, "deleteDatabases", json!({}))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(deleted["results"], json!(["d"]));
+}
+
+#[tokio::test]
+async fn more_databases_than_may_be_open_all_work() {
+    let limits = Limits {
+        open_databases: 3,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let session = node.session(1).await;
+    let mut paths = Vec::new();
+    for n in 0..12 {
+        paths.push(session.database(&format!("d{n}")).await);
+    }
+    for round in 0..3 {
+        for db in &paths {
+            session
+                .put(&format!("{db}/r{round}"), &json!({}))
+                .await
+                .expect(201);
+        }
+    }
+    for db in &paths {
+        assert_eq!(session.get(db).await.expect(200).json()["doc_count"], 3);
+    }
+}
+
+#[tokio::test]
+async fn the_number_of_an_accounts_databases_is_limited() {
+    let limits = Limits {
+        databases_per_account: 2,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let session = node.session(1).await;
+    session.database("a").await;
+    session.database("b").await;
+    session.database("a").await;
+    call(&session, "createDatabase", json!({"databaseName": "c"}))
+        .await
+        .expect(507);
+}
+
+#[tokio::test]
+async fn an_account_that_is_full_may_read_and_delete_but_not_write() {
+    let limits = Limits {
+        account_bytes: 4 << 20,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let filler = "f".repeat(6 << 20);
+    session
+        .put(&format!("{db}/x"), &json!({"f": filler}))
+        .await
+        .expect(201);
+    // The usage is measured again here, and remembered for the data path.
+    let usage = call(&session, "usage", json!({})).await.json();
+    assert!(usage["result"]["usagePercent"].as_f64().unwrap() >= 1.0);
+    let refused = session.put(&format!("{db}/y"), &json!({})).await;
+    assert_eq!(
+        refused.expect(507).json()["reason"],
+        "Storage limit reached"
+    );
+    let refused = session
+        .post(&format!("{db}/_bulk_docs"), &json!({"docs": [{}]}))
+        .await;
+    refused.expect(507);
+    let refused = call(&session, "createDatabase", json!({"databaseName": "e"})).await;
+    assert_eq!(
+        refused.expect(400).json()["message"],
+        "Storage limit reached"
+    );
+    session.get(&format!("{db}/x")).await.expect(200);
+    call(&session, "deleteDatabase", json!({"databaseName": "d"}))
+        .await
+        .expect(200);
+    session.database("e").await;
+}
+
+#[tokio::test]
+async fn databases_survive_a_restart_and_stray_files_do_not() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    session
+        .put(&format!("{db}/x"), &json!({"n": 1}))
+        .await
+        .expect(201);
+    let seq = session.get(&format!("{db}/_changes")).await.json()["last_seq"].clone();
+    let fan = node.dir.path().join("databases").join("ff");
+    std::fs::create_dir_all(&fan).unwrap();
+    let stray = fan.join(format!("v{}.redb", "f".repeat(64)));
+    std::fs::write(&stray, "left by a creation that never finished").unwrap();
+
+    let node = node.restart().await;
+    assert!(!stray.exists());
+    let get = async |path: String| node.client().send("GET", &path, &session.access, "").await;
+    assert_eq!(get(format!("{db}/x")).await.expect(200).json()["n"], 1);
+    assert_eq!(get(format!("{db}/_changes")).await.json()["last_seq"], seq);
+}

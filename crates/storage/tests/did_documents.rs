@@ -1,0 +1,251 @@
+//! DID documents: taken only with a proof by the DID's own key, and only one version after the other.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod support;
+
+use adyton_protocol::consent;
+use serde_json::{Value, json};
+use support::{Answer, Credential, Node, Person};
+
+async fn send(node: &Node, method: &str, person: &Person, document: Value) -> Answer {
+    let path = format!("/did/{}", person.did.as_given());
+    let body = json!({"document": document}).to_string();
+    node.client()
+        .send(method, &path, &Credential::None, body)
+        .await
+}
+
+#[track_caller]
+fn fails(answer: &Answer, message: &str) {
+    let body = answer.expect(400).json();
+    assert_eq!(body["status"], "fail");
+    let said = body["message"].as_str().unwrap();
+    assert!(said.contains(message), "{said}");
+}
+
+#[tokio::test]
+async fn versions_follow_each_other() {
+    let node = Node::start().await;
+    let person = Person::new(1);
+    let version = |n: u64, changes: Value| {
+        let mut all = json!({"versionId": n});
+        all.as_object_mut()
+            .unwrap()
+            .extend(changes.as_object().unwrap().clone());
+        person.document_with(support::START, &all)
+    };
+    fails(
+        &send(&node, "PUT", &person, version(0, json!({}))).await,
+        "DID Document not found",
+    );
+    fails(
+        &send(&node, "POST", &person, version(1, json!({}))).await,
+        "(Expected 0)",
+    );
+    let created = send(&node, "POST", &person, version(0, json!({}))).await;
+    assert_eq!(
+        created.expect(200).json(),
+        json!({"status": "success", "data": {}})
+    );
+    fails(
+        &send(&node, "POST", &person, version(0, json!({}))).await,
+        "DID Document already exists. Use PUT",
+    );
+    fails(
+        &send(&node, "PUT", &person, version(0, json!({}))).await,
+        "Incorrect value for versionId (Expected 1)",
+    );
+    fails(
+        &send(&node, "PUT", &person, version(2, json!({}))).await,
+        "(Expected 1)",
+    );
+    let earlier = json!({"updated": "2001-01-01T00:00:00Z"});
+    fails(
+        &send(&node, "PUT", &person, version(1, earlier)).await,
+        "updated must be after",
+    );
+    let other = json!({"created": "2001-01-01T00:00:00Z"});
+    fails(
+        &send(&node, "PUT", &person, version(1, other)).await,
+        "created",
+    );
+    send(&node, "PUT", &person, version(1, json!({})))
+        .await
+        .expect(200);
+
+    let path = format!("/did/{}", person.did.lowercase());
+    let current = node.client().get(&path).await.expect(200).json();
+    assert_eq!(current["data"], version(1, json!({})));
+    let all = node
+        .client()
+        .get(&format!("{path}?allVersions=true"))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(all["data"]["versions"].as_array().unwrap().len(), 2);
+    let found = node
+        .client()
+        .get(&format!("/lookup{path}"))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(found["data"]["document"], version(1, json!({})));
+    assert_eq!(found["data"]["did"], person.did.lowercase());
+}
+
+#[tokio::test]
+async fn a_document_with_another_keys_proof_is_refused() {
+    let node = Node::start().await;
+    let (anna, mallory) = (Person::new(1), Person::new(2));
+    // Mallory's key inside, Mallory's proof, Anna's name: consistent in itself, and worthless.
+    let mut forged = mallory.document(node.now());
+    let text = forged
+        .to_string()
+        .replace(mallory.did.lowercase(), anna.did.lowercase());
+    forged = serde_json::from_str(&text).unwrap();
+    let mut unsigned = forged.clone();
+    unsigned.as_object_mut().unwrap().remove("proof");
+    let digest = adyton_protocol::hash::hash_value(&unsigned).unwrap();
+    forged["proof"]["proofValue"] = mallory.sign(digest).into();
+    fails(
+        &send(&node, "POST", &anna, forged).await,
+        "Invalid DID Document",
+    );
+
+    let mut tampered = anna.document(node.now());
+    tampered["updated"] = "2030-01-01T00:00:00Z".into();
+    fails(
+        &send(&node, "POST", &anna, tampered).await,
+        "Invalid DID Document",
+    );
+    fails(
+        &send(&node, "POST", &anna, mallory.document(node.now())).await,
+        "Invalid DID Document",
+    );
+    node.client()
+        .get(&format!("/did/{}", anna.did.lowercase()))
+        .await
+        .expect(404);
+}
+
+#[tokio::test]
+async fn malformed_documents_are_refused_and_the_node_lives() {
+    let node = Node::start().await;
+    let person = Person::new(1);
+    for document in [
+        json!({}),
+        json!([]),
+        json!("x"),
+        json!({"id": 1}),
+        json!({"id": "x", "proof": {}}),
+        json!({"proof": {"proofValue": "0x00"}}),
+    ] {
+        fails(
+            &send(&node, "POST", &person, document).await,
+            "Invalid DID Document",
+        );
+    }
+    fails(
+        &send(&node, "POST", &person, Value::Null).await,
+        "No document specified",
+    );
+    let deep = format!(
+        "{{\"document\":{}{}}}",
+        "[".repeat(100_000),
+        "]".repeat(100_000)
+    );
+    let path = format!("/did/{}", person.did.lowercase());
+    node.client()
+        .send("POST", &path, &Credential::None, deep)
+        .await
+        .expect(400);
+    let big = person.document_with(node.now(), &json!({"note": "n".repeat(300 << 10)}));
+    fails(
+        &send(&node, "POST", &person, big).await,
+        "Invalid DID Document",
+    );
+    for did in [
+        "x",
+        "did:vda:polamoy:0x1",
+        "did:key:z",
+        "%00",
+        "did:vda:polamoy:0x0000000000000000000000000000000000000001",
+    ] {
+        node.client().get(&format!("/did/{did}")).await.expect(404);
+        node.client()
+            .get(&format!("/lookup/did/{did}"))
+            .await
+            .expect(404);
+    }
+    let migrate = node
+        .client()
+        .post(&format!("{path}/migrate"), &json!({}))
+        .await;
+    assert_eq!(
+        migrate.expect(404).json()["message"],
+        "Not implemented (yet)"
+    );
+    node.client().get("/status").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_document_is_deleted_on_its_owners_word() {
+    let node = Node::start().await;
+    let person = node.person(1).await;
+    let path = format!("/did/{}", person.did.lowercase());
+    let delete = async |signature: Option<String>| {
+        let stream = tokio::net::TcpStream::connect(node.storage.address())
+            .await
+            .unwrap();
+        let io = hyper_util::rt::TokioIo::new(stream);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+        tokio::spawn(connection);
+        let mut request = http::Request::delete(&path).header("host", "x");
+        if let Some(signature) = signature {
+            request = request.header("signature", signature);
+        }
+        let request = request
+            .body(http_body_util::Empty::<bytes::Bytes>::new())
+            .unwrap();
+        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+        let body = http_body_util::BodyExt::collect(body)
+            .await
+            .unwrap()
+            .to_bytes();
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            body,
+        }
+    };
+    let minutes = (node.now() + 30) / 60;
+    let word = |minutes| consent::delete_did_document(&person.did, minutes).digest();
+    fails(&delete(None).await, "No signature specified");
+    fails(&delete(Some("0x00".into())).await, "Invalid signature");
+    fails(
+        &delete(Some(Person::new(2).sign(word(minutes)))).await,
+        "Invalid signature",
+    );
+    fails(
+        &delete(Some(person.sign(word(minutes - 2)))).await,
+        "Invalid signature",
+    );
+    let deleted = delete(Some(person.sign(word(minutes - 1))))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(
+        deleted["data"],
+        json!({"did": person.did.lowercase(), "revisions": 1})
+    );
+    fails(
+        &delete(Some(person.sign(word(minutes)))).await,
+        "DID Document not found",
+    );
+    node.client().get(&path).await.expect(404);
+}

@@ -1,0 +1,315 @@
+//! The feed of changes: from a position, with documents, awaited, ended.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use support::{Node, Session, history};
+
+async fn write(session: &Session, db: &str, id: &str) {
+    session
+        .put(&format!("{db}/{id}"), &json!({}))
+        .await
+        .expect(201);
+}
+
+/// The next text of a feed.
+async fn piece(feed: &mut Incoming) -> Option<String> {
+    let frame = tokio::time::timeout(Duration::from_secs(20), feed.frame())
+        .await
+        .unwrap()?;
+    Some(String::from_utf8(frame.unwrap().into_data().unwrap().to_vec()).unwrap())
+}
+
+/// The rest of a feed.
+async fn rest(feed: &mut Incoming) -> String {
+    let mut text = String::new();
+    while let Some(piece) = piece(feed).await {
+        text.push_str(&piece);
+    }
+    text
+}
+
+#[tokio::test]
+async fn changes_are_told_in_order_and_from_a_position() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    for id in ["a", "b", "c"] {
+        write(&session, &db, id).await;
+    }
+    let all = session
+        .get(&format!("{db}/_changes"))
+        .await
+        .expect(200)
+        .json();
+    let ids: Vec<&Value> = all["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row["id"])
+        .collect();
+    assert_eq!(ids, ["a", "b", "c"]);
+    assert_eq!(all["pending"], 0);
+    assert_eq!(all["last_seq"], all["results"][2]["seq"]);
+
+    let seq = all["results"][1]["seq"].as_str().unwrap();
+    let later = session
+        .get(&format!("{db}/_changes?since={seq}"))
+        .await
+        .json();
+    assert_eq!(later["results"].as_array().unwrap().len(), 1);
+    let number = seq.split('-').next().unwrap();
+    let later = session
+        .get(&format!("{db}/_changes?since={number}"))
+        .await
+        .json();
+    assert_eq!(later["results"].as_array().unwrap().len(), 1);
+    let none = session
+        .get(&format!("{db}/_changes?since=now"))
+        .await
+        .json();
+    assert_eq!(
+        (&none["results"], &none["last_seq"]),
+        (&json!([]), &all["last_seq"])
+    );
+
+    let limited = session.get(&format!("{db}/_changes?limit=2")).await.json();
+    assert_eq!(limited["last_seq"], all["results"][1]["seq"]);
+    assert_eq!(limited["pending"], 1);
+    let backwards = session
+        .get(&format!("{db}/_changes?descending=true&limit=2"))
+        .await
+        .json();
+    assert_eq!(backwards["results"][0]["id"], "c");
+    assert_eq!(backwards["results"][1]["id"], "b");
+    let some = session
+        .post(
+            &format!("{db}/_changes?filter=_doc_ids"),
+            &json!({"doc_ids": ["b"]}),
+        )
+        .await;
+    let some = some.expect(200).json();
+    assert_eq!(some["results"].as_array().unwrap().len(), 1);
+    assert_eq!(some["last_seq"], all["last_seq"]);
+    session
+        .get(&format!("{db}/_changes?since=x"))
+        .await
+        .expect(400);
+}
+
+#[tokio::test]
+async fn a_changed_document_is_told_once_at_its_last_change() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    for id in ["a", "b"] {
+        write(&session, &db, id).await;
+    }
+    let rev = session.get(&format!("{db}/a")).await.json()["_rev"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    session
+        .send("DELETE", &format!("{db}/a?rev={rev}"), &Value::Null)
+        .await
+        .expect(200);
+    let all = session
+        .get(&format!("{db}/_changes?include_docs=true"))
+        .await
+        .json();
+    let rows = all["results"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows[0]["id"], "b");
+    assert_eq!(
+        (&rows[1]["id"], &rows[1]["deleted"]),
+        (&json!("a"), &json!(true))
+    );
+    assert_eq!(rows[1]["doc"]["_deleted"], true);
+}
+
+#[tokio::test]
+async fn a_position_of_a_deleted_database_does_not_skip_in_its_successor() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    write(&session, &db, "old").await;
+    let seq = session.get(&format!("{db}/_changes")).await.json()["last_seq"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    session
+        .post("/user/deleteDatabase", &json!({"databaseName": "d"}))
+        .await
+        .expect(200);
+    session.get(&db).await.expect(404);
+    session.database("d").await;
+    write(&session, &db, "new").await;
+    let all = session
+        .get(&format!("{db}/_changes?since={seq}"))
+        .await
+        .json();
+    assert_eq!(all["results"][0]["id"], "new");
+}
+
+#[tokio::test]
+async fn a_long_poll_answers_at_once_when_there_is_something_and_else_with_the_next_change() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    write(&session, &db, "a").await;
+    let at_once = session
+        .get(&format!("{db}/_changes?feed=longpoll"))
+        .await
+        .json();
+    assert_eq!(at_once["results"][0]["id"], "a");
+    let seq = at_once["last_seq"].as_str().unwrap();
+
+    let path = format!("{db}/_changes?feed=longpoll&include_docs=true&heartbeat=60000&since={seq}");
+    let mut feed = session
+        .client
+        .open("GET", &path, &session.access, "")
+        .await
+        .into_body();
+    assert_eq!(piece(&mut feed).await.unwrap(), "{\"results\":[\n");
+    write(&session, &db, "b").await;
+    let text = format!("{{\"results\":[{}", rest(&mut feed).await);
+    let told: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(told["results"].as_array().unwrap().len(), 1);
+    assert_eq!(told["results"][0]["doc"]["_id"], "b");
+}
+
+#[tokio::test]
+async fn a_long_poll_ends_empty_after_its_time() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let told = session
+        .get(&format!("{db}/_changes?feed=longpoll&timeout=50"))
+        .await
+        .json();
+    assert_eq!(told["results"], json!([]));
+}
+
+#[tokio::test]
+async fn a_continuous_feed_goes_on_with_heartbeats_until_the_node_stops() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    write(&session, &db, "a").await;
+    let path = format!("{db}/_changes?feed=continuous&heartbeat=100&since=0");
+    let mut feed = session
+        .client
+        .open("GET", &path, &session.access, "")
+        .await
+        .into_body();
+    let mut lines = Vec::new();
+    let mut beats = 0;
+    while lines.len() < 3 {
+        let text = piece(&mut feed).await.unwrap();
+        for line in text.lines() {
+            match line {
+                "" => beats += 1,
+                line => lines.push(serde_json::from_str::<Value>(line).unwrap()["id"].clone()),
+            }
+        }
+        if lines.len() == 1 && beats > 0 {
+            write(&session, &db, "b").await;
+            write(&session, &db, "c").await;
+            beats = 0;
+        }
+    }
+    assert_eq!(lines, ["a", "b", "c"]);
+    node.storage.shutdown().await;
+    let last = rest(&mut feed).await;
+    assert!(last.contains("\"last_seq\":\"3-"), "{last}");
+}
+
+#[tokio::test]
+async fn a_feed_ends_when_its_database_goes_or_is_closed_to_its_reader() {
+    let node = Node::start().await;
+    let owner = node.session(1).await;
+    let reader = node.session(2).await;
+    let shared =
+        json!({"read": "users", "write": "owner", "readList": [reader.person.did.as_given()]});
+    let db = owner.database_with("d", &shared).await;
+    let path = format!("{db}/_changes?feed=continuous&heartbeat=60000");
+    let mut feed = reader
+        .client
+        .open("GET", &path, &reader.access, "")
+        .await
+        .into_body();
+    write(&owner, &db, "a").await;
+    assert!(piece(&mut feed).await.unwrap().contains("\"id\":\"a\""));
+    let closed = json!({"databaseName": "d", "options": {"permissions": {"read": "owner", "write": "owner"}}});
+    owner
+        .post("/user/updateDatabase", &closed)
+        .await
+        .expect(200);
+    write(&owner, &db, "secret").await;
+    let last = rest(&mut feed).await;
+    assert!(
+        last.contains("last_seq") && !last.contains("secret"),
+        "{last}"
+    );
+
+    let mut feed = owner
+        .client
+        .open("GET", &path, &owner.access, "")
+        .await
+        .into_body();
+    assert!(piece(&mut feed).await.unwrap().contains("\"id\":\"a\""));
+    owner
+        .post("/user/deleteDatabase", &json!({"databaseName": "d"}))
+        .await
+        .expect(200);
+    assert!(rest(&mut feed).await.contains("last_seq"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_under_writes_tells_every_acknowledged_change() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let path = format!("{db}/_changes?feed=continuous&heartbeat=60000");
+    let mut feed = session
+        .client
+        .open("GET", &path, &session.access, "")
+        .await
+        .into_body();
+    let reader = tokio::spawn(async move {
+        let mut text = String::new();
+        let mut seen = std::collections::BTreeSet::new();
+        while seen.len() < 400 {
+            text.push_str(&piece(&mut feed).await.unwrap());
+            while let Some((line, rest)) = text.split_once('\n') {
+                if !line.is_empty() {
+                    let row: Value = serde_json::from_str(line).unwrap();
+                    seen.insert(row["id"].as_str().unwrap().to_owned());
+                }
+                text = rest.to_owned();
+            }
+        }
+        seen
+    });
+    for batch in 0..40 {
+        let docs: Vec<Value> = (0..10)
+            .map(|n| history(&format!("{batch}-{n}"), 1, "a", json!(n)))
+            .collect();
+        let body = json!({"docs": docs, "new_edits": false});
+        session
+            .post(&format!("{db}/_bulk_docs"), &body)
+            .await
+            .expect(201);
+    }
+    assert_eq!(reader.await.unwrap().len(), 400);
+}

@@ -1,0 +1,209 @@
+//! Too much, too slow, too many: each is refused cleanly, and the node goes on.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use adyton_storage::Limits;
+use serde_json::json;
+use support::{Credential, Node};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+fn small() -> Limits {
+    Limits {
+        document_bytes: 1_000,
+        bulk_bytes: 10_000,
+        body_bytes: 2_000,
+        header_timeout: Duration::from_millis(300),
+        stall_timeout: Duration::from_millis(300),
+        ..Limits::default()
+    }
+}
+
+/// Sends raw bytes, and returns everything that comes back until the node closes.
+async fn raw(node: &Node, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(node.storage.address()).await.unwrap();
+    // The node may close while we still write.
+    let _refused = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer)).await;
+    assert!(read.is_ok(), "the node keeps the connection for ever");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn one_byte_over_a_body_limit_is_413() {
+    let node = Node::with_limits(small()).await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let document = |bytes: usize| format!("{{\"f\":\"{}\"}}", "f".repeat(bytes - 8));
+    let put = async |path: &str, body: String| {
+        node.client()
+            .send("PUT", &format!("{db}{path}"), &session.access, body)
+            .await
+    };
+    assert_eq!(document(1_000).len(), 1_000);
+    put("/a", document(1_000)).await.expect(201);
+    assert_eq!(
+        put("/b", document(1_001)).await.expect(413).json()["error"],
+        "too_large"
+    );
+
+    let bulk = |bytes: usize| {
+        let docs = "{\"f\":1},".repeat((bytes - 12) / 8);
+        let body = format!("{{\"docs\":[{}]}}", docs.trim_end_matches(','));
+        format!("{body:<bytes$}")
+    };
+    let post = async |body: String| {
+        node.client()
+            .send("POST", &format!("{db}/_bulk_docs"), &session.access, body)
+            .await
+    };
+    assert_eq!(bulk(10_000).len(), 10_000);
+    post(bulk(10_000)).await.expect(201);
+    post(bulk(10_001)).await.expect(413);
+    // A large document among others is refused by itself.
+    let docs = format!("{{\"docs\":[{},{{\"_id\":\"ok\"}}]}}", document(1_001));
+    let lines = post(docs).await.expect(201).json();
+    assert_eq!(
+        (&lines[0]["error"], &lines[1]["ok"]),
+        (&json!("too_large"), &json!(true))
+    );
+
+    let call = |bytes: usize| format!("{:<bytes$}", "{}");
+    let usage = async |body: String| {
+        node.client()
+            .send("POST", "/user/usage", &session.access, body)
+            .await
+    };
+    usage(call(2_000)).await.expect(200);
+    usage(call(2_001)).await.expect(413);
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_is_cut_at_the_limit() {
+    let node = Node::with_limits(small()).await;
+    let mut request =
+        b"POST /auth/connect HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    for _ in 0..50 {
+        request.extend_from_slice(b"64\r\n");
+        request.extend_from_slice(&[b' '; 100]);
+        request.extend_from_slice(b"\r\n");
+    }
+    assert!(raw(&node, &request).await.starts_with("HTTP/1.1 413"));
+}
+
+#[tokio::test]
+async fn more_bodies_than_fit_in_memory_are_refused_for_now() {
+    let limits = Limits {
+        bodies_in_flight_bytes: 500,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let answer = node
+        .client()
+        .post("/auth/connect", &json!({"did": "x".repeat(600)}))
+        .await;
+    answer.expect(503);
+    node.client()
+        .post("/auth/connect", &json!({"did": "x".repeat(300)}))
+        .await
+        .expect(401);
+}
+
+#[tokio::test]
+async fn a_slow_head_and_a_slow_body_end() {
+    let node = Node::with_limits(small()).await;
+    // Both would hold their connection for ever.
+    let (head, body) = tokio::join!(
+        raw(&node, b"GET /status HTTP/1.1\r\nhost: x\r\nx-slow:"),
+        raw(
+            &node,
+            b"POST /auth/connect HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"
+        ),
+    );
+    assert!(
+        head.is_empty() || head.starts_with("HTTP/1.1 408") || head.starts_with("HTTP/1.1 400"),
+        "{head}"
+    );
+    assert!(body.starts_with("HTTP/1.1 400"), "{body}");
+    node.client().get("/status").await.expect(200);
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_refused() {
+    let node = Node::with_limits(small()).await;
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(400 << 10));
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(200));
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+        b"\r\n\r\n\x00\x00",
+        long.as_bytes(),
+        many.as_bytes(),
+    ] {
+        let answer = raw(&node, bytes).await;
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
+            "{answer}"
+        );
+    }
+    node.client().get("/status").await.expect(200);
+}
+
+#[tokio::test]
+async fn idle_connections_at_the_limit_make_room_for_others() {
+    let limits = Limits {
+        connections: 4,
+        ..small()
+    };
+    let node = Node::with_limits(limits).await;
+    let mut idle = Vec::new();
+    for _ in 0..4 {
+        idle.push(TcpStream::connect(node.storage.address()).await.unwrap());
+    }
+    // The fifth waits until an idle one is dropped, and is served then.
+    node.client().get("/status").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_reader_who_stops_reading_is_dropped() {
+    let limits = Limits {
+        stall_timeout: Duration::from_millis(300),
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let filler = "f".repeat(1 << 20);
+    for n in 0..24 {
+        session
+            .put(&format!("{db}/{n}"), &json!({"f": filler}))
+            .await
+            .expect(201);
+    }
+    let Credential::Bearer(token) = &session.access else {
+        panic!("a bearer token")
+    };
+    let mut stream = TcpStream::connect(node.storage.address()).await.unwrap();
+    let request = format!(
+        "GET {db}/_changes?include_docs=true HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut answer = Vec::new();
+    // Whatever the system had buffered, then the end: reset or closed, but not the whole.
+    let _reset = stream.read_to_end(&mut answer).await;
+    assert!(answer.len() < 24 << 20, "{}", answer.len());
+    assert!(!answer.ends_with(b"0\r\n\r\n"));
+    session.get(&db).await.expect(200);
+}
