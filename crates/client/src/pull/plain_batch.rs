@@ -19,7 +19,8 @@ const OUTER_MEMBERS: [&str; 3] = ["_rev", "_deleted", "_conflicts"];
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// The plaintext is no JSON object, or has a top-level name twice.
+    /// The plaintext is no JSON object, has a top-level name twice, or is nested deeper than
+    /// [`adyton_couch::lazy_json::MAX_DEPTH`].
     #[error("record is not a json object")]
     NotAnObject,
     /// The plaintext says it is another record.

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::scan::skip_whitespace;
+use super::scan::{skip_whitespace, special};
 use super::{LazyText, LazyValue, Member};
 
 /// The deepest nesting of arrays and objects: as deep as common parsers read.
@@ -143,7 +143,7 @@ impl<'a> Reader<'a> {
         self.expect(b'"')?;
         let mut escaped = false;
         loop {
-            self.at = special(self.text, self.at)?;
+            self.at = special::<true>(self.text, self.at)?;
             match self.peek()? {
                 b'"' => {
                     self.at += 1;
@@ -225,49 +225,6 @@ impl<'a> Reader<'a> {
     fn space(&mut self) {
         self.at = skip_whitespace(self.text, self.at);
     }
-}
-
-/// The first byte at or after `at` that may not simply stand in a string: quote, backslash, control.
-#[inline]
-fn special(text: &[u8], mut at: usize) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    const BLOCK: usize = 32;
-    let is_special = |byte: u8| byte == b'"' || byte == b'\\' || byte < 0x20;
-    // Whole blocks are judged at once; that is a handful of vector instructions.
-    let mut calm = 0;
-    loop {
-        if calm >= BLOCK {
-            while let Some(block) = text.get(at..at + BLOCK) {
-                if block
-                    .iter()
-                    .fold(false, |any, byte| any | is_special(*byte))
-                {
-                    break;
-                }
-                at += BLOCK;
-            }
-        }
-        let Some(word) = text.get(at..at + 8).and_then(|word| word.try_into().ok()) else {
-            break;
-        };
-        let word = u64::from_le_bytes(word);
-        let quote = word ^ (ONES * 0x22);
-        let backslash = word ^ (ONES * 0x5c);
-        let hits = ((quote.wrapping_sub(ONES) & !quote)
-            | (backslash.wrapping_sub(ONES) & !backslash)
-            | (word.wrapping_sub(ONES * 0x20) & !word))
-            & HIGHS;
-        if hits != 0 {
-            return Some(at + hits.trailing_zeros() as usize / 8);
-        }
-        at += 8;
-        calm += 8;
-    }
-    let rest = text.get(at..)?;
-    rest.iter()
-        .position(|byte| is_special(*byte))
-        .map(|found| at + found)
 }
 
 #[cfg(test)]
