@@ -11,11 +11,9 @@
     reason = "a global allocator is an unsafe trait; this is the only place"
 )]
 
-use std::alloc::{GlobalAlloc, Layout};
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::sync::atomic::{Ordering, compiler_fence};
-
-use mimalloc::MiMalloc;
 
 /// Zeroizes on its way back to the allocator beneath. Install it in the binary:
 ///
@@ -25,15 +23,16 @@ use mimalloc::MiMalloc;
 /// #[global_allocator]
 /// static ALLOCATOR: ZeroingAllocator = ZeroingAllocator::new();
 /// ```
-pub struct ZeroingAllocator<Beneath = MiMalloc> {
+pub struct ZeroingAllocator<Beneath = System> {
     beneath: Beneath,
 }
 
 impl ZeroingAllocator {
-    /// Over mimalloc.
+    /// Over the system's allocator: it gives memory back soon after a load, which counts more here than its speed
+    /// (`docs/adr/0009-allocator.md`).
     #[must_use]
     pub const fn new() -> Self {
-        Self::over(MiMalloc)
+        Self::over(System)
     }
 }
 
