@@ -50,6 +50,21 @@ impl<Beneath> ZeroingAllocator<Beneath> {
     }
 }
 
+/// Gives back to the kernel what was freed and is still kept for later: after a load, megabytes of
+/// buffers that no request will need. Costs a few milliseconds; call it off the async threads.
+#[cfg(target_env = "gnu")]
+pub fn give_back() {
+    // SAFETY: malloc_trim takes an integer, may be called at any time from any thread, and touches
+    // only memory that nobody owns.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Other C libraries keep little, and have no way to be asked.
+#[cfg(not(target_env = "gnu"))]
+pub fn give_back() {}
+
 // SAFETY: every call is passed on to an allocator that fulfils the contract, with the layout it
 // was given; `realloc` is the default one of the trait (allocate, copy, deallocate) spelled out, so
 // that the old block passes through `dealloc` here and never grows in place or moves unseen.
