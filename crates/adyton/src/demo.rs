@@ -24,7 +24,7 @@ use http::Method;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use self::lines::Lines;
+use self::lines::{Lines, Subject};
 use self::place::Place;
 use self::ready::Ready;
 use crate::args::DemoArgs;
@@ -106,7 +106,14 @@ async fn prepare(
     let app = grant_and_ask(&sandbox, &context, clock).await?;
 
     let files = place.write_files(sandbox.certificate_pem(), sandbox.policy(), &app.token)?;
-    let lines = Lines::new(&sandbox.node_url(), &files, &app.token);
+    let key_file = place.key_file();
+    let lines = Lines::new(&Subject {
+        node: &sandbox.node_url(),
+        storage: sandbox.storage_url(),
+        token: &app.token,
+        key_file: &key_file,
+        files: &files,
+    });
     let ready = Ready {
         node: sandbox.node_url(),
         storage: sandbox.storage_url().to_owned(),
@@ -114,7 +121,7 @@ async fn prepare(
         is_kept: args.data.is_some(),
         did: account.did().as_given().to_owned(),
         is_new,
-        key_file: place.key_file(),
+        key_file,
         mailbox: mailbox.to_string(),
         mail,
         app,

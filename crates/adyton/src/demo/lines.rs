@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use adyton_sandbox::cluster::NETWORK;
 use zeroize::Zeroizing;
 
 use super::place::Files;
@@ -17,11 +18,28 @@ pub(super) struct Lines {
     pub(super) verify: String,
     pub(super) verify_without_policy: String,
     pub(super) adyton: String,
+    pub(super) owner: String,
+}
+
+/// What the lines speak of.
+pub(super) struct Subject<'a> {
+    pub(super) node: &'a str,
+    pub(super) storage: &'a str,
+    pub(super) token: &'a str,
+    pub(super) key_file: &'a Path,
+    pub(super) files: &'a Files,
 }
 
 impl Lines {
-    /// The lines for a node at `url` and an app with `token`.
-    pub(super) fn new(url: &str, files: &Files, token: &str) -> Self {
+    /// The lines for these nodes, this app and this owner.
+    pub(super) fn new(subject: &Subject<'_>) -> Self {
+        let Subject {
+            node: url,
+            storage,
+            token,
+            key_file,
+            files,
+        } = subject;
         let certificate = quoted(&files.certificate);
         let policy = quoted(&files.policy);
         let curl = |path: &str, body: &str| {
@@ -42,6 +60,12 @@ impl Lines {
                  --fields name,fromName,sentAt --node {url} --policy {policy} --token-file {}",
                 programs.adyton,
                 quoted(&files.token)
+            ),
+            owner: format!(
+                "{} token list --account {} --network {} --storage {storage} --node {url} --policy {policy}",
+                programs.adyton,
+                quoted(key_file),
+                NETWORK.name()
             ),
         }
     }
@@ -64,8 +88,12 @@ impl Programs {
         };
         let verifier = program.with_file_name("adyton-verify");
         let verify = match profile_flag(&program) {
-            // Started by cargo from the source: the verifier may not be built yet, and cargo sees to that.
-            Some(flag) if is_source(&here) => format!("cargo run {flag}-q -p adyton-verifier --"),
+            // Started by cargo from the source: the verifier may not be built yet, and cargo sees to that. At the root,
+            // `--bin` selects the same packages as `cargo run` did, so that nothing is built twice.
+            Some(flag) if is_source(&here) => format!("cargo run {flag}-q --bin adyton-verify --"),
+            Some(flag) if here.ancestors().any(is_source) => {
+                format!("cargo run {flag}-q -p adyton-verifier --")
+            }
             _ if verifier.exists() => quoted(&shortest(&verifier, &here)),
             _ => by_name().verify,
         };
@@ -85,10 +113,9 @@ fn profile_flag(program: &Path) -> Option<&'static str> {
     }
 }
 
-/// Whether cargo finds our workspace from here.
+/// Whether this is the root of our workspace.
 fn is_source(here: &Path) -> bool {
-    here.ancestors()
-        .any(|folder| folder.join("crates/verifier/Cargo.toml").is_file())
+    here.join("crates/verifier/Cargo.toml").is_file()
 }
 
 /// The path from here if the program is below, or else the whole path. Never a bare name, which a shell would look for

@@ -88,6 +88,9 @@ Paste any of these lines into a second terminal, in this directory.
 # The first query again, by a client that verifies the node before it shows its token:
     {adyton}
 
+# As the owner: the tokens that are good now (`token revoke ID` takes one back):
+    {owner}
+
 Ready in {seconds:.1} s. Ctrl-C ends both nodes. {kept}
 ",
             node = self.node,
@@ -110,6 +113,7 @@ Ready in {seconds:.1} s. Ctrl-C ends both nodes. {kept}
             verify = lines.verify,
             verify_default = lines.verify_without_policy,
             adyton = lines.adyton,
+            owner = lines.owner,
             seconds = self.took.as_secs_f64(),
         ))
     }
@@ -144,6 +148,7 @@ Ready in {seconds:.1} s. Ctrl-C ends both nodes. {kept}
                 "verify": lines.verify,
                 "verifyWithoutPolicy": lines.verify_without_policy,
                 "adyton": lines.adyton,
+                "owner": lines.owner,
             },
             "seconds": self.took.as_secs_f64(),
         })
