@@ -261,7 +261,12 @@ pub struct QueryArgs {
     /// Ask with the access token in this file, as an app; `-` reads it from standard input.
     ///
     /// Without it, ask as the owner of the account.
-    #[arg(long, value_name = "FILE", value_parser = token_source)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_parser = token_source,
+        conflicts_with_all = ["key_file", "network", "storage", "context"]
+    )]
     pub token_file: Option<TokenSource>,
     /// The node to ask.
     #[command(flatten)]
@@ -395,6 +400,14 @@ mod tests {
         let line = "adyton query social-email --node https://h --token-file adyt_secret";
         let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
         assert!(error.to_string().contains("revoke it"), "{error}");
+    }
+
+    #[test]
+    fn nobody_asks_as_an_app_and_as_an_owner_at_once() {
+        let line = "adyton query social-email --node https://h --token-file t";
+        assert!(Cli::try_parse_from(line.split(' ')).is_ok());
+        let line = format!("{line} --storage https://s");
+        assert!(Cli::try_parse_from(line.split(' ')).is_err());
     }
 
     #[test]

@@ -46,8 +46,9 @@ const SCOPES: [&str; 3] = ["api:ds-query", "api:ds-get-by-id", "ds:r:social-emai
 /// How long the demo's token works.
 const TOKEN_LIFE: Duration = Duration::from_secs(24 * 3600);
 
-/// More names in the certificate than the node's default.
-const NODE_CONFIG: &str = "names = [\"localhost\", \"127.0.0.1\", \"::1\"]\n";
+/// More names in the certificate than the node's default, and all of its memory for the one who is here.
+const NODE_CONFIG: &str = "names = [\"localhost\", \"127.0.0.1\", \"::1\"]\n\
+    [limits]\nnode_memory_mib = 4096\ntenant_memory_mib = 4096\n";
 
 /// Runs the demo until the person has seen enough.
 pub async fn run(args: &DemoArgs, json: bool, clock: &Clock) -> Result<(), Failure> {
@@ -138,7 +139,8 @@ async fn prepare(
 }
 
 async fn start(args: &DemoArgs, place: &Place) -> Result<Sandbox, Failure> {
-    let storage_listen = match (place.remembered_storage()?, args.storage_listen) {
+    let remembered = place.remembered_storage()?;
+    let storage_listen = match (remembered, args.storage_listen) {
         (Some(kept), Some(asked)) if kept != asked => {
             return Err(Failure::new(format!(
                 "the data in this directory belongs to a storage node at {kept}, not at {asked}"
@@ -158,7 +160,15 @@ async fn start(args: &DemoArgs, place: &Place) -> Result<Sandbox, Failure> {
     };
     Sandbox::start(options)
         .await
-        .map_err(|error| not_started(&error, storage_listen, node_listen))
+        .map_err(|error| {
+            let failure = not_started(&error, storage_listen, node_listen);
+            match (&error, remembered) {
+                (SandboxError::Storage(_), Some(kept)) => failure.hint(format!(
+                    "this data belongs to a storage node at {kept}; end what else listens there or uses this directory"
+                )),
+                _ => failure,
+            }
+        })
 }
 
 /// The usual address if it is free, or else any.

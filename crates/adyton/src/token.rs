@@ -111,7 +111,10 @@ async fn revoke(
     let mut answer = node
         .ask_json(Method::DELETE, &path, &owner, None)
         .await
-        .map_err(|failure| failure.hint("`adyton token list` shows what there is to revoke"))?;
+        .map_err(|failure| match failure.message().contains("not-found") {
+            true => failure.hint("`adyton token list` shows what there is to revoke"),
+            false => failure,
+        })?;
     mark(&mut answer, &node);
     Ok(Zeroizing::new(if json {
         answer.to_string()

@@ -51,7 +51,7 @@ fn every_line_works_as_it_stands() {
         assert!(!line.is_empty(), "it ended before it was ready:\n{text}");
         text.push_str(&line);
         if let Some(words) = line.strip_prefix("# ") {
-            title = words.to_owned();
+            title = words.trim_end().to_owned();
         } else if let Some(line) = line.strip_prefix("    ").filter(|_| !title.is_empty()) {
             lines.push((title.clone(), line.to_owned()));
         } else if line.starts_with("Ready in ") {
@@ -64,6 +64,14 @@ fn every_line_works_as_it_stands() {
     );
     assert!(text.contains("254 emails"), "{text}");
     assert_eq!(lines.len(), 7, "{text}");
+    let manual = fs::read_to_string(source().join("docs/demo.md")).unwrap();
+    for (title, _) in &lines {
+        let heading = format!("\n### {}\n", title.trim_end_matches(':'));
+        assert!(
+            manual.contains(&heading),
+            "docs/demo.md does not explain {title}"
+        );
+    }
     let policy = text.lines().find_map(|line| line.strip_prefix("policy "));
     let policy = PathBuf::from(policy.unwrap().trim());
     assert!(policy.exists());
@@ -167,6 +175,16 @@ fn a_second_start_finds_the_account_and_its_data() {
     // The vault's DID document names the storage node, so that another address would be another vault's.
     let other = stderr(&start(&["--storage-listen", "127.0.0.1:1"]));
     assert!(other.contains("belongs to a storage node at"), "{other}");
+
+    let taken = TcpListener::bind(
+        first["storage"]
+            .as_str()
+            .unwrap()
+            .trim_start_matches("http://"),
+    );
+    let said = stderr(&start(&[]));
+    assert!(said.contains("this data belongs to"), "{said}");
+    drop(taken);
 
     // The key is the owner's alone, and nothing that the storage node keeps can be read.
     #[cfg(unix)]
