@@ -196,6 +196,10 @@ impl Vault {
             return Ok(Arc::clone(tenant));
         }
         if tenants.len() >= self.around.limits.tenants {
+            // Who could not be loaded takes nobody's place. One that a caller holds is just beginning.
+            tenants.retain(|_, tenant| Arc::strong_count(tenant) > 1 || tenant.is_in_use());
+        }
+        if tenants.len() >= self.around.limits.tenants {
             return Err(VaultError::Overloaded);
         }
         let tenant = Arc::new(Tenant::new(
