@@ -40,7 +40,11 @@ impl Words {
         let mut text = String::with_capacity(bytes + 16);
         while text.len() < bytes {
             self.word(&mut text);
-            text.push(if self.next().is_multiple_of(12) { '\n' } else { ' ' });
+            text.push(if self.next().is_multiple_of(12) {
+                '\n'
+            } else {
+                ' '
+            });
         }
         text.truncate(bytes);
         text
