@@ -14,7 +14,12 @@ mod server;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use adyton_node::zeroing_allocator::ZeroingAllocator;
 use clap::{Parser, Subcommand};
+
+/// The allocator of the node's own program: what it costs is part of the figures.
+#[global_allocator]
+static ALLOCATOR: ZeroingAllocator = ZeroingAllocator::new();
 
 #[derive(Parser)]
 #[command(about = "Measures a cold load, queries and memory on this machine")]

@@ -46,6 +46,13 @@ fn a_genuine_scene_is_trusted_and_says_what_was_found() {
     assert_eq!(appraised.issued(), now());
     assert_eq!(appraised.good_until(), now() + forge::HOUR);
     assert!(appraised.is_channel_bound());
+
+    // Not beyond the chain's first expiry either.
+    let short =
+        Pki::spoiled(|drafts| drafts[3].params.not_after = (now() + forge::HOUR / 2).into());
+    let scene = Scene::with(short);
+    let shortly = judge(&scene, &scene.policy(""), now()).unwrap();
+    assert_eq!(shortly.good_until(), now() + forge::HOUR / 2);
     let steps: Vec<Step> = appraised.facts().iter().map(|fact| fact.step).collect();
     assert_eq!(steps, Step::ALL);
     assert!(

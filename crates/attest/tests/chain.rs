@@ -24,7 +24,7 @@ fn a_whole_chain_holds_until_its_first_certificate_expires() {
     let pki = Pki::new();
     let chain = verify(&pki).unwrap();
     assert_eq!((chain.root(), chain.length()), (pki.root(), 5));
-    assert_eq!(chain.valid_until(), now() + HOUR);
+    assert_eq!(chain.valid_until(), now() + HOUR * 2);
     assert_eq!(chain.root_subject(), "CN=test root");
 }
 
@@ -201,4 +201,105 @@ fn bytes_behind_a_certificate_are_refused() {
     pki.certificates.bundle.clear();
     let refused = Chain::verify(&pki.certificates, &[AWS_NITRO_ROOT_G1], now()).unwrap_err();
     assert_eq!(refused, ChainError::Empty);
+}
+
+/// The bytes of DER, one level down: (tag, content) of each part of a sequence.
+fn parts(der: &[u8]) -> Vec<Vec<u8>> {
+    let element = |der: &[u8]| -> usize {
+        match der[1] {
+            short @ 0..=0x7f => 2 + usize::from(short),
+            0x81 => 3 + usize::from(der[2]),
+            0x82 => 4 + usize::from(u16::from_be_bytes([der[2], der[3]])),
+            more => panic!("longer than a test needs: {more:02x}"),
+        }
+    };
+    let head = match der[1] {
+        0..=0x7f => 2,
+        0x81 => 3,
+        _ => 4,
+    };
+    let (mut rest, mut parts) = (&der[head..], Vec::new());
+    while !rest.is_empty() {
+        let (part, behind) = rest.split_at(element(rest));
+        parts.push(part.to_vec());
+        rest = behind;
+    }
+    parts
+}
+
+fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
+    let content = parts.concat();
+    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    [&[0x30, 0x82][..], &length, &content].concat()
+}
+
+/// A leaf whose signed part was changed before the instance authority signed it.
+fn resigned(change: impl FnOnce(&mut Vec<u8>)) -> Result<Chain, ChainError> {
+    let mut pki = Pki::new();
+    let [mut inside, algorithm, _] =
+        <[Vec<u8>; 3]>::try_from(parts(&pki.certificates.leaf)).unwrap();
+    change(&mut inside);
+    let signature = rcgen::SigningKey::sign(&pki.instance_key, &inside).unwrap();
+    let bits = [
+        &[0x03, u8::try_from(signature.len() + 1).unwrap(), 0][..],
+        &signature,
+    ]
+    .concat();
+    pki.certificates.leaf = sequence(&[inside, algorithm, bits]);
+    verify(&pki)
+}
+
+/// Where some bytes stand.
+fn place(of: &[u8], inside: &[u8]) -> usize {
+    inside
+        .windows(of.len())
+        .position(|window| window == of)
+        .unwrap()
+}
+
+#[test]
+fn a_leaf_that_was_signed_again_unchanged_holds() {
+    assert!(resigned(|_| ()).is_ok());
+}
+
+#[test]
+fn the_algorithm_outside_is_the_one_inside() {
+    // ecdsa-with-SHA256 inside, where it is signed; ecdsa-with-SHA384 outside, with which it is signed.
+    let oid = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03];
+    let refused = resigned(|inside| {
+        let at = place(&oid, inside);
+        inside[at + 7] = 0x02;
+    });
+    assert_eq!(refused.unwrap_err(), ChainError::Algorithm { at: 4 });
+}
+
+#[test]
+fn an_older_version_of_certificates_is_refused() {
+    let refused = resigned(|inside| {
+        let at = place(&[0xa0, 0x03, 0x02, 0x01, 0x02], inside);
+        inside[at + 4] = 0x01;
+    });
+    assert_eq!(refused.unwrap_err(), ChainError::Algorithm { at: 4 });
+}
+
+#[test]
+fn a_signature_is_whole_bytes() {
+    let mut pki = Pki::new();
+    let [inside, algorithm, mut bits] =
+        <[Vec<u8>; 3]>::try_from(parts(&pki.certificates.leaf)).unwrap();
+    // One unused bit, in a place where the strictest reader may find a zero.
+    while bits.last().unwrap() & 1 == 1 {
+        let signature = rcgen::SigningKey::sign(&pki.instance_key, &inside).unwrap();
+        bits = [
+            &[0x03, u8::try_from(signature.len() + 1).unwrap(), 0][..],
+            &signature,
+        ]
+        .concat();
+    }
+    bits[2] = 1;
+    pki.certificates.leaf = sequence(&[inside, algorithm, bits]);
+    assert!(matches!(
+        verify(&pki).unwrap_err(),
+        ChainError::Signature { at: 4 } | ChainError::Unreadable { at: 4 }
+    ));
 }

@@ -87,7 +87,7 @@ fn a_genuine_document_of_somebody_else_is_not_our_node() {
     evidence.tee = TeeKind::AwsNitro;
     evidence.document = document;
     let refused = appraise(&evidence, &Policy::default(), &Scene::new().seen, at).unwrap_err();
-    assert_eq!(refused.step(), adyton_attest::fact::Step::Measurements);
+    assert_eq!(refused.reason(), &Reason::NothingListed);
     assert!(!refused.is_simulated());
 
     // Not even the vendor's own root makes a simulation of what calls itself one.

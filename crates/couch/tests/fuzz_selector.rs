@@ -9,7 +9,7 @@
 use std::hint::black_box;
 
 use adyton_couch::collate::Key;
-use adyton_couch::lazy_json::LazyValue;
+use adyton_couch::lazy_json::{LazyValue, read_object};
 use adyton_couch::selector::{FieldPath, Pattern, Selector};
 
 const SELECTORS: [&str; 5] = [
@@ -87,4 +87,57 @@ fn seeds_pass_through_all_parsers() {
             }
         }
     }
+}
+
+/// What the checker says must be what a parser by other people says.
+fn check_object(bytes: &[u8]) {
+    let mut members = Vec::new();
+    let checked = read_object(bytes, |member| members.push((member.start, member.end)));
+    let parsed = serde_json::from_slice::<serde::de::IgnoredAny>(bytes);
+    let is_object = bytes.trim_ascii_start().starts_with(b"{");
+    match checked {
+        Ok(place) => {
+            assert!(parsed.is_ok() && is_object && std::str::from_utf8(bytes).is_ok());
+            let lazy = LazyValue::first_of(bytes).unwrap();
+            assert_eq!(lazy.text(), &bytes[place]);
+            let walked = lazy
+                .members()
+                .unwrap()
+                .map(|member| (member.start, member.end));
+            assert!(walked.eq(members));
+        }
+        Err(_) => {
+            let deep = bytes
+                .iter()
+                .filter(|byte| matches!(byte, b'[' | b'{'))
+                .count()
+                > 100;
+            let utf8 = std::str::from_utf8(bytes).is_ok();
+            assert!(parsed.is_err() || !is_object || !utf8 || deep, "{bytes:?}");
+        }
+    }
+}
+
+#[test]
+fn the_checker_agrees_with_a_whole_parser() {
+    bolero::check!().for_each(|bytes: &[u8]| check_object(bytes));
+}
+
+#[test]
+fn the_checker_agrees_on_text_that_is_almost_json() {
+    // Random bytes are hardly ever JSON: this builds texts out of JSON's own pieces.
+    const PIECES: [&str; 24] = [
+        "{", "}", "[", "]", ",", ":", "\"", "a", "\\", "\\n", "\\u00e9", "1", "-", "0", ".5",
+        "e+1", "true", "null", "false", " ", "\n", "é", "\"b\":", "\"x\"",
+    ];
+    bolero::check!().for_each(|picks: &[u8]| {
+        let text: String = picks
+            .iter()
+            .map(|pick| PIECES[*pick as usize % PIECES.len()])
+            .collect();
+        check_object(text.as_bytes());
+        check_object(format!("{{\"a\":{text}}}").as_bytes());
+        check_object(format!("{{\"a\":[{text}]}}").as_bytes());
+        check_object(format!("{{\"a\":\"{text}\"}}").as_bytes());
+    });
 }

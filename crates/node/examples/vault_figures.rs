@@ -10,12 +10,18 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use adyton_client::pull::PlainBatch;
+use adyton_couch::rev::{Rev, RevHash};
 use adyton_couch::selector::Selector;
-use adyton_node::vault::{Budget, Documents, PlainBatch, Query, Revision, Scope, SortKey};
+use adyton_node::memory::{Budget, Documents, Query, Scope, SortKey};
+use adyton_node::zeroing_allocator::ZeroingAllocator;
 use serde_json::{Value, json};
 
 const EMAIL: &str = "https://common.schemas.verida.io/social/email/v0.1.0/schema.json";
 const CHAT: &str = "https://common.schemas.verida.io/social/chat/message/v0.1.0/schema.json";
+
+#[global_allocator]
+static ALLOCATOR: ZeroingAllocator = ZeroingAllocator::new();
 
 fn main() {
     emails();
@@ -254,11 +260,8 @@ fn resident() -> Option<usize> {
     Some(statm.split(' ').nth(1)?.parse::<usize>().ok()? * 4096)
 }
 
-fn rev(generation: u32) -> Revision {
-    Revision {
-        generation,
-        digest: [0x5a; 16],
-    }
+fn rev(generation: u64) -> Rev {
+    Rev::new(generation, RevHash::from_bytes([0x5a; 16])).unwrap()
 }
 
 fn words(seed: usize, bytes: usize) -> String {

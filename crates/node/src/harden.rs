@@ -6,6 +6,8 @@
 //!   and a storage node, which must write, in one process.)
 //! - [`quiet_panics`]: a panic says where, never what: messages can hold data.
 //!
+//! Files that are open stay usable: open devices (the NSM) and standard streams before.
+//!
 //! Guarantees: what the report says is in force. Two walls, Landlock and seccomp: where the kernel lacks one, the other
 //! still stands, and the report says so. Refuses to know: networks; the node needs them.
 

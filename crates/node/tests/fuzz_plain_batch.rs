@@ -6,7 +6,9 @@
     clippy::panic
 )]
 
-use adyton_node::vault::{Budget, Documents, PlainBatch, Revision, Scope};
+use adyton_client::pull::PlainBatch;
+use adyton_couch::rev::{Rev, RevHash};
+use adyton_node::memory::{Budget, Documents, Scope};
 use serde_json::Value;
 
 const SEEDS: [&str; 6] = [
@@ -19,10 +21,7 @@ const SEEDS: [&str; 6] = [
 ];
 
 fn check(bytes: &[u8]) {
-    let rev = Revision {
-        generation: 1,
-        digest: [1; 16],
-    };
+    let rev = Rev::new(1, RevHash::from_bytes([1; 16])).unwrap();
     let mut batch = PlainBatch::with_capacity(16);
     if batch.push("a", rev, bytes).is_err() {
         assert!(batch.is_empty() && batch.plaintext_bytes() == 0);

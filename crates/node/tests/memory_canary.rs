@@ -10,10 +10,10 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
+use adyton_client::pull::{PlainBatch, RecordError};
+use adyton_couch::rev::{Rev, RevHash};
 use adyton_couch::selector::Selector;
-use adyton_node::vault::{
-    Budget, Documents, PlainBatch, Projection, Query, RecordError, Revision, Scope, SortKey,
-};
+use adyton_node::memory::{Budget, Documents, Projection, Query, Scope, SortKey};
 use adyton_node::zeroing_allocator::ZeroingAllocator;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -114,10 +114,7 @@ fn fill(room: &mut [u8], id: &str) {
 fn nothing_is_left_of_a_vault_that_was_dropped() {
     assert_eq!(traces(), 0);
     let mut documents = Documents::new(Budget::new(64 << 20));
-    let rev = Revision {
-        generation: 1,
-        digest: [1; 16],
-    };
+    let rev = Rev::new(1, RevHash::from_bytes([1; 16])).unwrap();
     for round in 0..3 {
         let mut batch = PlainBatch::with_capacity(1 << 12);
         for n in 0..100 {

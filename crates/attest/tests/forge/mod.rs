@@ -41,6 +41,8 @@ pub struct Draft {
 pub struct Pki {
     pub certificates: Certificates,
     pub leaf_key: KeyPair,
+    /// Signs leaves.
+    pub instance_key: KeyPair,
 }
 
 impl Pki {
@@ -73,9 +75,11 @@ impl Pki {
         }
         let leaf = ders.pop().unwrap();
         let leaf_key = drafts.pop().unwrap().key;
+        let instance_key = drafts.pop().unwrap().key;
         Self {
             certificates: Certificates { leaf, bundle: ders },
             leaf_key,
+            instance_key,
         }
     }
 
@@ -107,7 +111,7 @@ fn draft(at: usize) -> Draft {
         .distinguished_name
         .push(DnType::CommonName, NAMES[at]);
     params.not_before = (now() - HOUR).into();
-    params.not_after = (now() + HOUR * (NAMES.len() - at) as u32).into();
+    params.not_after = (now() + HOUR * (NAMES.len() + 1 - at) as u32).into();
     params.is_ca = match at {
         0 => IsCa::Ca(BasicConstraints::Unconstrained),
         1..=3 => IsCa::Ca(BasicConstraints::Constrained((3 - at) as u8)),

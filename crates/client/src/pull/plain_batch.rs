@@ -8,15 +8,19 @@
 use std::fmt;
 use std::ops::Range;
 
-use adyton_couch::lazy_json::{Kind, LazyValue};
+use adyton_couch::lazy_json::{Kind, Member, NotAnObject, read_object};
 use adyton_couch::rev::Rev;
 use zeroize::{Zeroize, Zeroizing};
+
+/// The members that the storage node has the last word on.
+const OUTER_MEMBERS: [&str; 3] = ["_rev", "_deleted", "_conflicts"];
 
 /// Why a record was not taken into a batch. The batch is as it was before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// The plaintext is no JSON object, or has a top-level name twice.
+    /// The plaintext is no JSON object, has a top-level name twice, or is nested deeper than
+    /// [`adyton_couch::lazy_json::MAX_DEPTH`].
     #[error("record is not a json object")]
     NotAnObject,
     /// The plaintext says it is another record.
@@ -278,81 +282,24 @@ impl Placed {
 impl Head {
     /// Reads the text once and checks everything that a batch promises.
     fn of(text: &[u8], id: &str) -> Result<Self, RecordError> {
-        let not_an_object = RecordError::NotAnObject;
-        std::str::from_utf8(text).map_err(|_| not_an_object)?;
-        let _: serde::de::IgnoredAny = serde_json::from_slice(text).map_err(|_| not_an_object)?;
-        let value = LazyValue::first_of(text).ok_or(not_an_object)?;
-        if value.kind() != Kind::Object {
-            return Err(not_an_object);
-        }
-        let start = text
-            .iter()
-            .position(|byte| *byte == b'{')
-            .ok_or(not_an_object)?;
-        let mut head = Self {
-            object: start..start + value.text().len(),
+        let start = text.len() - text.trim_ascii_start().len();
+        let mut reading = Reading {
+            id,
+            start,
+            names: Vec::with_capacity(32),
+            escaped_names: Vec::new(),
+            previous_end: start + 1,
+            cut_first: None,
+            id_is_right: false,
             placed: Placed {
                 id: None,
                 schema: SchemaText::Absent,
             },
             cuts: Vec::new(),
         };
-        let mut names: Vec<&[u8]> = Vec::with_capacity(32);
-        let mut escaped_names = Vec::new();
-        let (mut found_id, mut previous_end, mut cut_first) = (false, start + 1, None);
-        for member in value.members().into_iter().flatten() {
-            if member.name.is_escaped() {
-                escaped_names.push(member.name.decode());
-            } else {
-                names.push(member.name.raw());
-            }
-            let (from, to) = (start + member.start, start + member.end);
-            // A first member that is cut takes the comma behind it along.
-            if let Some(cut_from) = cut_first.take() {
-                head.cuts.push(cut_from..from);
-                previous_end = from;
-            }
-            let string = || {
-                let text = member.value.as_text().filter(|text| !text.is_escaped())?;
-                Some(to - 1 - text.raw().len()..to - 1)
-            };
-            if member.name.is("_id") {
-                let inner = member.value.as_text().ok_or(RecordError::WrongId)?;
-                if !inner.is(id) {
-                    return Err(RecordError::WrongId);
-                }
-                found_id = true;
-                head.placed.id = string();
-            } else if member.name.is("schema") {
-                head.placed.schema = match (member.value.kind(), string()) {
-                    (Kind::Text, Some(place)) => SchemaText::At(place),
-                    (Kind::Text, None) => SchemaText::Escaped,
-                    _ => SchemaText::Absent,
-                };
-            } else if ["_rev", "_deleted", "_conflicts"]
-                .iter()
-                .any(|name| member.name.is(name))
-            {
-                if previous_end == start + 1 || previous_end == from {
-                    cut_first = Some(from);
-                } else {
-                    head.cuts.push(previous_end..to);
-                    previous_end = to;
-                }
-                continue;
-            }
-            previous_end = to;
-        }
-        names.extend(escaped_names.iter().map(|name| name.as_bytes()));
-        names.sort_unstable();
-        if names.windows(2).any(|pair| pair.first() == pair.last()) {
-            return Err(not_an_object);
-        }
-        if found_id {
-            Ok(head)
-        } else {
-            Err(RecordError::WrongId)
-        }
+        let object = read_object(text, |member| reading.see(member))
+            .map_err(|NotAnObject| RecordError::NotAnObject)?;
+        reading.end(object)
     }
 
     /// Cuts, moving the shorter side each time, and wipes what was there. Returns where the object
@@ -386,6 +333,79 @@ impl Head {
             }
         }
         (object, placed)
+    }
+}
+
+/// What was seen on the way through the members of a record.
+struct Reading<'a> {
+    id: &'a str,
+    start: usize,
+    names: Vec<&'a [u8]>,
+    escaped_names: Vec<Box<str>>,
+    /// Where the last member ended that stays or was cut with the comma before it.
+    previous_end: usize,
+    /// Where a member begins that is to be cut with the comma behind it.
+    cut_first: Option<usize>,
+    id_is_right: bool,
+    placed: Placed,
+    cuts: Vec<Range<usize>>,
+}
+
+impl<'a> Reading<'a> {
+    fn see(&mut self, member: Member<'a>) {
+        if member.name.is_escaped() {
+            self.escaped_names.push(member.name.decode().into());
+        } else {
+            self.names.push(member.name.raw());
+        }
+        let (from, to) = (self.start + member.start, self.start + member.end);
+        if let Some(cut_from) = self.cut_first.take() {
+            self.cuts.push(cut_from..from);
+            self.previous_end = from;
+        }
+        let plain = || {
+            let text = member.value.as_text().filter(|text| !text.is_escaped())?;
+            Some(to - 1 - text.raw().len()..to - 1)
+        };
+        if member.name.is("_id") {
+            self.id_is_right = member
+                .value
+                .as_text()
+                .is_some_and(|inner| inner.is(self.id));
+            self.placed.id = plain();
+        } else if member.name.is("schema") {
+            self.placed.schema = match (member.value.kind(), plain()) {
+                (Kind::Text, Some(place)) => SchemaText::At(place),
+                (Kind::Text, None) => SchemaText::Escaped,
+                _ => SchemaText::Absent,
+            };
+        } else if OUTER_MEMBERS.iter().any(|name| member.name.is(name)) {
+            if self.previous_end == self.start + 1 || self.previous_end == from {
+                self.cut_first = Some(from);
+            } else {
+                self.cuts.push(self.previous_end..to);
+                self.previous_end = to;
+            }
+            return;
+        }
+        self.previous_end = to;
+    }
+
+    fn end(self, object: Range<usize>) -> Result<Head, RecordError> {
+        let mut names = self.names;
+        names.extend(self.escaped_names.iter().map(|name| name.as_bytes()));
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair.first() == pair.last()) {
+            return Err(RecordError::NotAnObject);
+        }
+        if !self.id_is_right {
+            return Err(RecordError::WrongId);
+        }
+        Ok(Head {
+            object,
+            placed: self.placed,
+            cuts: self.cuts,
+        })
     }
 }
 

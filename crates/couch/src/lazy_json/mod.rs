@@ -4,9 +4,11 @@
 //! text that is valid JSON every span is exact. Refuses to know: whether the text *is* valid JSON.
 //! Who lets bytes in proves that once; on other bytes a walk ends early and finds less.
 
+mod check;
 mod scan;
 mod text;
 
+pub use check::{MAX_DEPTH, NotAnObject, read_object};
 pub use text::LazyText;
 pub(crate) use text::Piece;
 

@@ -1,7 +1,5 @@
 //! Finding where JSON values end. Byte positions in, byte positions out; trusts, never panics.
 
-use memchr::memchr2;
-
 /// The first position at or after `at` that is no whitespace.
 #[inline]
 pub(super) fn skip_whitespace(text: &[u8], mut at: usize) -> usize {
@@ -91,29 +89,66 @@ fn container_end(text: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-/// Most strings are short: four words are looked at in place before the vector search is called.
+/// The first quote or backslash at or after `at`.
 #[inline]
-fn quote_or_backslash(text: &[u8], mut at: usize) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    const QUOTES: u64 = ONES * 0x22;
-    const BACKSLASHES: u64 = ONES * 0x5c;
-    for _ in 0..4 {
-        let Some(word) = text.get(at..at + 8).and_then(|word| word.try_into().ok()) else {
+fn quote_or_backslash(text: &[u8], at: usize) -> Option<usize> {
+    special::<false>(text, at)
+}
+
+/// The first byte at or after `at` that may not simply stand in a string: a quote, a backslash or,
+/// if they are asked for, a control character.
+///
+/// Most strings end soon: the first sixteen bytes are looked at eight at once. Then blocks are
+/// judged as a whole, which compiles to a handful of vector instructions.
+#[inline]
+pub(super) fn special<const CONTROLS: bool>(text: &[u8], at: usize) -> Option<usize> {
+    const BLOCK: usize = 32;
+    let mut at = at;
+    for _ in 0..2 {
+        let Some(word) = text.get(at..at + 8) else {
             break;
         };
-        let word = u64::from_le_bytes(word);
-        let quote = word ^ QUOTES;
-        let backslash = word ^ BACKSLASHES;
-        let hits = ((quote.wrapping_sub(ONES) & !quote)
-            | (backslash.wrapping_sub(ONES) & !backslash))
-            & HIGHS;
-        if hits != 0 {
-            return Some(at + hits.trailing_zeros() as usize / 8);
+        if let Some(found) = place::<CONTROLS>(word) {
+            return Some(at + found);
         }
         at += 8;
     }
-    memchr2(b'"', b'\\', text.get(at..)?).map(|found| at + found)
+    let rest = text.get(at..)?;
+    let (blocks, tail) = rest.as_chunks::<BLOCK>();
+    for (number, block) in blocks.iter().enumerate() {
+        let any = block.iter().fold(0_u8, |any, byte| {
+            let control = CONTROLS && *byte < 0x20;
+            any | u8::from(*byte == b'"') | u8::from(*byte == b'\\') | u8::from(control)
+        });
+        if any != 0 {
+            return place::<CONTROLS>(block).map(|found| at + number * BLOCK + found);
+        }
+    }
+    place::<CONTROLS>(tail).map(|found| at + blocks.len() * BLOCK + found)
+}
+
+#[inline]
+fn place<const CONTROLS: bool>(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let quote = word ^ (ONES * 0x22);
+        let backslash = word ^ (ONES * 0x5c);
+        let mut hits =
+            (quote.wrapping_sub(ONES) & !quote) | (backslash.wrapping_sub(ONES) & !backslash);
+        if CONTROLS {
+            hits |= word.wrapping_sub(ONES * 0x20) & !word;
+        }
+        if hits & HIGHS != 0 {
+            return Some(number * 8 + (hits & HIGHS).trailing_zeros() as usize / 8);
+        }
+    }
+    let found = tail
+        .iter()
+        .position(|byte| matches!(byte, b'"' | b'\\') || (CONTROLS && *byte < 0x20));
+    found.map(|found| words.len() * 8 + found)
 }
 
 #[cfg(test)]

@@ -78,6 +78,9 @@ pub fn router(api: Arc<Api>, attestation: Router) -> Router {
         }
     }
     router
+        .with_state(api)
+        .merge(attestation)
+        // After the last route: the second one holds only for routes that are already there.
         .fallback(async || ApiProblem::not_found())
         .method_not_allowed_fallback(async || {
             ApiProblem::new(
@@ -85,8 +88,6 @@ pub fn router(api: Arc<Api>, attestation: Router) -> Router {
                 "this path takes another method",
             )
         })
-        .with_state(api)
-        .merge(attestation)
         .layer(middleware::from_fn(move |request, next| {
             within(timeout, request, next)
         }))

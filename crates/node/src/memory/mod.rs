@@ -1,6 +1,6 @@
 //! A user's databases, decrypted, in memory and nowhere else.
 //!
-//! [`Documents`] holds the records of one database: it takes [`PlainBatch`]es of decrypted records
+//! [`Documents`] holds the records of one database: it takes [`PlainBatch`](adyton_client::pull::PlainBatch)es of decrypted records
 //! in and answers [`Query`]s with shared [`Document`] handles, all within a [`Budget`]. Nothing here
 //! waits, does I/O, or knows who is asking.
 

@@ -36,6 +36,9 @@ const MAX_HEADERS: usize = 64;
 /// Longest head of a request.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
+/// Most bytes that lie between us and one peer, in either direction.
+const MAX_BUFFER_BYTES: usize = 128 * 1024;
+
 /// Most requests at a time on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 64;
 
@@ -105,7 +108,8 @@ pub(super) async fn serve(
         http.timer(TokioTimer::new())
             .header_read_timeout(limits.idle)
             .max_headers(MAX_HEADERS)
-            .max_buf_size(MAX_HEAD_BYTES);
+            .max_header_size(MAX_HEAD_BYTES)
+            .max_buf_size(MAX_BUFFER_BYTES);
         drive(
             http.serve_connection(TokioIo::new(tls), service),
             &seat,

@@ -25,6 +25,7 @@ use super::loaded::LoadedDatabase;
 use super::tenant::{OpenSession, State};
 use super::vault::Surroundings;
 use crate::memory::{Budget, Scope};
+use crate::zeroing_allocator;
 
 /// Rows that a snapshot may have beyond twice what the node says it has, for what changes meanwhile.
 const ROW_SLACK: u64 = 10_000;
@@ -91,6 +92,8 @@ pub(super) async fn run(
     match loaded.unwrap_or(Err(VaultError::LoadTimeout)) {
         Ok(mut task) => {
             publish.send_replace(State::Ready(Arc::clone(&task.loaded)));
+            // Not waited for: it only tidies up.
+            drop(tokio::task::spawn_blocking(zeroing_allocator::give_back));
             let error = task.serve(queue).await;
             publish.send_replace(State::Failed(error));
         }

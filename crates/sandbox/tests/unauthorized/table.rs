@@ -1,0 +1,279 @@
+//! The table: what guards each route, the kinds of wrong credential, and what must come back.
+
+use adyton_node::api::ROUTES;
+use adyton_protocol::scope::ApiScope;
+
+/// What a route asks of its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// Nothing: it tells nothing about anybody.
+    Public,
+    /// A valid credential.
+    Anyone,
+    /// The owner's session.
+    Owner,
+    /// The named capability, and the named right to the records of a schema (`ds`) or of a whole database (`db`).
+    Data(Reach, ApiScope, Right),
+}
+
+/// By which of the two names a route reaches records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    Schema,
+    Database,
+}
+
+/// What a data route does with records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    Get,
+    Query,
+    Count,
+    Create,
+    Update,
+    Delete,
+}
+
+impl Right {
+    /// Its letter in a scope.
+    pub fn letter(self) -> char {
+        match self {
+            Self::Get | Self::Query | Self::Count => 'r',
+            Self::Create | Self::Update => 'w',
+            Self::Delete => 'd',
+        }
+    }
+}
+
+const fn ds(scope: ApiScope, right: Right) -> Guard {
+    Guard::Data(Reach::Schema, scope, right)
+}
+
+const fn db(scope: ApiScope, right: Right) -> Guard {
+    Guard::Data(Reach::Database, scope, right)
+}
+
+/// Method, path and guard of every route, in the order of [`ROUTES`].
+#[rustfmt::skip]
+pub const TABLE: [(&str, &str, Guard); ROUTES.len()] = {
+    use ApiScope as Api;
+    [
+        ("GET", "/livez", Guard::Public),
+        ("GET", "/readyz", Guard::Public),
+        ("GET", "/api/rest/v1/info/status", Guard::Public),
+        ("GET", "/api/rest/v1/auth/scopes", Guard::Public),
+        ("GET", "/api/rest/v1/auth/me", Guard::Anyone),
+        ("POST", "/api/rest/v1/auth/token", Guard::Owner),
+        ("GET", "/api/rest/v1/auth/tokens", Guard::Owner),
+        ("DELETE", "/api/rest/v1/auth/tokens/{id}", Guard::Owner),
+        ("GET", "/api/rest/v1/ds/get/{schema}/{id}", ds(Api::DsGetById, Right::Get)),
+        ("POST", "/api/rest/v1/ds/query/{schema}", ds(Api::DsQuery, Right::Query)),
+        ("POST", "/api/rest/v1/ds/count/{schema}", ds(Api::DsQuery, Right::Count)),
+        ("POST", "/api/rest/v1/ds/{schema}", ds(Api::DsCreate, Right::Create)),
+        ("PUT", "/api/rest/v1/ds/{schema}/{id}", ds(Api::DsUpdate, Right::Update)),
+        ("DELETE", "/api/rest/v1/ds/{schema}/{id}", ds(Api::DsDelete, Right::Delete)),
+        ("GET", "/api/rest/v1/db/get/{database}/{id}", db(Api::DbGetById, Right::Get)),
+        ("POST", "/api/rest/v1/db/query/{database}", db(Api::DbQuery, Right::Query)),
+        ("POST", "/api/rest/v1/db/count/{database}", db(Api::DbQuery, Right::Count)),
+        ("POST", "/api/rest/v1/db/{database}", db(Api::DbCreate, Right::Create)),
+        ("PUT", "/api/rest/v1/db/{database}/{id}", db(Api::DbUpdate, Right::Update)),
+        ("DELETE", "/api/rest/v1/db/{database}/{id}", db(Api::DbUpdate, Right::Delete)),
+        ("GET", "/.well-known/adyton-attestation", Guard::Public),
+    ]
+};
+
+/// The table names the routes and no others; checked when this file is compiled.
+const _: () = {
+    let mut at = 0;
+    while at < ROUTES.len() {
+        let (method, path, guard) = TABLE[at];
+        assert!(
+            same(method, ROUTES[at].method) && same(path, ROUTES[at].path),
+            "a route is not in this table"
+        );
+        assert!(
+            matches!(guard, Guard::Public) == ROUTES[at].public,
+            "public here and there"
+        );
+        at += 1;
+    }
+};
+
+const fn same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
+/// A kind of credential that is missing, is none, or does not suffice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    // Not a credential.
+    Nothing,
+    WrongScheme,
+    NoScheme,
+    EmptySession,
+    GarbageSession,
+    SessionOfNonsenseJson,
+    /// The owner's DID, the seed of somebody else.
+    ForgedSeed,
+    /// The owner's DID and seed, the name of another context.
+    RenamedContext,
+    /// A stranger's session in which the DID was replaced by the owner's.
+    BorrowedDid,
+    SessionAsToken,
+    TokenAsSession,
+    GarbageToken,
+    TokenOneCharacterOff,
+    TokenOfAnotherNode,
+    ExpiredToken,
+    RevokedToken,
+    PrivateKey,
+    PrivateKeyBesideSession,
+    // More than one, or in the wrong place.
+    SessionAndToken,
+    TwoSessions,
+    TwoTokens,
+    SessionInUrl,
+    TokenInUrl,
+    KeyInUrlBesideSession,
+    // A valid credential of somebody else.
+    OtherUser,
+    OtherContext,
+    AppOfOtherUser,
+    // A valid credential that allows too little.
+    NoDataScope,
+    NoApiScope,
+    AllButThisApiScope,
+    AllButThisRight,
+    OtherSchema,
+    OtherDatabase,
+    SiblingSchema,
+    SchemaScopeOnDatabase,
+    // Controls: what suffices.
+    LeastToken,
+    Owner,
+}
+
+#[rustfmt::skip]
+pub const KINDS: [Kind; 37] = {
+    use Kind::*;
+    [
+        Nothing, WrongScheme, NoScheme, EmptySession, GarbageSession, SessionOfNonsenseJson, ForgedSeed,
+        RenamedContext, BorrowedDid, SessionAsToken, TokenAsSession, GarbageToken, TokenOneCharacterOff,
+        TokenOfAnotherNode, ExpiredToken, RevokedToken, PrivateKey, PrivateKeyBesideSession, SessionAndToken,
+        TwoSessions, TwoTokens, SessionInUrl, TokenInUrl, KeyInUrlBesideSession, OtherUser, OtherContext,
+        AppOfOtherUser, NoDataScope, NoApiScope, AllButThisApiScope, AllButThisRight, OtherSchema, OtherDatabase,
+        SiblingSchema, SchemaScopeOnDatabase, LeastToken, Owner,
+    ]
+};
+
+/// [`KINDS`] has every kind once: as many as there are, in their order.
+const _: () = {
+    let mut at = 0;
+    while at < KINDS.len() {
+        assert!(KINDS[at] as usize == at, "a kind is missing or twice");
+        at += 1;
+    }
+    assert!(KINDS.len() == Kind::Owner as usize + 1, "a kind is missing");
+};
+
+/// What must come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// This problem, and nothing else.
+    Problem(u16, &'static str),
+    /// A success about the caller's own data, in which nothing of the owner's is.
+    OwnEmptiness,
+    /// The answer of the route.
+    Served,
+    /// The kind says nothing about this route.
+    NotApplicable,
+}
+
+/// The one table of answers.
+pub fn expected(guard: Guard, path: &str, kind: Kind) -> Expect {
+    use Expect::{NotApplicable, OwnEmptiness, Problem, Served};
+    if guard == Guard::Public {
+        let in_url = matches!(
+            kind,
+            Kind::SessionInUrl | Kind::TokenInUrl | Kind::KeyInUrlBesideSession
+        );
+        return match path {
+            // It knows one query and no other.
+            "/.well-known/adyton-attestation" if in_url => Problem(400, "request-malformed"),
+            _ => Served,
+        };
+    }
+    let names_a_token = path.ends_with("/tokens/{id}");
+    match kind {
+        Kind::Nothing => Problem(401, "credentials-missing"),
+        Kind::WrongScheme
+        | Kind::NoScheme
+        | Kind::EmptySession
+        | Kind::GarbageSession
+        | Kind::SessionOfNonsenseJson
+        | Kind::ForgedSeed
+        | Kind::RenamedContext
+        | Kind::BorrowedDid
+        | Kind::SessionAsToken
+        | Kind::TokenAsSession
+        | Kind::GarbageToken
+        | Kind::TokenOneCharacterOff
+        | Kind::TokenOfAnotherNode
+        | Kind::PrivateKey
+        | Kind::PrivateKeyBesideSession => Problem(401, "credentials-invalid"),
+        Kind::ExpiredToken => Problem(401, "token-expired"),
+        Kind::RevokedToken => Problem(401, "token-revoked"),
+        Kind::SessionAndToken | Kind::TwoSessions | Kind::TwoTokens => {
+            Problem(400, "credentials-ambiguous")
+        }
+        Kind::SessionInUrl | Kind::TokenInUrl | Kind::KeyInUrlBesideSession => {
+            Problem(400, "request-malformed")
+        }
+        // Absent and not yours look the same.
+        Kind::OtherUser | Kind::OtherContext => match guard {
+            Guard::Data(_, _, Right::Get | Right::Update | Right::Delete) => {
+                Problem(404, "not-found")
+            }
+            Guard::Owner if names_a_token => Problem(404, "not-found"),
+            Guard::Data(..) | Guard::Owner | Guard::Anyone => OwnEmptiness,
+            Guard::Public => Served,
+        },
+        Kind::AppOfOtherUser => match guard {
+            Guard::Data(_, _, Right::Get | Right::Update | Right::Delete) => {
+                Problem(404, "not-found")
+            }
+            Guard::Data(..) | Guard::Anyone => OwnEmptiness,
+            Guard::Owner => Problem(403, "scope-missing"),
+            Guard::Public => Served,
+        },
+        Kind::NoDataScope
+        | Kind::NoApiScope
+        | Kind::OtherSchema
+        | Kind::OtherDatabase
+        | Kind::SiblingSchema => match guard {
+            Guard::Data(..) | Guard::Owner => Problem(403, "scope-missing"),
+            // Who one is, every credential may ask; about the owner it says no more than the token's own grant.
+            Guard::Anyone | Guard::Public => Served,
+        },
+        Kind::AllButThisApiScope | Kind::AllButThisRight => match guard {
+            Guard::Data(..) => Problem(403, "scope-missing"),
+            Guard::Owner | Guard::Anyone | Guard::Public => NotApplicable,
+        },
+        Kind::SchemaScopeOnDatabase => match guard {
+            Guard::Data(Reach::Database, ..) => Problem(403, "scope-missing"),
+            Guard::Data(Reach::Schema, ..) | Guard::Owner | Guard::Anyone | Guard::Public => {
+                NotApplicable
+            }
+        },
+        Kind::LeastToken => match guard {
+            Guard::Owner => Problem(403, "scope-missing"),
+            Guard::Data(..) | Guard::Anyone | Guard::Public => Served,
+        },
+        Kind::Owner => Served,
+    }
+}
