@@ -1,12 +1,21 @@
 //! What can be typed after `adyton`.
 
+use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use adyton_client::endpoint::Endpoint;
 use adyton_protocol::context::ContextName;
-use adyton_protocol::did::Network;
+use adyton_protocol::did::{Did, Network};
+use adyton_protocol::schema::SchemaUri;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::query::{SortField, selector};
+use crate::token::span;
 
 /// Your data on nodes that prove what they run.
 #[derive(Debug, Parser)]
@@ -23,12 +32,26 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show it all on this machine: both nodes, your mail or a sample, a token, and lines to try.
+    ///
+    /// The confidential node runs in a SIMULATED TEE. It shows how things work and proves nothing.
+    Demo(DemoArgs),
     /// Make an account, or look at one.
     #[command(subcommand)]
     Account(AccountCommand),
     /// Bring data into your vault.
     #[command(subcommand)]
     Import(ImportCommand),
+    /// Allow an app to use some of your data, see what is allowed, take it back.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Ask a node for records of a schema.
+    ///
+    /// The node is appraised first; one that the policy does not trust gets nothing to see.
+    Query(QueryArgs),
+    /// Run a confidential node in a SIMULATED TEE and nothing else, for tests that watch it.
+    #[command(hide = true)]
+    SandboxNode(SandboxNodeArgs),
     /// Print the completions of a shell.
     ///
     /// For example: adyton completions bash > ~/.local/share/bash-completion/completions/adyton
@@ -123,6 +146,206 @@ pub struct VaultArgs {
     pub context: ContextName,
 }
 
+/// What the demo does.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Import this mailbox file instead of the bundled sample.
+    #[arg(long, value_name = "FILE")]
+    pub mbox: Option<PathBuf>,
+    /// Keep the account and its data here, and go on with them at the next start.
+    ///
+    /// Without it, everything is in a temporary directory that is removed at the end.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where the confidential node listens [default: 127.0.0.1:8443, or any free port].
+    #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
+    pub listen: Option<SocketAddr>,
+    /// Where the storage node listens [default: 127.0.0.1:5100, or any free port].
+    #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
+    pub storage_listen: Option<SocketAddr>,
+    /// End as soon as everything is ready and told, for a script that only wants to see that.
+    #[arg(long)]
+    pub exit_after_ready: bool,
+}
+
+/// A confidential node in a simulated TEE, alone.
+#[derive(Debug, Args)]
+pub struct SandboxNodeArgs {
+    /// The node's configuration (TOML).
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Where the policy that accepts this one start goes.
+    #[arg(long, value_name = "FILE")]
+    pub policy_out: PathBuf,
+    /// Where the node's certificate goes.
+    #[arg(long, value_name = "FILE")]
+    pub certificate_out: Option<PathBuf>,
+}
+
+/// The commands about access tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token for an app: it may do what its scopes say and nothing else.
+    New(NewTokenArgs),
+    /// List the tokens that are good now.
+    List {
+        /// Whose, and on which node.
+        #[command(flatten)]
+        owner: OwnerArgs,
+    },
+    /// Take a token back. It stops working at once.
+    Revoke {
+        /// The token's id, as `adyton token list` shows it. Not the token.
+        #[arg(value_name = "ID")]
+        id: Uuid,
+        /// Whose, and on which node.
+        #[command(flatten)]
+        owner: OwnerArgs,
+    },
+}
+
+/// What a new token may do.
+#[derive(Debug, Args)]
+pub struct NewTokenArgs {
+    /// What it may do, for example api:ds-query or ds:r:social-email. Can be given several times.
+    #[arg(long, value_name = "SCOPE", required = true)]
+    pub scope: Vec<String>,
+    /// The DID of the app that it is for.
+    #[arg(long, value_name = "DID", value_parser = did)]
+    pub app: Option<Did>,
+    /// How long it works, for example 30d or 12h [default: the node's, 30d].
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub expires: Option<Duration>,
+    /// Write the token to a file that only you can read, instead of printing it.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Whose data, and on which node.
+    #[command(flatten)]
+    pub owner: OwnerArgs,
+}
+
+/// What to ask for.
+#[derive(Debug, Args)]
+pub struct QueryArgs {
+    /// The schema: a short name such as social-email, or its URL.
+    #[arg(value_name = "SCHEMA", value_parser = schema)]
+    pub schema: SchemaUri,
+    /// Only records that this selector matches, for example {"fromName":"Ada"}.
+    #[arg(long = "where", value_name = "JSON", value_parser = selector)]
+    pub selector: Option<Map<String, Value>>,
+    /// Sort by this field: sentAt, sentAt:asc or sentAt:desc. Several after commas.
+    #[arg(
+        long,
+        value_name = "FIELD",
+        value_delimiter = ',',
+        conflicts_with = "count"
+    )]
+    pub sort: Vec<SortField>,
+    /// Return at most so many.
+    #[arg(long, value_name = "N", default_value_t = 20, conflicts_with = "count")]
+    pub limit: u64,
+    /// Leave out so many at the beginning.
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "count")]
+    pub skip: u64,
+    /// Only these fields of each record. Several after commas.
+    #[arg(
+        long,
+        value_name = "FIELDS",
+        value_delimiter = ',',
+        conflicts_with = "count"
+    )]
+    pub fields: Vec<String>,
+    /// Only how many match.
+    #[arg(long)]
+    pub count: bool,
+    /// Ask with the access token in this file, as an app; `-` reads it from standard input.
+    ///
+    /// Without it, ask as the owner of the account.
+    #[arg(
+        long,
+        value_name = "FILE",
+        value_parser = token_source,
+        conflicts_with_all = ["key_file", "network", "storage", "context"]
+    )]
+    pub token_file: Option<TokenSource>,
+    /// The node to ask.
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// The vault, without a token.
+    #[command(flatten)]
+    pub vault: VaultArgs,
+}
+
+/// A node, and what makes it trustworthy.
+#[derive(Debug, Args)]
+pub struct NodeArgs {
+    /// The confidential node, as https://host or https://host:port.
+    #[arg(long, value_name = "URL")]
+    pub node: String,
+    /// What you trust: measurements and limits (TOML). Without it no node is trusted.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+}
+
+/// An owner on a node.
+#[derive(Debug, Args)]
+pub struct OwnerArgs {
+    /// The node.
+    #[command(flatten)]
+    pub node: NodeArgs,
+    /// The vault.
+    #[command(flatten)]
+    pub vault: VaultArgs,
+}
+
+/// Where a token is read from. Never an argument: those can be read by others on the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// `-`
+    StandardInput,
+    /// A file.
+    File(PathBuf),
+}
+
+impl fmt::Display for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StandardInput => f.write_str("standard input"),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+fn token_source(text: &str) -> Result<TokenSource, String> {
+    match text {
+        "-" => Ok(TokenSource::StandardInput),
+        // The text is not repeated: it is a secret.
+        text if text.starts_with("adyt_") => Err(
+            "this is a token, and now others on this machine may have seen it: revoke it, and name a file".to_owned(),
+        ),
+        text => Ok(TokenSource::File(text.into())),
+    }
+}
+
+fn schema(text: &str) -> Result<SchemaUri, String> {
+    SchemaUri::parse_lenient(text).map_err(|error| error.to_string())
+}
+
+fn did(text: &str) -> Result<Did, String> {
+    text.parse().map_err(|error| format!("{error}"))
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| "expected an address and a port, for example 127.0.0.1:8443".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("a simulation listens on this machine only, for example on 127.0.0.1:8443".to_owned())
+    }
+}
+
 fn network(text: &str) -> Result<Network, String> {
     text.parse().map_err(|error| format!("{error}"))
 }
@@ -169,6 +392,31 @@ mod tests {
         for line in ["adyton --json account show", "adyton account show --json"] {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
             assert!(cli.json && matches!(cli.command, Command::Account(_)));
+        }
+    }
+
+    #[test]
+    fn a_token_is_never_an_argument() {
+        let line = "adyton query social-email --node https://h --token-file adyt_secret";
+        let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
+        assert!(error.to_string().contains("revoke it"), "{error}");
+    }
+
+    #[test]
+    fn nobody_asks_as_an_app_and_as_an_owner_at_once() {
+        let line = "adyton query social-email --node https://h --token-file t";
+        assert!(Cli::try_parse_from(line.split(' ')).is_ok());
+        let line = format!("{line} --storage https://s");
+        assert!(Cli::try_parse_from(line.split(' ')).is_err());
+    }
+
+    #[test]
+    fn a_simulation_is_not_offered_to_the_network() {
+        for flag in ["--listen", "--storage-listen"] {
+            for address in ["0.0.0.0:8443", "192.168.1.7:1", "[::]:1", "8443"] {
+                assert!(Cli::try_parse_from(["adyton", "demo", flag, address]).is_err());
+            }
+            assert!(Cli::try_parse_from(["adyton", "demo", flag, "127.0.0.1:0"]).is_ok());
         }
     }
 

@@ -1,11 +1,13 @@
 //! `adyton import mbox`: the mailbox file, the progress on the screen, the report.
 
+use std::fmt;
 use std::fs::File;
-use std::io;
-use std::path::Path;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use adyton_client::clock::Clock;
+use adyton_client::session::Session;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
@@ -31,34 +33,116 @@ pub struct Report {
 /// Runs the command. A bar is drawn where a person looks on.
 pub async fn run(args: &MboxArgs, quiet: bool, clock: &Clock) -> Result<Report, Failure> {
     let started = Instant::now();
-    let owner = owner(args)?;
-    let file = open(&args.file)?;
-    let bytes = file
-        .metadata()
-        .map(|metadata| metadata.len())
-        .unwrap_or_default();
-    let import = Import::new(Mbox::new(file), owner.clone());
+    let mailbox = Mailbox::File(args.file.clone());
+    let owner = mailbox.owner(&args.address)?;
+    if args.dry_run {
+        let (import, bar) = mailbox.begin(&owner, quiet)?;
+        let tally =
+            dry_run(import, |tally| bar.show(tally)).map_err(|error| mailbox.failed(&error))?;
+        bar.bar.finish_and_clear();
+        return Ok(Report {
+            owner,
+            tally,
+            took: started.elapsed(),
+            dry_run: true,
+        });
+    }
+    // A file that cannot be read is told before anybody logs in.
+    mailbox.open()?;
+    let vault = open_vault(&args.vault, clock).await?;
+    mailbox.import(owner, &vault.session, quiet).await
+}
 
-    let bar = progress_bar(bytes, quiet);
-    let show = |tally: &Tally| {
-        bar.set_position(tally.position);
-        bar.set_message(summary(tally));
-    };
-    let tally = if args.dry_run {
-        dry_run(import, show).map_err(|error| failed(&args.file, &error))?
-    } else {
-        let vault = open_vault(&args.vault, clock).await?;
-        upload(&vault.session, import, show)
+/// Where mail comes from.
+#[derive(Clone, Debug)]
+pub enum Mailbox {
+    /// A file.
+    File(PathBuf),
+    /// A mailbox that is part of this program.
+    Bundled(&'static [u8]),
+}
+
+impl Mailbox {
+    /// Whose it is: the addresses given, or else who it is delivered to.
+    pub fn owner(&self, addresses: &[String]) -> Result<Owner, Failure> {
+        if !addresses.is_empty() {
+            return Ok(Owner::new(addresses));
+        }
+        let (source, _) = self.open()?;
+        Owner::detect(Mbox::new(source)).map_err(|error| self.failed(&error.into()))
+    }
+
+    /// Imports it into an open vault. A bar is drawn where a person looks on.
+    pub async fn import(
+        &self,
+        owner: Owner,
+        session: &Session,
+        quiet: bool,
+    ) -> Result<Report, Failure> {
+        let started = Instant::now();
+        let (import, bar) = self.begin(&owner, quiet)?;
+        let tally = upload(session, import, |tally| bar.show(tally))
             .await
-            .map_err(|error| failed(&args.file, &error))?
-    };
-    bar.finish_and_clear();
-    Ok(Report {
-        owner,
-        tally,
-        took: started.elapsed(),
-        dry_run: args.dry_run,
-    })
+            .map_err(|error| self.failed(&error))?;
+        bar.bar.finish_and_clear();
+        Ok(Report {
+            owner,
+            tally,
+            took: started.elapsed(),
+            dry_run: false,
+        })
+    }
+
+    fn begin(&self, owner: &Owner, quiet: bool) -> Result<(Import<Source>, Progress), Failure> {
+        let (source, bytes) = self.open()?;
+        let bar = progress_bar(bytes, quiet);
+        Ok((
+            Import::new(Mbox::new(source), owner.clone()),
+            Progress { bar },
+        ))
+    }
+
+    /// The mailbox and how long it is.
+    fn open(&self) -> Result<(Source, u64), Failure> {
+        match self {
+            Self::Bundled(bytes) => Ok((Box::new(*bytes), bytes.len() as u64)),
+            Self::File(path) => {
+                let (file, bytes) = open(path)?;
+                Ok((Box::new(file), bytes))
+            }
+        }
+    }
+
+    fn failed(&self, error: &UploadError) -> Failure {
+        let failure = Failure::of(format_args!("the import of {self} stopped"), error);
+        match error {
+            UploadError::Mailbox(_) => failure,
+            _ => failure.hint("what is imported stays; run the command again to go on from there"),
+        }
+    }
+}
+
+impl fmt::Display for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Bundled(_) => f.write_str("the bundled sample"),
+        }
+    }
+}
+
+/// A mailbox being read.
+type Source = Box<dyn Read + Send>;
+
+struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    fn show(&self, tally: &Tally) {
+        self.bar.set_position(tally.position);
+        self.bar.set_message(summary(tally));
+    }
 }
 
 impl Report {
@@ -109,22 +193,15 @@ impl Report {
     }
 }
 
-fn summary(tally: &Tally) -> String {
+/// The figures of an import in words.
+pub fn summary(tally: &Tally) -> String {
     format!(
         "{} new, {} known, {} skipped",
         tally.added, tally.known, tally.skipped
     )
 }
 
-fn owner(args: &MboxArgs) -> Result<Owner, Failure> {
-    if !args.address.is_empty() {
-        return Ok(Owner::new(&args.address));
-    }
-    let mbox = Mbox::new(open(&args.file)?);
-    Owner::detect(mbox).map_err(|error| failed(&args.file, &error.into()))
-}
-
-fn open(path: &Path) -> Result<File, Failure> {
+fn open(path: &Path) -> Result<(File, u64), Failure> {
     let cannot =
         |error: &io::Error| Failure::of(format_args!("cannot open {}", path.display()), error);
     let file = File::open(path).map_err(|error| cannot(&error))?;
@@ -133,19 +210,8 @@ fn open(path: &Path) -> Result<File, Failure> {
             Err(Failure::new(format!("{} is a folder", path.display()))
                 .hint("name the mbox file in it; a Takeout archive has it under Takeout/Mail"))
         }
-        Ok(_) => Ok(file),
+        Ok(metadata) => Ok((file, metadata.len())),
         Err(error) => Err(cannot(&error)),
-    }
-}
-
-fn failed(path: &Path, error: &UploadError) -> Failure {
-    let failure = Failure::of(
-        format_args!("the import of {} stopped", path.display()),
-        error,
-    );
-    match error {
-        UploadError::Mailbox(_) => failure,
-        _ => failure.hint("what is imported stays; run the command again to go on from there"),
     }
 }
 

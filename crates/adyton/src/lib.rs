@@ -4,7 +4,14 @@
 pub mod account;
 pub mod args;
 pub mod connect;
+pub mod demo;
 pub mod failure;
 pub mod import;
 pub mod mail;
+pub mod node_access;
+pub mod query;
+pub mod sandbox_node;
+pub mod secret_file;
+pub mod signals;
+pub mod token;
 pub mod upload;

@@ -9,15 +9,28 @@ use adyton::account::{self, KeyForm};
 use adyton::args::{AccountCommand, Cli, Command, ImportCommand};
 use adyton::connect::open_vault;
 use adyton::failure::Failure;
-use adyton::import;
+use adyton::{demo, import, query, sandbox_node, token};
 use adyton_client::clock::Clock;
+use adyton_node::harden;
+use adyton_node::zeroing_allocator::ZeroingAllocator;
 use clap::{CommandFactory, Parser};
 use zeroize::Zeroizing;
 
+/// Keys, tokens and mail pass through this program: what it frees is wiped.
+#[global_allocator]
+static ALLOCATOR: ZeroingAllocator = ZeroingAllocator::new();
+
 fn main() -> ExitCode {
+    // For the same reason: a panic says where and not what, and there are no core dumps.
+    harden::quiet_panics();
     let cli = Cli::parse();
     let json = cli.json;
-    let printed = run(cli).and_then(|said| {
+    let hardened = harden::process()
+        .map_err(|error| Failure::of("cannot close this process to others", &error));
+    let printed = hardened.and_then(|_| run(cli)).and_then(|said| {
+        if said.is_empty() {
+            return Ok(());
+        }
         let mut out = io::stdout().lock();
         match writeln!(out, "{}", said.trim_end()).and_then(|()| out.flush()) {
             // A reader that went away has read enough.
@@ -66,6 +79,25 @@ fn run(cli: Cli) -> Result<Zeroizing<String>, Failure> {
         Command::Account(AccountCommand::Session { vault }) => {
             let vault = runtime()?.block_on(open_vault(&vault, &clock))?;
             return Ok(vault.context_session.expose_api_key());
+        }
+        Command::Token(command) => {
+            return runtime()?.block_on(token::run(&command, cli.json, &clock));
+        }
+        Command::Query(args) => {
+            let found = runtime()?.block_on(query::run(&args, cli.json, &clock))?;
+            if let Some(note) = found.note {
+                // Nobody is left to tell if this fails.
+                let _ = writeln!(io::stderr(), "{note}");
+            }
+            return Ok(found.text);
+        }
+        Command::Demo(args) => {
+            runtime()?.block_on(demo::run(&args, cli.json, &clock))?;
+            String::new()
+        }
+        Command::SandboxNode(args) => {
+            runtime()?.block_on(sandbox_node::run(&args, cli.json, &clock))?;
+            String::new()
         }
         Command::Import(ImportCommand::Mbox(args)) => runtime()?
             .block_on(import::run(&args, cli.json, &clock))?

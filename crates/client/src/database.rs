@@ -70,6 +70,14 @@ struct FoundRows {
 struct FoundRow {
     key: String,
     id: Option<String>,
+    value: Option<FoundValue>,
+}
+
+#[derive(Deserialize)]
+struct FoundValue {
+    rev: String,
+    #[serde(default)]
+    deleted: bool,
 }
 
 impl<'s> Database<'s> {
@@ -213,6 +221,21 @@ impl<'s> Database<'s> {
 
     /// Which of these ids the database has ever held, deleted records included: in the order asked.
     pub async fn holds(&self, ids: &[&str]) -> Result<Vec<bool>, SessionError> {
+        let found = self.find(ids).await?;
+        Ok(found.iter().map(|row| row.id.is_some()).collect())
+    }
+
+    /// The revision that a record has now; `None` when there is no such record (any more).
+    pub async fn revision(&self, id: &str) -> Result<Option<Rev>, SessionError> {
+        let found = self.find(&[id]).await?;
+        let value = found.into_iter().next().and_then(|row| row.value);
+        match value.filter(|value| !value.deleted) {
+            Some(value) => Ok(Some(parse_rev(Some(&value.rev))?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn find(&self, ids: &[&str]) -> Result<Vec<FoundRow>, SessionError> {
         let body = Bytes::from(json!({ "keys": ids }).to_string());
         let answer = self.request(Method::POST, "/_all_docs", Some(body)).await?;
         if !answer.status.is_success() {
@@ -225,7 +248,7 @@ impl<'s> Database<'s> {
         if found.rows.len() != ids.len() || !found.rows.iter().zip(ids).all(agrees) {
             return Err(TransportError::Misbehaved.into());
         }
-        Ok(found.rows.iter().map(|row| row.id.is_some()).collect())
+        Ok(found.rows)
     }
 
     pub(crate) async fn open_feed(

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::endpoint::Endpoint;
-use crate::transport::{Answer, Call, Transport, TransportError};
+use crate::transport::{Answer, Call, Patience, Transport, TransportError};
 
 /// How long an access token is used. Nodes give it 600 s.
 const ACCESS_TOKEN_LIFE: Duration = Duration::from_secs(540);
@@ -118,6 +118,10 @@ impl Session {
         &self.clock
     }
 
+    pub(crate) fn patience(&self) -> Patience {
+        self.node.transport.patience()
+    }
+
     /// An own encrypted database. Nothing is sent yet.
     pub fn database(&self, name: &DatabaseName) -> Database<'_> {
         Database::new(self, name.clone())
@@ -211,7 +215,10 @@ impl NodeLink {
             .host
             .parse()
             .map_err(|_| TransportError::Misbehaved)?;
-        self.transport.check(&host)?;
+        // The node chose this address, not the session: one that may not be contacted is its fault.
+        self.transport
+            .check(&host)
+            .map_err(|_| TransportError::Misbehaved)?;
         let access = Access {
             token: Zeroizing::new(connected.access_token),
             host,

@@ -24,12 +24,31 @@ use tower::Service;
 
 use crate::endpoint::{EgressDenied, EgressPolicy, Endpoint};
 
-/// Longest wait for the head of an answer.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// Longest wait for the whole of a small answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest small answer, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// How long a storage node may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For the head of an answer.
+    pub head: Duration,
+    /// For the whole of a small answer.
+    pub answer: Duration,
+    /// Between two pieces of a feed: a node sends at least a heartbeat in this time.
+    pub silence: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(15),
+            answer: Duration::from_secs(60),
+            silence: Duration::from_secs(75),
+        }
+    }
+}
 
 /// A request did not get a usable answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -73,11 +92,17 @@ impl Answer {
 pub struct Transport {
     client: Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>,
     policy: EgressPolicy,
+    patience: Patience,
 }
 
 impl Transport {
     /// A pool under a policy. Public servers are verified against the WebPKI roots compiled in.
     pub fn new(policy: EgressPolicy) -> Result<Self, rustls::Error> {
+        Self::with_patience(policy, Patience::default())
+    }
+
+    /// A pool that waits longer or less long.
+    pub fn with_patience(policy: EgressPolicy, patience: Patience) -> Result<Self, rustls::Error> {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let roots = rustls::RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
@@ -89,7 +114,7 @@ impl Transport {
         let mut tcp = HttpConnector::new_with_resolver(GuardedResolver::new(policy));
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(Duration::from_secs(10)));
+        tcp.set_connect_timeout(Some(patience.head.min(CONNECT_TIMEOUT)));
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
         let connector = match policy {
             EgressPolicy::PublicHttps => builder.https_only().enable_http1().wrap_connector(tcp),
@@ -102,7 +127,16 @@ impl Transport {
             .pool_idle_timeout(Duration::from_secs(60))
             .http1_max_buf_size(512 * 1024)
             .build(connector);
-        Ok(Self { client, policy })
+        Ok(Self {
+            client,
+            policy,
+            patience,
+        })
+    }
+
+    /// How long answers are waited for.
+    pub fn patience(&self) -> Patience {
+        self.patience
     }
 
     /// Checks an address before anything is sent there.
@@ -130,7 +164,7 @@ impl Transport {
                 body: body.to_bytes(),
             })
         };
-        tokio::time::timeout(ANSWER_TIMEOUT, whole)
+        tokio::time::timeout(self.patience.answer, whole)
             .await
             .map_err(|_| TransportError::Timeout)?
     }
@@ -159,7 +193,7 @@ impl Transport {
             value.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, value);
         }
-        match tokio::time::timeout(HEAD_TIMEOUT, self.client.request(request)).await {
+        match tokio::time::timeout(self.patience.head, self.client.request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(_)) => Err(TransportError::Unreachable),
             Err(_) => Err(TransportError::Timeout),

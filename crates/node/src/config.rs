@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use adyton_client::endpoint::EgressPolicy;
+use adyton_client::transport::Patience;
 use serde::Deserialize;
 
 use crate::vault::VaultLimits;
@@ -27,6 +28,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Most connections at a time.
     pub connections: usize,
+    /// How long storage nodes may take.
+    pub patience: Patience,
     /// What the vault may use.
     pub vault: VaultLimits,
 }
@@ -67,6 +70,9 @@ struct LimitsTable {
     databases_per_tenant: usize,
     idle_seconds: u64,
     load_seconds: u64,
+    stale_seconds: u64,
+    storage_answer_seconds: u64,
+    storage_silence_seconds: u64,
     workers: usize,
 }
 
@@ -82,6 +88,9 @@ impl Default for LimitsTable {
             databases_per_tenant: 64,
             idle_seconds: 30 * 60,
             load_seconds: 120,
+            stale_seconds: 300,
+            storage_answer_seconds: 15,
+            storage_silence_seconds: 75,
             workers: 2,
         }
     }
@@ -108,6 +117,7 @@ impl Config {
             let value = usize::try_from(value).map_err(|_| InvalidConfig::Range(name))?;
             within(name, value, 1, 7 * 24 * 3600).map(|value| Duration::from_secs(value as u64))
         };
+        let head = seconds("storage_answer_seconds", limits.storage_answer_seconds)?;
         Ok(Self {
             text: text.to_owned(),
             listen: file.listen,
@@ -119,6 +129,11 @@ impl Config {
             body_bytes: mib("body_mib", limits.body_mib)?,
             request_timeout: seconds("request_seconds", limits.request_seconds)?,
             connections: within("connections", limits.connections, 1, 1_000_000)?,
+            patience: Patience {
+                head,
+                answer: head * 4,
+                silence: seconds("storage_silence_seconds", limits.storage_silence_seconds)?,
+            },
             vault: VaultLimits {
                 node_bytes: mib("node_memory_mib", limits.node_memory_mib)?,
                 tenant_bytes: mib("tenant_memory_mib", limits.tenant_memory_mib)?,
@@ -131,6 +146,7 @@ impl Config {
                 )?,
                 idle: seconds("idle_seconds", limits.idle_seconds)?,
                 load: seconds("load_seconds", limits.load_seconds)?,
+                stale: seconds("stale_seconds", limits.stale_seconds)?,
                 workers: within("workers", limits.workers, 1, 1024)?,
             },
         })

@@ -62,7 +62,7 @@ impl Node {
         let certificate_pem = identity.certificate_pem().to_owned();
 
         let schemas = Arc::new(SchemaSet::embedded()?);
-        let transport = Transport::new(config.egress)?;
+        let transport = Transport::with_patience(config.egress, config.patience)?;
         let vault = Vault::new(transport, clock.clone(), config.vault, Arc::clone(&schemas));
         let tee = sealed.kind().to_string();
         let attestation = Attestation::new(sealed, spki.clone(), clock.clone());

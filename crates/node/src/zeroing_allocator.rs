@@ -11,11 +11,9 @@
     reason = "a global allocator is an unsafe trait; this is the only place"
 )]
 
-use std::alloc::{GlobalAlloc, Layout};
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::sync::atomic::{Ordering, compiler_fence};
-
-use mimalloc::MiMalloc;
 
 /// Zeroizes on its way back to the allocator beneath. Install it in the binary:
 ///
@@ -25,15 +23,16 @@ use mimalloc::MiMalloc;
 /// #[global_allocator]
 /// static ALLOCATOR: ZeroingAllocator = ZeroingAllocator::new();
 /// ```
-pub struct ZeroingAllocator<Beneath = MiMalloc> {
+pub struct ZeroingAllocator<Beneath = System> {
     beneath: Beneath,
 }
 
 impl ZeroingAllocator {
-    /// Over mimalloc.
+    /// Over the system's allocator: it gives memory back soon after a load, which counts more here than its speed
+    /// (`docs/adr/0009-allocator.md`).
     #[must_use]
     pub const fn new() -> Self {
-        Self::over(MiMalloc)
+        Self::over(System)
     }
 }
 
@@ -50,6 +49,21 @@ impl<Beneath> ZeroingAllocator<Beneath> {
         Self { beneath }
     }
 }
+
+/// Gives back to the kernel what was freed and is still kept for later: after a load, megabytes of
+/// buffers that no request will need. Costs a few milliseconds; call it off the async threads.
+#[cfg(target_env = "gnu")]
+pub fn give_back() {
+    // SAFETY: malloc_trim takes an integer, may be called at any time from any thread, and touches
+    // only memory that nobody owns.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Other C libraries keep little, and have no way to be asked.
+#[cfg(not(target_env = "gnu"))]
+pub fn give_back() {}
 
 // SAFETY: every call is passed on to an allocator that fulfils the contract, with the layout it
 // was given; `realloc` is the default one of the trait (allocate, copy, deallocate) spelled out, so

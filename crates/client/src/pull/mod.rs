@@ -30,10 +30,8 @@ use crate::transport::TransportError;
 
 /// Bytes of rows handed to a worker at once.
 const BATCH_BYTES: usize = 256 * 1024;
-/// Longest silence of a feed: a node sends at least a heartbeat in this time.
-const SILENCE: Duration = Duration::from_secs(75);
-/// Heartbeat asked for, in milliseconds.
-const HEARTBEAT_MS: u32 = 25_000;
+/// Heartbeats asked for within the longest silence that is accepted.
+const HEARTBEATS: u32 = 3;
 
 /// The pull cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -105,13 +103,15 @@ impl Pull {
         feed: Feed,
         workers: usize,
     ) -> Result<Self, PullError> {
+        let silence = database.session().patience().silence;
         let (query, position, rows_left) = match feed {
             Feed::Snapshot { max_rows } => ("include_docs=true&since=0".to_owned(), None, max_rows),
             Feed::Follow(position) => {
                 let since: String =
                     url::form_urlencoded::byte_serialize(position.text().as_bytes()).collect();
+                let heartbeat = (silence / HEARTBEATS).as_millis();
                 let query = format!(
-                    "include_docs=true&feed=continuous&heartbeat={HEARTBEAT_MS}&since={since}"
+                    "include_docs=true&feed=continuous&heartbeat={heartbeat}&since={since}"
                 );
                 (query, Some(position), u64::MAX)
             }
@@ -132,6 +132,7 @@ impl Pull {
             cutter: RowCutter::new(),
             pending: VecDeque::new(),
             follows,
+            silence,
             ended: false,
         };
         let rows = stream::unfold(reader, |mut reader| async move {
@@ -202,6 +203,7 @@ struct Reader {
     cutter: RowCutter,
     pending: VecDeque<Rows>,
     follows: bool,
+    silence: Duration,
     ended: bool,
 }
 
@@ -214,7 +216,7 @@ impl Reader {
             if self.ended {
                 return None;
             }
-            let frame = match tokio::time::timeout(SILENCE, self.body.frame()).await {
+            let frame = match tokio::time::timeout(self.silence, self.body.frame()).await {
                 Err(_) => Some(Err(PullError::from(TransportError::Timeout))),
                 Ok(None) => {
                     self.ended = true;

@@ -161,8 +161,11 @@ impl From<SessionError> for ApiProblem {
             SessionError::Transport(TransportError::Misbehaved | TransportError::TooLarge) => {
                 ProblemKind::StorageMisbehaved
             }
+            // The session names the storage node: one that may not be contacted is the session's fault.
+            SessionError::Transport(TransportError::Denied(_))
+            | SessionError::NoStorageNode
+            | SessionError::Session(_) => ProblemKind::CredentialsInvalid,
             SessionError::Transport(_) => ProblemKind::StorageUnreachable,
-            SessionError::Session(_) => ProblemKind::CredentialsInvalid,
             _ => ProblemKind::StorageRefused,
         };
         Self::new(kind, error.to_string())

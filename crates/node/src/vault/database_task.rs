@@ -17,13 +17,15 @@ use adyton_keys::record_cipher::RecordCipher;
 use adyton_protocol::database::{DatabaseName, Permissions};
 use adyton_protocol::schema::SchemaUri;
 use serde_json::{Map, Value};
-use tokio::sync::{OnceCell, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
-use super::tenant::State;
+use super::tenant::{OpenSession, State};
 use super::vault::Surroundings;
 use crate::memory::{Budget, Scope};
+use crate::zeroing_allocator;
 
 /// Rows that a snapshot may have beyond twice what the node says it has, for what changes meanwhile.
 const ROW_SLACK: u64 = 10_000;
@@ -68,7 +70,7 @@ pub struct Saved {
 pub(super) async fn run(
     name: DatabaseName,
     credential: Arc<ContextSession>,
-    session: Arc<OnceCell<Arc<Session>>>,
+    session: OpenSession,
     budget: Budget,
     around: Arc<Surroundings>,
     publish: watch::Sender<State>,
@@ -90,6 +92,8 @@ pub(super) async fn run(
     match loaded.unwrap_or(Err(VaultError::LoadTimeout)) {
         Ok(mut task) => {
             publish.send_replace(State::Ready(Arc::clone(&task.loaded)));
+            // Not waited for: it only tidies up.
+            drop(tokio::task::spawn_blocking(zeroing_allocator::give_back));
             let error = task.serve(queue).await;
             publish.send_replace(State::Failed(error));
         }
@@ -159,6 +163,8 @@ impl DatabaseTask {
     async fn serve(&mut self, mut queue: mpsc::Receiver<Command>) -> VaultError {
         let mut feed: Option<Pull> = None;
         let mut wait = RETRY.0;
+        let mut retry_at = Instant::now() + wait;
+        let mut heard = Instant::now();
         loop {
             tokio::select! {
                 command = queue.recv() => match command {
@@ -183,16 +189,26 @@ impl DatabaseTask {
                         return SessionError::Expired.into();
                     }
                     Some(Err(error @ PullError::Misbehaved(_))) if !is_cut_off(&error) => return error.into(),
-                    Some(Err(_)) | None => feed = None,
+                    Some(Err(_)) | None => {
+                        (feed, heard) = (None, Instant::now());
+                        retry_at = Instant::now() + wait;
+                    }
                 },
-                () = tokio::time::sleep(wait), if feed.is_none() => {
+                // A moment, not a duration: who writes all the time must not put it off.
+                () = tokio::time::sleep_until(retry_at), if feed.is_none() => {
                     wait = (wait * 2).min(RETRY.1);
                     match self.follow().await {
                         Ok(opened) => feed = opened,
-                        // The node no longer lets this session in: what it gave is given up.
-                        Err(PullError::Session(SessionError::Expired)) => return SessionError::Expired.into(),
+                        // The node no longer lets this session in, or has the database no more: what it gave
+                        // is given up.
+                        Err(PullError::Session(error @ (SessionError::Expired | SessionError::Refused { status: 404 }))) => {
+                            return error.into();
+                        }
+                        // What is served must not grow old without end.
+                        Err(error) if heard.elapsed() > self.around.limits.stale => return error.into(),
                         Err(_) => {}
                     }
+                    retry_at = Instant::now() + wait;
                 }
             }
         }
@@ -252,9 +268,10 @@ impl DatabaseTask {
         let rev = match database.put(&prepared, &self.cipher).await {
             Ok(rev) => rev,
             Err(WriteError::Conflict) => {
-                return Err(VaultError::Conflict {
-                    current: self.current(prepared.id()),
-                });
+                // The feed may not have brought yet what we collided with. Not knowing it is no failure.
+                let stored = database.revision(prepared.id()).await.ok().flatten();
+                let current = stored.or_else(|| self.current(prepared.id()));
+                return Err(VaultError::Conflict { current });
             }
             Err(error) => return Err(error.into()),
         };
@@ -271,10 +288,14 @@ impl DatabaseTask {
                 .push(prepared.id(), rev, &text)
                 .map_err(|_| VaultError::Stopped)?;
         }
-        self.loaded.apply(PullBatch {
+        let shown = self.loaded.apply(PullBatch {
             records,
             ..PullBatch::default()
-        })?;
+        });
+        if shown.is_err() {
+            // It is durable, so it is no failure; the feed must bring it, and be the one that finds no room.
+            self.echoes.remove(prepared.id());
+        }
         let mut record = prepared.into_members();
         record.insert("_rev".to_owned(), rev.to_string().into());
         Ok(Saved { record, rev })

@@ -30,10 +30,13 @@ pub(super) enum State {
     Failed(VaultError),
 }
 
+/// The tenant's session with its storage node, opened by the first load that needs it.
+pub(super) type OpenSession = Arc<OnceCell<Arc<Session>>>;
+
 /// One tenant in memory.
 pub(super) struct Tenant {
     budget: Budget,
-    session: Arc<OnceCell<Arc<Session>>>,
+    session: Mutex<OpenSession>,
     databases: Mutex<HashMap<DatabaseName, Running>>,
     last_used: Mutex<Instant>,
 }
@@ -55,7 +58,7 @@ impl Tenant {
     pub(super) fn new(budget: Budget) -> Self {
         Self {
             budget,
-            session: Arc::default(),
+            session: Mutex::default(),
             databases: Mutex::default(),
             last_used: Mutex::new(Instant::now()),
         }
@@ -132,6 +135,8 @@ impl Tenant {
                 return Ok(running.state.clone());
             }
             databases.remove(name);
+            // The caller may have logged in anew since: what failed may have been the old session.
+            *self.open_session() = OpenSession::default();
         }
         if databases.len() >= around.limits.databases_per_tenant {
             return Err(VaultError::Overloaded);
@@ -142,7 +147,7 @@ impl Tenant {
         let task = database_task::run(
             name.clone(),
             credential,
-            Arc::clone(&self.session),
+            self.open_session().clone(),
             self.budget.clone(),
             Arc::clone(around),
             publish,
@@ -155,6 +160,18 @@ impl Tenant {
         };
         databases.insert(name.clone(), running);
         Ok(state)
+    }
+
+    /// Whether it holds or loads anything. A tenant whose loads all failed does not.
+    pub(super) fn is_in_use(&self) -> bool {
+        let in_use = |running: &Running| {
+            !running.task.is_finished() && !matches!(&*running.state.borrow(), State::Failed(_))
+        };
+        self.lock().values().any(in_use)
+    }
+
+    fn open_session(&self) -> MutexGuard<'_, OpenSession> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<DatabaseName, Running>> {

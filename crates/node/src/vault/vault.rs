@@ -43,6 +43,8 @@ pub struct VaultLimits {
     pub idle: Duration,
     /// Longest time for loading one database.
     pub load: Duration,
+    /// How long a database is served while its storage node cannot be heard.
+    pub stale: Duration,
     /// Batches of records opened at the same time, and large queries run at the same time.
     pub workers: usize,
 }
@@ -194,6 +196,10 @@ impl Vault {
         if let Some(tenant) = tenants.get(id) {
             tenant.touch();
             return Ok(Arc::clone(tenant));
+        }
+        if tenants.len() >= self.around.limits.tenants {
+            // Who could not be loaded takes nobody's place. One that a caller holds is just beginning.
+            tenants.retain(|_, tenant| Arc::strong_count(tenant) > 1 || tenant.is_in_use());
         }
         if tenants.len() >= self.around.limits.tenants {
             return Err(VaultError::Overloaded);

@@ -1,0 +1,149 @@
+//! The confidential node as a program, in a real enclave. There is no other mode: without the enclave's device it does
+//! not start, so that nobody takes a node that proves nothing for one that does.
+
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use adyton_attest::ConfigDigest;
+use adyton_attest::attester::nsm::NsmAttester;
+use adyton_client::clock::Clock;
+use adyton_node::config::Config;
+use adyton_node::harden;
+use adyton_node::node::Node;
+use adyton_node::zeroing_allocator::ZeroingAllocator;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Decrypted data passes through all of this program: what it frees is wiped.
+#[global_allocator]
+static ALLOCATOR: ZeroingAllocator = ZeroingAllocator::new();
+
+/// No enclave, no node.
+const NO_ENCLAVE: u8 = 2;
+
+/// A confidential node: holds users' data in memory only, and proves what it runs.
+///
+/// It runs in an AWS Nitro enclave and nowhere else. `adyton demo` shows a simulated one.
+///
+/// Exit status: 0 ended by a signal, 1 cannot start, 2 this machine is no enclave (or wrong arguments).
+#[derive(Debug, Parser)]
+#[command(name = "adyton-node", version)]
+struct Args {
+    /// The configuration (TOML). It is measured, and shown to whoever asks for evidence
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    harden::quiet_panics();
+    let args = Args::parse();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say(&format!("error: {}", failure.message));
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+/// The order matters: the device is opened while files still can be, everything that serves is started after that is
+/// over, and the listener comes last, inside [`Node::start`].
+fn run(args: &Args) -> Result<(), Failure> {
+    let config = read(&args.config)?;
+    let process = harden::process().map_err(|error| cannot("harden the process", &error))?;
+    let attester = NsmAttester::open().map_err(|error| Failure {
+        message: format!(
+            "{}\nThis program proves what it runs, or does not run. On any other machine, \
+             `adyton demo` shows a simulated node.",
+            with_causes(&error)
+        ),
+        status: NO_ENCLAVE,
+    })?;
+    let thread = harden::thread().map_err(|error| cannot("harden the node's threads", &error))?;
+    say(&format!("{process}; {thread}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| cannot("start", &error))?;
+    runtime.block_on(serve(config, attester))
+}
+
+async fn serve(config: Config, attester: NsmAttester) -> Result<(), Failure> {
+    let hear = |kind| signal(kind).map_err(|error| cannot("listen for the end signal", &error));
+    let (mut terminate, mut interrupt) = (
+        hear(SignalKind::terminate())?,
+        hear(SignalKind::interrupt())?,
+    );
+    let digest = ConfigDigest::of(&config.text);
+    let node = Node::start(config, Arc::new(attester), Clock::system())
+        .await
+        .map_err(|error| cannot("start", &error))?;
+    say(&format!(
+        "listening on https://{} with the TLS key {} and the configuration {digest}",
+        node.address(),
+        node.spki().pin(),
+    ));
+    let drained = node
+        .serve(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
+        .await;
+    say(&format!("ended; connections cut: {}", drained.cut));
+    Ok(())
+}
+
+struct Failure {
+    message: String,
+    status: u8,
+}
+
+fn cannot(what: &str, error: &dyn Error) -> Failure {
+    Failure {
+        message: format!("cannot {what}: {}", with_causes(error)),
+        status: 1,
+    }
+}
+
+/// An error and its causes in one line.
+fn with_causes(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // An error that shows its source repeats it.
+        if !words.ends_with(&next) {
+            words.push_str(": ");
+            words.push_str(&next);
+        }
+        cause = error.source();
+    }
+    words
+}
+
+fn read(path: &Path) -> Result<Config, Failure> {
+    let what = format!("use the configuration {}", path.display());
+    let mut text = String::new();
+    // One byte more than allowed, so that a longer file is refused and not cut.
+    File::open(path)
+        .and_then(|file| {
+            file.take(Config::MAX_BYTES as u64 + 1)
+                .read_to_string(&mut text)
+        })
+        .map_err(|error| cannot(&what, &error))?;
+    Config::parse(&text).map_err(|error| cannot(&what, &error))
+}
+
+/// Facts about the node itself, for its operator. Never about a user.
+fn say(text: &str) {
+    // Nobody is left to tell if this fails.
+    let _ = writeln!(io::stderr(), "{text}");
+}
