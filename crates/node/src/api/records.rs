@@ -7,7 +7,7 @@ use adyton_protocol::database::DatabaseName;
 use adyton_protocol::schema::SchemaUri;
 use adyton_protocol::scope::{ApiScope, Resource};
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -15,10 +15,12 @@ use serde_json::{Map, Value, json};
 use super::Api;
 use super::caller::Caller;
 use super::json_body::JsonObject;
+use super::path::Parameters;
 use super::problem::ApiProblem;
 use super::query_body::{QueryBody, take_selector};
 use super::record_stream::{item_response, query_response};
 use crate::authz::{Delete, Read, Write};
+use crate::memory::Reservation;
 use crate::vault::Saved;
 
 type Answer = Result<Response, ApiProblem>;
@@ -28,7 +30,7 @@ type Shared = State<Arc<Api>>;
 pub(super) async fn ds_get(
     State(api): Shared,
     Caller(caller): Caller,
-    Path((schema, id)): Path<(String, String)>,
+    Parameters((schema, id)): Parameters<(String, String)>,
 ) -> Answer {
     let permit = caller.permit::<Read>(ApiScope::DsGetById, datastore(&api, &schema)?)?;
     Ok(item_response(&api.vault.get(&permit, &id).await?))
@@ -38,7 +40,7 @@ pub(super) async fn ds_get(
 pub(super) async fn db_get(
     State(api): Shared,
     Caller(caller): Caller,
-    Path((name, id)): Path<(String, String)>,
+    Parameters((name, id)): Parameters<(String, String)>,
 ) -> Answer {
     let permit = caller.permit::<Read>(ApiScope::DbGetById, database(&name)?)?;
     Ok(item_response(&api.vault.get(&permit, &id).await?))
@@ -48,7 +50,7 @@ pub(super) async fn db_get(
 pub(super) async fn ds_query(
     State(api): Shared,
     Caller(caller): Caller,
-    Path(schema): Path<String>,
+    Parameters(schema): Parameters<String>,
     body: JsonObject,
 ) -> Answer {
     query(
@@ -65,7 +67,7 @@ pub(super) async fn ds_query(
 pub(super) async fn db_query(
     State(api): Shared,
     Caller(caller): Caller,
-    Path(name): Path<String>,
+    Parameters(name): Parameters<String>,
     body: JsonObject,
 ) -> Answer {
     query(&api, &caller, ApiScope::DbQuery, database(&name)?, body).await
@@ -89,7 +91,7 @@ async fn query(
 pub(super) async fn ds_count(
     State(api): Shared,
     Caller(caller): Caller,
-    Path(schema): Path<String>,
+    Parameters(schema): Parameters<String>,
     body: JsonObject,
 ) -> Answer {
     count(
@@ -106,7 +108,7 @@ pub(super) async fn ds_count(
 pub(super) async fn db_count(
     State(api): Shared,
     Caller(caller): Caller,
-    Path(name): Path<String>,
+    Parameters(name): Parameters<String>,
     body: JsonObject,
 ) -> Answer {
     count(&api, &caller, ApiScope::DbQuery, database(&name)?, body).await
@@ -121,7 +123,7 @@ async fn count(
 ) -> Answer {
     let permit = caller.permit::<Read>(scope, resource)?;
     let selector = take_selector(&mut body)?;
-    body.nothing_else("query (or selector, filter, filters)")?;
+    let _counted = body.nothing_else("query (or selector, filter, filters)")?;
     let count = api.vault.count(&permit, selector).await?;
     Ok(Json(json!({ "count": count })).into_response())
 }
@@ -130,11 +132,11 @@ async fn count(
 pub(super) async fn ds_create(
     State(api): Shared,
     Caller(caller): Caller,
-    Path(schema): Path<String>,
+    Parameters(schema): Parameters<String>,
     body: JsonObject,
 ) -> Answer {
     let permit = caller.permit::<Write>(ApiScope::DsCreate, datastore(&api, &schema)?)?;
-    let (record, _) = record_of(body)?;
+    let (record, _, _counted) = record_of(body)?;
     Ok(created(&api.vault.create(&permit, record).await?))
 }
 
@@ -142,11 +144,11 @@ pub(super) async fn ds_create(
 pub(super) async fn db_create(
     State(api): Shared,
     Caller(caller): Caller,
-    Path(name): Path<String>,
+    Parameters(name): Parameters<String>,
     body: JsonObject,
 ) -> Answer {
     let permit = caller.permit::<Write>(ApiScope::DbCreate, database(&name)?)?;
-    let (record, _) = record_of(body)?;
+    let (record, _, _counted) = record_of(body)?;
     Ok(created(&api.vault.create(&permit, record).await?))
 }
 
@@ -154,11 +156,11 @@ pub(super) async fn db_create(
 pub(super) async fn ds_update(
     State(api): Shared,
     Caller(caller): Caller,
-    Path((schema, id)): Path<(String, String)>,
+    Parameters((schema, id)): Parameters<(String, String)>,
     body: JsonObject,
 ) -> Answer {
     let permit = caller.permit::<Write>(ApiScope::DsUpdate, datastore(&api, &schema)?)?;
-    let (record, force) = record_of(body)?;
+    let (record, force, _counted) = record_of(body)?;
     Ok(updated(
         &api.vault.update(&permit, id, record, force).await?,
     ))
@@ -168,11 +170,11 @@ pub(super) async fn ds_update(
 pub(super) async fn db_update(
     State(api): Shared,
     Caller(caller): Caller,
-    Path((name, id)): Path<(String, String)>,
+    Parameters((name, id)): Parameters<(String, String)>,
     body: JsonObject,
 ) -> Answer {
     let permit = caller.permit::<Write>(ApiScope::DbUpdate, database(&name)?)?;
-    let (record, force) = record_of(body)?;
+    let (record, force, _counted) = record_of(body)?;
     Ok(updated(
         &api.vault.update(&permit, id, record, force).await?,
     ))
@@ -182,7 +184,7 @@ pub(super) async fn db_update(
 pub(super) async fn ds_delete(
     State(api): Shared,
     Caller(caller): Caller,
-    Path((schema, id)): Path<(String, String)>,
+    Parameters((schema, id)): Parameters<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let permit = caller.permit::<Delete>(ApiScope::DsDelete, datastore(&api, &schema)?)?;
@@ -194,7 +196,7 @@ pub(super) async fn ds_delete(
 pub(super) async fn db_delete(
     State(api): Shared,
     Caller(caller): Caller,
-    Path((name, id)): Path<(String, String)>,
+    Parameters((name, id)): Parameters<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let permit = caller.permit::<Delete>(ApiScope::DbUpdate, database(&name)?)?;
@@ -215,7 +217,7 @@ fn database(name: &str) -> Result<Resource, ApiProblem> {
 }
 
 /// `{"record": {…}, "options": {"forceUpdate": bool}}`; returns the record and whether to force.
-fn record_of(mut body: JsonObject) -> Result<(Map<String, Value>, bool), ApiProblem> {
+fn record_of(mut body: JsonObject) -> Result<(Map<String, Value>, bool, Reservation), ApiProblem> {
     let Some(Value::Object(record)) = body.take("record") else {
         return Err(ApiProblem::malformed(
             "the request body needs a member `record`, an object",
@@ -226,13 +228,13 @@ fn record_of(mut body: JsonObject) -> Result<(Map<String, Value>, bool), ApiProb
         Some(Value::Object(options)) => options,
         Some(_) => return Err(ApiProblem::malformed("`options` must be an object")),
     };
-    body.nothing_else("record and options")?;
+    let counted = body.nothing_else("record and options")?;
     let force = options
         .remove("forceUpdate")
         .is_some_and(|value| value == Value::Bool(true));
     options.remove("forceInsert");
     match options.is_empty() {
-        true => Ok((record, force)),
+        true => Ok((record, force, counted)),
         false => Err(ApiProblem::malformed(
             "`options` knows forceUpdate and forceInsert",
         )),
