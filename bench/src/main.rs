@@ -1,5 +1,6 @@
 //! Measures what the README claims about speed and memory, each server in a process of its own, so that
 //! processor time and memory are the server's alone. See `README.md` beside this file.
+#![forbid(unsafe_code)]
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,

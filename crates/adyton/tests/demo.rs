@@ -277,6 +277,24 @@ fn two_demos_never_share_a_directory() {
 }
 
 #[test]
+fn a_start_that_is_interrupted_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    // Far more than can be imported before the signal comes.
+    let many: String = (0..20_000)
+        .map(|n| TWO.replace("quincunx", &format!("quincunx {n}")))
+        .collect();
+    fs::write(folder.path().join("many.mbox"), many).unwrap();
+    let arguments = demo(&["--mbox", "many.mbox", "--data", "data"]);
+    let running = Running::start(folder.path(), arguments);
+    let lock = folder.path().join("data/demo.lock");
+    while !lock.exists() {
+        std::thread::yield_now();
+    }
+    let (status, said) = running.end("-INT");
+    assert_eq!((status.code(), said.as_str()), (Some(1), ""));
+}
+
+#[test]
 fn a_token_that_is_asked_for_is_the_only_secret_on_the_screen() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("two.mbox"), TWO).unwrap();

@@ -1,6 +1,7 @@
 //! A confidential node that was appraised. No credential can be sent to one that was not: the only way to
 //! send is a method of [`AttestedNode`], and the only way to have one is an appraisal that held.
 
+use std::fmt;
 use std::time::Duration;
 
 use adyton_attest::observe::{
@@ -53,7 +54,6 @@ pub enum NodeError {
 }
 
 /// What a node answered.
-#[derive(Debug)]
 pub struct NodeAnswer {
     /// The status.
     pub status: StatusCode,
@@ -65,6 +65,13 @@ impl NodeAnswer {
     /// The body as JSON.
     pub fn json(&self) -> Result<Value, NodeError> {
         serde_json::from_slice(&self.body).map_err(|_| NodeError::Answer)
+    }
+}
+
+impl fmt::Debug for NodeAnswer {
+    /// Says nothing of the body: it is somebody's data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeAnswer({}, {} bytes)", self.status, self.body.len())
     }
 }
 

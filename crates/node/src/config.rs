@@ -70,6 +70,7 @@ struct LimitsTable {
     databases_per_tenant: usize,
     idle_seconds: u64,
     load_seconds: u64,
+    stale_seconds: u64,
     storage_answer_seconds: u64,
     storage_silence_seconds: u64,
     workers: usize,
@@ -87,6 +88,7 @@ impl Default for LimitsTable {
             databases_per_tenant: 64,
             idle_seconds: 30 * 60,
             load_seconds: 120,
+            stale_seconds: 300,
             storage_answer_seconds: 15,
             storage_silence_seconds: 75,
             workers: 2,
@@ -144,6 +146,7 @@ impl Config {
                 )?,
                 idle: seconds("idle_seconds", limits.idle_seconds)?,
                 load: seconds("load_seconds", limits.load_seconds)?,
+                stale: seconds("stale_seconds", limits.stale_seconds)?,
                 workers: within("workers", limits.workers, 1, 1024)?,
             },
         })

@@ -1,5 +1,7 @@
 //! The storage node as a program.
 
+#![forbid(unsafe_code)]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;

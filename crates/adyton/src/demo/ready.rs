@@ -45,12 +45,7 @@ impl Ready {
         let Self { app, lines, .. } = self;
         let account = if self.is_new { "new" } else { "as last time" };
         let storage = self.storage_directory.display();
-        let warning = match self.is_hardened() {
-            true => "",
-            false => {
-                "\nWARNING            this kernel offers the node less protection than it can use"
-            }
-        };
+        let warning = warning(self.hardening.landlock, self.hardening.seccomp);
         let kept = match self.is_kept {
             true => "Account and data stay; the same command goes on with them.",
             false => "Account, data and files are removed then.",
@@ -140,7 +135,7 @@ Ready in {seconds:.1} s. Ctrl-C ends both nodes. {kept}
             "mail": { "added": tally.added, "known": tally.known, "skipped": tally.skipped },
             "emails": app.emails,
             "hardening": self.hardening.to_string(),
-            "fullyHardened": self.is_hardened(),
+            "fullyHardened": warning(self.hardening.landlock, self.hardening.seccomp).is_empty(),
             "lines": {
                 "query": *lines.query,
                 "count": *lines.count,
@@ -156,8 +151,33 @@ Ready in {seconds:.1} s. Ctrl-C ends both nodes. {kept}
         text.push('\n');
         Zeroizing::new(text)
     }
+}
 
-    fn is_hardened(&self) -> bool {
-        self.hardening.landlock == Wall::Whole && self.hardening.seccomp == Wall::Whole
+/// What a person must know about a kernel that offers less than both walls, whole.
+fn warning(landlock: Wall, seccomp: Wall) -> &'static str {
+    match (landlock, seccomp) {
+        (Wall::Whole, Wall::Whole) => "",
+        (Wall::Absent, Wall::Absent) => {
+            "\nWARNING            this kernel cannot keep the node from writing files; a bug in it could"
+        }
+        _ => "\nWARNING            this kernel offers the node less protection than it can use",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_offers_less_is_told_about() {
+        let walls = [Wall::Whole, Wall::Partial, Wall::Absent];
+        for landlock in walls {
+            for seccomp in walls {
+                let told = warning(landlock, seccomp).contains("WARNING");
+                let is_less = landlock != Wall::Whole || seccomp != Wall::Whole;
+                assert_eq!(told, is_less, "{landlock:?} {seccomp:?}");
+            }
+        }
+        assert!(warning(Wall::Absent, Wall::Absent).contains("cannot keep"));
     }
 }

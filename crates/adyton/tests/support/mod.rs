@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// Runs `adyton` to its end.
 pub(crate) fn adyton<'a>(folder: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Output {
@@ -39,21 +40,29 @@ pub(crate) fn stderr(output: &Output) -> String {
 pub(crate) struct Running {
     child: Child,
     out: BufReader<std::process::ChildStdout>,
+    /// Where it makes its temporary files, so that nothing stays of one that is killed.
+    temporary: TempDir,
 }
 
 impl Running {
     /// Starts `adyton`.
     pub(crate) fn start<'a>(folder: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        let temporary = tempfile::tempdir().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_adyton"))
             .args(arguments)
             .current_dir(folder)
+            .env("TMPDIR", temporary.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
-        Self { child, out }
+        Self {
+            child,
+            out,
+            temporary,
+        }
     }
 
     /// Its next line. Ends with the program, and is then empty.
@@ -63,14 +72,17 @@ impl Running {
         line
     }
 
-    /// Sends a signal, and waits for the end; returns how it ended and what it still said.
+    /// Sends a signal, and waits for the end; returns how it ended and what it still said. Nothing temporary may stay.
     pub(crate) fn end(mut self, signal: &str) -> (ExitStatus, String) {
         let process = self.child.id().to_string();
         let sent = Command::new("kill").args([signal, &process]).status();
         assert!(sent.unwrap().success());
         let mut rest = String::new();
         self.out.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap(), rest)
+        let status = self.child.wait().unwrap();
+        let left = std::fs::read_dir(self.temporary.path()).unwrap().count();
+        assert_eq!(left, 0, "temporary files stayed");
+        (status, rest)
     }
 }
 

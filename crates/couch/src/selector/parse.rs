@@ -154,9 +154,7 @@ impl Parser {
                 Test::Type(type_name(value)?)
             }
             unknown => {
-                return Err(SelectorError::UnknownOperator(
-                    unknown.chars().take(40).collect(),
-                ));
+                return Err(SelectorError::UnknownOperator(nameable(unknown)));
             }
         })
     }
@@ -277,4 +275,16 @@ fn type_name(value: &Value) -> Result<TypeName, SelectorError> {
             ));
         }
     })
+}
+
+/// A misspelt operator helps in an error; anything else under a `$` could be data, and errors hold none.
+fn nameable(operator: &str) -> String {
+    let letters = operator.strip_prefix('$').unwrap_or_default();
+    let is_word =
+        (1..=16).contains(&letters.len()) && letters.bytes().all(|b| b.is_ascii_alphabetic());
+    if is_word {
+        operator.to_owned()
+    } else {
+        "$…".to_owned()
+    }
 }

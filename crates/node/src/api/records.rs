@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::Api;
 use super::caller::Caller;
 use super::json_body::JsonObject;
-use super::path::Parameters;
+use super::path::Path;
 use super::problem::ApiProblem;
 use super::query_body::{QueryBody, take_selector};
 use super::record_stream::{item_response, query_response};
@@ -26,197 +26,136 @@ use crate::vault::Saved;
 type Answer = Result<Response, ApiProblem>;
 type Shared = State<Arc<Api>>;
 
-/// `GET /ds/get/{schema}/{id}`
-pub(super) async fn ds_get(
+/// One of the two names under which records are reached.
+pub(super) trait Door {
+    /// The capability for reading one record.
+    const GET: ApiScope;
+    /// The capability for queries and counts.
+    const QUERY: ApiScope;
+    /// The capability for creating.
+    const CREATE: ApiScope;
+    /// The capability for changing.
+    const UPDATE: ApiScope;
+    /// The capability for deleting.
+    const DELETE: ApiScope;
+
+    /// What the path names.
+    fn resource(api: &Api, name: &str) -> Result<Resource, ApiProblem>;
+}
+
+/// `ds`: the records of a schema.
+pub(super) enum Ds {}
+/// `db`: all records of a database.
+pub(super) enum Db {}
+
+impl Door for Ds {
+    const GET: ApiScope = ApiScope::DsGetById;
+    const QUERY: ApiScope = ApiScope::DsQuery;
+    const CREATE: ApiScope = ApiScope::DsCreate;
+    const UPDATE: ApiScope = ApiScope::DsUpdate;
+    const DELETE: ApiScope = ApiScope::DsDelete;
+
+    /// A schema that the node does not know is "not found": no URL is ever fetched.
+    fn resource(api: &Api, schema: &str) -> Result<Resource, ApiProblem> {
+        let schema = SchemaUri::parse_lenient(schema)
+            .map_err(|error| ApiProblem::malformed(error.to_string()))?;
+        Resource::datastore(schema, &*api.schemas).ok_or_else(ApiProblem::not_found)
+    }
+}
+
+impl Door for Db {
+    const GET: ApiScope = ApiScope::DbGetById;
+    const QUERY: ApiScope = ApiScope::DbQuery;
+    const CREATE: ApiScope = ApiScope::DbCreate;
+    const UPDATE: ApiScope = ApiScope::DbUpdate;
+    // There is no capability of its own: changing a database's records covers it.
+    const DELETE: ApiScope = ApiScope::DbUpdate;
+
+    fn resource(_: &Api, name: &str) -> Result<Resource, ApiProblem> {
+        let name =
+            DatabaseName::new(name).map_err(|error| ApiProblem::malformed(error.to_string()))?;
+        Ok(Resource::whole_database(name))
+    }
+}
+
+/// `GET /{door}/get/{name}/{id}`
+pub(super) async fn get<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Parameters((schema, id)): Parameters<(String, String)>,
+    Path((name, id)): Path<(String, String)>,
 ) -> Answer {
-    let permit = caller.permit::<Read>(ApiScope::DsGetById, datastore(&api, &schema)?)?;
+    let permit = caller.permit::<Read>(D::GET, D::resource(&api, &name)?)?;
     Ok(item_response(&api.vault.get(&permit, &id).await?))
 }
 
-/// `GET /db/get/{database}/{id}`
-pub(super) async fn db_get(
+/// `POST /{door}/query/{name}`
+pub(super) async fn query<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Parameters((name, id)): Parameters<(String, String)>,
-) -> Answer {
-    let permit = caller.permit::<Read>(ApiScope::DbGetById, database(&name)?)?;
-    Ok(item_response(&api.vault.get(&permit, &id).await?))
-}
-
-/// `POST /ds/query/{schema}`
-pub(super) async fn ds_query(
-    State(api): Shared,
-    Caller(caller): Caller,
-    Parameters(schema): Parameters<String>,
+    Path(name): Path<String>,
     body: JsonObject,
 ) -> Answer {
-    query(
-        &api,
-        &caller,
-        ApiScope::DsQuery,
-        datastore(&api, &schema)?,
-        body,
-    )
-    .await
-}
-
-/// `POST /db/query/{database}`
-pub(super) async fn db_query(
-    State(api): Shared,
-    Caller(caller): Caller,
-    Parameters(name): Parameters<String>,
-    body: JsonObject,
-) -> Answer {
-    query(&api, &caller, ApiScope::DbQuery, database(&name)?, body).await
-}
-
-async fn query(
-    api: &Api,
-    caller: &Arc<crate::authn::Principal>,
-    scope: ApiScope,
-    resource: Resource,
-    body: JsonObject,
-) -> Answer {
-    let permit = caller.permit::<Read>(scope, resource)?;
+    let permit = caller.permit::<Read>(D::QUERY, D::resource(&api, &name)?)?;
     let QueryBody { query, fields } = QueryBody::parse(body)?;
     let (limit, skip) = (query.limit, query.skip);
     let answer = api.vault.query(&permit, query).await?;
     Ok(query_response(answer, fields, limit, skip))
 }
 
-/// `POST /ds/count/{schema}`
-pub(super) async fn ds_count(
+/// `POST /{door}/count/{name}`
+pub(super) async fn count<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Parameters(schema): Parameters<String>,
-    body: JsonObject,
-) -> Answer {
-    count(
-        &api,
-        &caller,
-        ApiScope::DsQuery,
-        datastore(&api, &schema)?,
-        body,
-    )
-    .await
-}
-
-/// `POST /db/count/{database}`
-pub(super) async fn db_count(
-    State(api): Shared,
-    Caller(caller): Caller,
-    Parameters(name): Parameters<String>,
-    body: JsonObject,
-) -> Answer {
-    count(&api, &caller, ApiScope::DbQuery, database(&name)?, body).await
-}
-
-async fn count(
-    api: &Api,
-    caller: &Arc<crate::authn::Principal>,
-    scope: ApiScope,
-    resource: Resource,
+    Path(name): Path<String>,
     mut body: JsonObject,
 ) -> Answer {
-    let permit = caller.permit::<Read>(scope, resource)?;
+    let permit = caller.permit::<Read>(D::QUERY, D::resource(&api, &name)?)?;
     let selector = take_selector(&mut body)?;
     let _counted = body.nothing_else("query (or selector, filter, filters)")?;
     let count = api.vault.count(&permit, selector).await?;
     Ok(Json(json!({ "count": count })).into_response())
 }
 
-/// `POST /ds/{schema}`
-pub(super) async fn ds_create(
+/// `POST /{door}/{name}`
+pub(super) async fn create<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Parameters(schema): Parameters<String>,
+    Path(name): Path<String>,
     body: JsonObject,
 ) -> Answer {
-    let permit = caller.permit::<Write>(ApiScope::DsCreate, datastore(&api, &schema)?)?;
+    let permit = caller.permit::<Write>(D::CREATE, D::resource(&api, &name)?)?;
     let (record, _, _counted) = record_of(body)?;
     Ok(created(&api.vault.create(&permit, record).await?))
 }
 
-/// `POST /db/{database}`
-pub(super) async fn db_create(
+/// `PUT /{door}/{name}/{id}`
+pub(super) async fn update<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Parameters(name): Parameters<String>,
+    Path((name, id)): Path<(String, String)>,
     body: JsonObject,
 ) -> Answer {
-    let permit = caller.permit::<Write>(ApiScope::DbCreate, database(&name)?)?;
-    let (record, _, _counted) = record_of(body)?;
-    Ok(created(&api.vault.create(&permit, record).await?))
-}
-
-/// `PUT /ds/{schema}/{id}`
-pub(super) async fn ds_update(
-    State(api): Shared,
-    Caller(caller): Caller,
-    Parameters((schema, id)): Parameters<(String, String)>,
-    body: JsonObject,
-) -> Answer {
-    let permit = caller.permit::<Write>(ApiScope::DsUpdate, datastore(&api, &schema)?)?;
+    let permit = caller.permit::<Write>(D::UPDATE, D::resource(&api, &name)?)?;
     let (record, force, _counted) = record_of(body)?;
     Ok(updated(
         &api.vault.update(&permit, id, record, force).await?,
     ))
 }
 
-/// `PUT /db/{database}/{id}`
-pub(super) async fn db_update(
+/// `DELETE /{door}/{name}/{id}`
+pub(super) async fn delete<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Parameters((name, id)): Parameters<(String, String)>,
-    body: JsonObject,
-) -> Answer {
-    let permit = caller.permit::<Write>(ApiScope::DbUpdate, database(&name)?)?;
-    let (record, force, _counted) = record_of(body)?;
-    Ok(updated(
-        &api.vault.update(&permit, id, record, force).await?,
-    ))
-}
-
-/// `DELETE /ds/{schema}/{id}`
-pub(super) async fn ds_delete(
-    State(api): Shared,
-    Caller(caller): Caller,
-    Parameters((schema, id)): Parameters<(String, String)>,
+    Path((name, id)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let permit = caller.permit::<Delete>(ApiScope::DsDelete, datastore(&api, &schema)?)?;
+    let permit = caller.permit::<Delete>(D::DELETE, D::resource(&api, &name)?)?;
     refuse_destroy(query.as_deref())?;
     Ok(deleted(&api.vault.delete(&permit, id).await?))
 }
 
-/// `DELETE /db/{database}/{id}`. There is no scope of its own: changing a database's records covers it.
-pub(super) async fn db_delete(
-    State(api): Shared,
-    Caller(caller): Caller,
-    Parameters((name, id)): Parameters<(String, String)>,
-    RawQuery(query): RawQuery,
-) -> Answer {
-    let permit = caller.permit::<Delete>(ApiScope::DbUpdate, database(&name)?)?;
-    refuse_destroy(query.as_deref())?;
-    Ok(deleted(&api.vault.delete(&permit, id).await?))
-}
-
-/// The records of a schema. A schema that the node does not know is "not found": no URL is ever fetched.
-fn datastore(api: &Api, schema: &str) -> Result<Resource, ApiProblem> {
-    let schema = SchemaUri::parse_lenient(schema)
-        .map_err(|error| ApiProblem::malformed(error.to_string()))?;
-    Resource::datastore(schema, &*api.schemas).ok_or_else(ApiProblem::not_found)
-}
-
-fn database(name: &str) -> Result<Resource, ApiProblem> {
-    let name = DatabaseName::new(name).map_err(|error| ApiProblem::malformed(error.to_string()))?;
-    Ok(Resource::whole_database(name))
-}
-
-/// `{"record": {…}, "options": {"forceUpdate": bool}}`; returns the record and whether to force.
+/// `{"record": {…}, "options": {"forceUpdate": bool}}`; returns the record, whether to force, and what
+/// covers the record while it is worked on.
 fn record_of(mut body: JsonObject) -> Result<(Map<String, Value>, bool, Reservation), ApiProblem> {
     let Some(Value::Object(record)) = body.take("record") else {
         return Err(ApiProblem::malformed(

@@ -16,6 +16,7 @@ use http::{HeaderValue, Method};
 use tower_http::cors::{Any, CorsLayer};
 
 use super::problem::ApiProblem;
+use super::records::{Db, Ds};
 use super::{Api, health, info, records, tokens};
 
 /// A route: method and path.
@@ -121,18 +122,18 @@ fn handler(route: Route) -> Option<MethodRouter<Arc<Api>>> {
         ("POST", "/auth/token") => post(tokens::create),
         ("GET", "/auth/tokens") => get(tokens::list),
         ("DELETE", "/auth/tokens/{id}") => delete(tokens::revoke),
-        ("GET", "/ds/get/{schema}/{id}") => get(records::ds_get),
-        ("POST", "/ds/query/{schema}") => post(records::ds_query),
-        ("POST", "/ds/count/{schema}") => post(records::ds_count),
-        ("POST", "/ds/{schema}") => post(records::ds_create),
-        ("PUT", "/ds/{schema}/{id}") => put(records::ds_update),
-        ("DELETE", "/ds/{schema}/{id}") => delete(records::ds_delete),
-        ("GET", "/db/get/{database}/{id}") => get(records::db_get),
-        ("POST", "/db/query/{database}") => post(records::db_query),
-        ("POST", "/db/count/{database}") => post(records::db_count),
-        ("POST", "/db/{database}") => post(records::db_create),
-        ("PUT", "/db/{database}/{id}") => put(records::db_update),
-        ("DELETE", "/db/{database}/{id}") => delete(records::db_delete),
+        ("GET", "/ds/get/{schema}/{id}") => get(records::get::<Ds>),
+        ("POST", "/ds/query/{schema}") => post(records::query::<Ds>),
+        ("POST", "/ds/count/{schema}") => post(records::count::<Ds>),
+        ("POST", "/ds/{schema}") => post(records::create::<Ds>),
+        ("PUT", "/ds/{schema}/{id}") => put(records::update::<Ds>),
+        ("DELETE", "/ds/{schema}/{id}") => delete(records::delete::<Ds>),
+        ("GET", "/db/get/{database}/{id}") => get(records::get::<Db>),
+        ("POST", "/db/query/{database}") => post(records::query::<Db>),
+        ("POST", "/db/count/{database}") => post(records::count::<Db>),
+        ("POST", "/db/{database}") => post(records::create::<Db>),
+        ("PUT", "/db/{database}/{id}") => put(records::update::<Db>),
+        ("DELETE", "/db/{database}/{id}") => delete(records::delete::<Db>),
         _ => return None,
     })
 }

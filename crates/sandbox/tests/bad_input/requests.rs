@@ -164,9 +164,8 @@ async fn paths_that_lead_nowhere_are_refused() {
     let mut scene = Scene::set().await;
     let long = "x".repeat(3000);
     for path in [
-        "/api/rest/v1/db/query/storage_database",
-        "/api/rest/v1/db/query/..%2f..%2fetc",
-        "/api/rest/v1/db/query/%00",
+        "/api/rest/v1/db/query/",
+        "/api/rest/v1/db/query/../../etc/passwd",
         "/api/rest/v1/ds/query/aHR0cDovLzE2OS4yNTQuMTY5LjI1NC8=",
         "/api/rest/v1/ds/query/%ff%fe",
         "/api/rest/v1/nothing",
@@ -180,7 +179,8 @@ async fn paths_that_lead_nowhere_are_refused() {
             "{path}: {}",
             answer.status
         );
-        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        let kind = answer.headers["content-type"].to_str().unwrap();
+        assert_eq!(kind, "application/problem+json", "{path}");
     }
     scene.all_is_well_again().await;
 }
@@ -189,7 +189,7 @@ async fn paths_that_lead_nowhere_are_refused() {
 async fn garbage_in_headers_is_refused() {
     let mut scene = Scene::set().await;
     let key = scene.key.clone();
-    let huge = "x".repeat(200_000);
+    let huge = "x".repeat(40_000);
     for (name, value, statuses) in [
         ("x-api-key", "\u{fe}\u{ff}", &[401][..]),
         ("authorization", "Bearer \u{fe}\u{ff}", &[401][..]),

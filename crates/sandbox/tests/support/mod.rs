@@ -188,7 +188,7 @@ pub fn api_key(json: &Value) -> String {
     STANDARD.encode(json.to_string())
 }
 
-/// Sends one request in clear, on a connection of its own.
+/// Sends one request in clear, on a connection of its own. `token` is a bearer's, or begins with `Basic `.
 pub async fn raw_request(
     base: &str,
     method: &str,
@@ -207,7 +207,9 @@ pub async fn raw_request(
         .header("host", address)
         .header("accept", "application/json")
         .header("content-type", "application/json");
-    if !token.is_empty() {
+    if token.starts_with("Basic ") {
+        request = request.header("authorization", token);
+    } else if !token.is_empty() {
         request = request.header("authorization", format!("Bearer {token}"));
     }
     let request = request.body(Full::new(body)).unwrap();

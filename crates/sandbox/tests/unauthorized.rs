@@ -1,5 +1,5 @@
 //! Every route × every kind of missing or wrong credential, with one answer for each pair. A route that is not in
-//! the table does not compile.
+//! the table (`unauthorized/table.rs`) does not compile.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,9 +9,10 @@
     missing_docs
 )]
 
-#[path = "../caller/mod.rs"]
 mod caller;
+#[path = "unauthorized/stage.rs"]
 mod stage;
+#[path = "unauthorized/table.rs"]
 mod table;
 
 use std::sync::Arc;

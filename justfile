@@ -1,0 +1,39 @@
+# What people type. `.ci/run` does the same in a clean clone; that is the gate.
+
+# List the recipes
+default:
+    @just --list
+
+# Format all code
+fmt:
+    cargo fmt --all
+
+# Formatting and lints, warnings are errors
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# All tests (the README's command)
+test:
+    cargo test --workspace
+
+# Tests of one package while working on it: `just t sandbox --test unauthorized`
+t package *arguments:
+    cargo test -p adyton-{{package}} {{arguments}}
+
+# Bans, licences, sources (needs cargo-deny)
+deny:
+    cargo fetch --locked
+    cargo deny --offline check bans licenses sources
+
+# The whole chain on this machine (the README's command)
+demo *arguments:
+    cargo run --release -- demo {{arguments}}
+
+# Figures of this machine
+bench *arguments:
+    cargo run --release -p adyton-bench -- {{arguments}}
+
+# The gate, in a clean clone of HEAD; or some of its steps: `just ci lint test`
+ci *steps:
+    .ci/run {{steps}}
