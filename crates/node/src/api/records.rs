@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use super::Api;
 use super::caller::Caller;
 use super::json_body::JsonObject;
-use super::path::Path;
+use super::path::Parameters;
 use super::problem::ApiProblem;
 use super::query_body::{QueryBody, take_selector};
 use super::record_stream::{item_response, query_response};
@@ -82,7 +82,7 @@ impl Door for Db {
 pub(super) async fn get<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Path((name, id)): Path<(String, String)>,
+    Parameters((name, id)): Parameters<(String, String)>,
 ) -> Answer {
     let permit = caller.permit::<Read>(D::GET, D::resource(&api, &name)?)?;
     Ok(item_response(&api.vault.get(&permit, &id).await?))
@@ -92,7 +92,7 @@ pub(super) async fn get<D: Door>(
 pub(super) async fn query<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Path(name): Path<String>,
+    Parameters(name): Parameters<String>,
     body: JsonObject,
 ) -> Answer {
     let permit = caller.permit::<Read>(D::QUERY, D::resource(&api, &name)?)?;
@@ -106,7 +106,7 @@ pub(super) async fn query<D: Door>(
 pub(super) async fn count<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Path(name): Path<String>,
+    Parameters(name): Parameters<String>,
     mut body: JsonObject,
 ) -> Answer {
     let permit = caller.permit::<Read>(D::QUERY, D::resource(&api, &name)?)?;
@@ -120,7 +120,7 @@ pub(super) async fn count<D: Door>(
 pub(super) async fn create<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Path(name): Path<String>,
+    Parameters(name): Parameters<String>,
     body: JsonObject,
 ) -> Answer {
     let permit = caller.permit::<Write>(D::CREATE, D::resource(&api, &name)?)?;
@@ -132,7 +132,7 @@ pub(super) async fn create<D: Door>(
 pub(super) async fn update<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Path((name, id)): Path<(String, String)>,
+    Parameters((name, id)): Parameters<(String, String)>,
     body: JsonObject,
 ) -> Answer {
     let permit = caller.permit::<Write>(D::UPDATE, D::resource(&api, &name)?)?;
@@ -146,7 +146,7 @@ pub(super) async fn update<D: Door>(
 pub(super) async fn delete<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Path((name, id)): Path<(String, String)>,
+    Parameters((name, id)): Parameters<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let permit = caller.permit::<Delete>(D::DELETE, D::resource(&api, &name)?)?;
@@ -154,8 +154,7 @@ pub(super) async fn delete<D: Door>(
     Ok(deleted(&api.vault.delete(&permit, id).await?))
 }
 
-/// `{"record": {…}, "options": {"forceUpdate": bool}}`; returns the record, whether to force, and what
-/// covers the record while it is worked on.
+/// `{"record": {…}, "options": {"forceUpdate": bool}}`; returns the record and whether to force.
 fn record_of(mut body: JsonObject) -> Result<(Map<String, Value>, bool, Reservation), ApiProblem> {
     let Some(Value::Object(record)) = body.take("record") else {
         return Err(ApiProblem::malformed(

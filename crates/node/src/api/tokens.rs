@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::Api;
 use super::caller::Caller;
 use super::json_body::JsonObject;
-use super::path::Path;
+use super::path::Parameters;
 use super::problem::ApiProblem;
 use crate::authn::Authority;
 use crate::grants::GrantView;
@@ -85,7 +85,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, Caller(caller): Caller) ->
 pub(super) async fn revoke(
     State(api): State<Arc<Api>>,
     Caller(caller): Caller,
-    Path(id): Path<String>,
+    Parameters(id): Parameters<String>,
 ) -> Answer {
     let owner = caller.as_owner()?;
     let id: Uuid = id.parse().map_err(|_| ApiProblem::not_found())?;

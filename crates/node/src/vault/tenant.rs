@@ -41,6 +41,14 @@ pub(super) struct Tenant {
     large_query: Arc<Semaphore>,
 }
 
+/// A change that is not durable, or not known to be.
+pub(super) enum NotSaved {
+    /// The database's task had ended before it took the change: nothing was begun.
+    NotTaken(Change),
+    /// It was begun and failed.
+    Failed(VaultError),
+}
+
 /// A database's task. One task owns one database: it loads, follows and writes it.
 struct Running {
     state: watch::Receiver<State>,
@@ -135,10 +143,10 @@ impl Tenant {
         name: &DatabaseName,
         schema: Option<SchemaUri>,
         change: Change,
-    ) -> Result<Saved, VaultError> {
+    ) -> Result<Saved, NotSaved> {
         let commands = match self.lock().get(name) {
             Some(running) => running.commands.clone(),
-            None => return Err(VaultError::Stopped),
+            None => return Err(NotSaved::NotTaken(change)),
         };
         let (reply, answer) = oneshot::channel();
         let command = Command {
@@ -149,10 +157,10 @@ impl Tenant {
         commands
             .send(command)
             .await
-            .map_err(|_| VaultError::Stopped)?;
-        let saved = answer.await.map_err(|_| VaultError::Stopped)?;
+            .map_err(|unsent| NotSaved::NotTaken(unsent.0.change))?;
+        let saved = answer.await.unwrap_or(Err(VaultError::Stopped));
         self.touch();
-        saved
+        saved.map_err(NotSaved::Failed)
     }
 
     /// The state of a database, and whether somebody else had its load started.

@@ -20,13 +20,15 @@ use tokio::sync::Semaphore;
 use super::database_task::{Budgets, Change, Saved};
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
-use super::tenant::Tenant;
+use super::tenant::{NotSaved, Tenant};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Permit, PermitAction, Read, Write};
 use crate::memory::{Budget, Document, Page, Query, Scope};
 
 /// The part of the node's memory that large rows may take on their way.
 const TRANSIT_SHARE: usize = 4;
+/// How often a change is handed to a database whose task may just have ended.
+const CHANGE_ATTEMPTS: usize = 3;
 /// Queries over more records than this leave the async threads.
 const MANY_RECORDS: usize = 2_000;
 
@@ -184,14 +186,20 @@ impl Vault {
     async fn change<A: PermitAction>(
         &self,
         permit: &Permit<A>,
-        change: Change,
+        mut change: Change,
     ) -> Result<Saved, VaultError> {
-        self.loaded(permit).await?;
-        let tenant = self.tenant(permit.tenant())?;
-        let schema = permit.resource().schema().cloned();
-        tenant
-            .change(permit.resource().database(), schema, change)
-            .await
+        for _ in 0..CHANGE_ATTEMPTS {
+            self.loaded(permit).await?;
+            let tenant = self.tenant(permit.tenant())?;
+            let schema = permit.resource().schema().cloned();
+            let name = permit.resource().database();
+            match tenant.change(name, schema, change).await {
+                Ok(saved) => return Ok(saved),
+                Err(NotSaved::Failed(error)) => return Err(error),
+                Err(NotSaved::NotTaken(untouched)) => change = untouched,
+            }
+        }
+        Err(VaultError::Stopped)
     }
 
     async fn loaded<A: PermitAction>(
