@@ -294,8 +294,11 @@ impl DatabaseTask {
             self.validate(&prepared, schema)?;
         }
         let text = prepared.text()?;
-        // Room first: a write that could not be shown afterwards is not begun.
-        let room = self.budget.reserve(text.len())?;
+        // Room first: a write that could not be shown afterwards is not begun. Who deletes makes room.
+        let room = match is_new_version {
+            true => Some(self.budget.reserve(text.len())?),
+            false => None,
+        };
         let database = session.database(&self.name);
         if !self.exists {
             self.create(&database).await?;
