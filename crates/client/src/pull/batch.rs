@@ -3,6 +3,7 @@
 use adyton_couch::rev::Rev;
 
 use super::plain_batch::{PlainBatch, RecordError};
+use super::room::Reserved;
 
 /// A piece of a feed, opened.
 #[derive(Default)]
@@ -17,6 +18,8 @@ pub struct PullBatch {
     pub positions: Option<(FeedPosition, FeedPosition)>,
     /// Rows of the feed that this batch stands for.
     pub row_count: u64,
+    /// The room that this batch takes, until it is dropped.
+    pub room: Vec<Reserved>,
     /// Id and revision of the last row. A feed that is followed comes row by row.
     pub last_row: Option<(Box<str>, Rev)>,
 }

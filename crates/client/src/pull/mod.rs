@@ -8,6 +8,7 @@
 mod batch;
 mod opener;
 mod plain_batch;
+mod room;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use hyper::body::Incoming;
 
 pub use batch::{FeedPosition, PullBatch, RecordFault};
 pub use plain_batch::{PlainBatch, PlainRow, RecordError, SchemaText};
+pub use room::{Reserved, Room, Unlimited};
 
 use crate::database::Database;
 use crate::session::SessionError;
@@ -30,6 +32,10 @@ use crate::transport::TransportError;
 
 /// Bytes of rows handed to a worker at once.
 const BATCH_BYTES: usize = 256 * 1024;
+/// Bytes that a pull may hold without asking: ordinary records always pass.
+const HELD_FREELY: usize = 1024 * 1024;
+/// Bytes held for each byte of a row: the row, and its plaintext while it is opened.
+const HELD_PER_BYTE: usize = 2;
 /// Heartbeats asked for within the longest silence that is accepted.
 const HEARTBEATS: u32 = 3;
 
@@ -43,6 +49,9 @@ pub enum PullError {
     /// The feed broke the protocol.
     #[error("the changes feed broke the protocol: {0}")]
     Misbehaved(Misbehaviour),
+    /// There is no room for what is on its way.
+    #[error("there is no room for the rows of the feed")]
+    NoRoom,
     /// The process is out of worker threads or is ending.
     #[error("the pull was stopped")]
     Stopped,
@@ -96,12 +105,23 @@ pub struct Pull {
 }
 
 impl Pull {
-    /// Starts a pull. `workers` is the number of batches opened at the same time.
+    /// Starts a pull of one's own data. `workers` is the number of batches opened at the same time.
     pub async fn start(
         database: &Database<'_>,
         cipher: Arc<RecordCipher>,
         feed: Feed,
         workers: usize,
+    ) -> Result<Self, PullError> {
+        Self::start_within(database, cipher, feed, workers, Arc::new(Unlimited)).await
+    }
+
+    /// Starts a pull that holds no more than 1 MiB and what there is room for, whatever the peer sends.
+    pub async fn start_within(
+        database: &Database<'_>,
+        cipher: Arc<RecordCipher>,
+        feed: Feed,
+        workers: usize,
+        room: Arc<dyn Room>,
     ) -> Result<Self, PullError> {
         let silence = database.session().patience().silence;
         let (query, position, rows_left) = match feed {
@@ -134,6 +154,9 @@ impl Pull {
             follows,
             silence,
             ended: false,
+            room,
+            reserved: Vec::new(),
+            reserved_bytes: 0,
         };
         let rows = stream::unfold(reader, |mut reader| async move {
             let next = reader.next().await?;
@@ -143,10 +166,11 @@ impl Pull {
             .map(move |rows| {
                 let cipher = Arc::clone(&cipher);
                 async move {
-                    let rows = rows?;
+                    let (rows, room) = rows?;
                     let opening =
                         tokio::task::spawn_blocking(move || opener::open_rows(&rows, &cipher));
-                    opening.await.map_err(|_| PullError::Stopped)?
+                    let batch = opening.await.map_err(|_| PullError::Stopped)??;
+                    Ok(PullBatch { room, ..batch })
                 }
             })
             .buffered(workers.max(1))
@@ -201,14 +225,18 @@ impl std::fmt::Debug for Pull {
 struct Reader {
     body: Incoming,
     cutter: RowCutter,
-    pending: VecDeque<Rows>,
+    pending: VecDeque<(Rows, Vec<Reserved>)>,
     follows: bool,
     silence: Duration,
     ended: bool,
+    room: Arc<dyn Room>,
+    /// For the bytes in the cutter.
+    reserved: Vec<Reserved>,
+    reserved_bytes: usize,
 }
 
 impl Reader {
-    async fn next(&mut self) -> Option<Result<Rows, PullError>> {
+    async fn next(&mut self) -> Option<Result<(Rows, Vec<Reserved>), PullError>> {
         loop {
             if let Some(rows) = self.pending.pop_front() {
                 return Some(Ok(rows));
@@ -220,10 +248,7 @@ impl Reader {
                 Err(_) => Some(Err(PullError::from(TransportError::Timeout))),
                 Ok(None) => {
                     self.ended = true;
-                    let rows = self.cutter.take();
-                    if !rows.is_empty() || rows.oversized() > 0 {
-                        self.pending.push_back(rows);
-                    }
+                    self.hand_over();
                     let cut_off = self.cutter.is_inside_row()
                         || (!self.follows && !self.cutter.is_complete());
                     if cut_off {
@@ -234,10 +259,11 @@ impl Reader {
                 }
                 Ok(Some(Err(_))) => Some(Err(TransportError::Unreachable.into())),
                 Ok(Some(Ok(frame))) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.cut(&data);
-                    }
-                    None
+                    let cut = match frame.into_data() {
+                        Ok(data) => self.cut(&data),
+                        Err(_) => Ok(()),
+                    };
+                    cut.err().map(Err)
                 }
             };
             if let Some(error) = frame {
@@ -247,17 +273,46 @@ impl Reader {
         }
     }
 
-    fn cut(&mut self, data: &[u8]) {
+    fn cut(&mut self, data: &[u8]) -> Result<(), PullError> {
         for part in data.chunks(BATCH_BYTES) {
             self.cutter.push(part);
-            if self.follows {
-                self.pending.extend(self.cutter.take().into_single_rows());
-            } else if self.cutter.byte_len() >= BATCH_BYTES {
-                let rows = self.cutter.take();
-                if !rows.is_empty() || rows.oversized() > 0 {
-                    self.pending.push_back(rows);
-                }
+            self.reserve()?;
+            if self.follows || self.cutter.byte_len() >= BATCH_BYTES {
+                self.hand_over();
+                self.reserve()?;
             }
         }
+        Ok(())
+    }
+
+    /// Moves the finished rows to where they are taken from, and the room for them along.
+    fn hand_over(&mut self) {
+        let rows = self.cutter.take();
+        if rows.is_empty() && rows.oversized() == 0 {
+            return;
+        }
+        let room = std::mem::take(&mut self.reserved);
+        self.reserved_bytes = 0;
+        if self.follows {
+            let single = rows.into_single_rows().map(|row| (row, Vec::new()));
+            self.pending.extend(single);
+            if let Some((_, last)) = self.pending.back_mut() {
+                *last = room;
+            }
+        } else {
+            self.pending.push_back((rows, room));
+        }
+    }
+
+    /// Reserves room for what the cutter holds beyond what is free.
+    fn reserve(&mut self) -> Result<(), PullError> {
+        let held = self.cutter.byte_len().saturating_sub(HELD_FREELY);
+        if held > self.reserved_bytes {
+            let more = (held - self.reserved_bytes).saturating_mul(HELD_PER_BYTE);
+            let reserved = self.room.reserve(more).ok_or(PullError::NoRoom)?;
+            self.reserved.push(reserved);
+            self.reserved_bytes = held;
+        }
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@ mod caller;
 mod health;
 mod info;
 mod json_body;
+mod path;
 mod problem;
 mod query_body;
 mod record_stream;

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use adyton_client::pull::{Reserved, Room};
+
 /// A number of bytes that may be held, shared by all who hold some of them.
 #[derive(Clone, Debug)]
 pub struct Budget {
@@ -112,6 +114,13 @@ impl Budget {
             account.used.fetch_sub(bytes, Ordering::Relaxed);
             budget = account.within.as_ref();
         }
+    }
+}
+
+impl Room for Budget {
+    fn reserve(&self, bytes: usize) -> Option<Reserved> {
+        let reservation = Self::reserve(self, bytes).ok()?;
+        Some(Box::new(reservation))
     }
 }
 

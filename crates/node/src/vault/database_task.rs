@@ -50,6 +50,15 @@ pub(super) enum Change {
     },
 }
 
+/// What a tenant's databases may hold.
+#[derive(Debug, Clone)]
+pub(super) struct Budgets {
+    /// Records and indexes.
+    pub(super) budget: Budget,
+    /// Large rows that are on their way.
+    pub(super) transit: Budget,
+}
+
 /// A change, and where its outcome goes.
 pub(super) struct Command {
     pub(super) schema: Option<SchemaUri>,
@@ -71,7 +80,7 @@ pub(super) async fn run(
     name: DatabaseName,
     credential: Arc<ContextSession>,
     session: OpenSession,
-    budget: Budget,
+    budgets: Budgets,
     around: Arc<Surroundings>,
     publish: watch::Sender<State>,
     queue: mpsc::Receiver<Command>,
@@ -85,7 +94,7 @@ pub(super) async fn run(
                     .map(Arc::new)
             })
             .await?;
-        DatabaseTask::load(Arc::clone(opened), &name, budget, &around).await
+        DatabaseTask::load(Arc::clone(opened), &name, budgets, &around).await
     };
     let loaded = tokio::time::timeout(around.limits.load, loading).await;
     drop(credential);
@@ -109,6 +118,7 @@ struct DatabaseTask {
     cipher: Arc<RecordCipher>,
     loaded: Arc<LoadedDatabase>,
     budget: Budget,
+    transit: Budget,
     around: Arc<Surroundings>,
     /// False until the storage node has the database.
     exists: bool,
@@ -122,7 +132,7 @@ impl DatabaseTask {
     async fn load(
         session: Arc<Session>,
         name: &DatabaseName,
-        budget: Budget,
+        Budgets { budget, transit }: Budgets,
         around: &Arc<Surroundings>,
     ) -> Result<Self, VaultError> {
         let database = session.database(name);
@@ -134,8 +144,9 @@ impl DatabaseTask {
             let held = info.doc_count.saturating_add(info.doc_del_count);
             let max_rows = held.saturating_mul(2).saturating_add(ROW_SLACK);
             let feed = Feed::Snapshot { max_rows };
+            let (workers, room) = (around.limits.workers, Arc::new(transit.clone()));
             let mut pull =
-                Pull::start(&database, Arc::clone(&cipher), feed, around.limits.workers).await?;
+                Pull::start_within(&database, Arc::clone(&cipher), feed, workers, room).await?;
             while let Some(batch) = pull.next().await {
                 loaded.apply(batch?)?;
             }
@@ -152,6 +163,7 @@ impl DatabaseTask {
             cipher,
             loaded,
             budget,
+            transit,
             around,
             exists,
             position,
@@ -185,11 +197,15 @@ impl DatabaseTask {
                             return error;
                         }
                     }
-                    Some(Err(PullError::Session(SessionError::Expired))) => {
-                        return SessionError::Expired.into();
+                    Some(Err(error @ (PullError::Session(SessionError::Expired) | PullError::NoRoom))) => {
+                        return error.into();
                     }
                     Some(Err(error @ PullError::Misbehaved(_))) if !is_cut_off(&error) => return error.into(),
                     Some(Err(_)) | None => {
+                        if heard.elapsed() > RETRY.1 {
+                            // It worked for long: this is a new accident.
+                            wait = RETRY.0;
+                        }
                         (feed, heard) = (None, Instant::now());
                         retry_at = Instant::now() + wait;
                     }
@@ -198,7 +214,7 @@ impl DatabaseTask {
                 () = tokio::time::sleep_until(retry_at), if feed.is_none() => {
                     wait = (wait * 2).min(RETRY.1);
                     match self.follow().await {
-                        Ok(opened) => feed = opened,
+                        Ok(opened) => (feed, heard) = (opened, Instant::now()),
                         // The node no longer lets this session in, or has the database no more: what it gave
                         // is given up.
                         Err(PullError::Session(error @ (SessionError::Expired | SessionError::Refused { status: 404 }))) => {
@@ -223,7 +239,8 @@ impl DatabaseTask {
             return Ok(None);
         }
         let feed = Feed::Follow(self.position.clone());
-        Pull::start(&database, Arc::clone(&self.cipher), feed, 1)
+        let room = Arc::new(self.transit.clone());
+        Pull::start_within(&database, Arc::clone(&self.cipher), feed, 1, room)
             .await
             .map(Some)
     }

@@ -69,6 +69,7 @@ impl From<PullError> for VaultError {
         match error {
             PullError::Session(error) => Self::Storage(error),
             PullError::Stopped => Self::Stopped,
+            PullError::NoRoom => Self::Overloaded,
             other => Self::Pull(other),
         }
     }

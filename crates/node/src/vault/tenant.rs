@@ -12,11 +12,10 @@ use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::database_task::{self, Change, Command, Saved};
+use super::database_task::{self, Budgets, Change, Command, Saved};
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
 use super::vault::Surroundings;
-use crate::memory::Budget;
 
 /// Writes that wait for one database. When it is full, writers wait in turn.
 const COMMAND_QUEUE: usize = 64;
@@ -35,7 +34,7 @@ pub(super) type OpenSession = Arc<OnceCell<Arc<Session>>>;
 
 /// One tenant in memory.
 pub(super) struct Tenant {
-    budget: Budget,
+    budgets: Budgets,
     session: Mutex<OpenSession>,
     databases: Mutex<HashMap<DatabaseName, Running>>,
     last_used: Mutex<Instant>,
@@ -55,9 +54,9 @@ impl Drop for Running {
 }
 
 impl Tenant {
-    pub(super) fn new(budget: Budget) -> Self {
+    pub(super) fn new(budgets: Budgets) -> Self {
         Self {
-            budget,
+            budgets,
             session: Mutex::default(),
             databases: Mutex::default(),
             last_used: Mutex::new(Instant::now()),
@@ -148,7 +147,7 @@ impl Tenant {
             name.clone(),
             credential,
             self.open_session().clone(),
-            self.budget.clone(),
+            self.budgets.clone(),
             Arc::clone(around),
             publish,
             queue,

@@ -17,7 +17,7 @@ use adyton_protocol::scope::Resource;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
-use super::database_task::{Change, Saved};
+use super::database_task::{Budgets, Change, Saved};
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
 use super::tenant::Tenant;
@@ -25,6 +25,8 @@ use crate::authn::TenantId;
 use crate::authz::{Delete, Permit, PermitAction, Read, Write};
 use crate::memory::{Budget, Document, Page, Query, Scope};
 
+/// The part of the node's memory that large rows may take on their way.
+const TRANSIT_SHARE: usize = 4;
 /// Queries over more records than this leave the async threads.
 const MANY_RECORDS: usize = 2_000;
 
@@ -62,6 +64,8 @@ pub(super) struct Surroundings {
 pub struct Vault {
     around: Arc<Surroundings>,
     budget: Budget,
+    /// Large rows on their way, beside what is loaded: peers that send without end fill this and nothing else.
+    transit: Budget,
     tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
     large_queries: Arc<Semaphore>,
 }
@@ -91,6 +95,7 @@ impl Vault {
                 schemas,
             }),
             budget: Budget::new(limits.node_bytes),
+            transit: Budget::new(limits.node_bytes / TRANSIT_SHARE),
             tenants: Mutex::default(),
             large_queries: Arc::new(Semaphore::new(limits.workers.max(1))),
         });
@@ -204,9 +209,12 @@ impl Vault {
         if tenants.len() >= self.around.limits.tenants {
             return Err(VaultError::Overloaded);
         }
-        let tenant = Arc::new(Tenant::new(
-            self.budget.within(self.around.limits.tenant_bytes),
-        ));
+        let limits = &self.around.limits;
+        let tenant = Arc::new(Tenant::new(Budgets {
+            budget: self.budget.within(limits.tenant_bytes),
+            // One tenant cannot have all of it.
+            transit: self.transit.within(self.transit.limit() / 2),
+        }));
         tenants.insert(id.clone(), Arc::clone(&tenant));
         Ok(tenant)
     }

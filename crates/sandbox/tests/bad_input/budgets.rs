@@ -25,10 +25,10 @@ async fn write_large(world: &World, person: &Person, count: usize) {
 
 #[tokio::test]
 async fn more_than_a_tenant_may_hold_is_refused_and_others_do_not_notice() {
-    let world = World::with("tenant_memory_mib = 1").await;
+    let world = World::with("tenant_memory_mib = 4").await;
     let mut bystander = Bystander::of(&world).await;
     let person = world.person().await;
-    write_large(&world, &person, 20).await;
+    write_large(&world, &person, 50).await;
     let mut node = world.node().await;
     for _ in 0..3 {
         let refused = node.notes(&person.key()).await;
@@ -45,7 +45,7 @@ async fn more_than_a_tenant_may_hold_is_refused_and_others_do_not_notice() {
 
 #[tokio::test]
 async fn a_write_without_room_is_not_stored() {
-    let world = World::with("tenant_memory_mib = 1").await;
+    let world = World::with("tenant_memory_mib = 4").await;
     let mut bystander = Bystander::of(&world).await;
     let person = world.person().await;
     write_large(&world, &person, 5).await;
@@ -60,7 +60,7 @@ async fn a_write_without_room_is_not_stored() {
             break;
         }
         stored += 1;
-        assert!(stored < 30, "never refused");
+        assert!(stored < 60, "never refused");
     }
     let session = person.sdk(&world).await;
     let info = session.database(&notes()).info().await.unwrap().unwrap();
@@ -71,12 +71,12 @@ async fn a_write_without_room_is_not_stored() {
 
 #[tokio::test]
 async fn more_than_the_node_may_hold_is_refused_until_somebody_leaves() {
-    let world = World::with("node_memory_mib = 3\ntenant_memory_mib = 2\nidle_seconds = 3").await;
+    let world = World::with("node_memory_mib = 9\ntenant_memory_mib = 6\nidle_seconds = 3").await;
     let mut bystander = Bystander::of(&world).await;
     let mut people = Vec::new();
     for _ in 0..3 {
         let person = world.person().await;
-        write_large(&world, &person, 11).await;
+        write_large(&world, &person, 33).await;
         people.push(person);
     }
     let mut node = world.node().await;
@@ -84,7 +84,7 @@ async fn more_than_the_node_may_hold_is_refused_until_somebody_leaves() {
     for person in &people {
         let answer = node.notes(&person.key()).await;
         match answer.status.is_success() {
-            true => assert_eq!(ids(&answer).len(), 11),
+            true => assert_eq!(ids(&answer).len(), 33),
             false => {
                 answer.problem(503, "overloaded");
                 refused += 1;
@@ -98,7 +98,7 @@ async fn more_than_the_node_may_hold_is_refused_until_somebody_leaves() {
     let answer = node
         .notes_until(&last, |answer| answer.status.is_success())
         .await;
-    assert_eq!(ids(&answer).len(), 11);
+    assert_eq!(ids(&answer).len(), 33);
     bystander.is_unharmed().await;
 }
 

@@ -120,6 +120,45 @@ async fn new_records_for_ever_end_at_the_memory_budget() {
 }
 
 #[tokio::test]
+async fn a_row_that_is_longer_than_there_is_room_is_not_even_held() {
+    // It never ends, and no one waits for that: the budget counts what is on its way, too.
+    loading_ends_in(503, "overloaded", "node_memory_mib = 16", |asked| {
+        asked.is_snapshot().then(|| {
+            let head = format!(
+                r#"{{"results":[{{"seq":1,"id":"a","changes":[{{"rev":"{REV}"}}],"doc":{{"_id":"a","_rev":"{REV}","payload":""#
+            );
+            let begun = stream::iter([Ok(Bytes::from(head))]);
+            let middle = Bytes::from(vec![b'A'; 1 << 16]);
+            let first = stream::iter((0..100).map(move |_| Ok(middle.clone())));
+            Act::Stream(begun.chain(first).chain(stream::pending()).boxed())
+        })
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_live_row_that_is_longer_than_there_is_room_is_told() {
+    let mut scene = Scene::with("node_memory_mib = 16").await;
+    scene.lying.lie(|asked| {
+        if !asked.is_live() {
+            return Act::Honest;
+        }
+        let head = format!(r#"{{"seq":1000,"id":"a","doc":{{"_id":"a","_rev":"{REV}","payload":""#);
+        let begun = stream::iter([Ok(Bytes::from(head))]);
+        let middle = Bytes::from(vec![b'A'; 1 << 16]);
+        let endless = stream::iter(std::iter::repeat_with(move || Ok(middle.clone())));
+        Act::Stream(begun.chain(endless).boxed())
+    });
+    // The data is loaded again each time, and the live feed never holds more than there is room for.
+    for _ in 0..10 {
+        assert_eq!(ids(&scene.notes().await).len(), 3);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    scene.bystander.is_unharmed().await;
+    scene.all_is_well_again().await;
+}
+
+#[tokio::test]
 async fn a_feed_that_goes_backwards_is_left() {
     loading_ends_in(502, "storage-misbehaved", "", |asked| {
         asked

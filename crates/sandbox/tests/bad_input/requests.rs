@@ -179,7 +179,8 @@ async fn paths_that_lead_nowhere_are_refused() {
             "{path}: {}",
             answer.status
         );
-        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        let kind = answer.headers["content-type"].to_str().unwrap();
+        assert_eq!(kind, "application/problem+json", "{path}");
     }
     scene.all_is_well_again().await;
 }
@@ -188,7 +189,7 @@ async fn paths_that_lead_nowhere_are_refused() {
 async fn garbage_in_headers_is_refused() {
     let mut scene = Scene::set().await;
     let key = scene.key.clone();
-    let huge = "x".repeat(200_000);
+    let huge = "x".repeat(40_000);
     for (name, value, statuses) in [
         ("x-api-key", "\u{fe}\u{ff}", &[401][..]),
         ("authorization", "Bearer \u{fe}\u{ff}", &[401][..]),
