@@ -13,7 +13,7 @@ use std::io::{Read, Seek, SeekFrom};
 use adyton_client::pull::{PlainBatch, RecordError};
 use adyton_couch::rev::{Rev, RevHash};
 use adyton_couch::selector::Selector;
-use adyton_node::memory::{Budget, Documents, Projection, Query, Scope, SortKey};
+use adyton_node::memory::{Budget, Documents, Parts, Projection, Query, Scope, SortKey};
 use adyton_node::zeroing_allocator::ZeroingAllocator;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -146,9 +146,10 @@ fn nothing_is_left_of_a_vault_that_was_dropped() {
         page.documents
             .iter()
             .for_each(|document| document.write_to(&mut out));
+        let mut parts = Parts::after(out);
         page.documents
             .iter()
-            .for_each(|document| projection.write(document, &mut out));
+            .for_each(|document| projection.write(document, &mut parts));
         let parsed: serde_json::Value = serde_json::from_slice(page.documents[0].object()).unwrap();
         assert_eq!(parsed["text"], word);
         drop(page.documents[0].served());

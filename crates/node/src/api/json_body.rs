@@ -9,20 +9,30 @@ use serde_json::{Map, Value};
 
 use super::Api;
 use super::problem::ApiProblem;
+use crate::memory::{QueryError, Reservation};
+
+/// Copies of a body's text that are made on its way: read, parsed, signed, sealed.
+const COPIES: usize = 4;
+/// What a JSON value takes in memory beside its text, in all copies.
+const VALUE_BYTES: usize = 100;
 
 /// A body that is one JSON object.
 #[derive(Debug)]
-pub(super) struct JsonObject(pub(super) Map<String, Value>);
+pub(super) struct JsonObject {
+    members: Map<String, Value>,
+    counted: Reservation,
+}
 
 impl FromRequest<Arc<Api>> for JsonObject {
     type Rejection = ApiProblem;
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, ApiProblem> {
         let limit = api.config.body_bytes;
-        let body = Limited::new(request.into_body(), limit)
-            .collect()
-            .await
-            .map_err(|error| {
+        let mut counted = api.bodies.reserve(0).map_err(QueryError::from)?;
+        let mut body = Limited::new(request.into_body(), limit);
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| {
                 if error.is::<LengthLimitError>() {
                     ApiProblem::new(
                         ProblemKind::RequestTooLarge,
@@ -32,12 +42,23 @@ impl FromRequest<Arc<Api>> for JsonObject {
                     ApiProblem::malformed("the request body could not be read")
                 }
             })?;
-        let bytes = body.to_bytes();
-        if bytes.is_empty() {
-            return Ok(Self(Map::new()));
+            if let Ok(data) = frame.into_data() {
+                let more = counted.bytes() + COPIES * data.len();
+                counted.resize(more).map_err(QueryError::from)?;
+                bytes.extend_from_slice(&data);
+            }
         }
+        if bytes.is_empty() {
+            return Ok(Self {
+                members: Map::new(),
+                counted,
+            });
+        }
+        // Room first: `0,` is two bytes here and many in memory.
+        let more = counted.bytes() + VALUE_BYTES * most_values(&bytes);
+        counted.resize(more).map_err(QueryError::from)?;
         match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(members)) => Ok(Self(members)),
+            Ok(Value::Object(members)) => Ok(Self { members, counted }),
             Ok(_) => Err(ApiProblem::malformed(
                 "the request body must be a JSON object",
             )),
@@ -56,16 +77,26 @@ impl FromRequest<Arc<Api>> for JsonObject {
 impl JsonObject {
     /// Takes a member out.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
-        self.0.remove(name)
+        self.members.remove(name)
     }
 
     /// Refuses what was not taken: a misspelt name must not be ignored in silence.
-    pub(super) fn nothing_else(self, known: &str) -> Result<(), ApiProblem> {
-        match self.0.keys().next() {
-            None => Ok(()),
+    ///
+    /// Returns what covers the members that were taken: to be held as long as they are.
+    pub(super) fn nothing_else(self, known: &str) -> Result<Reservation, ApiProblem> {
+        match self.members.keys().next() {
+            None => Ok(self.counted),
             Some(_) => Err(ApiProblem::malformed(format!(
                 "the request body has a member that this route does not know; it knows {known}"
             ))),
         }
     }
+}
+
+/// How many values a JSON text has at most: before each but the first stands one of these.
+fn most_values(text: &[u8]) -> usize {
+    1 + text
+        .iter()
+        .filter(|byte| matches!(byte, b',' | b':' | b'[' | b'{'))
+        .count()
 }

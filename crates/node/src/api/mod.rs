@@ -23,7 +23,13 @@ pub use routes::{ROUTES, Route, router};
 
 use crate::config::Config;
 use crate::grants::Grants;
+use crate::memory::Budget;
 use crate::vault::Vault;
+
+/// Request bodies may take this part of what the vault may.
+const BODIES_SHARE: usize = 4;
+/// And at least what this many of the largest bodies' bytes take.
+const LEAST_BODIES: usize = 5;
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -31,6 +37,8 @@ pub struct Api {
     pub(crate) vault: Arc<Vault>,
     pub(crate) grants: Grants,
     pub(crate) schemas: Arc<SchemaSet>,
+    /// Covers the request bodies that are being read and worked on.
+    pub(crate) bodies: Budget,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     /// What a person should be told about the TEE, for `/info/status`.
@@ -47,10 +55,13 @@ impl Api {
         tee: String,
     ) -> Arc<Self> {
         let grants = Grants::new(clock.clone());
+        let room = (config.vault.node_bytes / BODIES_SHARE).max(config.body_bytes * LEAST_BODIES);
+        let bodies = Budget::new(room);
         Arc::new(Self {
             vault,
             grants,
             schemas,
+            bodies,
             config,
             clock,
             tee,

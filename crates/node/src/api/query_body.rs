@@ -46,7 +46,7 @@ impl QueryBody {
             Some(Value::Object(options)) => options,
             Some(_) => return Err(ApiProblem::malformed("`options` must be an object")),
         };
-        body.nothing_else("query (or selector, filter, filters) and options")?;
+        let _counted = body.nothing_else("query (or selector, filter, filters) and options")?;
         if let Some(sort) = options.remove("sort") {
             query.sort = SortKey::parse_list(&sort)?;
         }

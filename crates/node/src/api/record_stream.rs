@@ -1,5 +1,6 @@
 //! Answers with many records: written piece by piece from the records in memory, never built whole.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write;
 
@@ -10,7 +11,7 @@ use futures_util::stream;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
-use crate::memory::{Document, Projection};
+use crate::memory::{Document, Parts, Projection, Reservation};
 use crate::vault::Answer;
 
 /// Small records are gathered into pieces of about this size, in bytes.
@@ -33,10 +34,11 @@ pub(super) fn query_response(
     );
     let writer = Writer {
         documents: page.documents.into_iter(),
+        _counted: page.counted,
         fields,
         tail: Some(tail),
         begun: false,
-        held: None,
+        held: VecDeque::new(),
     };
     let pieces = stream::unfold(writer, |mut writer| async move {
         let piece = writer.next()?;
@@ -51,10 +53,15 @@ pub(super) fn query_response(
 
 /// One record, in the member `item`.
 pub(super) fn item_response(document: &Document) -> Response {
-    let mut body = Vec::with_capacity(document.served_len() + 10);
-    body.extend_from_slice(b"{\"item\":");
-    document.write_to(&mut body);
-    body.push(b'}');
+    // In pieces, because the record is not copied: who asks often and reads slowly holds it once.
+    let [head, object] = document.served();
+    let pieces = [
+        Bytes::from_static(b"{\"item\":"),
+        head,
+        object,
+        Bytes::from_static(b"}"),
+    ];
+    let body = Body::from_stream(stream::iter(pieces.map(Ok::<_, Infallible>)));
     (
         [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
         body,
@@ -64,16 +71,17 @@ pub(super) fn item_response(document: &Document) -> Response {
 
 struct Writer {
     documents: std::vec::IntoIter<Document>,
+    _counted: Reservation,
     fields: Option<Projection>,
     tail: Option<String>,
     begun: bool,
     /// The rest of a large record, sent without copying it.
-    held: Option<Bytes>,
+    held: VecDeque<Bytes>,
 }
 
 impl Writer {
     fn next(&mut self) -> Option<Bytes> {
-        if let Some(held) = self.held.take() {
+        if let Some(held) = self.held.pop_front() {
             return Some(held);
         }
         let mut piece = Vec::new();
@@ -84,15 +92,25 @@ impl Writer {
         }
         while let Some(document) = self.documents.next() {
             match &self.fields {
-                Some(fields) => fields.write(&document, &mut piece),
+                Some(fields) => {
+                    let mut parts = Parts::after(std::mem::take(&mut piece));
+                    fields.write(&document, &mut parts);
+                    let (whole, rest) = parts.into_pieces();
+                    self.held.extend(whole);
+                    piece = rest;
+                    if let Some(first) = self.held.pop_front() {
+                        self.held.push_back(Bytes::from(piece));
+                        return Some(first);
+                    }
+                }
                 None if document.served_len() > PIECE / 4 => {
                     let [head, object] = document.served();
                     piece.extend_from_slice(&head);
-                    self.held = Some(object);
+                    self.held.push_back(object);
                 }
                 None => document.write_to(&mut piece),
             }
-            if self.held.is_some() || piece.len() >= PIECE {
+            if !self.held.is_empty() || piece.len() >= PIECE {
                 return Some(Bytes::from(piece));
             }
             if !self.documents.as_slice().is_empty() {
@@ -102,5 +120,87 @@ impl Writer {
         let mut last = BytesMut::from(piece.as_slice());
         last.extend_from_slice(self.tail.take()?.as_bytes());
         Some(last.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{Budget, Documents, Query, Scope};
+    use adyton_client::pull::PlainBatch;
+    use adyton_couch::rev::Rev;
+    use adyton_couch::selector::Selector;
+    use http_body_util::BodyExt;
+    use serde_json::{Value, json};
+
+    fn documents(budget: &Budget, count: usize, length: usize) -> Documents {
+        let mut documents = Documents::new(budget.clone());
+        let mut batch = PlainBatch::default();
+        for n in 0..count {
+            let record = json!({ "_id": format!("id\"{n}"), "text": "x".repeat(length) });
+            let text = record.to_string();
+            let id = record["_id"].as_str().unwrap();
+            batch.push(id, Rev::LOWEST, text.as_bytes()).unwrap();
+        }
+        documents.apply(batch).unwrap();
+        documents
+    }
+
+    async fn pieces(response: Response) -> Vec<Bytes> {
+        let mut body = response.into_body();
+        let mut pieces = Vec::new();
+        while let Some(frame) = body.frame().await {
+            pieces.push(frame.unwrap().into_data().unwrap());
+        }
+        pieces
+    }
+
+    #[tokio::test]
+    async fn a_record_is_served_from_where_it_lies() {
+        let documents = documents(&Budget::new(1 << 24), 1, 1 << 20);
+        let document = documents.get(Scope::Database, "id\"0").unwrap();
+        let pieces = pieces(item_response(&document)).await;
+        let held = document.object().as_ptr_range();
+        let copied = pieces
+            .iter()
+            .filter(|piece| !held.contains(&piece.as_ptr()));
+        assert!(copied.map(Bytes::len).sum::<usize>() < 100);
+        let item: Value = serde_json::from_slice(&pieces.concat()).unwrap();
+        assert_eq!(item["item"]["_id"], "id\"0");
+    }
+
+    #[tokio::test]
+    async fn an_answer_takes_room_until_it_is_read_and_is_json_at_every_length() {
+        for (count, length) in [
+            (0, 10),
+            (1, 10),
+            (1, 100_000),
+            (7, 10),
+            (7, 40_000),
+            (900, 90),
+        ] {
+            for fields in [None, Some(json!(["_id", "text"])), Some(json!(["absent"]))] {
+                let budget = Budget::new(1 << 26);
+                let documents = documents(&budget, count, length);
+                let before = budget.used();
+                let mut query = Query::new(Selector::everything());
+                query.limit = usize::MAX;
+                let page = documents.query(Scope::Database, &query).unwrap();
+                let answer = Answer {
+                    page,
+                    unreadable: 0,
+                };
+                let fields = fields.map(|fields| Projection::parse(&fields).unwrap());
+                let response = query_response(answer, fields, 1000, 0);
+                let indexed = budget.used() - before;
+                assert!(indexed >= count * size_of::<Document>());
+                let body: Value = serde_json::from_slice(&pieces(response).await.concat()).unwrap();
+                assert_eq!(body["items"].as_array().unwrap().len(), count);
+                assert_eq!(
+                    budget.used(),
+                    before + indexed - count * size_of::<Document>()
+                );
+            }
+        }
     }
 }

@@ -15,11 +15,12 @@ use serde_json::{Map, Value, json};
 use super::Api;
 use super::caller::Caller;
 use super::json_body::JsonObject;
-use super::path::Path;
+use super::path::Parameters;
 use super::problem::ApiProblem;
 use super::query_body::{QueryBody, take_selector};
 use super::record_stream::{item_response, query_response};
 use crate::authz::{Delete, Read, Write};
+use crate::memory::Reservation;
 use crate::vault::Saved;
 
 type Answer = Result<Response, ApiProblem>;
@@ -81,7 +82,7 @@ impl Door for Db {
 pub(super) async fn get<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Path((name, id)): Path<(String, String)>,
+    Parameters((name, id)): Parameters<(String, String)>,
 ) -> Answer {
     let permit = caller.permit::<Read>(D::GET, D::resource(&api, &name)?)?;
     Ok(item_response(&api.vault.get(&permit, &id).await?))
@@ -91,7 +92,7 @@ pub(super) async fn get<D: Door>(
 pub(super) async fn query<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Path(name): Path<String>,
+    Parameters(name): Parameters<String>,
     body: JsonObject,
 ) -> Answer {
     let permit = caller.permit::<Read>(D::QUERY, D::resource(&api, &name)?)?;
@@ -105,12 +106,12 @@ pub(super) async fn query<D: Door>(
 pub(super) async fn count<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Path(name): Path<String>,
+    Parameters(name): Parameters<String>,
     mut body: JsonObject,
 ) -> Answer {
     let permit = caller.permit::<Read>(D::QUERY, D::resource(&api, &name)?)?;
     let selector = take_selector(&mut body)?;
-    body.nothing_else("query (or selector, filter, filters)")?;
+    let _counted = body.nothing_else("query (or selector, filter, filters)")?;
     let count = api.vault.count(&permit, selector).await?;
     Ok(Json(json!({ "count": count })).into_response())
 }
@@ -119,11 +120,11 @@ pub(super) async fn count<D: Door>(
 pub(super) async fn create<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Path(name): Path<String>,
+    Parameters(name): Parameters<String>,
     body: JsonObject,
 ) -> Answer {
     let permit = caller.permit::<Write>(D::CREATE, D::resource(&api, &name)?)?;
-    let (record, _) = record_of(body)?;
+    let (record, _, _counted) = record_of(body)?;
     Ok(created(&api.vault.create(&permit, record).await?))
 }
 
@@ -131,11 +132,11 @@ pub(super) async fn create<D: Door>(
 pub(super) async fn update<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Path((name, id)): Path<(String, String)>,
+    Parameters((name, id)): Parameters<(String, String)>,
     body: JsonObject,
 ) -> Answer {
     let permit = caller.permit::<Write>(D::UPDATE, D::resource(&api, &name)?)?;
-    let (record, force) = record_of(body)?;
+    let (record, force, _counted) = record_of(body)?;
     Ok(updated(
         &api.vault.update(&permit, id, record, force).await?,
     ))
@@ -145,7 +146,7 @@ pub(super) async fn update<D: Door>(
 pub(super) async fn delete<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Path((name, id)): Path<(String, String)>,
+    Parameters((name, id)): Parameters<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let permit = caller.permit::<Delete>(D::DELETE, D::resource(&api, &name)?)?;
@@ -154,7 +155,7 @@ pub(super) async fn delete<D: Door>(
 }
 
 /// `{"record": {…}, "options": {"forceUpdate": bool}}`; returns the record and whether to force.
-fn record_of(mut body: JsonObject) -> Result<(Map<String, Value>, bool), ApiProblem> {
+fn record_of(mut body: JsonObject) -> Result<(Map<String, Value>, bool, Reservation), ApiProblem> {
     let Some(Value::Object(record)) = body.take("record") else {
         return Err(ApiProblem::malformed(
             "the request body needs a member `record`, an object",
@@ -165,13 +166,13 @@ fn record_of(mut body: JsonObject) -> Result<(Map<String, Value>, bool), ApiProb
         Some(Value::Object(options)) => options,
         Some(_) => return Err(ApiProblem::malformed("`options` must be an object")),
     };
-    body.nothing_else("record and options")?;
+    let counted = body.nothing_else("record and options")?;
     let force = options
         .remove("forceUpdate")
         .is_some_and(|value| value == Value::Bool(true));
     options.remove("forceInsert");
     match options.is_empty() {
-        true => Ok((record, force)),
+        true => Ok((record, force, counted)),
         false => Err(ApiProblem::malformed(
             "`options` knows forceUpdate and forceInsert",
         )),

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::Api;
 use super::caller::Caller;
 use super::json_body::JsonObject;
-use super::path::Path;
+use super::path::Parameters;
 use super::problem::ApiProblem;
 use crate::authn::Authority;
 use crate::grants::GrantView;
@@ -59,7 +59,7 @@ pub(super) async fn create(
             Some(Duration::from_secs(seconds))
         }
     };
-    body.nothing_else("scopes, appDID and expiresIn")?;
+    let _counted = body.nothing_else("scopes, appDID and expiresIn")?;
     let scopes =
         ScopeSet::parse(texts.iter().map(String::as_str), &*api.schemas).map_err(|error| {
             let problem = ApiProblem::new(ProblemKind::ScopeInvalid, error.to_string());
@@ -85,7 +85,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, Caller(caller): Caller) ->
 pub(super) async fn revoke(
     State(api): State<Arc<Api>>,
     Caller(caller): Caller,
-    Path(id): Path<String>,
+    Parameters(id): Parameters<String>,
 ) -> Answer {
     let owner = caller.as_owner()?;
     let id: Uuid = id.parse().map_err(|_| ApiProblem::not_found())?;

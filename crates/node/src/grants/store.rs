@@ -20,8 +20,14 @@ use crate::authz::Owner;
 
 /// Most live grants of one tenant.
 const MAX_PER_TENANT: usize = 256;
+/// Most revoked grants of one tenant that are remembered: who revokes all day takes nobody's room.
+const MAX_REVOKED_PER_TENANT: usize = 64;
 /// Most grants of the node, the ended ones that are still remembered included.
 const MAX_TOTAL: usize = 100_000;
+/// Most bytes that the live grants of one tenant take: sessions and scopes have the length that callers give them.
+const MAX_BYTES_PER_TENANT: usize = 4 << 20;
+/// Most bytes that all live grants take.
+const MAX_BYTES_TOTAL: usize = 256 << 20;
 /// Life of a token when the owner does not say.
 const DEFAULT_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Longest life of a token.
@@ -37,6 +43,8 @@ pub struct Grant {
     created: SystemTime,
     expires: SystemTime,
     sealed_session: String,
+    /// About what it takes in memory.
+    bytes: usize,
 }
 
 /// The token does not stand for a live grant.
@@ -62,7 +70,10 @@ pub enum MintError {
     #[error("a token lives from 1 second to {} days", MAX_LIFE.as_secs() / 86400)]
     Life,
     /// The tenant has too many.
-    #[error("at most {MAX_PER_TENANT} access tokens can be alive for one user; revoke some")]
+    #[error(
+        "at most {MAX_PER_TENANT} access tokens, of at most {} MiB together, can be alive for one user; revoke some",
+        MAX_BYTES_PER_TENANT >> 20
+    )]
     TooMany,
     /// The node has too many.
     #[error("the node has no room for more access tokens")]
@@ -147,6 +158,7 @@ enum Entry {
     Live(Arc<Grant>),
     /// Remembered until it would have expired, so that its holder is told why.
     Revoked {
+        tenant: TenantId,
         until: SystemTime,
     },
 }
@@ -180,6 +192,10 @@ impl Grants {
         }
         let (secret, now) = (TokenSecret::generate(), self.clock.now());
         let seal = SealedBox::of_key(secret.sealing_key());
+        let sealed_session =
+            seal.seal_bytes(&owner.session().expose_json(), &mut OsRng.unwrap_err());
+        let scope_bytes: usize = scopes.to_texts().iter().map(String::len).sum();
+        let bytes = size_of::<Grant>() + sealed_session.len() + 2 * scope_bytes;
         let grant = Arc::new(Grant {
             id: Uuid::new_v4(),
             tenant: owner.tenant().clone(),
@@ -187,20 +203,27 @@ impl Grants {
             app,
             created: now,
             expires: now + life,
-            sealed_session: seal
-                .seal_bytes(&owner.session().expose_json(), &mut OsRng.unwrap_err()),
+            sealed_session,
+            bytes,
         });
         let view = GrantView::of(&grant);
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|_, entry| match entry {
             Entry::Live(grant) => grant.expires > now,
-            Entry::Revoked { until } => *until > now,
+            Entry::Revoked { until, .. } => *until > now,
         });
-        if entries.len() >= MAX_TOTAL {
-            return Err(MintError::Full);
-        }
-        if live_of(&entries, owner.tenant()).count() >= MAX_PER_TENANT {
+        let of_tenant = || live_of(&entries, owner.tenant()).map(|(_, grant)| grant.bytes);
+        if of_tenant().count() >= MAX_PER_TENANT
+            || of_tenant().sum::<usize>() + bytes > MAX_BYTES_PER_TENANT
+        {
             return Err(MintError::TooMany);
+        }
+        let all = entries.values().map(|entry| match entry {
+            Entry::Live(grant) => grant.bytes,
+            Entry::Revoked { .. } => 0,
+        });
+        if entries.len() >= MAX_TOTAL || all.sum::<usize>() + bytes > MAX_BYTES_TOTAL {
+            return Err(MintError::Full);
         }
         entries.insert(secret.hash(), Entry::Live(grant));
         Ok(Minted {
@@ -244,12 +267,10 @@ impl Grants {
         let (hash, view) = live_of(&entries, owner.tenant())
             .find(|(_, grant)| grant.id == id)
             .map(|(hash, grant)| (*hash, GrantView::of(grant)))?;
-        entries.insert(
-            hash,
-            Entry::Revoked {
-                until: view.expires,
-            },
-        );
+        let tenant = owner.tenant().clone();
+        let until = view.expires;
+        entries.insert(hash, Entry::Revoked { tenant, until });
+        forget_revoked(&mut entries, owner.tenant());
         Some(view)
     }
 }
@@ -264,8 +285,77 @@ fn live_of<'e>(
     })
 }
 
+/// Forgets those of the tenant's revoked grants that would have ended first, if it has too many. Their tokens are
+/// as dead as before; their holders are no longer told why.
+fn forget_revoked(entries: &mut HashMap<TokenHash, Entry>, owner: &TenantId) {
+    let mut revoked: Vec<(SystemTime, TokenHash)> = entries
+        .iter()
+        .filter_map(|(hash, entry)| match entry {
+            Entry::Revoked { tenant, until } if tenant == owner => Some((*until, *hash)),
+            Entry::Revoked { .. } | Entry::Live(_) => None,
+        })
+        .collect();
+    revoked.sort_unstable_by_key(|(until, _)| *until);
+    let too_many = revoked.len().saturating_sub(MAX_REVOKED_PER_TENANT);
+    for (_, hash) in revoked.into_iter().take(too_many) {
+        entries.remove(&hash);
+    }
+}
+
 impl fmt::Debug for Grants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Grants")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authn::{Credential, Principal, authenticate};
+    use adyton_client::schema::SchemaSet;
+    use base64_simd::STANDARD;
+    use serde_json::Value;
+
+    /// The owner of a session out of the original's, with some bytes more in it.
+    fn owner_with(more: usize) -> Principal {
+        let vector = include_str!("../../../../vectors/context_session.json");
+        let vector: Value = serde_json::from_str(vector).unwrap();
+        let mut session = vector["session"].clone();
+        let auths = session["contextAuths"].as_object_mut().unwrap();
+        let first = auths.values_mut().next().unwrap();
+        first["accessToken"] = "x".repeat(more).into();
+        let key = STANDARD.encode_to_string(session.to_string());
+        let key = Credential::Session(Zeroizing::new(key));
+        authenticate(&key, &Grants::new(Clock::system())).unwrap()
+    }
+
+    fn mint(grants: &Grants, owner: &Principal) -> Result<Minted, MintError> {
+        let schemas = SchemaSet::embedded().unwrap();
+        let scopes = ScopeSet::parse(["api:ds-query"], &schemas).unwrap();
+        grants.mint(&owner.as_owner().unwrap(), scopes, None, None)
+    }
+
+    #[test]
+    fn who_mints_and_revokes_for_ever_takes_nobodys_room() {
+        let (grants, owner) = (Grants::new(Clock::system()), owner_with(0));
+        for _ in 0..3 * MAX_REVOKED_PER_TENANT {
+            let minted = mint(&grants, &owner).unwrap();
+            let owner = owner.as_owner().unwrap();
+            assert!(grants.revoke(&owner, minted.grant.id).is_some());
+            // The newest is always remembered.
+            let token = TokenSecret::parse(&minted.token).unwrap();
+            assert_eq!(grants.find(&token).unwrap_err(), GrantError::Revoked);
+        }
+        let held = grants.entries.read().unwrap().len();
+        assert_eq!(held, MAX_REVOKED_PER_TENANT);
+    }
+
+    #[test]
+    fn the_bytes_of_a_tenants_grants_are_limited_and_not_only_their_number() {
+        let (grants, owner) = (Grants::new(Clock::system()), owner_with(45_000));
+        let minted = (0..MAX_PER_TENANT).find_map(|n| mint(&grants, &owner).err().map(|e| (n, e)));
+        let (count, refused) = minted.unwrap();
+        assert_eq!(refused, MintError::TooMany);
+        assert!((32..MAX_PER_TENANT).contains(&count), "{count}");
     }
 }

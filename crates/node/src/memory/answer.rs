@@ -15,6 +15,7 @@ use adyton_couch::selector::{FieldPath, Selector};
 
 use super::access::{Access, Building};
 use super::budget::{OverBudget, Reservation};
+use super::document::Document;
 use super::documents::{Documents, Filter, Scope};
 use super::index::{Index, field};
 use super::query::{Direction, Explanation, Page, Query, SortKey};
@@ -37,16 +38,16 @@ impl Documents {
             Some(index) => self.page_along(&index, &access, filter, &query.sort, needed)?,
             None => self.page_of_matches(&access, filter, query, needed)?,
         };
-        let documents = numbers
-            .into_iter()
-            .skip(query.skip)
-            .take(query.limit)
-            .filter_map(|number| self.document(number))
-            .collect();
+        let wanted = numbers.len().saturating_sub(query.skip).min(query.limit);
+        let counted = self.budget().reserve(wanted * size_of::<Document>())?;
+        let mut documents = Vec::with_capacity(wanted);
+        let wanted = numbers.into_iter().skip(query.skip).take(query.limit);
+        documents.extend(wanted.filter_map(|number| self.document(number)));
         Ok(Page {
             documents,
             total,
-            rows: self.len(),
+            rows: self.count_all(scope),
+            counted,
         })
     }
 

@@ -69,6 +69,11 @@ impl Document {
         ]
     }
 
+    /// A part of [`Document::object`], uncopied.
+    pub(super) fn slice_of(&self, part: &[u8]) -> Bytes {
+        Bytes::from_owner(Object(self.clone())).slice_ref(part)
+    }
+
     fn head(&self) -> String {
         // The object has at least its `_id`, so a comma is always right.
         format!("{{\"_rev\":\"{}\",", self.rev)

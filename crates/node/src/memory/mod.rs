@@ -21,5 +21,5 @@ mod slots;
 pub use budget::{Budget, OverBudget, Reservation};
 pub use document::Document;
 pub use documents::{Applied, Documents, Scope, Usage};
-pub use projection::Projection;
+pub use projection::{Parts, Projection};
 pub use query::{Direction, Explanation, Page, Query, QueryError, SortKey};

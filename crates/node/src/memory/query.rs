@@ -4,7 +4,7 @@ use adyton_couch::selector::{FieldPath, Selector, SelectorError};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::budget::OverBudget;
+use super::budget::{OverBudget, Reservation};
 use super::document::Document;
 
 /// A question: which records, in which order, which of them.
@@ -48,8 +48,10 @@ pub struct Page {
     pub documents: Vec<Document>,
     /// How many records match, whatever `skip` and `limit` say.
     pub total: usize,
-    /// How many records the database has, whatever the selector says.
+    /// How many records the scope has, whatever the selector says.
     pub rows: usize,
+    /// Covers the handles: a caller that takes long to read an answer takes room, too.
+    pub counted: Reservation,
 }
 
 /// How a query would be answered.

@@ -148,7 +148,7 @@ impl DatabaseTask {
             let mut pull =
                 Pull::start_within(&database, Arc::clone(&cipher), feed, workers, room).await?;
             while let Some(batch) = pull.next().await {
-                loaded.apply(batch?)?;
+                loaded.apply_waiting(batch?)?;
             }
             position = pull.position().cloned().unwrap_or(position);
         }
@@ -180,6 +180,8 @@ impl DatabaseTask {
         loop {
             tokio::select! {
                 command = queue.recv() => match command {
+                    // Whose caller has gone before it began is not begun: the caller was told that it failed.
+                    Some(Command { reply, .. }) if reply.is_closed() => {}
                     Some(Command { schema, change, reply }) => {
                         let saved = self.carry_out(schema.as_ref(), change).await;
                         // The caller may have gone; the change is durable all the same.
@@ -193,7 +195,7 @@ impl DatabaseTask {
                         if let Some(position) = feed.as_ref().and_then(Pull::position) {
                             self.position = position.clone();
                         }
-                        if let Err(error) = self.take_in(batch) {
+                        if let Err(error) = self.take_in(batch).await {
                             return error;
                         }
                     }
@@ -246,7 +248,7 @@ impl DatabaseTask {
     }
 
     /// Applies a row of the feed, unless an own write has overtaken it.
-    fn take_in(&mut self, batch: PullBatch) -> Result<(), VaultError> {
+    async fn take_in(&mut self, batch: PullBatch) -> Result<(), VaultError> {
         if let Some((id, rev)) = &batch.last_row
             && let Some(own) = self.echoes.get(&**id)
         {
@@ -259,7 +261,7 @@ impl DatabaseTask {
                 return Ok(());
             }
         }
-        self.loaded.apply(batch)?;
+        self.loaded.apply(batch).await?;
         Ok(())
     }
 
@@ -270,14 +272,33 @@ impl DatabaseTask {
     ) -> Result<Saved, VaultError> {
         let session = Arc::clone(&self.session);
         let (members, save) = self.members_of(schema, change)?;
-        let prepared = PreparedRecord::new(members, save, schema.map(SchemaUri::as_str), &session)?;
+        let schema_text = schema.map(SchemaUri::as_str);
+        let prepared = match save {
+            Save::Delete => {
+                // A tombstone keeps the content, as the original's does; of a record that cannot be signed it keeps
+                // the name alone, because what is to be deleted must not stay for that.
+                let [id, rev] = ["_id", "_rev"].map(|name| {
+                    (
+                        name.to_owned(),
+                        members.get(name).cloned().unwrap_or_default(),
+                    )
+                });
+                PreparedRecord::new(members, save, schema_text, &session).or_else(|_| {
+                    PreparedRecord::new(Map::from_iter([id, rev]), save, schema_text, &session)
+                })?
+            }
+            _ => PreparedRecord::new(members, save, schema_text, &session)?,
+        };
         let is_new_version = save != Save::Delete;
         if is_new_version && let Some(schema) = schema {
             self.validate(&prepared, schema)?;
         }
         let text = prepared.text()?;
-        // Room first: a write that could not be shown afterwards is not begun.
-        let room = self.budget.reserve(text.len())?;
+        // Room first: a write that could not be shown afterwards is not begun. Who deletes makes room.
+        let room = match is_new_version {
+            true => Some(self.budget.reserve(text.len())?),
+            false => None,
+        };
         let database = session.database(&self.name);
         if !self.exists {
             self.create(&database).await?;
@@ -285,9 +306,19 @@ impl DatabaseTask {
         let rev = match database.put(&prepared, &self.cipher).await {
             Ok(rev) => rev,
             Err(WriteError::Conflict) => {
-                // The feed may not have brought yet what we collided with. Not knowing it is no failure.
-                let stored = database.revision(prepared.id()).await.ok().flatten();
-                let current = stored.or_else(|| self.current(prepared.id()));
+                // The feed may not have brought yet what we collided with. Not knowing it is no failure; and whether
+                // it is of this schema can be known of what is here alone.
+                let id = prepared.id();
+                let may_know = schema.is_none() || self.visible(schema, id).is_ok();
+                let current = match may_know {
+                    true => database
+                        .revision(id)
+                        .await
+                        .ok()
+                        .flatten()
+                        .or_else(|| self.current(id)),
+                    false => None,
+                };
                 return Err(VaultError::Conflict { current });
             }
             Err(error) => return Err(error.into()),
@@ -305,10 +336,11 @@ impl DatabaseTask {
                 .push(prepared.id(), rev, &text)
                 .map_err(|_| VaultError::Stopped)?;
         }
-        let shown = self.loaded.apply(PullBatch {
+        let batch = PullBatch {
             records,
             ..PullBatch::default()
-        });
+        };
+        let shown = self.loaded.apply(batch).await;
         if shown.is_err() {
             // It is durable, so it is no failure; the feed must bring it, and be the one that finds no room.
             self.echoes.remove(prepared.id());
@@ -328,11 +360,11 @@ impl DatabaseTask {
             Change::Create { mut record } => {
                 record.remove("_rev");
                 if let Some(Value::String(id)) = record.get("_id")
-                    && let Some(current) = self.current(id)
+                    && self.current(id).is_some()
                 {
-                    return Err(VaultError::Conflict {
-                        current: Some(current),
-                    });
+                    // That the id is taken cannot be hidden; what has it is told to those who may see it.
+                    let current = self.visible(schema, id).ok();
+                    return Err(VaultError::Conflict { current });
                 }
                 Ok((record, Save::Insert))
             }

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
-use adyton_client::pull::{PullBatch, RecordFault};
+use adyton_client::pull::{PlainBatch, PullBatch, RecordFault};
 
 use super::error::VaultError;
 use crate::memory::{Applied, Budget, Document, Documents, OverBudget, Scope};
@@ -39,6 +39,15 @@ impl LoadedDatabase {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The records, unless a change is waiting or under way: who may not be held up does not wait for it.
+    pub(super) fn try_documents(&self) -> Option<RwLockReadGuard<'_, Documents>> {
+        match self.documents.try_read() {
+            Ok(documents) => Some(documents),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     /// Records that could not be opened.
     pub(crate) fn unreadable(&self) -> usize {
         let faults = self.faults.read().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +55,27 @@ impl LoadedDatabase {
     }
 
     pub(super) fn get(&self, scope: Scope<'_>, id: &str) -> Result<Document, VaultError> {
-        if let Some(document) = self.documents().get(scope, id) {
+        let found = self.documents().get(scope, id);
+        self.found(found, scope, id)
+    }
+
+    /// Like [`LoadedDatabase::get`]; `None` when a change is waiting or under way.
+    pub(super) fn try_get(
+        &self,
+        scope: Scope<'_>,
+        id: &str,
+    ) -> Option<Result<Document, VaultError>> {
+        let found = self.try_documents()?.get(scope, id);
+        Some(self.found(found, scope, id))
+    }
+
+    fn found(
+        &self,
+        found: Option<Document>,
+        scope: Scope<'_>,
+        id: &str,
+    ) -> Result<Document, VaultError> {
+        if let Some(document) = found {
             return Ok(document);
         }
         let faults = self.faults.read().unwrap_or_else(PoisonError::into_inner);
@@ -58,28 +87,56 @@ impl LoadedDatabase {
         }
     }
 
-    /// Applies a batch of the feed.
-    pub(super) fn apply(&self, batch: PullBatch) -> Result<Applied, OverBudget> {
-        {
-            let mut faults = self.faults.write().unwrap_or_else(PoisonError::into_inner);
-            for id in batch.records.ids() {
-                if !faults.by_id.is_empty() {
-                    faults.by_id.remove(id);
-                }
-            }
-            faults.unnamed += batch.oversized;
-            for (id, fault) in batch.faults {
-                if faults.by_id.len() < MAX_FAULTS {
-                    faults.by_id.insert(id, fault);
-                } else {
-                    faults.unnamed += 1;
-                }
-            }
+    /// Applies a batch as soon as no query is reading. Where a long query is, a thread waits for it on which nothing
+    /// else runs: the threads of the async runtime are everybody's.
+    pub(super) async fn apply(
+        self: &Arc<Self>,
+        mut batch: PullBatch,
+    ) -> Result<Applied, VaultError> {
+        if let Some(applied) = self.try_apply(&mut batch) {
+            return Ok(applied?);
         }
-        self.write().apply(batch.records)
+        let database = Arc::clone(self);
+        let applying = tokio::task::spawn_blocking(move || database.apply_waiting(batch));
+        Ok(applying.await.map_err(|_| VaultError::Stopped)??)
     }
 
-    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Documents> {
+    /// Takes a batch and applies it if nobody is reading; leaves it otherwise.
+    fn try_apply(&self, batch: &mut PullBatch) -> Option<Result<Applied, OverBudget>> {
+        let mut documents = match self.documents.try_write() {
+            Ok(documents) => documents,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let records = self.note_faults(std::mem::take(batch));
+        Some(documents.apply(records))
+    }
+
+    /// Applies a batch on this thread.
+    pub(super) fn apply_waiting(&self, batch: PullBatch) -> Result<Applied, OverBudget> {
+        let records = self.note_faults(batch);
+        self.write().apply(records)
+    }
+
+    fn note_faults(&self, batch: PullBatch) -> PlainBatch {
+        let mut faults = self.faults.write().unwrap_or_else(PoisonError::into_inner);
+        for id in batch.records.ids() {
+            if !faults.by_id.is_empty() {
+                faults.by_id.remove(id);
+            }
+        }
+        faults.unnamed += batch.oversized;
+        for (id, fault) in batch.faults {
+            if faults.by_id.len() < MAX_FAULTS {
+                faults.by_id.insert(id, fault);
+            } else {
+                faults.unnamed += 1;
+            }
+        }
+        batch.records
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Documents> {
         self.documents
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -89,5 +146,49 @@ impl LoadedDatabase {
 impl fmt::Debug for LoadedDatabase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("LoadedDatabase(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use adyton_couch::rev::Rev;
+
+    /// Only one thread runs async tasks here: whoever blocks it, blocks everybody.
+    #[tokio::test]
+    async fn a_change_that_waits_for_a_long_query_holds_nobody_else_up() {
+        let database = Arc::new(LoadedDatabase::empty(Budget::new(1 << 20)));
+        let (done, until_done) = std::sync::mpsc::channel::<()>();
+        let (began, has_begun) = tokio::sync::oneshot::channel();
+        let querying = std::thread::spawn({
+            let database = Arc::clone(&database);
+            move || {
+                let _reading = database.documents();
+                began.send(()).unwrap();
+                // Gives up in the end, so that a node that blocks fails here and does not hang.
+                until_done.recv_timeout(std::time::Duration::from_secs(20))
+            }
+        });
+        has_begun.await.unwrap();
+        let mut records = PlainBatch::default();
+        records.push("a", Rev::LOWEST, br#"{"_id":"a"}"#).unwrap();
+        let batch = PullBatch {
+            records,
+            ..PullBatch::default()
+        };
+        let applying = tokio::spawn({
+            let database = Arc::clone(&database);
+            async move { database.apply(batch).await }
+        });
+        for _ in 0..100 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        // The change waits, and others were served meanwhile; nobody reads around it.
+        assert!(!applying.is_finished());
+        assert!(database.try_get(Scope::Database, "a").is_none());
+        done.send(()).unwrap();
+        assert!(querying.join().unwrap().is_ok());
+        assert_eq!(applying.await.unwrap().unwrap().inserted, 1);
+        assert!(database.try_get(Scope::Database, "a").unwrap().is_ok());
     }
 }

@@ -8,7 +8,7 @@ use adyton_client::session::Session;
 use adyton_keys::context_session::{ContextSession, InvalidSession};
 use adyton_protocol::database::DatabaseName;
 use adyton_protocol::schema::SchemaUri;
-use tokio::sync::{OnceCell, mpsc, oneshot, watch};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -38,6 +38,15 @@ pub(super) struct Tenant {
     session: Mutex<OpenSession>,
     databases: Mutex<HashMap<DatabaseName, Running>>,
     last_used: Mutex<Instant>,
+    large_query: Arc<Semaphore>,
+}
+
+/// A change that is not durable, or not known to be.
+pub(super) enum NotSaved {
+    /// The database's task had ended before it took the change: nothing was begun.
+    NotTaken(Change),
+    /// It was begun and failed.
+    Failed(VaultError),
 }
 
 /// A database's task. One task owns one database: it loads, follows and writes it.
@@ -45,6 +54,19 @@ struct Running {
     state: watch::Receiver<State>,
     commands: mpsc::Sender<Command>,
     task: JoinHandle<()>,
+    last_used: Instant,
+}
+
+impl Running {
+    /// Whether its task has given up; the next caller starts another.
+    fn has_failed(&self) -> bool {
+        self.task.is_finished() || matches!(&*self.state.borrow(), State::Failed(_))
+    }
+
+    /// Whether a caller waits for it to load, or for a change.
+    fn is_waited_for(&self) -> bool {
+        self.commands.strong_count() > 1 || matches!(&*self.state.borrow(), State::Loading)
+    }
 }
 
 impl Drop for Running {
@@ -60,7 +82,14 @@ impl Tenant {
             session: Mutex::default(),
             databases: Mutex::default(),
             last_used: Mutex::new(Instant::now()),
+            large_query: Arc::new(Semaphore::new(1)),
         }
+    }
+
+    /// Waits until no other large query of this tenant is under way.
+    pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, VaultError> {
+        let turn = Arc::clone(&self.large_query).acquire_owned().await;
+        turn.map_err(|_| VaultError::Stopped)
     }
 
     pub(super) fn touch(&self) {
@@ -77,18 +106,31 @@ impl Tenant {
             .elapsed()
     }
 
-    /// The database in memory. The first caller starts the load, all wait for the same one.
+    /// Drops the databases that nobody asked for so long, while others may be in use.
+    pub(super) fn forget_idle(&self, idle: Duration) {
+        self.lock()
+            .retain(|_, running| running.is_waited_for() || running.last_used.elapsed() < idle);
+    }
+
+    /// The database in memory. The first caller starts the load, all wait for the same one. When that one fails at
+    /// the storage node, it may have been for the credential of the first caller: the others try with their own.
     pub(super) async fn loaded(
         &self,
         name: &DatabaseName,
-        credential: impl FnOnce() -> Result<Arc<ContextSession>, InvalidSession>,
+        credential: impl Fn() -> Result<Arc<ContextSession>, InvalidSession>,
         around: &Arc<Surroundings>,
     ) -> Result<Arc<LoadedDatabase>, VaultError> {
-        let mut state = self.state(name, credential, around)?;
+        let (mut state, mut may_try_again) = self.state(name, &credential, around)?;
         loop {
             let now = state.borrow_and_update().clone();
             match now {
                 State::Ready(database) => return Ok(database),
+                State::Failed(VaultError::Storage(_) | VaultError::LoadTimeout)
+                    if may_try_again =>
+                {
+                    (state, _) = self.state(name, &credential, around)?;
+                    may_try_again = false;
+                }
                 State::Failed(error) => return Err(error),
                 State::Loading => state.changed().await.map_err(|_| VaultError::Stopped)?,
             }
@@ -101,10 +143,10 @@ impl Tenant {
         name: &DatabaseName,
         schema: Option<SchemaUri>,
         change: Change,
-    ) -> Result<Saved, VaultError> {
+    ) -> Result<Saved, NotSaved> {
         let commands = match self.lock().get(name) {
             Some(running) => running.commands.clone(),
-            None => return Err(VaultError::Stopped),
+            None => return Err(NotSaved::NotTaken(change)),
         };
         let (reply, answer) = oneshot::channel();
         let command = Command {
@@ -115,27 +157,31 @@ impl Tenant {
         commands
             .send(command)
             .await
-            .map_err(|_| VaultError::Stopped)?;
-        let saved = answer.await.map_err(|_| VaultError::Stopped)?;
+            .map_err(|unsent| NotSaved::NotTaken(unsent.0.change))?;
+        let saved = answer.await.unwrap_or(Err(VaultError::Stopped));
         self.touch();
-        saved
+        saved.map_err(NotSaved::Failed)
     }
 
+    /// The state of a database, and whether somebody else had its load started.
     fn state(
         &self,
         name: &DatabaseName,
         credential: impl FnOnce() -> Result<Arc<ContextSession>, InvalidSession>,
         around: &Arc<Surroundings>,
-    ) -> Result<watch::Receiver<State>, VaultError> {
+    ) -> Result<(watch::Receiver<State>, bool), VaultError> {
         let mut databases = self.lock();
-        if let Some(running) = databases.get(name) {
-            let failed = matches!(&*running.state.borrow(), State::Failed(_));
-            if !failed && !running.task.is_finished() {
-                return Ok(running.state.clone());
+        if let Some(running) = databases.get_mut(name) {
+            if !running.has_failed() {
+                running.last_used = Instant::now();
+                return Ok((running.state.clone(), true));
             }
             databases.remove(name);
             // The caller may have logged in anew since: what failed may have been the old session.
             *self.open_session() = OpenSession::default();
+        }
+        if databases.len() >= around.limits.databases_per_tenant {
+            databases.retain(|_, running| !running.has_failed());
         }
         if databases.len() >= around.limits.databases_per_tenant {
             return Err(VaultError::Overloaded);
@@ -156,17 +202,15 @@ impl Tenant {
             state: state.clone(),
             commands,
             task: tokio::spawn(task),
+            last_used: Instant::now(),
         };
         databases.insert(name.clone(), running);
-        Ok(state)
+        Ok((state, false))
     }
 
     /// Whether it holds or loads anything. A tenant whose loads all failed does not.
     pub(super) fn is_in_use(&self) -> bool {
-        let in_use = |running: &Running| {
-            !running.task.is_finished() && !matches!(&*running.state.borrow(), State::Failed(_))
-        };
-        self.lock().values().any(in_use)
+        self.lock().values().any(|running| !running.has_failed())
     }
 
     fn open_session(&self) -> MutexGuard<'_, OpenSession> {

@@ -20,15 +20,20 @@ use tokio::sync::Semaphore;
 use super::database_task::{Budgets, Change, Saved};
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
-use super::tenant::Tenant;
+use super::tenant::{NotSaved, Tenant};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Permit, PermitAction, Read, Write};
 use crate::memory::{Budget, Document, Page, Query, Scope};
 
 /// The part of the node's memory that large rows may take on their way.
-const TRANSIT_SHARE: usize = 4;
+const TRANSIT_SHARE: usize = 2;
+/// How often a change is handed to a database whose task may just have ended.
+const CHANGE_ATTEMPTS: usize = 3;
 /// Queries over more records than this leave the async threads.
 const MANY_RECORDS: usize = 2_000;
+
+/// Queries over more bytes of records than this leave the async threads, too.
+const MANY_BYTES: usize = 4 << 20;
 
 /// What the vault may use.
 #[derive(Debug, Clone, Copy)]
@@ -106,14 +111,19 @@ impl Vault {
     /// The record with this id, if the resource includes it.
     pub async fn get(&self, permit: &Permit<Read>, id: &str) -> Result<Document, VaultError> {
         let database = self.loaded(permit).await?;
-        database.get(scope_of(permit.resource()), id)
+        if let Some(found) = database.try_get(scope_of(permit.resource()), id) {
+            return found;
+        }
+        let (resource, id) = (permit.resource().clone(), id.to_owned());
+        let getting = tokio::task::spawn_blocking(move || database.get(scope_of(&resource), &id));
+        getting.await.map_err(|_| VaultError::Stopped)?
     }
 
     /// Answers a query within the permit's resource.
     pub async fn query(&self, permit: &Permit<Read>, query: Query) -> Result<Answer, VaultError> {
         let database = self.loaded(permit).await?;
         let resource = permit.resource().clone();
-        self.compute(database, move |database| {
+        self.compute(permit.tenant(), database, move |database| {
             let page = database.documents().query(scope_of(&resource), &query)?;
             Ok(Answer {
                 page,
@@ -131,7 +141,7 @@ impl Vault {
     ) -> Result<usize, VaultError> {
         let database = self.loaded(permit).await?;
         let resource = permit.resource().clone();
-        self.compute(database, move |database| {
+        self.compute(permit.tenant(), database, move |database| {
             Ok(database.documents().count(scope_of(&resource), &selector)?)
         })
         .await
@@ -176,14 +186,20 @@ impl Vault {
     async fn change<A: PermitAction>(
         &self,
         permit: &Permit<A>,
-        change: Change,
+        mut change: Change,
     ) -> Result<Saved, VaultError> {
-        self.loaded(permit).await?;
-        let tenant = self.tenant(permit.tenant())?;
-        let schema = permit.resource().schema().cloned();
-        tenant
-            .change(permit.resource().database(), schema, change)
-            .await
+        for _ in 0..CHANGE_ATTEMPTS {
+            self.loaded(permit).await?;
+            let tenant = self.tenant(permit.tenant())?;
+            let schema = permit.resource().schema().cloned();
+            let name = permit.resource().database();
+            match tenant.change(name, schema, change).await {
+                Ok(saved) => return Ok(saved),
+                Err(NotSaved::Failed(error)) => return Err(error),
+                Err(NotSaved::NotTaken(untouched)) => change = untouched,
+            }
+        }
+        Err(VaultError::Stopped)
     }
 
     async fn loaded<A: PermitAction>(
@@ -222,12 +238,18 @@ impl Vault {
     /// Runs a computation where it does not hold up others.
     async fn compute<T: Send + 'static>(
         &self,
+        tenant: &TenantId,
         database: Arc<LoadedDatabase>,
         work: impl FnOnce(&LoadedDatabase) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, VaultError> {
-        if database.documents().len() <= MANY_RECORDS {
+        let is_small = database.try_documents().is_some_and(|documents| {
+            documents.len() <= MANY_RECORDS && documents.usage().plaintext <= MANY_BYTES
+        });
+        if is_small {
             return work(&database);
         }
+        // The tenant's turn first: who asks for much stands in the node's queue once.
+        let _own_turn = self.tenant(tenant)?.turn().await?;
         let turn = Arc::clone(&self.large_queries).acquire_owned().await;
         let turn = turn.map_err(|_| VaultError::Stopped)?;
         let computing = tokio::task::spawn_blocking(move || {
@@ -264,6 +286,8 @@ async fn evict_idle(vault: Weak<Vault>, idle: Duration) {
     loop {
         tick.tick().await;
         let Some(vault) = vault.upgrade() else { return };
-        vault.lock().retain(|_, tenant| tenant.idle_for() < idle);
+        let mut tenants = vault.lock();
+        tenants.retain(|_, tenant| tenant.idle_for() < idle);
+        tenants.values().for_each(|tenant| tenant.forget_idle(idle));
     }
 }

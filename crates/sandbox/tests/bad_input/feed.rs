@@ -326,3 +326,30 @@ async fn a_live_feed_that_lies_does_not_change_what_is_served() {
         .await;
     scene.bystander.is_unharmed().await;
 }
+
+#[tokio::test]
+async fn a_live_feed_that_lies_all_the_time_does_not_keep_its_owner_from_writing() {
+    let mut scene = Scene::set().await;
+    let key = scene.key.clone();
+    scene.lying.lie(|asked| match asked.is_live() {
+        true => Act::Say(StatusCode::OK, format!("{}\n", row(0, "note-0", "AAAA"))),
+        false => Act::Honest,
+    });
+    let mut written = 0;
+    for n in 100..160 {
+        let answer = scene.node.create_note(&key, &note(n)).await;
+        match answer.status.is_success() {
+            true => written += 1,
+            // The task ended in the middle of it: that is said, and repeating it is safe.
+            false => assert_eq!(answer.status, 503, "{}", answer.json()),
+        }
+        tokio::time::sleep(Duration::from_millis(15)).await;
+    }
+    assert!(written >= 58, "{written}");
+    scene.lying.be_honest();
+    let everything = |answer: &crate::support::Answer| {
+        answer.status.is_success() && ids(answer).len() >= 3 + written
+    };
+    scene.node.notes_until(&key, everything).await;
+    scene.bystander.is_unharmed().await;
+}

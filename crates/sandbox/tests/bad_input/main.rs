@@ -19,6 +19,7 @@ mod outage;
 mod records;
 mod requests;
 mod sessions;
+mod sharing;
 
 use support::lying_node::LyingNode;
 use support::{Answer, Bystander, NodeClient, Person, World, ids};
