@@ -173,9 +173,9 @@ impl Vault {
         self.change(permit, Change::Delete { id }).await
     }
 
-    /// Tenants in memory, and bytes held for them. Counts only.
-    pub fn usage(&self) -> (usize, usize) {
-        (self.lock().len(), self.budget.used())
+    /// Bytes held for all tenants.
+    pub fn usage(&self) -> usize {
+        self.budget.used()
     }
 
     /// Drops everything in memory.
