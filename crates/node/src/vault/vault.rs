@@ -26,7 +26,7 @@ use crate::authz::{Delete, Permit, PermitAction, Read, Write};
 use crate::memory::{Budget, Document, Page, Query, Scope};
 
 /// The part of the node's memory that large rows may take on their way.
-const TRANSIT_SHARE: usize = 4;
+const TRANSIT_SHARE: usize = 2;
 /// How often a change is handed to a database whose task may just have ended.
 const CHANGE_ATTEMPTS: usize = 3;
 /// Queries over more records than this leave the async threads.
