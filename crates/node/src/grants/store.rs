@@ -21,7 +21,7 @@ use crate::authz::Owner;
 /// Most live grants of one tenant.
 const MAX_PER_TENANT: usize = 256;
 /// Most revoked grants of one tenant that are remembered: who revokes all day takes nobody's room.
-const MAX_REVOKED_PER_TENANT: usize = 64;
+const MAX_REVOKED_PER_TENANT: usize = 256;
 /// Most grants of the node, the ended ones that are still remembered included.
 const MAX_TOTAL: usize = 100_000;
 /// Most bytes that the live grants of one tenant take: sessions and scopes have the length that callers give them.
