@@ -1,7 +1,7 @@
 //! The wire form of evidence: what `GET /.well-known/adyton-attestation` answers.
 //!
 //! Guarantees: every part is within its limit and decoded. Refuses to know whether any of it is true: that is
-//! [`crate::appraise`]'s, and nothing outside the signed document is ever believed.
+//! [`crate::appraise()`]'s, and nothing outside the signed document is ever believed.
 
 use std::fmt;
 

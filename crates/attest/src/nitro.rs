@@ -1,7 +1,7 @@
 //! The AWS Nitro attestation document: strict reading, chain, signature.
 //!
 //! Guarantees: a [`document::VerifiedDocument`] was signed by a key that a trusted root vouches for, at the time given.
-//! Refuses to know what is in it: freshness, measurements and binding are [`crate::appraise`]'s.
+//! Refuses to know what is in it: freshness, measurements and binding are [`crate::appraise()`]'s.
 
 pub mod chain;
 pub mod claims;

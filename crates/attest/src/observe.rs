@@ -5,7 +5,7 @@
 //! 3. Ask for evidence on that same connection, within limits.
 //!
 //! Guarantees: what is in [`Observed::seen`] was seen on [`Observed::connection`]. Refuses to know whether it is good:
-//! nothing secret may be sent before [`crate::appraise`] said so.
+//! nothing secret may be sent before [`crate::appraise()`] said so.
 
 mod address;
 mod tls;

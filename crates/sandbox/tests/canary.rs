@@ -14,6 +14,8 @@ mod caller;
 mod child;
 #[path = "canary/memory.rs"]
 mod memory;
+#[path = "canary/mistakes.rs"]
+mod mistakes;
 #[path = "canary/needle.rs"]
 mod needle;
 
@@ -37,6 +39,7 @@ use adyton_protocol::database::DatabaseName;
 use adyton_sandbox::cluster::NETWORK;
 use caller::{Answer, Caller};
 use child::{Process, Role};
+use mistakes::{Credentials, Mistake, mistakes};
 use needle::Needle;
 use rand_core::{OsRng, TryRngCore};
 use serde_json::{Value, json};
@@ -202,296 +205,59 @@ impl Stage {
     async fn err(&mut self, caller: &mut Caller, token: &Needle) {
         let key = self.key.clone();
         let bearer = format!("Bearer {}", token.word);
+        let wrong = format!("Bearer adyt_{}", self.words.nonsense.word);
         let (owner, app) = (
             ("x-api-key", key.as_str()),
             ("authorization", bearer.as_str()),
         );
-        let Words {
-            text,
-            member,
-            question,
-            id,
-            database,
-            nonsense,
-        } = &self.words;
-        let (text, member, question) = (
-            text.word.as_str(),
-            member.word.as_str(),
-            question.word.as_str(),
-        );
-        let (id, database, nonsense) = (
-            id.word.as_str(),
-            database.word.as_str(),
-            nonsense.word.as_str(),
-        );
-        let v1 = "/api/rest/v1";
-        let email = |member: &str, value: Value| json!({ "record": { "_id": id, "name": text, "type": text, member: value } });
-        let credential = format!("Bearer adyt_{nonsense}");
-        let mistakes: Vec<(&str, String, Vec<(&str, &str)>, Option<Value>)> = vec![
-            ("GET", format!("/{nonsense}"), vec![], None),
-            ("PATCH", format!("{v1}/auth/me"), vec![owner], None),
-            (
-                "GET",
-                format!("{v1}/auth/me"),
-                vec![("authorization", &credential)],
-                None,
-            ),
-            (
-                "GET",
-                format!("{v1}/auth/me"),
-                vec![("authorization", nonsense)],
-                None,
-            ),
-            (
-                "GET",
-                format!("{v1}/auth/me"),
-                vec![("x-api-key", nonsense)],
-                None,
-            ),
-            ("GET", format!("{v1}/auth/me"), vec![owner, app], None),
-            (
-                "GET",
-                format!("{v1}/auth/me"),
-                vec![("key", nonsense)],
-                None,
-            ),
-            (
-                "GET",
-                format!("{v1}/auth/me?token={nonsense}"),
-                vec![owner],
-                None,
-            ),
-            (
-                "GET",
-                format!("{v1}/db/get/{database}/{nonsense}"),
-                vec![owner],
-                None,
-            ),
-            (
-                "GET",
-                format!("{v1}/db/get/{nonsense}/{id}"),
-                vec![app],
-                None,
-            ),
-            (
-                "GET",
-                format!("{v1}/db/get/{database}/{id}-1"),
-                vec![app],
-                None,
-            ),
-            (
-                "GET",
-                format!("{v1}/db/get/..%2F{nonsense}/{id}"),
-                vec![owner],
-                None,
-            ),
-            (
-                "GET",
-                format!("{v1}/ds/get/{nonsense}/{id}"),
-                vec![owner],
-                None,
-            ),
-            (
-                "GET",
-                format!("{v1}/ds/get/https:%2F%2F{nonsense}%2Fschema.json/{id}"),
-                vec![owner],
-                None,
-            ),
-            (
-                "POST",
-                format!("{v1}/db/{database}"),
-                vec![app],
-                Some(json!({ "record": { member: text } })),
-            ),
-            (
-                "POST",
-                format!("{v1}/db/{database}"),
-                vec![owner],
-                Some(json!({ "record": text })),
-            ),
-            (
-                "POST",
-                format!("{v1}/db/{database}"),
-                vec![owner],
-                Some(json!({ "record": { "_id": format!("{id}-1"), member: text } })),
-            ),
-            (
-                "POST",
-                format!("{v1}/db/{database}"),
-                vec![owner],
-                Some(json!({ "record": { "_id": format!("_{id}") } })),
-            ),
-            (
-                "POST",
-                format!("{v1}/db/{database}"),
-                vec![owner],
-                Some(json!({ "record": {}, member: text })),
-            ),
-            (
-                "POST",
-                format!("{v1}/db/{database}"),
-                vec![owner],
-                Some(json!({ "record": {}, "options": { member: text } })),
-            ),
-            (
-                "PUT",
-                format!("{v1}/db/{database}/{id}-1"),
-                vec![owner],
-                Some(
-                    json!({ "record": { "_rev": format!("7-{}", "ab".repeat(16)), member: text } }),
-                ),
-            ),
-            (
-                "PUT",
-                format!("{v1}/db/{database}/{nonsense}"),
-                vec![owner],
-                Some(json!({ "record": { member: text } })),
-            ),
-            (
-                "DELETE",
-                format!("{v1}/db/{database}/{nonsense}"),
-                vec![owner],
-                None,
-            ),
-            (
-                "DELETE",
-                format!("{v1}/db/{database}/{id}-1?destroy=true"),
-                vec![owner],
-                None,
-            ),
-            (
-                "POST",
-                format!("{v1}/ds/social-email"),
-                vec![owner],
-                Some(email("sentAt", json!(text))),
-            ),
-            (
-                "POST",
-                format!("{v1}/ds/social-email"),
-                vec![owner],
-                Some(email(member, json!({ member: [text] }))),
-            ),
-            (
-                "POST",
-                format!("{v1}/db/query/{database}"),
-                vec![owner],
-                Some(json!({ "query": { member: { format!("${question}"): text } } })),
-            ),
-            (
-                "POST",
-                format!("{v1}/db/query/{database}"),
-                vec![owner],
-                Some(json!({ "query": { member: { "$regex": format!("({question}") } } })),
-            ),
-            (
-                "POST",
-                format!("{v1}/db/query/{database}"),
-                vec![owner],
-                Some(json!({ "query": { "$or": question } })),
-            ),
-            (
-                "POST",
-                format!("{v1}/db/query/{database}"),
-                vec![owner],
-                Some(json!({ "query": {}, "options": { "sort": question } })),
-            ),
-            (
-                "POST",
-                format!("{v1}/db/query/{database}"),
-                vec![owner],
-                Some(json!({ "query": {}, "options": { "sort": [{ member: question }] } })),
-            ),
-            (
-                "POST",
-                format!("{v1}/db/query/{database}"),
-                vec![owner],
-                Some(json!({ "query": {}, "options": { "limit": question } })),
-            ),
-            (
-                "POST",
-                format!("{v1}/db/query/{database}"),
-                vec![owner],
-                Some(json!({ "query": {}, "options": { "fields": { member: question } } })),
-            ),
-            (
-                "POST",
-                format!("{v1}/db/query/{database}"),
-                vec![owner],
-                Some(json!({ "query": {}, question: text })),
-            ),
-            (
-                "POST",
-                format!("{v1}/auth/token"),
-                vec![owner],
-                Some(json!({ "scopes": [format!("db:r:{database}"), nonsense] })),
-            ),
-            (
-                "POST",
-                format!("{v1}/auth/token"),
-                vec![owner],
-                Some(json!({ "scopes": [format!("db:{nonsense}:{database}")] })),
-            ),
-            (
-                "POST",
-                format!("{v1}/auth/token"),
-                vec![owner],
-                Some(json!({ "scopes": [format!("ds:r:{nonsense}")] })),
-            ),
-            (
-                "POST",
-                format!("{v1}/auth/token"),
-                vec![owner],
-                Some(json!({ "scopes": ["api:ds-query"], "appDID": nonsense })),
-            ),
-            (
-                "POST",
-                format!("{v1}/auth/token"),
-                vec![owner],
-                Some(json!({ "scopes": ["api:ds-query"], "expiresIn": nonsense })),
-            ),
-            (
-                "POST",
-                format!("{v1}/auth/token"),
-                vec![owner],
-                Some(json!({ nonsense: text })),
-            ),
-            (
-                "POST",
-                format!("{v1}/auth/token"),
-                vec![app],
-                Some(json!({ "scopes": ["api:ds-query"] })),
-            ),
-            (
-                "DELETE",
-                format!("{v1}/auth/tokens/{nonsense}"),
-                vec![owner],
-                None,
-            ),
-            (
-                "DELETE",
-                format!("{v1}/auth/tokens/{}", token.word),
-                vec![owner],
-                None,
-            ),
-            (
-                "GET",
-                format!("/.well-known/adyton-attestation?nonce={nonsense}"),
-                vec![],
-                None,
-            ),
-        ];
+        let credentials = Credentials {
+            owner,
+            app,
+            wrong: ("authorization", &wrong),
+        };
         let mut codes = std::collections::BTreeSet::new();
         let mut kept = Vec::new();
-        for (method, path, headers, body) in mistakes {
+        for mistake in mistakes(&self.words, &credentials) {
+            let Mistake {
+                method,
+                path,
+                headers,
+                body,
+            } = mistake;
             let answer = caller.send(method, &path, &headers, body.as_ref()).await;
             assert!(!answer.status.is_success(), "{method} {path} is no mistake");
             let (_, code) = answer.problem();
             codes.insert(code);
             kept.push(answer);
         }
+        // Two more, one after the other: a token that was taken back, and a body over the limit.
+        let list = caller
+            .send("GET", "/api/rest/v1/auth/tokens", &[owner], None)
+            .await
+            .json();
+        let path = format!(
+            "/api/rest/v1/auth/tokens/{}",
+            list["tokens"][0]["_id"].as_str().unwrap()
+        );
+        assert_eq!(
+            caller.send("DELETE", &path, &[owner], None).await.status,
+            200
+        );
+        let text = &self.words.text.word;
+        let large = json!({ "record": { "text": text.repeat((9 << 20) / text.len()) } });
+        for (header, body, code) in [
+            (app, None, "token-revoked"),
+            (owner, Some(&large), "request-too-large"),
+        ] {
+            let path = format!("/api/rest/v1/db/{}", self.words.database.word);
+            let answer = caller.send("POST", &path, &[header], body).await;
+            assert_eq!(answer.problem().1, code);
+            codes.insert(code.to_owned());
+            kept.push(answer);
+        }
         kept.iter().for_each(|answer| self.keep(answer));
         eprintln!("problems reached: {codes:?}");
-        assert!(codes.len() >= 10, "{codes:?}");
+        assert!(codes.len() >= 12, "{codes:?}");
     }
 
     /// What anybody can ask.
@@ -638,17 +404,30 @@ async fn no_marked_word_is_in_files_output_problems_public_pages_or_what_evictio
         data,
         folder,
         words,
-        answers,
+        key,
+        mut answers,
         ..
     } = stage;
-    let (status, mut said) = node.end();
-    assert!(status.success(), "{}", String::from_utf8_lossy(&said));
+    // A last mistake, by the storage node.
     let (status, storage_said) = storage.end();
     assert!(
         status.success(),
         "{}",
         String::from_utf8_lossy(&storage_said)
     );
+    let mut caller = Caller::connect(&url).await;
+    let path = format!(
+        "/api/rest/v1/db/get/{}/{}-1",
+        words.database.word, words.id.word
+    );
+    let answer = caller
+        .send("GET", &path, &[("x-api-key", &key)], None)
+        .await;
+    assert_eq!(answer.problem().1, "storage-unreachable");
+    answers.extend_from_slice(&answer.body);
+    drop(caller);
+    let (status, said) = node.end();
+    assert!(status.success(), "{}", String::from_utf8_lossy(&said));
     eprintln!(
         "looked through {} bytes of output at trace level",
         said.len() + storage_said.len()
@@ -692,7 +471,6 @@ async fn no_marked_word_is_in_files_output_problems_public_pages_or_what_evictio
     );
     look("problems and public pages", &answers, &everything);
     look("the node's output", &said, &everything);
-    said.clear();
     look("the storage node's output", &storage_said, &everything);
     assert!(found.is_empty(), "{}", found.join("\n"));
 }

@@ -1,0 +1,167 @@
+//! Mistakes with marked words in all places of a request where a word can stand.
+
+use serde_json::{Value, json};
+
+use crate::Words;
+use crate::caller::Header;
+
+/// A request that must end in a problem.
+pub struct Mistake<'w> {
+    pub method: &'static str,
+    pub path: String,
+    pub headers: Vec<Header<'w>>,
+    pub body: Option<Value>,
+}
+
+impl<'w> Mistake<'w> {
+    fn new(method: &'static str, path: impl Into<String>, headers: &[Header<'w>]) -> Self {
+        Self {
+            method,
+            path: path.into(),
+            headers: headers.to_vec(),
+            body: None,
+        }
+    }
+
+    fn with(self, body: Value) -> Self {
+        Self {
+            body: Some(body),
+            ..self
+        }
+    }
+}
+
+/// The headers of one run: the owner's, an app's, and a credential that is none.
+pub struct Credentials<'w> {
+    pub owner: Header<'w>,
+    pub app: Header<'w>,
+    pub wrong: Header<'w>,
+}
+
+/// All of them.
+pub fn mistakes<'w>(words: &'w Words, credentials: &Credentials<'w>) -> Vec<Mistake<'w>> {
+    let Credentials { owner, app, wrong } = *credentials;
+    let (nonsense, token) = (words.nonsense.word.as_str(), app.1);
+    let (id, database) = (words.id.word.as_str(), words.database.word.as_str());
+    let me = "/api/rest/v1/auth/me";
+    let get = |path: String| Mistake::new("GET", format!("/api/rest/v1{path}"), &[owner]);
+    let mut all = vec![
+        Mistake::new("GET", format!("/{nonsense}"), &[]),
+        Mistake::new("PATCH", me, &[owner]),
+        Mistake::new("GET", me, &[wrong]),
+        Mistake::new("GET", me, &[("authorization", nonsense)]),
+        Mistake::new("GET", me, &[("x-api-key", nonsense)]),
+        Mistake::new("GET", me, &[owner, app]),
+        Mistake::new("GET", me, &[("key", nonsense)]),
+        get(format!("/auth/me?token={nonsense}")),
+        get(format!("/db/get/{database}/{nonsense}")),
+        get(format!("/db/get/..%2F{nonsense}/{id}")),
+        get(format!("/ds/get/{nonsense}/{id}")),
+        get(format!("/ds/get/https:%2F%2F{nonsense}%2Fschema.json/{id}")),
+        Mistake::new(
+            "GET",
+            format!("/api/rest/v1/db/get/{nonsense}/{id}"),
+            &[app],
+        ),
+        Mistake::new(
+            "GET",
+            format!("/api/rest/v1/db/get/{database}/{id}-1"),
+            &[app],
+        ),
+        Mistake::new(
+            "GET",
+            format!("/.well-known/adyton-attestation?nonce={nonsense}"),
+            &[],
+        ),
+        Mistake::new(
+            "DELETE",
+            format!("/api/rest/v1/auth/tokens/{nonsense}"),
+            &[owner],
+        ),
+        Mistake::new(
+            "DELETE",
+            format!(
+                "/api/rest/v1/auth/tokens/{}",
+                token.trim_start_matches("Bearer ")
+            ),
+            &[owner],
+        ),
+    ];
+    all.extend(wrong_records(words, owner, app));
+    all.extend(wrong_queries(words, owner));
+    all.extend(wrong_grants(words, owner, app));
+    all
+}
+
+fn wrong_records<'w>(words: &Words, owner: Header<'w>, app: Header<'w>) -> Vec<Mistake<'w>> {
+    let (text, member, id) = (&words.text.word, words.member.word.as_str(), &words.id.word);
+    let database = format!("/api/rest/v1/db/{}", words.database.word);
+    let nonsense = &words.nonsense.word;
+    let old = format!("7-{}", "ab".repeat(16));
+    let email = |wrong: Value| {
+        let mut record = json!({ "_id": id, "name": text, "type": text });
+        record[member] = wrong;
+        json!({ "record": record })
+    };
+    let mut all = vec![
+        Mistake::new("POST", &database, &[app]).with(json!({ "record": { member: text } })),
+        Mistake::new("PUT", format!("{database}/{id}-1"), &[owner])
+            .with(json!({ "record": { "_rev": old, member: text } })),
+        Mistake::new("PUT", format!("{database}/{nonsense}"), &[owner])
+            .with(json!({ "record": { member: text } })),
+        Mistake::new("DELETE", format!("{database}/{nonsense}"), &[owner]),
+        Mistake::new(
+            "DELETE",
+            format!("{database}/{id}-1?destroy=true"),
+            &[owner],
+        ),
+        Mistake::new("POST", "/api/rest/v1/ds/social-email", &[owner])
+            .with(json!({ "record": { "sentAt": text } })),
+        Mistake::new("POST", "/api/rest/v1/ds/social-email", &[owner])
+            .with(email(json!({ member: [text] }))),
+    ];
+    let bodies = [
+        json!({ "record": text }),
+        json!({ "record": { "_id": format!("{id}-1"), member: text } }),
+        json!({ "record": { "_id": format!("_{id}") } }),
+        json!({ "record": {}, member: text }),
+        json!({ "record": {}, "options": { member: text } }),
+    ];
+    all.extend(bodies.map(|body| Mistake::new("POST", &database, &[owner]).with(body)));
+    all
+}
+
+fn wrong_queries<'w>(words: &Words, owner: Header<'w>) -> Vec<Mistake<'w>> {
+    let (member, question) = (words.member.word.as_str(), words.question.word.as_str());
+    let path = format!("/api/rest/v1/db/query/{}", words.database.word);
+    let bodies = [
+        json!({ "query": { member: { format!("${question}"): question } } }),
+        json!({ "query": { member: { "$regex": format!("({question}") } } }),
+        json!({ "query": { "$or": question } }),
+        json!({ "query": {}, "options": { "sort": question } }),
+        json!({ "query": {}, "options": { "sort": [{ member: question }] } }),
+        json!({ "query": {}, "options": { "limit": question } }),
+        json!({ "query": {}, "options": { "fields": { member: question } } }),
+        json!({ "query": {}, question: member }),
+    ];
+    let query = |body| Mistake::new("POST", &path, &[owner]).with(body);
+    bodies.map(query).into()
+}
+
+fn wrong_grants<'w>(words: &Words, owner: Header<'w>, app: Header<'w>) -> Vec<Mistake<'w>> {
+    let (database, nonsense) = (&words.database.word, words.nonsense.word.as_str());
+    let fine = ["api:ds-query"];
+    let bodies = [
+        json!({ "scopes": [format!("db:r:{database}"), nonsense] }),
+        json!({ "scopes": [format!("db:{nonsense}:{database}")] }),
+        json!({ "scopes": [format!("ds:r:{nonsense}")] }),
+        json!({ "scopes": fine, "appDID": nonsense }),
+        json!({ "scopes": fine, "expiresIn": nonsense }),
+        json!({ nonsense: nonsense }),
+    ];
+    let grant =
+        |caller, body| Mistake::new("POST", "/api/rest/v1/auth/token", &[caller]).with(body);
+    let mut all: Vec<_> = bodies.into_iter().map(|body| grant(owner, body)).collect();
+    all.push(grant(app, json!({ "scopes": fine })));
+    all
+}
