@@ -17,7 +17,9 @@ pub const MAX_ID_BYTES: usize = 1024;
 #[non_exhaustive]
 pub enum InvalidRecord {
     /// `_id` is not a text of acceptable length, or begins with an underscore.
-    #[error("`_id` must be a text of 1 to {MAX_ID_BYTES} bytes that does not begin with `_`")]
+    #[error(
+        "`_id` must be a text of 1 to {MAX_ID_BYTES} bytes that does not begin with `_` and is not `.` or `..`"
+    )]
     Id,
     /// It has a member that begins with an underscore and is not `_id` or `_rev`.
     #[error("a record has no members that begin with `_` but `_id` and `_rev`")]
@@ -123,5 +125,6 @@ impl PreparedRecord {
 
 /// Can this text be the id of a record?
 pub fn is_record_id(id: &str) -> bool {
-    !id.is_empty() && id.len() <= MAX_ID_BYTES && !id.starts_with('_')
+    // `.` and `..` are parts of a path that proxies take away: the request would reach something else.
+    !id.is_empty() && id.len() <= MAX_ID_BYTES && !id.starts_with('_') && !matches!(id, "." | "..")
 }

@@ -40,6 +40,8 @@ pub struct Limits {
     pub body: Duration,
     /// For taking a piece of an answer that lies ready.
     pub stall: Duration,
+    /// For taking a whole answer, however many pieces it has: what it shows is kept in memory until then.
+    pub answer: Duration,
     /// For finishing what is under way when the server shuts down, and for saying goodbye at any time.
     pub drain: Duration,
 }
@@ -52,6 +54,7 @@ impl Default for Limits {
             idle: Duration::from_secs(60),
             body: Duration::from_secs(60),
             stall: Duration::from_secs(60),
+            answer: Duration::from_secs(30 * 60),
             drain: Duration::from_secs(20),
         }
     }

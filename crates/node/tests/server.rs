@@ -271,6 +271,28 @@ async fn an_answer_that_nobody_takes_is_dropped() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_taken_drop_by_drop_ends_some_day() {
+    let pieces = get(|| async {
+        let piece = || Ok::<_, std::convert::Infallible>(Bytes::from(vec![b'x'; 65536]));
+        Body::from_stream(futures_util::stream::repeat_with(piece))
+    });
+    let server = start(Router::new().route("/pieces", pieces), QUICK).await;
+    let mut stream = server.connect(b"http/1.1").await;
+    stream
+        .write_all(b"GET /pieces HTTP/1.1\r\nhost: h\r\n\r\n")
+        .await
+        .unwrap();
+    let mut taken = vec![0; 256 * 1024];
+    // Each piece is taken well within the limit for one.
+    let begun = tokio::time::Instant::now();
+    while stream.read_exact(&mut taken).await.is_ok() {
+        assert!(begun.elapsed() < QUICK.answer * 10, "it never ends");
+        tokio::time::sleep(QUICK.stall / 12).await;
+    }
+    assert!(begun.elapsed() >= QUICK.answer / 2);
+}
+
+#[tokio::test]
 async fn an_idle_connection_is_ended_and_an_active_one_is_not() {
     let server = start(hello(), QUICK).await;
     let mut idle = server.connect(b"http/1.1").await;

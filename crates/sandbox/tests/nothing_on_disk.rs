@@ -184,7 +184,7 @@ async fn live(node: &Process) {
 async fn evicted(caller: &mut Caller) {
     for _ in 0..400 {
         let ready = caller.send("GET", "/readyz", &[], None).await.json();
-        if ready["tenants"] == 0 {
+        if ready["memoryTenths"] == 0 {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

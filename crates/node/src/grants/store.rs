@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use adyton_client::clock::Clock;
@@ -167,6 +167,8 @@ enum Entry {
 pub struct Grants {
     entries: RwLock<HashMap<TokenHash, Entry>>,
     clock: Clock,
+    /// The latest time that was seen.
+    latest: Mutex<SystemTime>,
 }
 
 impl Grants {
@@ -174,8 +176,16 @@ impl Grants {
     pub fn new(clock: Clock) -> Self {
         Self {
             entries: RwLock::default(),
+            latest: Mutex::new(clock.now()),
             clock,
         }
+    }
+
+    /// The time, which never goes back: what has ended does not come alive because the host says that it is earlier.
+    fn now(&self) -> SystemTime {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        *latest = self.clock.now().max(*latest);
+        *latest
     }
 
     /// Makes a grant and its token.
@@ -190,7 +200,7 @@ impl Grants {
         if life < Duration::from_secs(1) || life > MAX_LIFE {
             return Err(MintError::Life);
         }
-        let (secret, now) = (TokenSecret::generate(), self.clock.now());
+        let (secret, now) = (TokenSecret::generate(), self.now());
         let seal = SealedBox::of_key(secret.sealing_key());
         let sealed_session =
             seal.seal_bytes(&owner.session().expose_json(), &mut OsRng.unwrap_err());
@@ -238,9 +248,7 @@ impl Grants {
         match entries.get(&token.hash()) {
             None => Err(GrantError::Unknown),
             Some(Entry::Revoked { .. }) => Err(GrantError::Revoked),
-            Some(Entry::Live(grant)) if grant.expires <= self.clock.now() => {
-                Err(GrantError::Expired)
-            }
+            Some(Entry::Live(grant)) if grant.expires <= self.now() => Err(GrantError::Expired),
             Some(Entry::Live(grant)) => Ok(LiveGrant {
                 grant: Arc::clone(grant),
                 seal: SealedBox::of_key(token.sealing_key()),
@@ -251,7 +259,7 @@ impl Grants {
     /// The live grants of the owner, newest first.
     pub fn list(&self, owner: &Owner<'_>) -> Vec<GrantView> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        let now = self.clock.now();
+        let now = self.now();
         let mut views: Vec<_> = live_of(&entries, owner.tenant())
             .filter(|(_, grant)| grant.expires > now)
             .map(|(_, grant)| GrantView::of(grant))
@@ -348,6 +356,25 @@ mod tests {
         }
         let held = grants.entries.read().unwrap().len();
         assert_eq!(held, MAX_REVOKED_PER_TENANT);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_brings_nothing_back_to_life() {
+        let seconds = Arc::new(std::sync::atomic::AtomicU64::new(1_000_000));
+        let shown = Arc::clone(&seconds);
+        let clock = Clock::of(move || {
+            let seconds = shown.load(std::sync::atomic::Ordering::SeqCst);
+            SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+        });
+        let (grants, owner) = (Grants::new(clock), owner_with(0));
+        let minted = mint(&grants, &owner).unwrap();
+        let token = TokenSecret::parse(&minted.token).unwrap();
+        assert!(grants.find(&token).is_ok());
+        seconds.fetch_add(DEFAULT_LIFE.as_secs(), std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(grants.find(&token).unwrap_err(), GrantError::Expired);
+        seconds.store(1_000_001, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(grants.find(&token).unwrap_err(), GrantError::Expired);
+        assert!(grants.list(&owner.as_owner().unwrap()).is_empty());
     }
 
     #[test]

@@ -92,6 +92,8 @@ struct State {
     idle_since: Instant,
     /// Answers of which the peer has not taken the last piece, and since when.
     untaken: HashMap<u64, Instant>,
+    /// When the first piece of an answer was given, for those that are not finished.
+    begun: HashMap<u64, Instant>,
     next: u64,
 }
 
@@ -100,7 +102,7 @@ struct State {
 pub(super) enum Overdue {
     /// No request for too long: say goodbye.
     Idle,
-    /// An answer lies ready and is not taken: hang up.
+    /// An answer lies ready and is not taken, or is being taken for too long: hang up.
     Stalled,
 }
 
@@ -110,6 +112,7 @@ impl Activity {
             under_way: 0,
             idle_since: Instant::now(),
             untaken: HashMap::new(),
+            begun: HashMap::new(),
             next: 0,
         };
         Self {
@@ -146,9 +149,11 @@ impl Activity {
                 Err(until)
             };
         }
-        match state.untaken.values().min() {
-            Some(since) if *since + limits.stall <= now => Ok(Overdue::Stalled),
-            Some(since) => Err(*since + limits.stall),
+        let piece = state.untaken.values().min().map(|at| *at + limits.stall);
+        let whole = state.begun.values().min().map(|at| *at + limits.answer);
+        match piece.into_iter().chain(whole).min() {
+            Some(until) if until <= now => Ok(Overdue::Stalled),
+            Some(until) => Err(until.min(now + limits.stall)),
             None => Err(now + limits.stall.min(limits.idle)),
         }
     }
@@ -172,10 +177,9 @@ impl UnderWay {
 
     /// A piece was given to the transport: now it is the peer's turn.
     pub(super) fn given(&self) {
-        self.activity
-            .state()
-            .untaken
-            .insert(self.id, Instant::now());
+        let (mut state, now) = (self.activity.state(), Instant::now());
+        state.untaken.insert(self.id, now);
+        state.begun.entry(self.id).or_insert(now);
     }
 }
 
@@ -183,6 +187,7 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut state = self.activity.state();
         state.untaken.remove(&self.id);
+        state.begun.remove(&self.id);
         state.under_way -= 1;
         if state.under_way == 0 {
             state.idle_since = Instant::now();
@@ -201,6 +206,7 @@ mod tests {
         idle: Duration::from_secs(10),
         body: Duration::from_secs(1),
         stall: Duration::from_secs(20),
+        answer: Duration::from_secs(90),
         drain: Duration::from_secs(1),
     };
 
@@ -265,7 +271,10 @@ mod tests {
         under_way.given();
         assert_eq!(activity.overdue(&LIMITS, much_later), Ok(Overdue::Stalled));
         under_way.wanted();
-        assert!(activity.overdue(&LIMITS, much_later).is_err());
+        // The piece was taken, but the answer has been going on for too long.
+        assert_eq!(activity.overdue(&LIMITS, much_later), Ok(Overdue::Stalled));
+        let soon = Instant::now();
+        assert_eq!(activity.overdue(&LIMITS, soon), Err(soon + LIMITS.stall));
         under_way.given();
         drop(under_way);
         assert_eq!(activity.overdue(&LIMITS, much_later), Ok(Overdue::Idle));

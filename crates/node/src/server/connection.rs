@@ -94,6 +94,7 @@ pub(super) async fn serve(
         http.timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
             .max_header_list_size(MAX_HEAD_BYTES as u32)
+            .max_send_buf_size(MAX_BUFFER_BYTES)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING);
         drive(

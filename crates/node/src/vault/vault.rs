@@ -32,6 +32,8 @@ const CHANGE_ATTEMPTS: usize = 3;
 /// Queries over more records than this leave the async threads.
 const MANY_RECORDS: usize = 2_000;
 
+/// Until a record that is just being changed is read again.
+const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 /// Queries over more bytes of records than this leave the async threads, too.
 const MANY_BYTES: usize = 4 << 20;
 
@@ -111,12 +113,13 @@ impl Vault {
     /// The record with this id, if the resource includes it.
     pub async fn get(&self, permit: &Permit<Read>, id: &str) -> Result<Document, VaultError> {
         let database = self.loaded(permit).await?;
-        if let Some(found) = database.try_get(scope_of(permit.resource()), id) {
-            return found;
+        loop {
+            if let Some(found) = database.try_get(scope_of(permit.resource()), id) {
+                return found;
+            }
+            // A change waits for a long query. Readers of one record are many: none of them takes a thread.
+            tokio::time::sleep(BETWEEN_TRIES).await;
         }
-        let (resource, id) = (permit.resource().clone(), id.to_owned());
-        let getting = tokio::task::spawn_blocking(move || database.get(scope_of(&resource), &id));
-        getting.await.map_err(|_| VaultError::Stopped)?
     }
 
     /// Answers a query within the permit's resource.
@@ -173,9 +176,9 @@ impl Vault {
         self.change(permit, Change::Delete { id }).await
     }
 
-    /// Tenants in memory, and bytes held for them. Counts only.
-    pub fn usage(&self) -> (usize, usize) {
-        (self.lock().len(), self.budget.used())
+    /// Bytes held for all tenants.
+    pub fn usage(&self) -> usize {
+        self.budget.used()
     }
 
     /// Drops everything in memory.
@@ -249,12 +252,13 @@ impl Vault {
             return work(&database);
         }
         // The tenant's turn first: who asks for much stands in the node's queue once.
-        let _own_turn = self.tenant(tenant)?.turn().await?;
+        let own_turn = self.tenant(tenant)?.turn().await?;
         let turn = Arc::clone(&self.large_queries).acquire_owned().await;
         let turn = turn.map_err(|_| VaultError::Stopped)?;
         let computing = tokio::task::spawn_blocking(move || {
             let result = work(&database);
-            drop(turn);
+            // Held by the work itself: it goes on when its caller has gone.
+            drop((turn, own_turn));
             result
         });
         computing.await.map_err(|_| VaultError::Stopped)?
@@ -289,5 +293,73 @@ async fn evict_idle(vault: Weak<Vault>, idle: Duration) {
         let mut tenants = vault.lock();
         tenants.retain(|_, tenant| tenant.idle_for() < idle);
         tenants.values().for_each(|tenant| tenant.forget_idle(idle));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use adyton_client::endpoint::EgressPolicy;
+    use adyton_client::pull::{PlainBatch, PullBatch};
+    use adyton_couch::rev::Rev;
+    use adyton_keys::context_session::ContextSession;
+
+    #[tokio::test]
+    async fn a_large_query_whose_caller_has_gone_keeps_its_tenants_turn() {
+        let limits = VaultLimits {
+            node_bytes: 1 << 30,
+            tenant_bytes: 1 << 30,
+            tenants: 2,
+            databases_per_tenant: 2,
+            idle: Duration::from_secs(60),
+            stale: Duration::from_secs(60),
+            load: Duration::from_secs(60),
+            workers: 2,
+        };
+        let vault = Vault::new(
+            Transport::new(EgressPolicy::AlsoLoopback).unwrap(),
+            Clock::system(),
+            limits,
+            Arc::new(SchemaSet::embedded().unwrap()),
+        );
+        let vector = include_str!("../../../../vectors/context_session.json");
+        let vector: Value = serde_json::from_str(vector).unwrap();
+        let session = ContextSession::parse_api_key(vector["x_api_key"].as_str().unwrap());
+        let tenant = TenantId::of(&session.unwrap());
+        let database = Arc::new(LoadedDatabase::empty(Budget::new(1 << 30)));
+        let mut records = PlainBatch::default();
+        for n in 0..=MANY_RECORDS {
+            let text = format!("{{\"_id\":\"{n}\"}}");
+            records
+                .push(&n.to_string(), Rev::LOWEST, text.as_bytes())
+                .unwrap();
+        }
+        let batch = PullBatch {
+            records,
+            ..PullBatch::default()
+        };
+        database.apply(batch).await.unwrap();
+
+        let (began, has_begun) = tokio::sync::oneshot::channel();
+        let (done, until_done) = std::sync::mpsc::channel::<()>();
+        let first = tokio::spawn({
+            let (vault, tenant, database) = (vault.clone(), tenant.clone(), database.clone());
+            async move {
+                let work = move |_: &LoadedDatabase| {
+                    began.send(()).unwrap();
+                    let _ = until_done.recv_timeout(Duration::from_secs(20));
+                    Ok(())
+                };
+                vault.compute(&tenant, database, work).await
+            }
+        });
+        has_begun.await.unwrap();
+        first.abort();
+        assert!(first.await.is_err());
+        let second = vault.compute(&tenant, Arc::clone(&database), |_| Ok(()));
+        let waiting = tokio::time::timeout(Duration::from_millis(200), second).await;
+        assert!(waiting.is_err());
+        done.send(()).unwrap();
+        vault.compute(&tenant, database, |_| Ok(())).await.unwrap();
     }
 }

@@ -27,6 +27,7 @@ pub const QUICK: Limits = Limits {
     idle: Duration::from_millis(600),
     body: Duration::from_millis(600),
     stall: Duration::from_millis(600),
+    answer: Duration::from_secs(2),
     drain: Duration::from_millis(600),
 };
 

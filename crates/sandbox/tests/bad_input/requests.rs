@@ -142,6 +142,7 @@ async fn a_record_that_cannot_be_one_is_refused() {
     for (record, status, code) in [
         (json!({ "_id": "_design/x" }), 422, "record-invalid"),
         (json!({ "_id": "" }), 422, "record-invalid"),
+        (json!({ "_id": ".." }), 422, "record-invalid"),
         (json!({ "_id": 7 }), 422, "record-invalid"),
         (json!({ "_id": long }), 422, "record-invalid"),
         (json!({ "_attachments": {} }), 422, "record-invalid"),
