@@ -99,6 +99,11 @@ fn list<'a>(value: &'a Value, member: &str) -> &'a [Value] {
     items
 }
 
+/// A list that another vector set may lack.
+fn optional_list<'a>(value: &'a Value, member: &str) -> &'a [Value] {
+    value[member].as_array().map_or(&[], Vec::as_slice)
+}
+
 fn did(value: &Value, member: &str) -> Did {
     text(value, member).parse().unwrap()
 }
@@ -144,7 +149,7 @@ fn hashing() {
             assert_eq!(canonical(input), sorted);
         }
     }
-    for vector in list(&file, "errors") {
+    for vector in optional_list(&file, "errors") {
         assert!(hash_text(text(vector, "input")).is_err());
     }
 }
@@ -394,7 +399,7 @@ fn sym_encrypt() {
         }
         assert_box(&sealed_box, plain.as_bytes(), vector);
     }
-    for vector in list(&file, "buffer_vectors") {
+    for vector in optional_list(&file, "buffer_vectors") {
         assert_box(&sealed_box, &bytes(vector, "plaintext_bytes"), vector);
     }
 }
@@ -575,7 +580,7 @@ fn record_signatures() {
         record.insert("tampered".to_owned(), Value::Bool(true));
         assert!(record_signature::verify(&record, account.did(), &context, key).is_none());
     }
-    for vector in list(&file, "versionless_schema") {
+    for vector in optional_list(&file, "versionless_schema") {
         assert_eq!(
             record_signature::versionless_schema(text(vector, "input")),
             text(vector, "output")
@@ -638,10 +643,9 @@ fn did_documents() {
             }
         }
         assert_remade(vector, &account, &document);
-        if document.version_id() > 0 {
-            let previous = earlier
-                .take()
-                .expect("an update follows the document it updates");
+        if let Some(previous) = earlier.take().filter(|previous| {
+            previous.did() == document.did() && previous.version_id() < document.version_id()
+        }) {
             document.clone().as_successor_of(&previous).unwrap();
             assert!(previous.as_successor_of(&document).is_err());
         }
@@ -683,7 +687,7 @@ fn context_configs() {
     else {
         return;
     };
-    for vector in list(&file, "standardize_urls") {
+    for vector in optional_list(&file, "standardize_urls") {
         assert_eq!(
             normalise_url(text(vector, "input")).unwrap(),
             text(vector, "output")
@@ -695,7 +699,7 @@ fn context_configs() {
     for vector in list(&documents, "vectors") {
         let document =
             DidDocument::verify(vector["document"].clone(), &did(vector, "did")).unwrap();
-        for recorded in list(&file, "banksia_lowercase_did") {
+        for recorded in optional_list(&file, "banksia_lowercase_did") {
             let Ok(hash) = text(recorded, "id").parse() else {
                 continue;
             };
@@ -708,7 +712,7 @@ fn context_configs() {
             compared += 1;
         }
     }
-    for recorded in list(&file, "banksia_lowercase_did") {
+    for recorded in optional_list(&file, "banksia_lowercase_did") {
         let config: ContextConfig = serde_json::from_value(recorded.clone()).unwrap();
         assert_eq!(serde_json::to_value(config).unwrap(), *recorded);
         compared += 1;
@@ -927,7 +931,7 @@ fn did_registry_calls() {
         text(&file["error_selectors"], "error UnregisteredDID()")
     );
     let signature = |value: &Value| text(value, "signature").parse::<Signature>().unwrap();
-    for vector in list(&file, "register") {
+    for vector in optional_list(&file, "register") {
         let endpoints: Vec<String> = serde_json::from_value(vector["endpoints"].clone()).unwrap();
         let message =
             did_registry::register_message(&address, &endpoints, vector["nonce"].as_u64().unwrap());
@@ -968,7 +972,7 @@ fn did_registry_calls() {
             .verify(keccak256(&message), &address)
             .is_ok()
     );
-    for vector in list(&file, "interpret_identifier") {
+    for vector in optional_list(&file, "interpret_identifier") {
         let parsed = text(vector, "input").parse::<Did>();
         match vector["output"]["network"].as_str() {
             Some(network) => {
