@@ -717,7 +717,7 @@ fn context_configs() {
         assert_eq!(serde_json::to_value(config).unwrap(), *recorded);
         compared += 1;
     }
-    assert!(compared > 0);
+    assert!(compared > 0 || optional_list(&file, "banksia_lowercase_did").is_empty());
 }
 
 #[test]
