@@ -161,24 +161,30 @@ impl UnsignedDidDocument {
             let required = matches!(kind, "database" | "messaging");
             if required || !urls.is_empty() {
                 let id = format!("{prefix}&type={kind}");
-                self.list("service").push(json!({
-                    "id": id, "type": type_name, "serviceEndpoint": urls,
-                }));
+                self.push(
+                    "service",
+                    json!({
+                        "id": id, "type": type_name, "serviceEndpoint": urls,
+                    }),
+                );
             }
         }
         let controller = self.did.lowercase().to_owned();
         let (sign_id, asym_id) = (format!("{prefix}&type=sign"), format!("{prefix}&type=asym"));
-        self.list("verificationMethod").push(json!({
+        self.push("verificationMethod", json!({
             "id": sign_id, "type": VERIFICATION_KEY, "controller": controller,
             "proof": keys.proof.to_string(), "publicKeyHex": hex::encode(keys.sign.compressed()),
         }));
-        self.list("assertionMethod").push(json!(sign_id));
-        self.list("verificationMethod").push(json!({
-            "id": asym_id, "type": "X25519KeyAgreementKey2019", "controller": controller,
-            "publicKeyHex": hex::encode(keys.asym),
-        }));
-        self.list("keyAgreement").push(json!(asym_id));
-        self.list("assertionMethod").push(json!(asym_id));
+        self.push("assertionMethod", json!(sign_id));
+        self.push(
+            "verificationMethod",
+            json!({
+                "id": asym_id, "type": "X25519KeyAgreementKey2019", "controller": controller,
+                "publicKeyHex": hex::encode(keys.asym),
+            }),
+        );
+        self.push("keyAgreement", json!(asym_id));
+        self.push("assertionMethod", json!(asym_id));
     }
 
     /// Removes a context; a context that is not there is left alone.
@@ -228,17 +234,14 @@ impl UnsignedDidDocument {
         DidDocument::verify(Value::Object(members), &self.did)
     }
 
-    fn list(&mut self, member: &str) -> &mut Vec<Value> {
-        let entry = self
-            .members
-            .entry(member)
-            .or_insert_with(|| Value::Array(Vec::new()));
-        if !entry.is_array() {
-            *entry = Value::Array(Vec::new());
-        }
-        match entry {
-            Value::Array(list) => list,
-            _ => unreachable!("made an array just above"),
+    /// Appends to a list, making it when it is not there.
+    fn push(&mut self, member: &str, entry: Value) {
+        match self.members.get_mut(member) {
+            Some(Value::Array(list)) => list.push(entry),
+            _ => {
+                self.members
+                    .insert(member.to_owned(), Value::Array(vec![entry]));
+            }
         }
     }
 }
