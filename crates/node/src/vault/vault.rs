@@ -50,6 +50,8 @@ pub struct VaultLimits {
     pub databases_per_tenant: usize,
     /// A tenant that nobody asked for this long is evicted.
     pub idle: Duration,
+    /// When there is no place or no memory left for somebody, who was idle this long makes room.
+    pub crowded: Duration,
     /// Longest time for loading one database.
     pub load: Duration,
     /// How long a database is served while its storage node cannot be heard.
@@ -211,7 +213,21 @@ impl Vault {
     ) -> Result<Arc<LoadedDatabase>, VaultError> {
         let tenant = self.tenant(permit.tenant())?;
         let name = permit.resource().database();
-        tenant.loaded(name, || permit.session(), &self.around).await
+        let loaded = tenant.loaded(name, || permit.session(), &self.around).await;
+        if matches!(loaded, Err(VaultError::Overloaded)) {
+            // Not for this caller, who has been told to come back: for when it does.
+            self.make_room(&mut self.lock());
+        }
+        loaded
+    }
+
+    /// Drops who could not be loaded and so takes a place for nothing, and who was idle for a while. A
+    /// tenant that a caller holds is just beginning.
+    fn make_room(&self, tenants: &mut HashMap<TenantId, Arc<Tenant>>) {
+        let crowded = self.around.limits.crowded;
+        tenants.retain(|_, tenant| {
+            Arc::strong_count(tenant) > 1 || (tenant.is_in_use() && tenant.idle_for() < crowded)
+        });
     }
 
     /// The tenant, in memory from now on if it was not.
@@ -222,8 +238,7 @@ impl Vault {
             return Ok(Arc::clone(tenant));
         }
         if tenants.len() >= self.around.limits.tenants {
-            // Who could not be loaded takes nobody's place. One that a caller holds is just beginning.
-            tenants.retain(|_, tenant| Arc::strong_count(tenant) > 1 || tenant.is_in_use());
+            self.make_room(&mut tenants);
         }
         if tenants.len() >= self.around.limits.tenants {
             return Err(VaultError::Overloaded);
@@ -312,6 +327,7 @@ mod tests {
             tenants: 2,
             databases_per_tenant: 2,
             idle: Duration::from_secs(60),
+            crowded: Duration::from_secs(60),
             stale: Duration::from_secs(60),
             load: Duration::from_secs(60),
             workers: 2,

@@ -167,6 +167,49 @@ async fn too_many_tenants_at_once_are_refused() {
 }
 
 #[tokio::test]
+async fn who_was_idle_makes_room_when_somebody_else_has_none() {
+    let world = World::with("tenants = 2\ncrowded_idle_seconds = 1").await;
+    let mut node = world.node().await;
+    let mut people = Vec::new();
+    for _ in 0..3 {
+        let person = world.person().await;
+        person.write_notes(&world, 1).await;
+        people.push(person);
+    }
+    for person in &people[..2] {
+        assert_eq!(ids(&node.notes(&person.key()).await), ["note-0"]);
+    }
+    node.notes(&people[2].key())
+        .await
+        .problem(503, "overloaded");
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    // Idle for long enough; nobody loses anything but time.
+    for person in people.iter().rev() {
+        assert_eq!(ids(&node.notes(&person.key()).await), ["note-0"]);
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+    }
+}
+
+#[tokio::test]
+async fn memory_of_who_was_idle_is_given_to_somebody_else() {
+    let world =
+        World::with("node_memory_mib = 16\ntenant_memory_mib = 16\ncrowded_idle_seconds = 1").await;
+    let (first, second) = (world.person().await, world.person().await);
+    for person in [&first, &second] {
+        write_large(&world, person, 90).await;
+    }
+    let mut node = world.node().await;
+    assert_eq!(node.notes(&first.key()).await.json()["total"], 90);
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    node.notes(&second.key()).await.problem(503, "overloaded");
+    let key = second.key();
+    let loaded = node
+        .notes_until(&key, |answer| answer.status.is_success())
+        .await;
+    assert_eq!(loaded.json()["total"], 90);
+}
+
+#[tokio::test]
 async fn more_databases_than_a_tenant_may_have_are_refused() {
     let world = World::with("databases_per_tenant = 2").await;
     let mut bystander = Bystander::of(&world).await;
