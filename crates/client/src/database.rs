@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::record::{InvalidRecord, PreparedRecord};
-use crate::session::{DataRequest, Session, SessionError};
+use crate::session::{NodeRequest, Session, SessionError};
 use crate::transport::TransportError;
 
 /// An own encrypted database. Borrowed from its session.
@@ -258,11 +258,7 @@ impl<'s> Database<'s> {
         let path = format!("{}/_changes?{query}", self.hash);
         self.session
             .node()
-            .open_data(DataRequest {
-                method: Method::GET,
-                path: &path,
-                json: None,
-            })
+            .open_answer(NodeRequest::new(Method::GET, &path, None))
             .await
     }
 
@@ -275,11 +271,7 @@ impl<'s> Database<'s> {
         let path = format!("{}{below}", self.hash);
         self.session
             .node()
-            .send_data(DataRequest {
-                method,
-                path: &path,
-                json,
-            })
+            .send(NodeRequest::new(method, &path, json))
             .await
     }
 }

@@ -238,7 +238,7 @@ impl NodeLink {
     }
 
     /// Sends a request to the node's databases, renewing the token once when it is refused.
-    pub(crate) async fn send_data(&self, request: DataRequest<'_>) -> Result<Answer, SessionError> {
+    pub(crate) async fn send(&self, request: NodeRequest<'_>) -> Result<Answer, SessionError> {
         let access = self.access().await?;
         let answer = self.transport.send(request.call(&access)).await?;
         if answer.status != StatusCode::UNAUTHORIZED {
@@ -248,10 +248,10 @@ impl NodeLink {
         Ok(self.transport.send(request.call(&renewed)).await?)
     }
 
-    /// Like [`NodeLink::send_data`], for an answer that is read as it arrives.
-    pub(crate) async fn open_data(
+    /// Like [`NodeLink::send`], for an answer that is read as it arrives.
+    pub(crate) async fn open_answer(
         &self,
-        request: DataRequest<'_>,
+        request: NodeRequest<'_>,
     ) -> Result<http::Response<hyper::body::Incoming>, SessionError> {
         let access = self.access().await?;
         let response = self.transport.open(request.call(&access)).await?;
@@ -268,20 +268,13 @@ impl NodeLink {
         path: &str,
         body: &serde_json::Value,
     ) -> Result<Answer, SessionError> {
-        let call = |access: &Access| {
-            let token = access.token.clone();
-            async move {
-                let call =
-                    Call::json(http::Method::POST, &self.endpoint, path, body).bearer(&token);
-                self.transport.send(call).await
-            }
-        };
-        let access = self.access().await?;
-        let answer = call(&access).await?;
-        if answer.status != StatusCode::UNAUTHORIZED {
-            return Ok(answer);
-        }
-        Ok(call(&self.renew().await?).await?)
+        // A JSON value always serialises.
+        let body = serde_json::to_vec(body).unwrap_or_default().into();
+        self.send(NodeRequest {
+            middleware: Some(&self.endpoint),
+            ..NodeRequest::new(http::Method::POST, path, Some(body))
+        })
+        .await
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
@@ -289,21 +282,32 @@ impl NodeLink {
     }
 }
 
-/// A request to a node's databases; can be sent again with another token.
+/// A request to a node; can be sent again with another token.
 #[derive(Debug, Clone)]
-pub(crate) struct DataRequest<'a> {
-    pub(crate) method: http::Method,
-    pub(crate) path: &'a str,
-    pub(crate) json: Option<bytes::Bytes>,
+pub(crate) struct NodeRequest<'a> {
+    method: http::Method,
+    path: &'a str,
+    json: Option<bytes::Bytes>,
+    /// Where the node's middleware is, for a request that is not for its databases.
+    middleware: Option<&'a Endpoint>,
 }
 
-impl DataRequest<'_> {
+impl<'a> NodeRequest<'a> {
+    /// A request to the node's databases. `path` has no leading `/`.
+    pub(crate) fn new(method: http::Method, path: &'a str, json: Option<bytes::Bytes>) -> Self {
+        Self {
+            method,
+            path,
+            json,
+            middleware: None,
+        }
+    }
+
     fn call<'s>(&'s self, access: &'s Access) -> Call<'s> {
+        let endpoint = self.middleware.unwrap_or(&access.host);
         let call = match &self.json {
-            Some(body) => {
-                Call::raw_json(self.method.clone(), &access.host, self.path, body.clone())
-            }
-            None => Call::of(self.method.clone(), &access.host, self.path),
+            Some(body) => Call::raw_json(self.method.clone(), endpoint, self.path, body.clone()),
+            None => Call::of(self.method.clone(), endpoint, self.path),
         };
         call.bearer(&access.token)
     }

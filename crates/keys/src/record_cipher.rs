@@ -9,7 +9,7 @@ use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use crate::database_key::DatabaseKey;
-use crate::sealed_box::{MAC, NONCE, SealedBox};
+use crate::sealed_box::{MAC, NONCE, SealedBox, nonce_and_box};
 use crate::secret::SecretBytes;
 
 /// Rounds of the derivation: part of the format, and worth nothing (the input is a 256-bit key).
@@ -47,12 +47,7 @@ impl<'a> SealedRecord<'a> {
         let sealed = STANDARD
             .decode(payload, Out::from_slice(scratch))
             .map_err(|_| OpenError::Malformed)?;
-        let (nonce, boxed) = sealed
-            .split_first_chunk::<NONCE>()
-            .ok_or(OpenError::Malformed)?;
-        if boxed.len() < MAC {
-            return Err(OpenError::Malformed);
-        }
+        let (nonce, boxed) = nonce_and_box(sealed).ok_or(OpenError::Malformed)?;
         Ok(Self { nonce, boxed })
     }
 

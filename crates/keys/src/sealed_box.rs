@@ -82,11 +82,8 @@ impl SealedBox {
         let sealed = STANDARD
             .decode_to_vec(sealed)
             .map_err(|_| UnsealError::Malformed)?;
-        let (nonce, boxed) = sealed
-            .split_first_chunk::<NONCE>()
-            .ok_or(UnsealError::Malformed)?;
-        let length = boxed.len().checked_sub(MAC).ok_or(UnsealError::Malformed)?;
-        let mut plain = Zeroizing::new(vec![0; length]);
+        let (nonce, boxed) = nonce_and_box(&sealed).ok_or(UnsealError::Malformed)?;
+        let mut plain = Zeroizing::new(vec![0; boxed.len() - MAC]);
         crypto_secretbox_open_easy(&mut plain, boxed, nonce, self.key.expose())
             .map_err(|_| UnsealError::Rejected)?;
         Ok(plain)
@@ -105,4 +102,11 @@ impl SealedBox {
     pub(crate) fn key(&self) -> &[u8; 32] {
         self.key.expose()
     }
+}
+
+/// The layout of everything sealed: the nonce, then tag and ciphertext. `None` when it is too short.
+pub(crate) fn nonce_and_box(sealed: &[u8]) -> Option<(&[u8; NONCE], &[u8])> {
+    sealed
+        .split_first_chunk()
+        .filter(|(_, boxed)| boxed.len() >= MAC)
 }

@@ -12,6 +12,7 @@ use adyton_couch::wire::{CouchError, ErrorKind};
 use adyton_protocol::consent;
 use adyton_protocol::context::{ContextHash, ContextName};
 use adyton_protocol::did::{Did, Network};
+use adyton_protocol::did_document::DidDocument;
 use adyton_protocol::hash::{keccak256, to_hex};
 use adyton_protocol::signature::Signature;
 use base64::Engine;
@@ -239,6 +240,14 @@ impl Auth {
         }
     }
 
+    /// The document of a DID that may sign at all: it resolves, and is not switched off.
+    async fn active_document(&self, did: &Did) -> Result<DidDocument, AuthError> {
+        let document = self.resolver.resolve(did).await?;
+        document
+            .filter(|document| !document.is_deactivated())
+            .ok_or(AuthError::Refused)
+    }
+
     /// Checks that the DID's own key, or the context's signing key, made this signature.
     pub(crate) async fn signed_by(
         &self,
@@ -248,14 +257,7 @@ impl Auth {
         signature: &str,
     ) -> Result<(), AuthError> {
         let signature: Signature = signature.parse().map_err(|_| AuthError::Refused)?;
-        let document = self
-            .resolver
-            .resolve(did)
-            .await?
-            .ok_or(AuthError::Refused)?;
-        if document.is_deactivated() {
-            return Err(AuthError::Refused);
-        }
+        let document = self.active_document(did).await?;
         let signers = document.login_addresses(self.network, context);
         let signed = signers
             .iter()
@@ -271,14 +273,7 @@ impl Auth {
         signature: &str,
     ) -> Result<(), AuthError> {
         let signature: Signature = signature.parse().map_err(|_| AuthError::Refused)?;
-        let document = self
-            .resolver
-            .resolve(did)
-            .await?
-            .ok_or(AuthError::Refused)?;
-        if document.is_deactivated() {
-            return Err(AuthError::Refused);
-        }
+        self.active_document(did).await?;
         signature
             .verify(digest, &did.address())
             .map(|_| ())

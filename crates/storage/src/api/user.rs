@@ -225,14 +225,8 @@ impl App {
             return reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature");
         };
         let text = consent::context_hash_lookup(&did, &hash, &self.public_url, timestamp);
-        match self
-            .auth
-            .signed_by_account(&did, text.digest(), signature)
-            .await
-        {
-            Ok(()) => {}
-            Err(AuthError::Store(error)) => return reply::fault(&error),
-            Err(_) => return reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature"),
+        if let Err(refusal) = self.check_account(&did, text.digest(), signature).await {
+            return refusal;
         }
         // Only the owner's own contexts have names for the owner.
         match self.node.account(hash.couch_user()).await {
@@ -269,14 +263,8 @@ impl App {
             return reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature");
         };
         let text = consent::destroy_context(&did, &context, &self.public_url, timestamp);
-        match self
-            .auth
-            .signed_by_account(&did, text.digest(), signature)
-            .await
-        {
-            Ok(()) => {}
-            Err(AuthError::Store(error)) => return reply::fault(&error),
-            Err(_) => return reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature"),
+        if let Err(refusal) = self.check_account(&did, text.digest(), signature).await {
+            return refusal;
         }
         match self
             .delete_all(&ContextHash::of(&did, &context).couch_user())
@@ -287,6 +275,20 @@ impl App {
             Err(DatabaseError::Refused(error)) => {
                 reply::fail(StatusCode::INTERNAL_SERVER_ERROR, &error.reason)
             }
+        }
+    }
+
+    /// Checks that the account's own key signed a call, or says what to answer.
+    async fn check_account(
+        &self,
+        did: &Did,
+        digest: [u8; 32],
+        signature: &str,
+    ) -> Result<(), Reply> {
+        match self.auth.signed_by_account(did, digest, signature).await {
+            Ok(()) => Ok(()),
+            Err(AuthError::Store(error)) => Err(reply::fault(&error)),
+            Err(_) => Err(reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature")),
         }
     }
 
