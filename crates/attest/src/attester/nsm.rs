@@ -87,7 +87,7 @@ impl Attester for NsmAttester {
         Box::pin(async {
             let user_data = request.binding.user_data().to_bytes();
             self.document(Request::Attestation {
-                public_key: Some(request.binding.spki.as_der()),
+                public_key: Some(request.binding.keys.tls.as_der()),
                 user_data: Some(&user_data),
                 nonce: request
                     .nonce
@@ -167,7 +167,7 @@ mod tests {
 
     use super::registers::tests::emulated;
     use super::*;
-    use crate::binding::{Binding, ChannelBinding, Nonce, Spki};
+    use crate::binding::{AnswerKey, AttestedKeys, Binding, ChannelBinding, HpkeKey, Nonce, Spki};
     use crate::nitro::envelope::whole_cbor;
 
     /// Runs a future that only waits for the device's thread.
@@ -196,7 +196,11 @@ mod tests {
         let key = rcgen::KeyPair::generate().unwrap();
         let spki = Spki::from_der(&rcgen::PublicKeyData::subject_public_key_info(&key)).unwrap();
         let binding = Binding {
-            spki: spki.clone(),
+            keys: AttestedKeys {
+                tls: spki.clone(),
+                answer: AnswerKey::new([1; 32]),
+                hpke: HpkeKey::new([2; 32]),
+            },
             channel: ChannelBinding::None,
             config: ConfigDigest::of("a"),
         };
