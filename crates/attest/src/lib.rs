@@ -11,6 +11,7 @@ pub mod nitro;
 #[cfg(feature = "observe")]
 pub mod observe;
 pub mod policy;
+pub mod signed_answer;
 mod words;
 
 pub use appraise::{Appraised, Refusal, appraise};
