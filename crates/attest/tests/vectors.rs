@@ -95,8 +95,14 @@ fn batches() -> Vec<Value> {
 
 fn signed_answers() -> Vec<Value> {
     let (key, public) = signer();
-    let cases: [(Place, &str, u16, &[u8], &[u8]); 2] = [
-        (Place::Headers, "GET", 200, b"", b"{\"status\":\"ok\"}"),
+    let cases = [
+        (
+            Place::Headers,
+            "GET",
+            200,
+            &b""[..],
+            &b"{\"status\":\"ok\"}"[..],
+        ),
         (
             Place::Trailers,
             "POST",
@@ -105,7 +111,7 @@ fn signed_answers() -> Vec<Value> {
             b"{\"items\":[]}",
         ),
     ];
-    let case = |(place, method, status, asked_body, body): (Place, &str, u16, &[u8], &[u8])| {
+    let case = |(place, method, status, asked_body, body)| {
         let ask = "sig1=();created;nonce=\"n-1\";tag=\"adyton\"";
         let asked = Asked::parse(ask, &public).unwrap().unwrap();
         let (digest, request_digest) = (content_digest(body), content_digest(asked_body));
