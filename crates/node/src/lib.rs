@@ -10,6 +10,7 @@ pub mod grants;
 pub mod harden;
 pub mod memory;
 pub mod node;
+mod sealed_requests;
 pub mod server;
 mod signed_answers;
 pub mod tls;
