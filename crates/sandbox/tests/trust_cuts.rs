@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("adyton-protocol", &[]),
     ("adyton-couch", &[]),
     ("adyton-attest", &[]),
+    ("adyton-vsock", &[]),
     ("adyton-keys", &["adyton-protocol"]),
     (
         "adyton-client",
@@ -215,7 +216,12 @@ fn no_package_is_built_from_a_higher_one() {
 
 #[test]
 fn the_foundations_are_built_from_nothing_of_ours() {
-    for package in ["adyton-protocol", "adyton-couch", "adyton-attest"] {
+    for package in [
+        "adyton-protocol",
+        "adyton-couch",
+        "adyton-attest",
+        "adyton-vsock",
+    ] {
         let ours: Vec<_> = names(package, "normal,build")
             .into_iter()
             .filter(|name| name.starts_with("adyton") && name != package)
