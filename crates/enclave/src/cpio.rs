@@ -19,7 +19,7 @@ enum Entry {
 }
 
 /// What an archive holds, as [`read`] tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Item {
     /// Its path, without a leading slash.
     pub name: String,
