@@ -40,6 +40,7 @@ const SIMULATED: &str = "SIMULATED";
 pub struct Appraised {
     measurement: String,
     release: Option<Release>,
+    config_listed: bool,
     simulated: bool,
     keys: AttestedKeys,
     channel_bound: bool,
@@ -97,6 +98,13 @@ impl Appraised {
     #[must_use]
     pub fn config(&self) -> &str {
         &self.config
+    }
+
+    /// Whether the measurement lists the configuration's register. If not, [`Self::config`] is what the node runs, and
+    /// nobody said that it is a good one.
+    #[must_use]
+    pub fn is_config_listed(&self) -> bool {
+        self.config_listed
     }
 
     /// The enclave's own name.
@@ -305,6 +313,7 @@ pub fn appraise(
         (false, Some(listed), Some(user_data)) => Ok(Appraised {
             measurement: listed.measurement.name().to_owned(),
             release: listed.release.cloned(),
+            config_listed: listed.measurement.pcrs().contains_key(&CONFIG_PCR),
             simulated: report.simulated,
             keys: AttestedKeys {
                 tls: seen.spki.clone(),
