@@ -40,6 +40,7 @@ const SIMULATED: &str = "SIMULATED";
 pub struct Appraised {
     measurement: String,
     release: Option<Release>,
+    config_listed: bool,
     simulated: bool,
     keys: AttestedKeys,
     channel_bound: bool,
@@ -97,6 +98,13 @@ impl Appraised {
     #[must_use]
     pub fn config(&self) -> &str {
         &self.config
+    }
+
+    /// Whether the measurement lists the configuration's register. If not, [`Self::config`] is what the node runs, and
+    /// nobody said that it is a good one.
+    #[must_use]
+    pub fn is_config_listed(&self) -> bool {
+        self.config_listed
     }
 
     /// The enclave's own name.
@@ -305,6 +313,7 @@ pub fn appraise(
         (false, Some(listed), Some(user_data)) => Ok(Appraised {
             measurement: listed.measurement.name().to_owned(),
             release: listed.release.cloned(),
+            config_listed: listed.measurement.pcrs().contains_key(&CONFIG_PCR),
             simulated: report.simulated,
             keys: AttestedKeys {
                 tls: seen.spki.clone(),
@@ -428,12 +437,13 @@ fn read_document(
     let simulated = report.simulated;
     let verified = document.verify(&policy.roots(), now);
     let chain = match &verified {
+        // Whoever signed it: not even the vendor's own root makes anything else of what calls itself a simulation.
+        Ok(_) | Err(_) if simulated && !policy.allow_simulated() => Err(Reason::Simulated),
         Err(error @ DocumentError::Signature) => Ok((
             Err(error.clone()),
             "the certificates lead to a trusted root".to_owned(),
         )),
         Err(error) => Err(error.clone().into()),
-        Ok(_) if simulated && !policy.allow_simulated() => Err(Reason::Simulated),
         Ok(document) => {
             let chain = document.chain();
             let says = format!(

@@ -35,17 +35,9 @@ impl Measurement {
         if !is_name(&name) {
             return Err(MeasurementError::Name);
         }
-        let mut pcrs = Pcrs::new();
-        for (index, value) in entries {
-            let parsed = index
-                .parse()
-                .ok()
-                .filter(|number: &u8| *number <= MAX_INDEX && number.to_string() == index);
-            let (Some(number), Some(pcr)) = (parsed, Pcr::from_hex(&value)) else {
-                return Err(MeasurementError::Pcr { name });
-            };
-            pcrs.insert(number, pcr);
-        }
+        let Some(pcrs) = registers(entries) else {
+            return Err(MeasurementError::Pcr { name });
+        };
         for index in IMAGE_PCRS {
             match pcrs.get(&index) {
                 None => return Err(MeasurementError::ImagePcrMissing { name, index }),
@@ -56,12 +48,19 @@ impl Measurement {
         Ok(Self { name, root, pcrs })
     }
 
-    /// The same registers under another root.
-    pub(crate) fn under(&self, root: RootHash) -> Self {
-        Self {
-            root,
-            ..self.clone()
+    /// The same registers and some more, under another root; none where the two disagree about a register.
+    pub(crate) fn under(&self, root: RootHash, more: &Pcrs) -> Option<Self> {
+        let mut pcrs = self.pcrs.clone();
+        for (index, pcr) in more {
+            if *pcrs.entry(*index).or_insert(*pcr) != *pcr {
+                return None;
+            }
         }
+        Some(Self {
+            name: self.name.clone(),
+            root,
+            pcrs,
+        })
     }
 
     /// What its author calls it.
@@ -92,6 +91,16 @@ impl Measurement {
                 .iter()
                 .all(|(index, expected)| pcrs.get(index) == Some(expected))
     }
+}
+
+/// Registers as a file lists them: decimal numbers 0 to 31, 96 hexadecimal digits each.
+pub(crate) fn registers(entries: BTreeMap<String, String>) -> Option<Pcrs> {
+    let register = |(index, value): (String, String)| {
+        let number: u8 = index.parse().ok()?;
+        let one_spelling = number <= MAX_INDEX && number.to_string() == index;
+        one_spelling.then_some((number, Pcr::from_hex(&value)?))
+    };
+    entries.into_iter().map(register).collect()
 }
 
 /// A name that can stand in a line for a person.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::measurement::{Measurement, MeasurementError};
-use crate::nitro::{AWS_NITRO_ROOT_G1, RootHash};
+use crate::measurement::{Measurement, MeasurementError, registers};
+use crate::nitro::{AWS_NITRO_ROOT_G1, Pcrs, RootHash};
 use crate::release::{Release, ReleaseError, ReleaseKeys, ReleaseKeysError, UnverifiedRelease};
 
 /// Longest policy file.
@@ -104,7 +104,7 @@ impl Policy {
                 .collect::<Result<_, _>>()?,
             release_trust: file
                 .release_keys
-                .map(|entry| ReleaseTrust::read(&entry, allow_simulated))
+                .map(|entry| ReleaseTrust::read(entry, allow_simulated))
                 .transpose()?,
             released: None,
         })
@@ -124,7 +124,10 @@ impl Policy {
         if found < least {
             return Err(ReleaseError::TooOld { found, least });
         }
-        let nitro = release.manifest().nitro(trust.root);
+        let nitro = release.manifest().nitro().iter();
+        let nitro = nitro.map(|listed| listed.under(trust.root, &trust.pcrs));
+        let nitro = nitro.collect::<Option<_>>();
+        let nitro = nitro.ok_or(ReleaseError::Contradiction)?;
         self.released = Some(Released { release, nitro });
         Ok(self)
     }
@@ -205,22 +208,27 @@ impl Policy {
     }
 }
 
-/// Whose manifests count: the keys, the oldest number, and the root under which they may list measurements.
+/// Whose manifests count: the keys, the oldest number, the root under which they may list measurements, and the registers
+/// that an enclave must show beside those of the manifest (its configuration, which no manifest knows).
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ReleaseTrust {
     keys: ReleaseKeys,
     min_seq: u64,
     root: RootHash,
+    pcrs: Pcrs,
 }
 
 impl ReleaseTrust {
-    fn read(entry: &ReleaseEntry, allow_simulated: bool) -> Result<Self, PolicyError> {
+    fn read(entry: ReleaseEntry, allow_simulated: bool) -> Result<Self, PolicyError> {
         let keys = ReleaseKeys::read(entry.threshold, &entry.keys)?;
         let root = root(RELEASE_KEYS, entry.root_sha256.as_deref(), allow_simulated)?;
         Ok(Self {
             keys,
             min_seq: entry.min_seq.unwrap_or(0),
             root,
+            pcrs: registers(entry.pcrs).ok_or_else(|| MeasurementError::Pcr {
+                name: RELEASE_KEYS.to_owned(),
+            })?,
         })
     }
 }
@@ -276,6 +284,8 @@ struct ReleaseEntry {
     keys: Vec<String>,
     min_seq: Option<u64>,
     root_sha256: Option<String>,
+    #[serde(default)]
+    pcrs: BTreeMap<String, String>,
 }
 
 /// Why a policy file is not one. The fault is its author's.

@@ -270,6 +270,9 @@ pub enum ReleaseError {
     /// The policy has no `[release_keys]`.
     #[error("the policy names no release keys, so no manifest counts")]
     NoKeys,
+    /// The manifest and the policy's `[release_keys] pcrs` name one register with two values.
+    #[error("the manifest lists another value than the policy for one register")]
+    Contradiction,
     /// Two files that do not carry the same manifest.
     #[error("the two files carry different manifests")]
     OtherManifest,

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use adyton_attest::nitro::{AWS_NITRO_ROOT_G1, Pcr};
+use adyton_attest::nitro::Pcr;
 use adyton_attest::release::{Memory, ReleaseKey, ReleaseKeys, UnverifiedRelease};
 
 fn check(bytes: &[u8], keys: &ReleaseKeys) {
@@ -11,7 +11,7 @@ fn check(bytes: &[u8], keys: &ReleaseKeys) {
     let Ok(release) = UnverifiedRelease::parse(bytes) else {
         return;
     };
-    for measurement in release.unverified_manifest().nitro(AWS_NITRO_ROOT_G1) {
+    for measurement in release.unverified_manifest().nitro() {
         let pcrs = measurement.pcrs();
         assert!((0..3).all(|index| pcrs.get(&index).is_some_and(|pcr| *pcr != Pcr::ZERO)));
     }

@@ -24,6 +24,8 @@ use std::process::Command;
 /// Sources that decide, whose every refusal must be in a list.
 const DECIDING: &[&str] = &[
     "src/appraise.rs",
+    "src/batch.rs",
+    "src/binding.rs",
     "src/measurement.rs",
     "src/nitro/chain.rs",
     "src/nitro/claims.rs",

@@ -373,6 +373,46 @@ fn a_manifest_counts_until_it_expires_and_a_verdict_no_longer() {
 }
 
 #[test]
+fn the_policy_adds_the_registers_that_no_manifest_knows() {
+    let (mut scene, holders) = (Scene::new(), holders());
+    let config = scene.claims.pcrs[&17];
+    let policy_with =
+        |scene: &Scene, lines: &str| policy(scene, &holders, &format!("pcrs = {{ {lines} }}"));
+    let release = || signed(&draft(&Scene::new()), &[&holders[0], &holders[1]]);
+    let listed = policy_with(&scene, &format!("17 = \"{config}\""));
+    let listed = listed.with_release(release()).unwrap();
+    assert!(judge(&scene, &listed, now()).unwrap().is_config_listed());
+    let any = policy_with(&scene, "").with_release(release()).unwrap();
+    assert!(!judge(&scene, &any, now()).unwrap().is_config_listed());
+    let other = policy_with(&scene, &format!("17 = \"{}\"", Pcr::of(b"other")));
+    let refused = judge(&scene, &other.with_release(release()).unwrap(), now());
+    assert_eq!(refused.unwrap_err().reason(), &Reason::Measurements);
+    scene.claims.pcrs.remove(&17);
+    let refused = judge(&scene, &listed, now()).unwrap_err();
+    assert_eq!(refused.reason(), &Reason::Measurements);
+    // What both of them list must be the same.
+    let same = policy_with(&scene, &format!("0 = \"{}\"", scene.claims.pcrs[&0]));
+    assert!(same.with_release(release()).is_ok());
+    let other = policy_with(&scene, &format!("0 = \"{}\"", Pcr::ZERO));
+    let refused = other.with_release(release());
+    assert_eq!(refused, Err(ReleaseError::Contradiction));
+}
+
+#[test]
+fn registers_of_the_release_keys_are_registers() {
+    let holders = holders();
+    for pcrs in ["32 = \"00\"", "17 = \"00\""] {
+        let text = format!(
+            "version = 1\n[release_keys]\nthreshold = 1\nkeys = {:?}\npcrs = {{ {pcrs} }}",
+            texts(&holders)
+        );
+        let name = "release_keys".to_owned();
+        let refused = Err(MeasurementError::Pcr { name }.into());
+        assert_eq!(Policy::from_toml(&text), refused);
+    }
+}
+
+#[test]
 fn what_the_policy_lists_itself_needs_no_manifest() {
     let (scene, holders) = (Scene::new(), holders());
     let mut expired = draft(&scene);

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::measurement::{Measurement, MeasurementError, is_name};
-use crate::nitro::{AWS_NITRO_ROOT_G1, Pcrs, RootHash};
+use crate::nitro::{AWS_NITRO_ROOT_G1, Pcrs};
 use crate::words::{foreign, moment};
 
 /// Longest release file, signatures included.
@@ -120,11 +120,10 @@ impl Manifest {
         self.measurements_sha256.as_deref()
     }
 
-    /// Its measurements, under the root that a policy gives them: a manifest names no root.
+    /// Its measurements, as far as it knows them: neither a root nor a configuration is its business.
     #[must_use]
-    pub fn nitro(&self, root: RootHash) -> Vec<Measurement> {
-        let under = |listed: &Measurement| listed.under(root);
-        self.nitro.iter().map(under).collect()
+    pub fn nitro(&self) -> &[Measurement] {
+        &self.nitro
     }
 }
 
@@ -309,11 +308,10 @@ mod tests {
             manifest.measurements_sha256().map(str::to_owned),
             draft().measurements_sha256
         );
-        let root = RootHash::of(b"a root");
-        let [image] = &manifest.nitro(root)[..] else {
+        let [image] = manifest.nitro() else {
             panic!("one image")
         };
-        assert_eq!((image.name(), image.root()), ("x86_64", root));
+        assert_eq!(image.name(), "x86_64");
         assert_eq!(*image.pcrs(), draft().nitro[0].1);
     }
 
