@@ -10,6 +10,7 @@ pub mod nitro;
 #[cfg(feature = "observe")]
 pub mod observe;
 pub mod policy;
+pub mod tdx;
 mod words;
 
 pub use appraise::{Appraised, Refusal, appraise};

@@ -3,6 +3,8 @@
 //! Guarantees: a [`Policy`] that exists names only whole, non-debug measurements, and trusts roots that are not a
 //! hardware vendor's only if its author also wrote `allow_simulated = true`. Refuses to know evidence.
 
+mod dstack;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,6 +12,12 @@ use serde::Deserialize;
 
 use crate::nitro::pcr::MAX_INDEX;
 use crate::nitro::{AWS_NITRO_ROOT_G1, Pcr, Pcrs, RootHash};
+use crate::tdx::INTEL_SGX_ROOT;
+
+use self::dstack::DstackEntry;
+#[cfg(feature = "tdx")]
+pub(crate) use self::dstack::Found;
+pub use self::dstack::{DstackMeasurement, MAX_RTMR0};
 
 /// Longest policy file.
 pub const MAX_POLICY_BYTES: usize = 256 * 1024;
@@ -39,6 +47,7 @@ pub struct Policy {
     require_channel_binding: bool,
     allow_simulated: bool,
     nitro: Vec<Measurement>,
+    dstack: Vec<DstackMeasurement>,
 }
 
 impl Default for Policy {
@@ -52,6 +61,7 @@ impl Default for Policy {
             require_channel_binding: true,
             allow_simulated: false,
             nitro: Vec::new(),
+            dstack: Vec::new(),
         }
     }
 }
@@ -72,7 +82,7 @@ impl Policy {
                 found: file.version,
             });
         }
-        if file.nitro.len() > MAX_MEASUREMENTS {
+        if file.nitro.len() + file.dstack.len() > MAX_MEASUREMENTS {
             return Err(PolicyError::TooMany);
         }
         let default = Self::default();
@@ -96,6 +106,11 @@ impl Policy {
                 .nitro
                 .into_iter()
                 .map(measurement)
+                .collect::<Result<_, _>>()?,
+            dstack: file
+                .dstack
+                .into_iter()
+                .map(|entry| DstackMeasurement::read(entry, allow_simulated))
                 .collect::<Result<_, _>>()?,
         })
     }
@@ -142,7 +157,25 @@ impl Policy {
         &self.nitro
     }
 
-    /// The roots that may sign: AWS's, and those that measurements name.
+    /// The trusted applications on dstack.
+    #[must_use]
+    pub fn dstack(&self) -> &[DstackMeasurement] {
+        &self.dstack
+    }
+
+    /// The roots that may vouch for TDX platforms: Intel's, and those that entries name.
+    #[must_use]
+    pub fn dstack_roots(&self) -> Vec<RootHash> {
+        let mut roots = vec![INTEL_SGX_ROOT];
+        for measurement in &self.dstack {
+            if !roots.contains(&measurement.root()) {
+                roots.push(measurement.root());
+            }
+        }
+        roots
+    }
+
+    /// The roots that may sign Nitro documents: AWS's, and those that measurements name.
     #[must_use]
     pub fn roots(&self) -> Vec<RootHash> {
         let mut roots = vec![AWS_NITRO_ROOT_G1];
@@ -244,6 +277,8 @@ struct File {
     allow_simulated: Option<bool>,
     #[serde(default)]
     nitro: Vec<NitroEntry>,
+    #[serde(default)]
+    dstack: Vec<DstackEntry>,
 }
 
 #[derive(Deserialize)]
@@ -300,6 +335,14 @@ pub enum PolicyError {
     Pcr {
         /// The measurement.
         name: String,
+    },
+    /// A field of a `[[dstack]]` entry that is missing its value, zero, or of another form.
+    #[error("{name:?}: {what} is not in form, or says what can never be trusted")]
+    Dstack {
+        /// The measurement.
+        name: String,
+        /// The field.
+        what: &'static str,
     },
     /// One of the image registers is not named.
     #[error("{name:?}: pcr {index} is missing; 0, 1 and 2 must all be named")]
