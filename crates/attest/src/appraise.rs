@@ -10,13 +10,19 @@ use std::time::{Duration, SystemTime};
 
 pub use self::dstack::DstackReason;
 
-use crate::binding::{Binding, ChannelBinding, ConfigDigest, Seen, Spki, UserData, UserDataError};
+use crate::batch::Challenge;
+use crate::binding::{
+    AnswerKey, AttestedKeys, Binding, ChannelBinding, ChannelForm, ConfigDigest, HpkeKey, Seen,
+    Spki, UserData, UserDataError,
+};
 use crate::evidence::{Evidence, TeeKind};
 use crate::fact::{Fact, Outcome, Step};
+use crate::measurement::Measurement;
 use crate::nitro::document::DocumentError;
 use crate::nitro::pcr::CONFIG_PCR;
 use crate::nitro::{Claims, Pcr, Pcrs, RootHash, UnverifiedDocument, VerifiedDocument};
-use crate::policy::{Measurement, Policy};
+use crate::policy::Policy;
+use crate::release::Release;
 use crate::words::{foreign, moment, span};
 
 /// Longest that a verdict about a TLS key is used before it is made again.
@@ -37,8 +43,10 @@ const SIMULATED: &str = "SIMULATED";
 #[must_use]
 pub struct Appraised {
     measurement: String,
+    release: Option<Release>,
+    config_listed: bool,
     simulated: bool,
-    spki: Spki,
+    keys: AttestedKeys,
     channel_bound: bool,
     config: String,
     module_id: String,
@@ -48,7 +56,13 @@ pub struct Appraised {
 }
 
 impl Appraised {
-    /// The name of the policy's measurement that matched.
+    /// The signed manifest that lists the measurement, if the policy itself does not.
+    #[must_use]
+    pub fn release(&self) -> Option<&Release> {
+        self.release.as_ref()
+    }
+
+    /// The name of the measurement that matched, as the policy or the manifest calls it.
     #[must_use]
     pub fn measurement(&self) -> &str {
         &self.measurement
@@ -63,7 +77,19 @@ impl Appraised {
     /// The TLS key that the evidence vouches for. Further connections to this node must present it.
     #[must_use]
     pub fn spki(&self) -> &Spki {
-        &self.spki
+        &self.keys.tls
+    }
+
+    /// The key that this node signs its answers with.
+    #[must_use]
+    pub fn answer_key(&self) -> &AnswerKey {
+        &self.keys.answer
+    }
+
+    /// The key that bodies for this node can be encrypted to.
+    #[must_use]
+    pub fn hpke_key(&self) -> &HpkeKey {
+        &self.keys.hpke
     }
 
     /// Whether the evidence covers the very connection it was shown on.
@@ -76,6 +102,13 @@ impl Appraised {
     #[must_use]
     pub fn config(&self) -> &str {
         &self.config
+    }
+
+    /// Whether the measurement lists the configuration's register. If not, [`Self::config`] is what the node runs, and
+    /// nobody said that it is a good one.
+    #[must_use]
+    pub fn is_config_listed(&self) -> bool {
+        self.config_listed
     }
 
     /// The enclave's own name.
@@ -191,6 +224,12 @@ pub enum Reason {
     /// Step 7.
     #[error("the measurements are none of those that the policy lists")]
     Measurements,
+    /// Step 7: only an expired manifest lists the measurements.
+    #[error("the manifest that lists these measurements expired at {}", moment(*since))]
+    ReleaseExpired {
+        /// Its `not_after`.
+        since: SystemTime,
+    },
     /// Step 8.
     #[error(
         "no challenge was sent, so the document could have been made for anyone, and the policy requires one"
@@ -199,6 +238,19 @@ pub enum Reason {
     /// Step 8.
     #[error("the document does not answer the challenge that was sent")]
     Nonce,
+    /// Step 8.
+    #[error(
+        "the document does not answer the challenge that was sent on this connection: somebody may be in the middle"
+    )]
+    Batch,
+    /// Step 8.
+    #[error(
+        "the evidence has a batch proof and the document is not shared, or the other way round"
+    )]
+    BatchForm,
+    /// Step 8.
+    #[error("the keys that the node shows are not those that the document vouches for")]
+    Keys,
     /// Step 8.
     #[error("the document vouches for another tls key than this connection's")]
     TlsKey,
@@ -260,28 +312,42 @@ pub fn appraise(
     // 6. Not in debug mode; before the policy is asked, so that no policy can allow it.
     report.step(Step::Production, production(claims));
     // 7. Measurements that the policy names.
-    let measurement = report.step(Step::Measurements, measured(claims, root, policy));
+    let listed = report.step(Step::Measurements, measured(claims, root, policy, now));
     // 8. Bound to what the caller saw.
-    report.step(Step::Nonce, nonce(claims, policy, seen));
+    report.step(Step::Nonce, nonce(evidence, claims, policy, seen));
     report.step(Step::TlsKey, tls_key(claims, seen));
-    let user_data = report.step(Step::Channel, channel(claims, policy, seen));
+    let user_data = report.step(Step::Channel, channel(evidence, claims, policy, seen));
     report.step(Step::Configuration, configuration(evidence, claims));
 
     // 9. Only now is anything returned.
-    match (report.failure.is_some(), measurement, user_data) {
-        (false, Some(measurement), Some(user_data)) => Ok(Appraised {
-            measurement: measurement.name().to_owned(),
+    match (report.failure.is_some(), listed, user_data) {
+        (false, Some(listed), Some(user_data)) => Ok(Appraised {
+            measurement: listed.measurement.name().to_owned(),
+            release: listed.release.cloned(),
+            config_listed: listed.measurement.pcrs().contains_key(&CONFIG_PCR),
             simulated: report.simulated,
-            spki: seen.spki.clone(),
-            channel_bound: user_data.channel_bound,
+            keys: AttestedKeys {
+                tls: seen.spki.clone(),
+                answer: user_data.answer,
+                hpke: user_data.hpke,
+            },
+            channel_bound: user_data.channel.is_bound(),
             config: evidence.config.clone(),
             module_id: claims.module_id.clone(),
             issued: claims.issued(),
-            good_until: document.chain().valid_until().min(now + MAX_PIN),
+            good_until: good_until(&document, &listed, now),
             facts: report.facts,
         }),
         _ => Err(report.refuse(Some(claims.pcrs.clone()))),
     }
+}
+
+/// Until the pin is too old, or what the verdict rests on expires.
+fn good_until(document: &VerifiedDocument, listed: &Listed<'_>, now: SystemTime) -> SystemTime {
+    let soonest = document.chain().valid_until().min(now + MAX_PIN);
+    listed
+        .expiry()
+        .map_or(soonest, |expiry| soonest.min(expiry))
 }
 
 /// The lines so far, and the first failure among them.
@@ -382,12 +448,13 @@ fn read_document(
     let simulated = report.simulated;
     let verified = document.verify(&policy.roots(), now);
     let chain = match &verified {
+        // Whoever signed it: not even the vendor's own root makes anything else of what calls itself a simulation.
+        Ok(_) | Err(_) if simulated && !policy.allow_simulated() => Err(Reason::Simulated),
         Err(error @ DocumentError::Signature) => Ok((
             Err(error.clone()),
             "the certificates lead to a trusted root".to_owned(),
         )),
         Err(error) => Err(error.clone().into()),
-        Ok(_) if simulated && !policy.allow_simulated() => Err(Reason::Simulated),
         Ok(document) => {
             let chain = document.chain();
             let says = format!(
@@ -446,43 +513,111 @@ fn production(claims: &Claims) -> Result<((), String), Reason> {
     ))
 }
 
-/// Step 7.
+/// What step 7 found, and whose word it is: the policy's own, or a manifest's.
+struct Listed<'a> {
+    measurement: &'a Measurement,
+    release: Option<&'a Release>,
+}
+
+impl Listed<'_> {
+    fn expiry(&self) -> Option<SystemTime> {
+        self.release?.manifest().not_after()
+    }
+
+    fn says(&self) -> String {
+        let registers: Vec<String> = self.measurement.pcrs().keys().map(u8::to_string).collect();
+        let (name, registers) = (foreign(self.measurement.name()), registers.join(", "));
+        match self.release {
+            None => format!("\"{name}\": pcr {registers} as the policy lists them"),
+            Some(release) => {
+                let manifest = release.manifest();
+                format!(
+                    "\"{name}\": pcr {registers} as the manifest of {} {} lists them (number {}, commit {}, signed by {} \
+                     of the policy's release keys)",
+                    foreign(manifest.name()),
+                    foreign(manifest.release()),
+                    manifest.seq(),
+                    manifest.commit(),
+                    release.signed_by().len()
+                )
+            }
+        }
+    }
+}
+
+/// Step 7. By value first, so that a manifest cannot take away what the policy itself says.
 fn measured<'a>(
     claims: &Claims,
     root: RootHash,
     policy: &'a Policy,
-) -> Result<(&'a Measurement, String), Reason> {
-    if policy.nitro().is_empty() {
+    now: SystemTime,
+) -> Result<(Listed<'a>, String), Reason> {
+    let (by_value, released) = (policy.nitro(), policy.released_nitro());
+    if by_value.is_empty() && released.is_empty() {
         return Err(Reason::NothingListed);
     }
-    let found = policy
-        .nitro()
-        .iter()
-        .find(|measurement| measurement.matches(root, &claims.pcrs));
-    let measurement = found.ok_or(Reason::Measurements)?;
-    let registers: Vec<String> = measurement.pcrs().keys().map(u8::to_string).collect();
-    Ok((
-        measurement,
-        format!(
-            "{:?}: pcr {} as the policy lists them",
-            measurement.name(),
-            registers.join(", ")
-        ),
-    ))
+    let find = |listed: &'a [Measurement]| {
+        let mut listed = listed.iter();
+        listed.find(|measurement| measurement.matches(root, &claims.pcrs))
+    };
+    let listed = match (find(by_value), find(released)) {
+        (Some(measurement), _) => Listed {
+            measurement,
+            release: None,
+        },
+        (None, Some(measurement)) => Listed {
+            measurement,
+            release: policy.release(),
+        },
+        (None, None) => return Err(Reason::Measurements),
+    };
+    let expiry = listed
+        .release
+        .and_then(|release| release.manifest().not_after());
+    match expiry.filter(|since| now > *since) {
+        Some(since) => Err(Reason::ReleaseExpired { since }),
+        None => {
+            let says = listed.says();
+            Ok((listed, says))
+        }
+    }
 }
 
-/// Step 8a.
-fn nonce(claims: &Claims, policy: &Policy, seen: &Seen) -> Result<((), String), Reason> {
-    match &seen.nonce {
-        None if policy.require_nonce() => Err(Reason::NonceRequired),
-        None => Ok((
-            (),
-            "no challenge was sent, and the policy requires none".to_owned(),
-        )),
-        Some(nonce) if claims.nonce.as_deref() == Some(nonce.as_bytes()) => {
-            Ok(((), "made for the challenge that was just sent".to_owned()))
+/// Step 8a. What many askers share answers a challenge through the tree: the leaf is made of what was sent and seen.
+fn nonce(
+    evidence: &Evidence,
+    claims: &Claims,
+    policy: &Policy,
+    seen: &Seen,
+) -> Result<((), String), Reason> {
+    let user_data = claims.user_data.as_deref().map(UserData::parse);
+    let batched = matches!(&user_data, Some(Ok(data)) if data.channel == ChannelForm::Batched);
+    let (expected, says) = match (batched, &evidence.batch, &seen.nonce) {
+        (false, None, None) if policy.require_nonce() => return Err(Reason::NonceRequired),
+        (false, None, None) => {
+            let says = "no challenge was sent, and the policy requires none";
+            return Ok(((), says.to_owned()));
         }
-        Some(_) => Err(Reason::Nonce),
+        (false, None, Some(nonce)) => (*nonce, "made for the challenge that was just sent"),
+        (true, Some(proof), Some(nonce)) => {
+            let challenge = Challenge {
+                nonce: *nonce,
+                exporter: seen.exporter,
+            };
+            (
+                proof.root(&challenge),
+                "made for several challenges, among them the one that was just sent on this connection",
+            )
+        }
+        (true, Some(_), None) => return Err(Reason::NonceRequired),
+        (true, None, _) | (false, Some(_), _) => return Err(Reason::BatchForm),
+    };
+    if claims.nonce.as_deref() == Some(expected.as_bytes()) {
+        Ok(((), says.to_owned()))
+    } else if batched {
+        Err(Reason::Batch)
+    } else {
+        Err(Reason::Nonce)
     }
 }
 
@@ -501,25 +636,41 @@ fn tls_key(claims: &Claims, seen: &Seen) -> Result<((), String), Reason> {
     }
 }
 
-/// Step 8c: the whole binding is rebuilt from what was seen.
-fn channel(claims: &Claims, policy: &Policy, seen: &Seen) -> Result<(UserData, String), Reason> {
+/// Step 8c: the whole binding is rebuilt from what was seen, and the keys that are shown are those that are signed.
+fn channel(
+    evidence: &Evidence,
+    claims: &Claims,
+    policy: &Policy,
+    seen: &Seen,
+) -> Result<(UserData, String), Reason> {
     let user_data = UserData::parse(claims.user_data.as_deref().ok_or(Reason::NoUserData)?)?;
-    if !user_data.channel_bound && policy.require_channel_binding() {
+    if !user_data.channel.is_bound() && policy.require_channel_binding() {
         return Err(Reason::ChannelRequired);
     }
-    let (channel, says) = if user_data.channel_bound {
-        (
+    let (channel, says) = match user_data.channel {
+        ChannelForm::Direct => (
             ChannelBinding::TlsExporter(seen.exporter),
             "vouches for this very connection (tls exporter)",
-        )
-    } else {
-        (
+        ),
+        ChannelForm::Batched => (
+            ChannelBinding::Batch,
+            "vouches for this very connection (tls exporter, among those of several askers)",
+        ),
+        ChannelForm::None => (
             ChannelBinding::None,
             "vouches for no particular connection, and the policy requires none",
-        )
+        ),
     };
+    let keys = AttestedKeys {
+        tls: seen.spki.clone(),
+        answer: user_data.answer,
+        hpke: user_data.hpke,
+    };
+    if evidence.keys != keys {
+        return Err(Reason::Keys);
+    }
     let expected = Binding {
-        spki: seen.spki.clone(),
+        keys,
         channel,
         config: user_data.config,
     };

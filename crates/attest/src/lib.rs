@@ -3,17 +3,24 @@
 
 pub mod appraise;
 pub mod attester;
+pub mod batch;
 pub mod binding;
 pub mod evidence;
 pub mod fact;
+pub mod measurement;
 pub mod nitro;
 #[cfg(feature = "observe")]
 pub mod observe;
 pub mod policy;
+pub mod release;
 pub mod tdx;
 mod words;
 
 pub use appraise::{Appraised, Refusal, appraise};
-pub use binding::{Binding, ChannelBinding, ConfigDigest, Exporter, Nonce, Seen, Spki};
+pub use batch::{BatchProof, Challenge};
+pub use binding::{
+    AnswerKey, AttestedKeys, Binding, ChannelBinding, ConfigDigest, Exporter, HpkeKey, Nonce, Seen,
+    Spki,
+};
 pub use evidence::{Evidence, TeeKind};
 pub use policy::Policy;

@@ -7,6 +7,7 @@ mod forge_tdx;
 use std::time::SystemTime;
 
 use adyton_attest::appraise::{DstackReason, Reason};
+use adyton_attest::batch::{Batch, Challenge};
 use adyton_attest::fact::{Outcome, Step};
 use adyton_attest::tdx::event_log::{Event, EventLog, EventLogError};
 use adyton_attest::tdx::quote::QuoteError;
@@ -367,21 +368,53 @@ fn evidence_for_another_challenge_key_connection_or_configuration_is_refused() {
     let other = Scene::new().seen.spki;
     document.public_key = other.as_der().to_vec();
     let swapped = Seen {
-        spki: other,
+        spki: other.clone(),
         ..stage.nitro.seen.clone()
     };
-    let verdict = refused(appraise(
-        &stage.evidence(&document),
-        &policy,
-        &swapped,
-        now(),
-    ));
+    let mut shown = stage.evidence(&document);
+    let verdict = refused(appraise(&shown, &policy, &swapped, now()));
+    assert_eq!(verdict, (Step::Channel, Reason::Keys));
+    shown.keys.tls = other;
+    let verdict = refused(appraise(&shown, &policy, &swapped, now()));
     assert_eq!(verdict, (Step::Channel, Reason::Channel));
 
     let mut other = evidence.clone();
     other.config.push('\n');
     let verdict = refused(appraise(&other, &policy, &stage.nitro.seen, now()));
     assert_eq!(verdict, (Step::Configuration, Reason::Configuration));
+}
+
+#[test]
+fn one_quote_answers_many_askers_and_each_on_its_own_connection() {
+    let mut stage = Stage::new();
+    let challenge = |byte| Challenge {
+        nonce: Nonce::new([byte; 32]),
+        exporter: Exporter::new([byte ^ 0xff; 32]),
+    };
+    let challenges = [challenge(1), challenge(2), challenge(3)];
+    let batch = Batch::over(&challenges).unwrap();
+    stage.nitro.bind(ChannelBinding::Batch);
+    stage.nitro.claims.nonce = Some(batch.root().as_bytes().to_vec());
+    let document = stage.document();
+    let policy = stage.policy("");
+    for (challenge, proof) in challenges.iter().zip(batch.proofs()) {
+        let mut evidence = stage.evidence(&document);
+        evidence.batch = Some(proof);
+        let seen = |nonce, exporter| Seen {
+            nonce: Some(nonce),
+            exporter,
+            ..stage.nitro.seen.clone()
+        };
+        let own = seen(challenge.nonce, challenge.exporter);
+        assert!(
+            appraise(&evidence, &policy, &own, now())
+                .unwrap()
+                .is_channel_bound()
+        );
+        let elsewhere = seen(challenge.nonce, Exporter::new([9; 32]));
+        let verdict = refused(appraise(&evidence, &policy, &elsewhere, now()));
+        assert_eq!(verdict, (Step::Nonce, Reason::Batch));
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use adyton_attest::ConfigDigest;
-use adyton_attest::attester::nsm::NsmAttester;
+use adyton_attest::attester::nsm::{NsmAttester, NsmDevice};
 use adyton_client::clock::Clock;
 use adyton_node::config::Config;
 use adyton_node::harden;
@@ -52,12 +52,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// The order matters: the device is opened while files still can be, everything that serves is started after that is
-/// over, and the listener comes last, inside [`Node::start`].
+/// The order matters: the device is opened while files still can be, every thread (the device's, the runtime's) is started
+/// after that is over, and the listener comes last, inside [`Node::start`].
 fn run(args: &Args) -> Result<(), Failure> {
     let config = read(&args.config)?;
     let process = harden::process().map_err(|error| cannot("harden the process", &error))?;
-    let attester = NsmAttester::open().map_err(|error| Failure {
+    let device = NsmDevice::open().map_err(|error| Failure {
         message: format!(
             "{}\nThis program proves what it runs, or does not run. On any other machine, \
              `adyton demo` shows a simulated node.",
@@ -67,6 +67,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     })?;
     let thread = harden::thread().map_err(|error| cannot("harden the node's threads", &error))?;
     say(&format!("{process}; {thread}"));
+    let attester = NsmAttester::start(device).map_err(|error| cannot("ask the device", &error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -13,7 +13,7 @@ use adyton_client::transport::Transport;
 use tokio::net::TcpListener;
 
 use crate::api::{self, Api};
-use crate::attestation::Attestation;
+use crate::attestation::{Attestation, NoKey, NodeKeys};
 use crate::config::Config;
 use crate::server::{Drained, Limits, Server};
 use crate::tls::{TlsError, TlsIdentity};
@@ -38,6 +38,9 @@ pub enum StartError {
     /// No TLS key or certificate.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] TlsError),
+    /// No keys beside that of TLS.
+    #[error("the node's keys: {0}")]
+    Keys(#[from] NoKey),
     /// The client side of TLS.
     #[error("TLS to storage nodes cannot be set up: {0}")]
     Transport(#[from] rustls::Error),
@@ -50,7 +53,7 @@ pub enum StartError {
 }
 
 impl Node {
-    /// Measures the configuration, makes the TLS key, and only then binds the address.
+    /// Measures the configuration, makes the keys, and only then binds the address.
     pub async fn start(
         config: Config,
         attester: Arc<dyn Attester>,
@@ -59,13 +62,14 @@ impl Node {
         let sealed = SealedAttester::seal(attester, &config.text).await?;
         let identity = TlsIdentity::generate(&config.names, clock.now())?;
         let spki = identity.spki().clone();
+        let keys = NodeKeys::generate()?;
         let certificate_pem = identity.certificate_pem().to_owned();
 
         let schemas = Arc::new(SchemaSet::embedded()?);
         let transport = Transport::with_patience(config.egress, config.patience)?;
         let vault = Vault::new(transport, clock.clone(), config.vault, Arc::clone(&schemas));
         let tee = sealed.kind().to_string();
-        let attestation = Attestation::new(sealed, spki.clone(), clock.clone());
+        let attestation = Attestation::new(sealed, keys.attested(&spki), clock.clone());
         let limits = Limits {
             connections: config.connections,
             ..Limits::default()

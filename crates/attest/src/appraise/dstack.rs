@@ -6,7 +6,7 @@
 use std::time::SystemTime;
 
 use super::{Appraised, MAX_PIN, Reason, Refusal, Report, channel, configuration, nonce, tls_key};
-use crate::binding::Seen;
+use crate::binding::{AttestedKeys, Seen};
 use crate::evidence::Evidence;
 use crate::fact::Step;
 use crate::nitro::{Claims, Pcrs};
@@ -83,7 +83,7 @@ pub(super) fn appraise(
         return Err(report.refuse(None));
     };
     // 3 and 4. Intel vouches for the platform, the platform for the quote, and the quote for the binding shown.
-    let Some(quote) = verified_quote(&document, policy, now, &mut report) else {
+    let Some(quote) = verified_quote(evidence, &document, policy, now, &mut report) else {
         return Err(report.refuse(None));
     };
     // What a Nitro document would say in the same place; the quote's report data covers the three fields.
@@ -103,18 +103,24 @@ pub(super) fn appraise(
     // 7. Measurements that the policy names.
     let measurement = report.step(Step::Measurements, quote.measured.clone());
     // 8. Bound to what the caller saw.
-    report.step(Step::Nonce, nonce(&claims, policy, seen));
+    report.step(Step::Nonce, nonce(evidence, &claims, policy, seen));
     report.step(Step::TlsKey, tls_key(&claims, seen));
-    let user_data = report.step(Step::Channel, channel(&claims, policy, seen));
+    let user_data = report.step(Step::Channel, channel(evidence, &claims, policy, seen));
     report.step(Step::Configuration, configuration(evidence, &claims));
 
     // 9. Only now is anything returned.
     match (report.failure.is_some(), measurement, user_data) {
         (false, Some(measurement), Some(user_data)) => Ok(Appraised {
-            measurement,
+            measurement: measurement.name,
+            release: None,
+            config_listed: measurement.config_listed,
             simulated: report.simulated,
-            spki: seen.spki.clone(),
-            channel_bound: user_data.channel_bound,
+            keys: AttestedKeys {
+                tls: seen.spki.clone(),
+                answer: user_data.answer,
+                hpke: user_data.hpke,
+            },
+            channel_bound: user_data.channel.is_bound(),
             config: evidence.config.clone(),
             module_id: claims.module_id,
             issued: now,
@@ -129,9 +135,16 @@ pub(super) fn appraise(
 struct Quote {
     module_id: String,
     debug: bool,
-    /// The name of the matching entry and its line, or why there is none.
-    measured: Result<(String, String), Reason>,
+    /// The matching entry and its line, or why there is none.
+    measured: Result<(Listed, String), Reason>,
     valid_until: SystemTime,
+}
+
+/// The entry of the policy that matched.
+#[derive(Clone)]
+struct Listed {
+    name: String,
+    config_listed: bool,
 }
 
 /// Steps 1 and 2, with a line each.
@@ -163,13 +176,20 @@ fn read_document(evidence: &Evidence, report: &mut Report) -> Option<Document> {
 }
 
 #[cfg(not(feature = "tdx"))]
-fn verified_quote(_: &Document, _: &Policy, _: SystemTime, report: &mut Report) -> Option<Quote> {
+fn verified_quote(
+    _: &Evidence,
+    _: &Document,
+    _: &Policy,
+    _: SystemTime,
+    report: &mut Report,
+) -> Option<Quote> {
     report.step(Step::Chain, Err(DstackReason::NotBuilt.into()))
 }
 
 /// Steps 3 and 4, with a line each.
 #[cfg(feature = "tdx")]
 fn verified_quote(
+    evidence: &Evidence,
     document: &Document,
     policy: &Policy,
     now: SystemTime,
@@ -215,7 +235,7 @@ fn verified_quote(
         Err(DstackReason::ReportData.into())
     };
     report.step(Step::Signature, signature)?;
-    let (module_id, measured) = measured(document, &verified, policy);
+    let (module_id, measured) = measured(evidence, document, &verified, policy);
     Some(Quote {
         module_id,
         debug: verified.is_under_debug(),
@@ -249,10 +269,11 @@ fn production(quote: &Quote) -> Result<((), String), Reason> {
 /// Step 7: the log gives the register, and one entry of the policy has all that quote and log say.
 #[cfg(feature = "tdx")]
 fn measured(
+    evidence: &Evidence,
     document: &Document,
     quote: &crate::tdx::quote::VerifiedQuote,
     policy: &Policy,
-) -> (String, Result<(String, String), Reason>) {
+) -> (String, Result<(Listed, String), Reason>) {
     use crate::policy::FoundGuest;
     use crate::words::foreign;
 
@@ -276,6 +297,7 @@ fn measured(
         rtmr: [rtmr0, rtmr1, rtmr2],
         application: &application,
         tcb_status: quote.tcb_status(),
+        config: crate::binding::ConfigDigest::of(&evidence.config),
     };
     let mut nearest: Option<(usize, &str, &'static str)> = None;
     for entry in policy.dstack() {
@@ -285,7 +307,11 @@ fn measured(
                 entry.name(),
                 hex::encode(application.compose_hash)
             );
-            return (module_id, Ok((entry.name().to_owned(), says)));
+            let listed = Listed {
+                name: entry.name().to_owned(),
+                config_listed: entry.config().is_some(),
+            };
+            return (module_id, Ok((listed, says)));
         };
         if nearest.is_none_or(|(before, ..)| agreed > before) {
             nearest = Some((agreed, entry.name(), differs));

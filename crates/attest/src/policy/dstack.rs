@@ -5,7 +5,9 @@
 
 use serde::Deserialize;
 
-use super::{MAX_NAME_CHARS, PolicyError};
+use super::{PolicyError, root};
+use crate::binding::ConfigDigest;
+use crate::measurement::{MeasurementError, is_name};
 use crate::nitro::{Pcr, RootHash};
 use crate::tdx::event_log::{Application, MAX_KEY_PROVIDER_BYTES};
 use crate::tdx::{INTEL_SGX_ROOT, TcbStatus};
@@ -26,6 +28,7 @@ pub struct DstackMeasurement {
     app_id: Option<Vec<u8>>,
     key_provider: Option<String>,
     tcb_status: Vec<TcbStatus>,
+    config: Option<ConfigDigest>,
 }
 
 /// What evidence says, to be compared with an entry.
@@ -41,25 +44,22 @@ pub struct FoundGuest<'a> {
     pub application: &'a Application,
     /// How up to date the platform is.
     pub tcb_status: TcbStatus,
+    /// The configuration that the node shows. (Step 8d finds out whether it is the one it runs.)
+    pub config: ConfigDigest,
 }
 
 impl DstackMeasurement {
     pub(super) fn read(entry: DstackEntry, allow_simulated: bool) -> Result<Self, PolicyError> {
         let name = entry.name;
-        if name.is_empty()
-            || name.chars().count() > MAX_NAME_CHARS
-            || name.chars().any(char::is_control)
-        {
-            return Err(PolicyError::Name);
+        if !is_name(&name) {
+            return Err(MeasurementError::Name.into());
         }
-        let root = match entry.root_sha256.as_deref().map(RootHash::from_hex) {
-            None => INTEL_SGX_ROOT,
-            Some(Some(root)) => root,
-            Some(None) => return Err(PolicyError::Root { name }),
-        };
-        if root != INTEL_SGX_ROOT && !allow_simulated {
-            return Err(PolicyError::SimulatedRoot { name });
-        }
+        let root = root(
+            &name,
+            entry.root_sha256.as_deref(),
+            INTEL_SGX_ROOT,
+            allow_simulated,
+        )?;
         let field = |what| PolicyError::Dstack {
             name: name.clone(),
             what,
@@ -79,6 +79,11 @@ impl DstackMeasurement {
             None => None,
             Some(Ok(id)) if (1..=32).contains(&id.len()) => Some(id),
             Some(_) => return Err(field("app_id")),
+        };
+        let config = match entry.config_sha256.as_deref().map(ConfigDigest::from_hex) {
+            None => None,
+            Some(Some(config)) => Some(config),
+            Some(None) => return Err(field("config_sha256")),
         };
         let key_provider = entry.key_provider;
         if key_provider
@@ -108,6 +113,7 @@ impl DstackMeasurement {
             app_id,
             key_provider,
             tcb_status,
+            config,
             name,
         })
     }
@@ -122,6 +128,12 @@ impl DstackMeasurement {
     #[must_use]
     pub fn root(&self) -> RootHash {
         self.root
+    }
+
+    /// The configuration it must run, if the policy names one.
+    #[must_use]
+    pub fn config(&self) -> Option<ConfigDigest> {
+        self.config
     }
 
     /// The first thing that evidence says otherwise than this entry, or `None` if it says all of it. The application's
@@ -150,6 +162,10 @@ impl DstackMeasurement {
                 "key_provider",
             ),
             (self.tcb_status.contains(&found.tcb_status), "tcb_status"),
+            (
+                self.config.is_none_or(|config| config == found.config),
+                "config_sha256",
+            ),
         ]
         .into_iter()
         .enumerate()
@@ -170,6 +186,7 @@ pub(super) struct DstackEntry {
     app_id: Option<String>,
     key_provider: Option<String>,
     tcb_status: Option<Vec<String>>,
+    config_sha256: Option<String>,
 }
 
 #[cfg(test)]
@@ -201,6 +218,10 @@ mod tests {
             (
                 "tcb_status",
                 "tcb_status = [\"UpToDate\", \"OutOfDate\"]".to_owned(),
+            ),
+            (
+                "config_sha256",
+                format!("config_sha256 = \"{}\"", ConfigDigest::of("c")),
             ),
         ];
         let mut text = "version = 1\n[[dstack]]\n".to_owned();
@@ -234,6 +255,7 @@ mod tests {
             rtmr: [register("c"), register("d"), register("e")],
             application,
             tcb_status: TcbStatus::OutOfDate,
+            config: ConfigDigest::of("c"),
         }
     }
 
@@ -280,6 +302,13 @@ mod tests {
                 "rtmr2",
                 FoundGuest {
                     rtmr: [r0, r1, zero],
+                    ..found(&ours)
+                },
+            ),
+            (
+                "config_sha256",
+                FoundGuest {
+                    config: ConfigDigest::of("d"),
                     ..found(&ours)
                 },
             ),
@@ -416,6 +445,7 @@ mod tests {
             ("compose_hash", "compose_hash = \"00\""),
             ("app_id", "app_id = \"\""),
             ("app_id", "app_id = \"x\""),
+            ("config_sha256", "config_sha256 = \"x\""),
             ("key_provider", "key_provider = \"\""),
         ] {
             let refused = Err(PolicyError::Dstack {
