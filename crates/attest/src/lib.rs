@@ -14,6 +14,7 @@ pub mod observe;
 pub mod policy;
 pub mod release;
 pub mod signed_answer;
+pub mod tdx;
 mod words;
 
 pub use appraise::{Appraised, Refusal, appraise};
