@@ -92,7 +92,7 @@ fn advice(reason: &Reason, args: &Args) -> Option<&'static str> {
             "Compare the measurements above with those that were published, or that you built yourself, and list them \
              in a policy.",
         ),
-        Reason::Document(_) if args.policy.is_none() => Some(
+        Reason::Document(_) | Reason::Simulated if args.policy.is_none() => Some(
             "Only AWS's root is trusted without a policy. Name a policy with --policy FILE if you have one.",
         ),
         _ => None,

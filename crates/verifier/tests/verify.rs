@@ -88,8 +88,7 @@ fn the_default_policy_does_not_trust_the_simulation() {
         ran.out
     );
     assert!(
-        ran.out
-            .contains("SIMULATED adyton test root - trusts nothing"),
+        ran.out.contains("the policy does not allow simulations"),
         "{}",
         ran.out
     );
