@@ -12,6 +12,7 @@ pub mod harden;
 pub mod memory;
 pub mod node;
 pub mod server;
+mod signed_answers;
 pub mod tls;
 pub mod vault;
 pub mod zeroing_allocator;
