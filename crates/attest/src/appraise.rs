@@ -4,7 +4,11 @@
 //! gave. Reviewed as one piece: the steps are the list in `SPEC.md`, and a test deletes each of them.
 //! Refuses to know clocks, sockets, files, and every member of the evidence that the document does not vouch for.
 
+mod dstack;
+
 use std::time::{Duration, SystemTime};
+
+pub use self::dstack::DstackReason;
 
 use crate::batch::Challenge;
 use crate::binding::{
@@ -76,7 +80,7 @@ impl Appraised {
         &self.keys.tls
     }
 
-    /// The key that this node signs its answers with.
+    /// The key that this node signs its answers with ([`crate::signed_answer`]).
     #[must_use]
     pub fn answer_key(&self) -> &AnswerKey {
         &self.keys.answer
@@ -179,6 +183,9 @@ impl Refusal {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Reason {
+    /// What only evidence of a dstack guest can be refused for.
+    #[error(transparent)]
+    Dstack(Box<DstackReason>),
     /// Steps 1 to 4.
     #[error(transparent)]
     Document(#[from] DocumentError),
@@ -283,6 +290,10 @@ pub fn appraise(
     seen: &Seen,
     now: SystemTime,
 ) -> Result<Appraised, Refusal> {
+    match evidence.tee {
+        TeeKind::AwsNitro | TeeKind::SimulatedNitro => {}
+        TeeKind::DstackTdx => return dstack::appraise(evidence, policy, seen, now),
+    }
     let mut report = Report {
         facts: Vec::new(),
         failure: None,

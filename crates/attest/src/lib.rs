@@ -14,6 +14,8 @@ pub mod observe;
 pub mod policy;
 pub mod record;
 pub mod release;
+pub mod signed_answer;
+pub mod tdx;
 mod words;
 
 pub use appraise::{Appraised, Refusal, appraise};

@@ -3,6 +3,8 @@
 //! Guarantees: a [`Policy`] that exists names only whole, non-debug measurements, and trusts roots that are not a
 //! hardware vendor's only if its author also wrote `allow_simulated = true`. Refuses to know evidence.
 
+mod dstack;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -11,6 +13,10 @@ use serde::Deserialize;
 use crate::measurement::{Measurement, MeasurementError, registers};
 use crate::nitro::{AWS_NITRO_ROOT_G1, Pcrs, RootHash};
 use crate::release::{Release, ReleaseError, ReleaseKeys, ReleaseKeysError, UnverifiedRelease};
+use crate::tdx::INTEL_SGX_ROOT;
+
+use self::dstack::DstackEntry;
+pub use self::dstack::{DstackMeasurement, FoundGuest, MAX_RTMR0};
 
 /// Longest policy file.
 pub const MAX_POLICY_BYTES: usize = 256 * 1024;
@@ -37,6 +43,7 @@ pub struct Policy {
     require_channel_binding: bool,
     allow_simulated: bool,
     nitro: Vec<Measurement>,
+    dstack: Vec<DstackMeasurement>,
     release_trust: Option<ReleaseTrust>,
     released: Option<Released>,
 }
@@ -52,6 +59,7 @@ impl Default for Policy {
             require_channel_binding: true,
             allow_simulated: false,
             nitro: Vec::new(),
+            dstack: Vec::new(),
             release_trust: None,
             released: None,
         }
@@ -74,7 +82,7 @@ impl Policy {
                 found: file.version,
             });
         }
-        if file.nitro.len() > MAX_MEASUREMENTS {
+        if file.nitro.len() + file.dstack.len() > MAX_MEASUREMENTS {
             return Err(PolicyError::TooMany);
         }
         let default = Self::default();
@@ -85,7 +93,12 @@ impl Policy {
         };
         let allow_simulated = file.allow_simulated.unwrap_or(default.allow_simulated);
         let measurement = |entry: NitroEntry| {
-            let root = root(&entry.name, entry.root_sha256.as_deref(), allow_simulated)?;
+            let root = root(
+                &entry.name,
+                entry.root_sha256.as_deref(),
+                AWS_NITRO_ROOT_G1,
+                allow_simulated,
+            )?;
             Ok::<_, PolicyError>(Measurement::read(entry.name, root, entry.pcrs)?)
         };
         Ok(Self {
@@ -101,6 +114,11 @@ impl Policy {
                 .nitro
                 .into_iter()
                 .map(measurement)
+                .collect::<Result<_, _>>()?,
+            dstack: file
+                .dstack
+                .into_iter()
+                .map(|entry| DstackMeasurement::read(entry, allow_simulated))
                 .collect::<Result<_, _>>()?,
             release_trust: file
                 .release_keys
@@ -174,6 +192,24 @@ impl Policy {
         &self.nitro
     }
 
+    /// The trusted applications on dstack.
+    #[must_use]
+    pub fn dstack(&self) -> &[DstackMeasurement] {
+        &self.dstack
+    }
+
+    /// The roots that may vouch for TDX platforms: Intel's, and those that entries name.
+    #[must_use]
+    pub fn dstack_roots(&self) -> Vec<RootHash> {
+        let mut roots = vec![INTEL_SGX_ROOT];
+        for measurement in &self.dstack {
+            if !roots.contains(&measurement.root()) {
+                roots.push(measurement.root());
+            }
+        }
+        roots
+    }
+
     /// The measurements that are trusted because the accepted manifest lists them.
     #[must_use]
     pub fn released_nitro(&self) -> &[Measurement] {
@@ -194,7 +230,7 @@ impl Policy {
         self.release_trust.is_some()
     }
 
-    /// The roots that may sign: AWS's, and those that measurements or the release keys name.
+    /// The roots that may sign Nitro documents: AWS's, and those that measurements or the release keys name.
     #[must_use]
     pub fn roots(&self) -> Vec<RootHash> {
         let mut roots = vec![AWS_NITRO_ROOT_G1];
@@ -221,7 +257,12 @@ struct ReleaseTrust {
 impl ReleaseTrust {
     fn read(entry: ReleaseEntry, allow_simulated: bool) -> Result<Self, PolicyError> {
         let keys = ReleaseKeys::read(entry.threshold, &entry.keys)?;
-        let root = root(RELEASE_KEYS, entry.root_sha256.as_deref(), allow_simulated)?;
+        let root = root(
+            RELEASE_KEYS,
+            entry.root_sha256.as_deref(),
+            AWS_NITRO_ROOT_G1,
+            allow_simulated,
+        )?;
         Ok(Self {
             keys,
             min_seq: entry.min_seq.unwrap_or(0),
@@ -240,15 +281,20 @@ struct Released {
     nitro: Vec<Measurement>,
 }
 
-/// The root that an entry names; one that is no vendor's needs `allow_simulated`.
-fn root(name: &str, hash: Option<&str>, allow_simulated: bool) -> Result<RootHash, PolicyError> {
+/// The root that an entry names, or the vendor's; one that is not the vendor's needs `allow_simulated`.
+fn root(
+    name: &str,
+    hash: Option<&str>,
+    vendor: RootHash,
+    allow_simulated: bool,
+) -> Result<RootHash, PolicyError> {
     let name = || name.to_owned();
     let root = match hash.map(RootHash::from_hex) {
-        None => AWS_NITRO_ROOT_G1,
+        None => vendor,
         Some(Some(root)) => root,
         Some(None) => return Err(PolicyError::Root { name: name() }),
     };
-    if !root.is_hardware_vendor() && !allow_simulated {
+    if root != vendor && !allow_simulated {
         return Err(PolicyError::SimulatedRoot { name: name() });
     }
     Ok(root)
@@ -266,6 +312,8 @@ struct File {
     allow_simulated: Option<bool>,
     #[serde(default)]
     nitro: Vec<NitroEntry>,
+    #[serde(default)]
+    dstack: Vec<DstackEntry>,
     release_keys: Option<ReleaseEntry>,
 }
 
@@ -329,6 +377,14 @@ pub enum PolicyError {
     SimulatedRoot {
         /// The measurement.
         name: String,
+    },
+    /// A field of a `[[dstack]]` entry that is missing its value, zero, or of another form.
+    #[error("{name:?}: {what} is not in form, or says what can never be trusted")]
+    Dstack {
+        /// The measurement.
+        name: String,
+        /// The field.
+        what: &'static str,
     },
 }
 
