@@ -80,7 +80,7 @@ impl Appraised {
         &self.keys.tls
     }
 
-    /// The key that this node signs its answers with.
+    /// The key that this node signs its answers with ([`crate::signed_answer`]).
     #[must_use]
     pub fn answer_key(&self) -> &AnswerKey {
         &self.keys.answer

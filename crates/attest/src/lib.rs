@@ -13,6 +13,7 @@ pub mod nitro;
 pub mod observe;
 pub mod policy;
 pub mod release;
+pub mod signed_answer;
 pub mod tdx;
 mod words;
 
