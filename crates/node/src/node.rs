@@ -87,7 +87,7 @@ impl Node {
         clock: Clock,
     ) -> Result<Self, StartError> {
         let timed = Timed::check(attester, clock).await?;
-        let keyed = timed.seal(config).await?.make_keys()?;
+        let keyed = timed.seal(config).await?.make_keys().await?;
         Self::bind(keyed, surroundings).await
     }
 
