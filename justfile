@@ -30,6 +30,10 @@ deny:
 demo *arguments:
     cargo run --release -- demo {{arguments}}
 
+# The enclave's image: target/enclave-image/adyton.eif and measurements.json
+enclave *arguments:
+    cargo run --locked -p adyton-enclave -- build {{arguments}}
+
 # Figures of this machine
 bench *arguments:
     cargo run --release -p adyton-bench -- {{arguments}}
@@ -37,3 +41,7 @@ bench *arguments:
 # The gate, in a clean clone of HEAD; or some of its steps: `just ci lint test`
 ci *steps:
     .ci/run {{steps}}
+
+# Each check of the verifier deleted in turn: every time a test must turn red (a quarter of an hour)
+mutants name="":
+    ADYTON_MUTANTS="{{name}}" cargo test -p adyton-attest --test mutants -- --ignored --nocapture

@@ -156,7 +156,7 @@ pub(crate) async fn run_attesting(form: Form, device_ms: u64) -> Outcome<()> {
         router,
         Limits::default(),
     );
-    let url = format!("https://{}", server.local_addr()?);
+    let url = format!("https://{}", server.address()?);
     hello(&json!({ "url": url, "policy": tee.policy() }))?;
     server.run(until_closed()).await;
     Ok(())

@@ -1,6 +1,7 @@
 //! The node's own keys beside that of TLS: one signs answers, one opens encrypted bodies.
 //!
-//! Guarantees: they are born in memory when the node starts and die with it; the private halves never exist as bytes of
+//! Guarantees: they are born in memory when the node starts and die with it (unless a key service is configured: then the
+//! one that signs answers comes from what it released, and the other from nowhere else); the private halves never exist as bytes of
 //! ours (the crypto library holds and wipes them) and say nothing when shown. Refuses to know: files, other nodes.
 
 use std::fmt;
@@ -37,6 +38,20 @@ impl NodeKeys {
             opener: Arc::new(opener),
             answer: AnswerKey::new(answer),
             hpke: HpkeKey::new(hpke),
+        })
+    }
+
+    /// The same keys, but the one that signs answers comes from this seed (RFC 8032), which may outlive the process.
+    ///
+    /// # Errors
+    /// [`NoKey`], which does not happen with 32 bytes.
+    pub fn with_answer_seed(self, seed: &[u8; 32]) -> Result<Self, NoKey> {
+        let signer = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| NoKey)?;
+        let answer = signer.public_key().as_ref().try_into().map_err(|_| NoKey)?;
+        Ok(Self {
+            signer: Arc::new(signer),
+            answer: AnswerKey::new(answer),
+            ..self
         })
     }
 
@@ -89,5 +104,20 @@ mod tests {
         assert_ne!(one.answer, other.answer);
         assert_ne!(one.hpke, other.hpke);
         assert_eq!(format!("{one:?}"), "NodeKeys(..)");
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_answer_key_again_and_leaves_the_others_alone() {
+        let seeded = || {
+            NodeKeys::generate()
+                .unwrap()
+                .with_answer_seed(&[1; 32])
+                .unwrap()
+        };
+        let (one, other) = (seeded(), seeded());
+        assert_eq!(one.answer, other.answer);
+        assert_ne!(one.hpke, other.hpke);
+        let another = NodeKeys::generate().unwrap().with_answer_seed(&[2; 32]);
+        assert_ne!(another.unwrap().answer, one.answer);
     }
 }
