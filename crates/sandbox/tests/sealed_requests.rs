@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use adyton_attest::observe::{Connection, Patience, observe};
 use adyton_attest::signed_answer::{StoredAnswer, content_digest, verify};
-use adyton_attest::{Appraised, Nonce, Policy, appraise};
+use adyton_attest::{Appraised, Nonce, Policy};
 use adyton_client::clock::Clock;
 use adyton_client::sealed_exchange::{
     Aead, AnswerSecret, REQUEST_TYPE, RESPONSE_TYPE, read_response, seal_request, write_request,
@@ -41,10 +41,10 @@ impl Client {
             .await
             .unwrap();
         let policy = Policy::from_toml(world.sandbox.policy()).unwrap();
-        let appraised = appraise(&observed.evidence, &policy, &observed.seen, now());
+        let (appraised, connection) = observed.appraise(&policy, now()).unwrap();
         Self {
-            connection: observed.connection,
-            appraised: appraised.unwrap(),
+            connection,
+            appraised,
         }
     }
 
