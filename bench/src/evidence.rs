@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use adyton_attest::attester::SealedAttester;
 use adyton_attest::evidence::WELL_KNOWN_PATH;
-use adyton_attest::observe::{NodeAddress, Observed, Patience, observe};
+use adyton_attest::observe::{NodeAddress, Patience, observe};
 use adyton_attest::{AttestedKeys, ChannelBinding, Evidence, Nonce, Policy, Seen, appraise};
 use adyton_client::clock::Clock;
 use adyton_node::server::ConnectionFacts;
@@ -128,12 +128,10 @@ impl Tally {
         while Instant::now() < self.until {
             // The first answer's time would have the handshake in it: it is made and judged, and not timed.
             let first = observe(&self.address, Some(nonce()?), &Patience::default()).await?;
-            let Observed {
-                evidence,
-                mut seen,
-                mut connection,
-            } = first;
-            self.judge(&evidence, &seen)?;
+            self.judge(&first.evidence, &first.seen)?;
+            let mut seen = first.seen.clone();
+            // Only further challenges go over it, and each answer is judged as the tally says.
+            let mut connection = first.dangerous_connection();
             for _ in 1..PER_CONNECTION {
                 if Instant::now() >= self.until {
                     break;

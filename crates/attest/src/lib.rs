@@ -12,6 +12,7 @@ pub mod nitro;
 #[cfg(feature = "observe")]
 pub mod observe;
 pub mod policy;
+pub mod record;
 pub mod release;
 pub mod signed_answer;
 pub mod tdx;

@@ -201,6 +201,13 @@ mod tests {
     }
 
     #[test]
+    fn a_measurement_has_a_name() {
+        let entries = image().into_iter().collect();
+        let nameless = Measurement::read(String::new(), AWS_NITRO_ROOT_G1, entries);
+        assert_eq!(nameless, Err(MeasurementError::Name));
+    }
+
+    #[test]
     fn a_name_fits_a_line() {
         assert!(is_name(&"ä".repeat(MAX_NAME_CHARS)));
         for name in ["", &"n".repeat(MAX_NAME_CHARS + 1), "a\u{1b}b", "a\nb"] {

@@ -14,6 +14,7 @@ pub mod local_http;
 pub mod memory;
 pub mod node;
 pub mod server;
+mod signed_answers;
 pub mod tee;
 pub mod tls;
 pub mod vault;

@@ -95,19 +95,20 @@ async fn evidence_is_bound_to_the_nonce_the_key_and_the_connection() {
 #[tokio::test]
 async fn the_connection_that_was_observed_can_be_used_on() {
     let node = Node::start().await;
-    let mut observed = node.observe(Some(Nonce::new([1; 32]))).await;
+    let observed = node.observe(Some(Nonce::new([1; 32]))).await;
+    let (_, mut connection) = observed.appraise(&node.policy(""), now()).unwrap();
     for _ in 0..3 {
         let request = Request::get("/").body(Full::default()).unwrap();
-        let answer = observed.connection.send(request).await.unwrap();
+        let answer = connection.send(request).await.unwrap();
         assert_eq!(
             answer.into_body().collect().await.unwrap().to_bytes(),
             "hello"
         );
     }
-    assert!(!observed.connection.is_closed());
+    assert!(!connection.is_closed());
     node.server.stop().await;
     eventually(async {
-        while !observed.connection.is_closed() {
+        while !connection.is_closed() {
             tokio::task::yield_now().await;
         }
     })
@@ -179,7 +180,8 @@ async fn a_query_that_is_not_one_nonce_is_a_problem() {
 #[tokio::test]
 async fn a_greedy_connection_is_slowed_and_others_are_not() {
     let node = Node::start().await;
-    let mut greedy = node.observe(Some(Nonce::new([1; 32]))).await.connection;
+    let observed = node.observe(Some(Nonce::new([1; 32]))).await;
+    let (_, mut greedy) = observed.appraise(&node.policy(""), now()).unwrap();
     let mut refused = None;
     for _ in 0..6 {
         let path = format!("{WELL_KNOWN_PATH}?nonce={}", "cd".repeat(32));

@@ -18,6 +18,10 @@ use tower_http::cors::{Any, CorsLayer};
 use super::problem::ApiProblem;
 use super::records::{Db, Ds};
 use super::{Api, health, info, records, tokens};
+use crate::attestation::NodeKeys;
+use crate::signed_answers::{
+    ACCEPT_SIGNATURE, CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT, Signer, sign,
+};
 
 /// A route: method and path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,9 +75,14 @@ pub const ROUTES: [Route; 21] = [
     public("GET", "/.well-known/adyton-attestation"),
 ];
 
-/// The router: the table's routes, and the attestation route beside them (it is in the table, too).
-pub fn router(api: Arc<Api>, attestation: Router) -> Router {
+/// The router: the table's routes, and the attestation route beside them (it is in the table, too). The keys sign what
+/// is answered, if a caller asks for that.
+pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
     let timeout = api.config.request_timeout;
+    let signer = Signer {
+        keys,
+        clock: api.clock.clone(),
+    };
     let mut router = Router::new();
     for route in ROUTES {
         if let Some(handler) = handler(route) {
@@ -94,6 +103,9 @@ pub fn router(api: Arc<Api>, attestation: Router) -> Router {
         .layer(middleware::from_fn(move |request, next| {
             within(timeout, request, next)
         }))
+        .layer(middleware::from_fn(move |request, next| {
+            sign(signer.clone(), request, next)
+        }))
         .layer(middleware::from_fn(answer_headers))
         .layer(
             CorsLayer::new()
@@ -104,7 +116,10 @@ pub fn router(api: Arc<Api>, attestation: Router) -> Router {
                     AUTHORIZATION,
                     CONTENT_TYPE,
                     HeaderName::from_static("x-api-key"),
-                ]),
+                    ACCEPT_SIGNATURE,
+                    CONTENT_DIGEST,
+                ])
+                .expose_headers([CONTENT_DIGEST, SIGNATURE_INPUT, SIGNATURE]),
         )
 }
 

@@ -12,10 +12,10 @@ use aws_lc_rs::agreement::{PrivateKey, X25519};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 
 /// The private keys of one node.
-#[expect(dead_code, reason = "the routes that sign and open come next")]
 #[derive(Clone)]
 pub struct NodeKeys {
     signer: Arc<Ed25519KeyPair>,
+    #[expect(dead_code, reason = "the route that opens bodies comes next")]
     opener: Arc<PrivateKey>,
     answer: AnswerKey,
     hpke: HpkeKey,
@@ -62,6 +62,18 @@ impl NodeKeys {
             answer: self.answer,
             hpke: self.hpke,
         }
+    }
+
+    /// The key that answers are verified with.
+    #[must_use]
+    pub fn answer_key(&self) -> AnswerKey {
+        self.answer
+    }
+
+    /// An Ed25519 signature (RFC 8032) over a text that was built by us.
+    pub(crate) fn sign(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let signature = self.signer.try_sign(text).ok()?;
+        Some(signature.as_ref().to_vec())
     }
 }
 
