@@ -32,10 +32,13 @@ pub enum Port {
     OfHost(u32),
 }
 
+/// What was said, by port and speaker.
+pub type Heard = BTreeMap<(Port, Speaker), Vec<u8>>;
+
 /// A tap that is open until the process ends.
 #[derive(Debug, Clone, Default)]
 pub struct Tap {
-    heard: Arc<Mutex<BTreeMap<(Port, Speaker), Vec<u8>>>>,
+    heard: Arc<Mutex<Heard>>,
 }
 
 impl Tap {
@@ -67,7 +70,7 @@ impl Tap {
 
     /// Everything so far, by port and speaker.
     #[must_use]
-    pub fn everything(&self) -> BTreeMap<(Port, Speaker), Vec<u8>> {
+    pub fn everything(&self) -> Heard {
         self.lock().clone()
     }
 
@@ -119,7 +122,7 @@ impl Tap {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Port, Speaker), Vec<u8>>> {
+    fn lock(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
