@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use adyton_protocol::context_config::normalise_url;
+use adyton_vsock::public_address::is_public;
 use url::{Host, Url};
 
 /// The base URL of a server: scheme, host and port, ends in `/`.
@@ -97,37 +98,6 @@ impl EgressPolicy {
     /// May a connection go to this address?
     pub fn allows_address(self, ip: IpAddr) -> bool {
         is_public(ip) || (self == Self::AlsoLoopback && ip.is_loopback())
-    }
-}
-
-/// Addresses of the open Internet: not loopback, private, link-local, shared, documentation,
-/// multicast or reserved.
-fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            !(v4.is_loopback()
-                || v4.is_private()
-                || v4.is_link_local()
-                || v4.is_documentation()
-                || v4.is_multicast()
-                || v4.is_broadcast()
-                || a == 0
-                || a >= 240
-                || (a == 100 && (64..128).contains(&b))
-                || (a == 192 && b == 0 && c == 0)
-                || (a == 198 && (b == 18 || b == 19)))
-        }
-        IpAddr::V6(v6) => {
-            if let Some(v4) = v6.to_ipv4() {
-                return is_public(IpAddr::V4(v4));
-            }
-            let [first, second, ..] = v6.segments();
-            // Global unicast is 2000::/3; within it, documentation, Teredo and 6to4 lead elsewhere.
-            (first & 0xe000) == 0x2000
-                && !(first == 0x2001 && (second == 0x0db8 || second == 0))
-                && first != 0x2002
-        }
     }
 }
 

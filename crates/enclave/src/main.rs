@@ -1,0 +1,50 @@
+//! `adyton-enclave`: see the library for what it guarantees.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod build;
+mod inspect;
+
+use std::error::Error;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Args, Command};
+
+fn main() -> ExitCode {
+    let done = match Args::parse().command {
+        Command::Build(how) => build::run(&how),
+        Command::Measure(image) => inspect::measure(&image),
+        Command::Describe(image) => inspect::describe(&image),
+    };
+    match done {
+        Ok(text) => {
+            // A reader that went away before the end has the exit status.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {}", with_causes(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error and its causes.
+fn with_causes(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // An error that shows its source repeats it.
+        if !words.ends_with(&next) {
+            words.push_str(": ");
+            words.push_str(&next);
+        }
+        cause = error.source();
+    }
+    words
+}
