@@ -6,7 +6,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::binding::{Binding, ChannelBinding, ConfigDigest, Seen, Spki, UserData, UserDataError};
+use crate::batch::Challenge;
+use crate::binding::{
+    AnswerKey, AttestedKeys, Binding, ChannelBinding, ChannelForm, ConfigDigest, HpkeKey, Seen,
+    Spki, UserData, UserDataError,
+};
 use crate::evidence::{Evidence, TeeKind};
 use crate::fact::{Fact, Outcome, Step};
 use crate::nitro::document::DocumentError;
@@ -34,7 +38,7 @@ const SIMULATED: &str = "SIMULATED";
 pub struct Appraised {
     measurement: String,
     simulated: bool,
-    spki: Spki,
+    keys: AttestedKeys,
     channel_bound: bool,
     config: String,
     module_id: String,
@@ -59,7 +63,19 @@ impl Appraised {
     /// The TLS key that the evidence vouches for. Further connections to this node must present it.
     #[must_use]
     pub fn spki(&self) -> &Spki {
-        &self.spki
+        &self.keys.tls
+    }
+
+    /// The key that this node signs its answers with.
+    #[must_use]
+    pub fn answer_key(&self) -> &AnswerKey {
+        &self.keys.answer
+    }
+
+    /// The key that bodies for this node can be encrypted to.
+    #[must_use]
+    pub fn hpke_key(&self) -> &HpkeKey {
+        &self.keys.hpke
     }
 
     /// Whether the evidence covers the very connection it was shown on.
@@ -193,6 +209,19 @@ pub enum Reason {
     #[error("the document does not answer the challenge that was sent")]
     Nonce,
     /// Step 8.
+    #[error(
+        "the document does not answer the challenge that was sent on this connection: somebody may be in the middle"
+    )]
+    Batch,
+    /// Step 8.
+    #[error(
+        "the evidence has a batch proof and the document is not shared, or the other way round"
+    )]
+    BatchForm,
+    /// Step 8.
+    #[error("the keys that the node shows are not those that the document vouches for")]
+    Keys,
+    /// Step 8.
     #[error("the document vouches for another tls key than this connection's")]
     TlsKey,
     /// Step 8.
@@ -251,9 +280,9 @@ pub fn appraise(
     // 7. Measurements that the policy names.
     let measurement = report.step(Step::Measurements, measured(claims, root, policy));
     // 8. Bound to what the caller saw.
-    report.step(Step::Nonce, nonce(claims, policy, seen));
+    report.step(Step::Nonce, nonce(evidence, claims, policy, seen));
     report.step(Step::TlsKey, tls_key(claims, seen));
-    let user_data = report.step(Step::Channel, channel(claims, policy, seen));
+    let user_data = report.step(Step::Channel, channel(evidence, claims, policy, seen));
     report.step(Step::Configuration, configuration(evidence, claims));
 
     // 9. Only now is anything returned.
@@ -261,8 +290,12 @@ pub fn appraise(
         (false, Some(measurement), Some(user_data)) => Ok(Appraised {
             measurement: measurement.name().to_owned(),
             simulated: report.simulated,
-            spki: seen.spki.clone(),
-            channel_bound: user_data.channel_bound,
+            keys: AttestedKeys {
+                tls: seen.spki.clone(),
+                answer: user_data.answer,
+                hpke: user_data.hpke,
+            },
+            channel_bound: user_data.channel.is_bound(),
             config: evidence.config.clone(),
             module_id: claims.module_id.clone(),
             issued: claims.issued(),
@@ -460,18 +493,41 @@ fn measured<'a>(
     ))
 }
 
-/// Step 8a.
-fn nonce(claims: &Claims, policy: &Policy, seen: &Seen) -> Result<((), String), Reason> {
-    match &seen.nonce {
-        None if policy.require_nonce() => Err(Reason::NonceRequired),
-        None => Ok((
-            (),
-            "no challenge was sent, and the policy requires none".to_owned(),
-        )),
-        Some(nonce) if claims.nonce.as_deref() == Some(nonce.as_bytes()) => {
-            Ok(((), "made for the challenge that was just sent".to_owned()))
+/// Step 8a. What many askers share answers a challenge through the tree: the leaf is made of what was sent and seen.
+fn nonce(
+    evidence: &Evidence,
+    claims: &Claims,
+    policy: &Policy,
+    seen: &Seen,
+) -> Result<((), String), Reason> {
+    let user_data = claims.user_data.as_deref().map(UserData::parse);
+    let batched = matches!(&user_data, Some(Ok(data)) if data.channel == ChannelForm::Batched);
+    let (expected, says) = match (batched, &evidence.batch, &seen.nonce) {
+        (false, None, None) if policy.require_nonce() => return Err(Reason::NonceRequired),
+        (false, None, None) => {
+            let says = "no challenge was sent, and the policy requires none";
+            return Ok(((), says.to_owned()));
         }
-        Some(_) => Err(Reason::Nonce),
+        (false, None, Some(nonce)) => (*nonce, "made for the challenge that was just sent"),
+        (true, Some(proof), Some(nonce)) => {
+            let challenge = Challenge {
+                nonce: *nonce,
+                exporter: seen.exporter,
+            };
+            (
+                proof.root(&challenge),
+                "made for several challenges, among them the one that was just sent on this connection",
+            )
+        }
+        (true, Some(_), None) => return Err(Reason::NonceRequired),
+        (true, None, _) | (false, Some(_), _) => return Err(Reason::BatchForm),
+    };
+    if claims.nonce.as_deref() == Some(expected.as_bytes()) {
+        Ok(((), says.to_owned()))
+    } else if batched {
+        Err(Reason::Batch)
+    } else {
+        Err(Reason::Nonce)
     }
 }
 
@@ -490,25 +546,41 @@ fn tls_key(claims: &Claims, seen: &Seen) -> Result<((), String), Reason> {
     }
 }
 
-/// Step 8c: the whole binding is rebuilt from what was seen.
-fn channel(claims: &Claims, policy: &Policy, seen: &Seen) -> Result<(UserData, String), Reason> {
+/// Step 8c: the whole binding is rebuilt from what was seen, and the keys that are shown are those that are signed.
+fn channel(
+    evidence: &Evidence,
+    claims: &Claims,
+    policy: &Policy,
+    seen: &Seen,
+) -> Result<(UserData, String), Reason> {
     let user_data = UserData::parse(claims.user_data.as_deref().ok_or(Reason::NoUserData)?)?;
-    if !user_data.channel_bound && policy.require_channel_binding() {
+    if !user_data.channel.is_bound() && policy.require_channel_binding() {
         return Err(Reason::ChannelRequired);
     }
-    let (channel, says) = if user_data.channel_bound {
-        (
+    let (channel, says) = match user_data.channel {
+        ChannelForm::Direct => (
             ChannelBinding::TlsExporter(seen.exporter),
             "vouches for this very connection (tls exporter)",
-        )
-    } else {
-        (
+        ),
+        ChannelForm::Batched => (
+            ChannelBinding::Batch,
+            "vouches for this very connection (tls exporter, among those of several askers)",
+        ),
+        ChannelForm::None => (
             ChannelBinding::None,
             "vouches for no particular connection, and the policy requires none",
-        )
+        ),
     };
+    let keys = AttestedKeys {
+        tls: seen.spki.clone(),
+        answer: user_data.answer,
+        hpke: user_data.hpke,
+    };
+    if evidence.keys != keys {
+        return Err(Reason::Keys);
+    }
     let expected = Binding {
-        spki: seen.spki.clone(),
+        keys,
         channel,
         config: user_data.config,
     };

@@ -11,7 +11,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::binding::{Binding, ChannelBinding, ConfigDigest, Nonce, Spki};
+use crate::batch::{Batch, Challenge};
+use crate::binding::{AttestedKeys, Binding, ChannelBinding, ConfigDigest, Nonce};
 use crate::evidence::{Evidence, MAX_CONFIG_BYTES, TeeKind};
 
 /// An answer of a device, which takes its time.
@@ -35,9 +36,9 @@ pub trait Attester: Send + Sync {
 /// What a document is asked to vouch for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttestationRequest {
-    /// Key, channel, configuration.
+    /// Keys, channel, configuration.
     pub binding: Binding,
-    /// The asker's challenge.
+    /// The asker's challenge, or the root over those of many.
     pub nonce: Option<Nonce>,
 }
 
@@ -68,20 +69,20 @@ impl SealedAttester {
         })
     }
 
-    /// Makes evidence for this TLS key, on this channel, for this challenge.
+    /// Makes evidence for these keys, on this channel, for this challenge.
     ///
     /// # Errors
     /// [`AttesterError`] when the device does.
     pub async fn evidence(
         &self,
-        spki: Spki,
+        keys: &AttestedKeys,
         channel: ChannelBinding,
         nonce: Option<Nonce>,
         now: SystemTime,
     ) -> Result<Evidence, AttesterError> {
         let channel_bound = channel.is_bound();
         let binding = Binding {
-            spki,
+            keys: keys.clone(),
             channel,
             config: self.digest,
         };
@@ -99,7 +100,37 @@ impl SealedAttester {
             channel_bound,
             issued_ms: u64::try_from(issued_ms).unwrap_or(u64::MAX),
             config: self.config.to_string(),
+            keys: keys.clone(),
+            batch: None,
         })
+    }
+
+    /// Makes evidence for each of these challenges, in their order, with one document: a lone challenge is answered
+    /// directly, several share a tree.
+    ///
+    /// # Errors
+    /// [`AttesterError`] when the device does, or there are none or more than [`crate::batch::MAX_CHALLENGES`].
+    pub async fn evidence_for_all(
+        &self,
+        keys: &AttestedKeys,
+        challenges: &[Challenge],
+        now: SystemTime,
+    ) -> Result<Vec<Evidence>, AttesterError> {
+        if let [Challenge { nonce, exporter }] = challenges {
+            let channel = ChannelBinding::TlsExporter(*exporter);
+            return Ok(vec![self.evidence(keys, channel, Some(*nonce), now).await?]);
+        }
+        let batch = Batch::over(challenges).ok_or(AttesterError::Challenges {
+            found: challenges.len(),
+        })?;
+        let shared = self
+            .evidence(keys, ChannelBinding::Batch, Some(batch.root()), now)
+            .await?;
+        let each = batch.proofs().map(|proof| Evidence {
+            batch: Some(proof),
+            ..shared.clone()
+        });
+        Ok(each.collect())
     }
 
     /// Which kind of TEE.
@@ -160,6 +191,12 @@ pub enum AttesterError {
     /// The configuration does not fit into evidence.
     #[error("the configuration is longer than {MAX_CONFIG_BYTES} bytes")]
     ConfigTooLong,
+    /// No document can answer so many challenges.
+    #[error("{found} challenges cannot share a document")]
+    Challenges {
+        /// How many there were.
+        found: usize,
+    },
     /// The configuration register was locked before, with something else in it.
     #[error("the configuration register already holds something else")]
     AlreadySealed,

@@ -1,79 +1,119 @@
-//! What a piece of evidence is bound to: a TLS key, one TLS connection, a configuration, a nonce.
+//! What a piece of evidence is bound to: the node's keys, one TLS connection, a configuration, a nonce.
 //!
 //! Guarantees: the byte layout lives here and nowhere else; nodes build it and clients rebuild it with the same code.
 //! Refuses to know: how a TEE signs it, and whether it is true.
 
-use std::fmt;
+mod bytes32;
+mod spki;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo, X509Certificate};
+use aws_lc_rs::digest::{SHA256, SHA512, digest};
+
+pub use self::bytes32::{AnswerKey, ConfigDigest, Exporter, HpkeKey, Nonce};
+pub use self::spki::{MAX_SPKI_BYTES, Spki, SpkiError};
 
 /// Starts every binding digest, so that no other protocol's hash can be taken for one of ours.
 const DOMAIN: &[u8] = b"adyton-attest-v1\0";
 
-/// First byte of `user_data`: this document vouches for a TLS key. (Later purposes: key release, handover.)
-const PURPOSE_TLS: u8 = 0x01;
+/// Starts the hash that stands in for all of it where a TEE signs 64 bytes and nothing else.
+const REPORT_DOMAIN: &[u8] = b"adyton-report-v1\0";
 
-/// Second byte of `user_data`, bit 0: the binding covers the exporter of one TLS connection.
-/// All other bits are reserved; a set one means a layout that this code does not know.
+/// First byte of `user_data`: this document vouches for a node's keys. (Later purposes: key release, handover.)
+const PURPOSE_KEYS: u8 = 0x01;
+
+/// Second byte of `user_data`, bit 0: the document covers the exporter of a TLS connection.
 const FLAG_CHANNEL_BOUND: u8 = 0x01;
 
-/// `purpose ‖ flags ‖ SHA256(binding) ‖ config_sha256`.
-pub const USER_DATA_BYTES: usize = 2 + 32 + 32;
+/// Bit 1, never without bit 0: the document's nonce is the root over many askers' challenges ([`crate::batch`]).
+/// All other bits are reserved; a set one means a layout that this code does not know.
+const FLAG_BATCHED: u8 = 0x02;
 
-/// Longest public key that a Nitro document can carry, hence the longest we look at.
-pub const MAX_SPKI_BYTES: usize = 1024;
+/// `purpose ‖ flags ‖ SHA256(binding) ‖ answer key ‖ hpke key ‖ config_sha256`.
+pub const USER_DATA_BYTES: usize = 2 + 4 * 32;
 
 /// The TLS exporter label of RFC 9266 (`tls-exporter`), with an empty context and 32 bytes of output.
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 
-/// Everything that one piece of evidence vouches for.
+/// The public halves of the keys that were born inside and that evidence vouches for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttestedKeys {
+    /// Terminates TLS.
+    pub tls: Spki,
+    /// Signs answers.
+    pub answer: AnswerKey,
+    /// Opens encrypted bodies.
+    pub hpke: HpkeKey,
+}
+
+/// Everything that one piece of evidence vouches for, beside its nonce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
-    /// The key that terminates TLS inside the TEE.
-    pub spki: Spki,
-    /// The one connection the evidence was asked on, if any.
+    /// The keys inside the TEE.
+    pub keys: AttestedKeys,
+    /// The connection the evidence was asked on, if any.
     pub channel: ChannelBinding,
     /// SHA-256 of the measured configuration text.
     pub config: ConfigDigest,
 }
 
 impl Binding {
-    /// SHA-256 over `"adyton-attest-v1\0" ‖ SHA256(SPKI) ‖ exporter ‖ config_sha256`.
+    /// SHA-256 over `"adyton-attest-v1\0" ‖ purpose ‖ flags ‖ SHA256(SPKI) ‖ exporter ‖ answer key ‖ hpke key ‖
+    /// config_sha256`. The exporter is zeros unless one connection is bound directly.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
-        let unbound = [0_u8; 32];
+        let none = [0_u8; 32];
         let exporter = match &self.channel {
             ChannelBinding::TlsExporter(exporter) => exporter.as_bytes(),
-            ChannelBinding::None => &unbound,
+            ChannelBinding::Batch | ChannelBinding::None => &none,
         };
-        let mut binding = Vec::with_capacity(DOMAIN.len() + 96);
-        binding.extend_from_slice(DOMAIN);
-        binding.extend_from_slice(&self.spki.sha256());
-        binding.extend_from_slice(exporter);
-        binding.extend_from_slice(self.config.as_bytes());
-        sha256(&binding)
+        let parts: [&[u8]; 7] = [
+            DOMAIN,
+            &[PURPOSE_KEYS, self.channel.form().flags()],
+            &self.keys.tls.sha256(),
+            exporter,
+            self.keys.answer.as_bytes(),
+            self.keys.hpke.as_bytes(),
+            self.config.as_bytes(),
+        ];
+        sha256(&parts.concat())
     }
 
     /// The `user_data` field of a Nitro document.
     #[must_use]
     pub fn user_data(&self) -> UserData {
         UserData {
-            channel_bound: self.channel.is_bound(),
+            channel: self.channel.form(),
             binding_sha256: self.digest(),
+            answer: self.keys.answer,
+            hpke: self.keys.hpke,
             config: self.config,
         }
+    }
+
+    /// What a TEE signs that has room for 64 bytes only (TDX, SEV-SNP): SHA-512 over `"adyton-report-v1\0" ‖ user_data ‖
+    /// length of the nonce (0 or 32) ‖ nonce`. The public key is covered through the binding.
+    #[must_use]
+    pub fn report_data(&self, nonce: Option<&Nonce>) -> [u8; 64] {
+        let user_data = self.user_data().to_bytes();
+        let nonce: &[u8] = nonce.map_or(&[], |nonce| nonce.as_bytes());
+        let length = [if nonce.is_empty() { 0 } else { 32 }];
+        let parts: [&[u8]; 4] = [REPORT_DOMAIN, &user_data, &length, nonce];
+        let mut out = [0; 64];
+        out.copy_from_slice(digest(&SHA512, &parts.concat()).as_ref());
+        out
     }
 }
 
 /// The `user_data` of a document, in parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserData {
-    /// Whether the binding digest covers a TLS exporter.
-    pub channel_bound: bool,
+    /// How the document covers a TLS connection.
+    pub channel: ChannelForm,
     /// [`Binding::digest`].
     pub binding_sha256: [u8; 32],
+    /// The key that signs the node's answers.
+    pub answer: AnswerKey,
+    /// The key that opens bodies encrypted for the node.
+    pub hpke: HpkeKey,
     /// The configuration that the node says it was started with.
     pub config: ConfigDigest,
 }
@@ -83,14 +123,11 @@ impl UserData {
     #[must_use]
     pub fn to_bytes(&self) -> [u8; USER_DATA_BYTES] {
         let mut bytes = [0; USER_DATA_BYTES];
-        let flags = if self.channel_bound {
-            FLAG_CHANNEL_BOUND
-        } else {
-            0
-        };
-        let parts = [PURPOSE_TLS, flags]
+        let parts = [PURPOSE_KEYS, self.channel.flags()]
             .into_iter()
             .chain(self.binding_sha256)
+            .chain(*self.answer.as_bytes())
+            .chain(*self.hpke.as_bytes())
             .chain(*self.config.as_bytes());
         bytes
             .iter_mut()
@@ -104,30 +141,25 @@ impl UserData {
     /// # Errors
     /// [`UserDataError`] names the first thing that is not ours.
     pub fn parse(bytes: &[u8]) -> Result<Self, UserDataError> {
-        let found = bytes.len();
+        let length = || UserDataError::Length { found: bytes.len() };
         let [purpose, flags, rest @ ..] = bytes else {
-            return Err(UserDataError::Length { found });
+            return Err(length());
         };
-        if *purpose != PURPOSE_TLS {
+        if *purpose != PURPOSE_KEYS {
             return Err(UserDataError::Purpose { found: *purpose });
         }
-        if flags & !FLAG_CHANNEL_BOUND != 0 {
-            return Err(UserDataError::Flags { found: *flags });
+        let channel =
+            ChannelForm::of_flags(*flags).ok_or(UserDataError::Flags { found: *flags })?;
+        match rest.as_chunks() {
+            ([binding, answer, hpke, config], []) => Ok(Self {
+                channel,
+                binding_sha256: *binding,
+                answer: AnswerKey::new(*answer),
+                hpke: HpkeKey::new(*hpke),
+                config: ConfigDigest::new(*config),
+            }),
+            _ => Err(length()),
         }
-        let (binding, config) = rest
-            .split_at_checked(32)
-            .ok_or(UserDataError::Length { found })?;
-        Ok(Self {
-            channel_bound: flags & FLAG_CHANNEL_BOUND != 0,
-            binding_sha256: binding
-                .try_into()
-                .map_err(|_| UserDataError::Length { found })?,
-            config: ConfigDigest(
-                config
-                    .try_into()
-                    .map_err(|_| UserDataError::Length { found })?,
-            ),
-        })
     }
 }
 
@@ -135,15 +167,15 @@ impl UserData {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UserDataError {
-    /// Not the 66 bytes of this layout.
+    /// Not the 130 bytes of this layout.
     #[error("user data has {found} bytes instead of {USER_DATA_BYTES}")]
     Length {
         /// Bytes found.
         found: usize,
     },
-    /// Made for something else than vouching for a TLS key.
+    /// Made for something else than vouching for a node's keys.
     #[error(
-        "user data was made for another purpose (0x{found:02x} instead of 0x{PURPOSE_TLS:02x})"
+        "user data was made for another purpose (0x{found:02x} instead of 0x{PURPOSE_KEYS:02x})"
     )]
     Purpose {
         /// The purpose byte found.
@@ -164,152 +196,61 @@ pub enum ChannelBinding {
     None,
     /// The TLS connection with this exporter value, and no other.
     TlsExporter(Exporter),
+    /// The connections of all askers whose challenges the document's nonce is the root of.
+    Batch,
 }
 
 impl ChannelBinding {
-    /// Whether one connection is bound.
+    /// Whether connections are bound.
     #[must_use]
     pub fn is_bound(&self) -> bool {
+        self.form().is_bound()
+    }
+
+    /// The form alone.
+    #[must_use]
+    pub fn form(&self) -> ChannelForm {
         match self {
-            Self::TlsExporter(_) => true,
+            Self::None => ChannelForm::None,
+            Self::TlsExporter(_) => ChannelForm::Direct,
+            Self::Batch => ChannelForm::Batched,
+        }
+    }
+}
+
+/// How a document covers a TLS connection: the flags byte, read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelForm {
+    /// Not at all.
+    None,
+    /// The exporter is in the binding, the asker's nonce in the document.
+    Direct,
+    /// Nonce and exporter are in a leaf, the root over all leaves is the document's nonce.
+    Batched,
+}
+
+impl ChannelForm {
+    /// Whether a connection is covered.
+    #[must_use]
+    pub fn is_bound(self) -> bool {
+        match self {
             Self::None => false,
-        }
-    }
-}
-
-/// A DER `SubjectPublicKeyInfo`, at most [`MAX_SPKI_BYTES`] long.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Spki(Vec<u8>);
-
-impl Spki {
-    /// Takes DER that is exactly one `SubjectPublicKeyInfo`.
-    ///
-    /// # Errors
-    /// [`SpkiError`] when it is too long or something else.
-    pub fn from_der(der: &[u8]) -> Result<Self, SpkiError> {
-        if der.len() > MAX_SPKI_BYTES {
-            return Err(SpkiError::TooLong { found: der.len() });
-        }
-        match SubjectPublicKeyInfo::from_der(der) {
-            Ok(([], _)) => Ok(Self(der.to_vec())),
-            Ok(_) | Err(_) => Err(SpkiError::NotAKey),
+            Self::Direct | Self::Batched => true,
         }
     }
 
-    /// Takes the key out of a certificate. Nothing about the certificate is checked.
-    ///
-    /// # Errors
-    /// [`SpkiError`] when it is not a certificate or its key is too long.
-    pub fn of_certificate(der: &[u8]) -> Result<Self, SpkiError> {
-        let (_, certificate) =
-            X509Certificate::from_der(der).map_err(|_| SpkiError::NotACertificate)?;
-        Self::from_der(certificate.public_key().raw)
-    }
-
-    /// The DER bytes.
-    #[must_use]
-    pub fn as_der(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// SHA-256 of the DER bytes.
-    #[must_use]
-    pub fn sha256(&self) -> [u8; 32] {
-        sha256(&self.0)
-    }
-
-    /// The key as `curl --pinnedpubkey` wants it: `sha256//BASE64`.
-    #[must_use]
-    pub fn pin(&self) -> String {
-        format!("sha256//{}", STANDARD.encode(self.sha256()))
-    }
-}
-
-impl fmt::Debug for Spki {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Spki({})", self.pin())
-    }
-}
-
-/// Why bytes are not a public key. The fault is the peer's.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SpkiError {
-    /// Longer than any document could carry.
-    #[error("public key has {found} bytes, more than {MAX_SPKI_BYTES}")]
-    TooLong {
-        /// Bytes found.
-        found: usize,
-    },
-    /// Not one DER `SubjectPublicKeyInfo`.
-    #[error("not a public key in DER")]
-    NotAKey,
-    /// Not a DER certificate.
-    #[error("not a certificate in DER")]
-    NotACertificate,
-}
-
-/// Makes a 32-byte newtype with hexadecimal text.
-macro_rules! thirty_two_bytes {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-        pub struct $name([u8; 32]);
-
-        impl $name {
-            /// Wraps bytes.
-            #[must_use]
-            pub const fn new(bytes: [u8; 32]) -> Self {
-                Self(bytes)
-            }
-
-            /// The bytes.
-            #[must_use]
-            pub const fn as_bytes(&self) -> &[u8; 32] {
-                &self.0
-            }
-
-            /// Reads exactly 64 hexadecimal digits.
-            #[must_use]
-            pub fn from_hex(text: &str) -> Option<Self> {
-                let mut bytes = [0; 32];
-                hex::decode_to_slice(text, &mut bytes).ok()?;
-                Some(Self(bytes))
-            }
+    fn flags(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Direct => FLAG_CHANNEL_BOUND,
+            Self::Batched => FLAG_CHANNEL_BOUND | FLAG_BATCHED,
         }
+    }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&hex::encode(self.0))
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}({self})", stringify!($name))
-            }
-        }
-    };
-}
-
-thirty_two_bytes! {
-    /// A caller's fresh random challenge.
-    Nonce
-}
-thirty_two_bytes! {
-    /// The RFC 9266 exporter value of one TLS 1.3 connection: both ends know it, nobody in the middle does.
-    Exporter
-}
-thirty_two_bytes! {
-    /// SHA-256 of a node's measured configuration.
-    ConfigDigest
-}
-
-impl ConfigDigest {
-    /// Digest of a configuration text.
-    #[must_use]
-    pub fn of(config: &str) -> Self {
-        Self(sha256(config.as_bytes()))
+    fn of_flags(flags: u8) -> Option<Self> {
+        [Self::None, Self::Direct, Self::Batched]
+            .into_iter()
+            .find(|form| form.flags() == flags)
     }
 }
 
@@ -332,16 +273,16 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use super::spki::tests::spki;
     use super::*;
-
-    fn spki() -> Spki {
-        let key = rcgen::KeyPair::generate().unwrap();
-        Spki::from_der(&rcgen::PublicKeyData::subject_public_key_info(&key)).unwrap()
-    }
 
     fn bound(exporter: [u8; 32]) -> Binding {
         Binding {
-            spki: spki(),
+            keys: AttestedKeys {
+                tls: spki(),
+                answer: AnswerKey::new([5; 32]),
+                hpke: HpkeKey::new([6; 32]),
+            },
             channel: ChannelBinding::TlsExporter(Exporter::new(exporter)),
             config: ConfigDigest::of("a = 1"),
         }
@@ -350,41 +291,83 @@ mod tests {
     #[test]
     fn the_layout_is_the_one_that_is_written_down() {
         let binding = bound([7; 32]);
-        let mut text = b"adyton-attest-v1\0".to_vec();
-        text.extend(sha256(binding.spki.as_der()));
+        let mut text = b"adyton-attest-v1\0\x01\x01".to_vec();
+        text.extend(sha256(binding.keys.tls.as_der()));
         text.extend([7; 32]);
+        text.extend([5; 32]);
+        text.extend([6; 32]);
         text.extend(sha256(b"a = 1"));
         let user_data = binding.user_data().to_bytes();
         assert_eq!(user_data[..2], [1, 1]);
         assert_eq!(user_data[2..34], sha256(&text));
-        assert_eq!(user_data[34..], sha256(b"a = 1"));
+        assert_eq!(user_data[34..66], [5; 32]);
+        assert_eq!(user_data[66..98], [6; 32]);
+        assert_eq!(user_data[98..], sha256(b"a = 1"));
     }
 
     #[test]
-    fn without_a_channel_the_exporter_is_zeros_and_the_flag_is_off() {
-        let unbound = Binding {
-            channel: ChannelBinding::None,
-            ..bound([0; 32])
+    fn every_part_changes_the_digest() {
+        let binding = bound([7; 32]);
+        let changed = |change: fn(&mut Binding)| {
+            let mut other = binding.clone();
+            change(&mut other);
+            other.digest()
         };
-        let zeros = Binding {
-            channel: ChannelBinding::TlsExporter(Exporter::new([0; 32])),
-            ..unbound.clone()
-        };
-        assert_eq!(unbound.digest(), zeros.digest());
-        assert_eq!(unbound.user_data().to_bytes()[1], 0);
-        assert_ne!(unbound.user_data(), zeros.user_data());
+        let digests = [
+            binding.digest(),
+            changed(|binding| binding.keys.tls = spki()),
+            changed(|binding| binding.keys.answer = AnswerKey::new([9; 32])),
+            changed(|binding| binding.keys.hpke = HpkeKey::new([9; 32])),
+            changed(|binding| binding.channel = ChannelBinding::None),
+            changed(|binding| binding.channel = ChannelBinding::Batch),
+            changed(|binding| {
+                binding.channel = ChannelBinding::TlsExporter(Exporter::new([0; 32]));
+            }),
+            changed(|binding| binding.config = ConfigDigest::of("a = 2")),
+            changed(|binding| {
+                binding.keys.answer = AnswerKey::new([6; 32]);
+                binding.keys.hpke = HpkeKey::new([5; 32]);
+            }),
+        ];
+        let different: std::collections::BTreeSet<_> = digests.iter().collect();
+        assert_eq!(different.len(), digests.len());
+    }
+
+    #[test]
+    fn report_data_covers_the_user_data_and_the_nonce() {
+        let binding = bound([7; 32]);
+        let zeros = Nonce::new([0; 32]);
+        let mut other = binding.clone();
+        other.keys.hpke = HpkeKey::new([9; 32]);
+        assert_ne!(binding.report_data(None), binding.report_data(Some(&zeros)));
+        assert_ne!(binding.report_data(None), other.report_data(None));
+        let nonce = Nonce::new([1; 32]);
+        assert_ne!(
+            binding.report_data(Some(&nonce)),
+            binding.report_data(Some(&zeros))
+        );
     }
 
     #[test]
     fn user_data_is_read_back_as_written() {
-        let user_data = bound([9; 32]).user_data();
-        assert_eq!(UserData::parse(&user_data.to_bytes()), Ok(user_data));
+        for channel in [
+            ChannelBinding::None,
+            ChannelBinding::TlsExporter(Exporter::new([9; 32])),
+            ChannelBinding::Batch,
+        ] {
+            let user_data = Binding {
+                channel,
+                ..bound([9; 32])
+            }
+            .user_data();
+            assert_eq!(UserData::parse(&user_data.to_bytes()), Ok(user_data));
+        }
     }
 
     #[test]
     fn foreign_user_data_is_refused() {
         let good = bound([9; 32]).user_data().to_bytes();
-        for length in (0..good.len()).chain([good.len() + 1]) {
+        for length in (0..good.len()).chain([good.len() + 1, good.len() + 32]) {
             let mut other = good.to_vec();
             other.resize(length, 0);
             assert_eq!(
@@ -398,40 +381,11 @@ mod tests {
             UserData::parse(&purpose),
             Err(UserDataError::Purpose { found: 2 })
         );
-        for bit in 1..8 {
+        // Batched without a channel is no form either.
+        for found in (0..=255).filter(|flags| ![0, 1, 3].contains(flags)) {
             let mut flags = good;
-            flags[1] |= 1 << bit;
-            assert_eq!(
-                UserData::parse(&flags),
-                Err(UserDataError::Flags {
-                    found: 1 | 1 << bit
-                })
-            );
-        }
-    }
-
-    #[test]
-    fn a_key_with_bytes_behind_it_is_not_a_key() {
-        let mut der = spki().as_der().to_vec();
-        der.push(0);
-        assert_eq!(Spki::from_der(&der), Err(SpkiError::NotAKey));
-        assert_eq!(
-            Spki::from_der(&[0; MAX_SPKI_BYTES + 1]),
-            Err(SpkiError::TooLong { found: 1025 })
-        );
-    }
-
-    #[test]
-    fn a_nonce_is_exactly_64_hexadecimal_digits() {
-        assert!(Nonce::from_hex(&"aF".repeat(32)).is_some());
-        for wrong in [
-            "",
-            &"a".repeat(63),
-            &"a".repeat(65),
-            &"g".repeat(64),
-            &"é".repeat(32),
-        ] {
-            assert!(Nonce::from_hex(wrong).is_none(), "{wrong}");
+            flags[1] = found;
+            assert_eq!(UserData::parse(&flags), Err(UserDataError::Flags { found }));
         }
     }
 }

@@ -8,6 +8,9 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 
+use crate::batch::{BatchProof, BatchProofError};
+use crate::binding::{AnswerKey, AttestedKeys, HpkeKey, Spki, SpkiError};
+
 /// Where a node answers with its evidence.
 pub const WELL_KNOWN_PATH: &str = "/.well-known/adyton-attestation";
 
@@ -36,6 +39,10 @@ pub struct Evidence {
     pub issued_ms: u64,
     /// The configuration that the node says was measured. Its digest must be in the document.
     pub config: String,
+    /// The keys that the node says are its own. The document must vouch for exactly these.
+    pub keys: AttestedKeys,
+    /// How the asker's challenge leads to the document's nonce, where many askers share the document.
+    pub batch: Option<BatchProof>,
 }
 
 impl Evidence {
@@ -75,6 +82,8 @@ impl Evidence {
             channel_bound: wire.channel_bound,
             issued_ms: wire.issued_ms,
             config: wire.config,
+            keys: wire.keys.read()?,
+            batch: wire.batch.map(WireBatch::read).transpose()?,
         })
     }
 
@@ -88,6 +97,19 @@ impl Evidence {
             channel_bound: self.channel_bound,
             issued_ms: self.issued_ms,
             config: self.config.clone(),
+            keys: WireKeys {
+                tls_spki: STANDARD.encode(self.keys.tls.as_der()),
+                sign: STANDARD.encode(self.keys.answer.as_bytes()),
+                hpke: STANDARD.encode(self.keys.hpke.as_bytes()),
+            },
+            batch: self.batch.as_ref().map(|proof| WireBatch {
+                place: proof.place(),
+                path: proof
+                    .path()
+                    .iter()
+                    .map(|node| STANDARD.encode(node))
+                    .collect(),
+            }),
         };
         // A struct of strings and numbers: serialising it cannot fail.
         serde_json::to_vec(&wire).unwrap_or_default()
@@ -102,6 +124,47 @@ struct Wire {
     channel_bound: bool,
     issued_ms: u64,
     config: String,
+    keys: WireKeys,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    batch: Option<WireBatch>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireKeys {
+    tls_spki: String,
+    sign: String,
+    hpke: String,
+}
+
+impl WireKeys {
+    fn read(&self) -> Result<AttestedKeys, EvidenceError> {
+        let tls = STANDARD
+            .decode(&self.tls_spki)
+            .map_err(|_| EvidenceError::Base64)?;
+        Ok(AttestedKeys {
+            tls: Spki::from_der(&tls).map_err(EvidenceError::Key)?,
+            answer: AnswerKey::new(thirty_two(&self.sign)?),
+            hpke: HpkeKey::new(thirty_two(&self.hpke)?),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireBatch {
+    place: u32,
+    path: Vec<String>,
+}
+
+impl WireBatch {
+    fn read(self) -> Result<BatchProof, EvidenceError> {
+        let path: Result<_, _> = self.path.iter().map(|node| thirty_two(node)).collect();
+        BatchProof::new(self.place, path?).map_err(EvidenceError::Batch)
+    }
+}
+
+fn thirty_two(base64: &str) -> Result<[u8; 32], EvidenceError> {
+    let bytes = STANDARD.decode(base64).map_err(|_| EvidenceError::Base64)?;
+    bytes.try_into().map_err(|_| EvidenceError::ThirtyTwo)
 }
 
 /// The kinds of TEE that this code can appraise. A closed set: an unknown one is refused while parsing.
@@ -163,9 +226,18 @@ pub enum EvidenceError {
     /// A kind of TEE that this code cannot appraise.
     #[error("evidence comes from a kind of tee that this program does not know")]
     UnknownTee,
-    /// The document is not base64.
-    #[error("the document is not base64")]
+    /// The document, a key or a hash is not base64.
+    #[error("a part of the evidence is not base64")]
     Base64,
+    /// A key or a hash has another length than 32 bytes.
+    #[error("a key or a hash in the evidence does not have 32 bytes")]
+    ThirtyTwo,
+    /// The TLS key is none.
+    #[error("the tls key in the evidence cannot be read")]
+    Key(#[source] SpkiError),
+    /// The batch proof is none.
+    #[error(transparent)]
+    Batch(BatchProofError),
 }
 
 #[cfg(test)]
@@ -179,6 +251,23 @@ mod tests {
             channel_bound: true,
             issued_ms: 1_700_000_000_000,
             config: "a = \"ä\"\n".to_owned(),
+            keys: AttestedKeys {
+                tls: Spki::from_der(&hex::decode(SPKI).unwrap()).unwrap(),
+                answer: AnswerKey::new([5; 32]),
+                hpke: HpkeKey::new([6; 32]),
+            },
+            batch: None,
+        }
+    }
+
+    /// The Ed25519 key of RFC 8410 section 10.1: a short one.
+    const SPKI: &str =
+        "302a300506032b657003210019bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1";
+
+    fn batched() -> Evidence {
+        Evidence {
+            batch: Some(BatchProof::new(2, vec![[7; 32], [8; 32]]).unwrap()),
+            ..evidence()
         }
     }
 
@@ -194,18 +283,56 @@ mod tests {
             Evidence::from_json(&evidence().to_json()).unwrap(),
             evidence()
         );
+        assert_eq!(
+            Evidence::from_json(&batched().to_json()).unwrap(),
+            batched()
+        );
     }
 
     #[test]
     fn the_members_are_the_ones_that_are_written_down() {
-        let expected = r#"{"v":1,"tee":"simulated-nitro","evidence":"AQID","channel_bound":true,"issued_ms":1700000000000,"config":"a = \"ä\"\n"}"#;
+        let expected = r#"{"v":1,"tee":"simulated-nitro","evidence":"AQID","channel_bound":true,"issued_ms":1700000000000,"config":"a = \"ä\"\n","keys":{"tls_spki":"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=","sign":"BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQU=","hpke":"BgYGBgYGBgYGBgYGBgYGBgYGBgYGBgYGBgYGBgYGBgY="}}"#;
         assert_eq!(String::from_utf8(evidence().to_json()).unwrap(), expected);
     }
 
     #[test]
     fn a_later_node_may_say_more() {
-        let more = json(|value| value["keys"] = serde_json::json!({"sign": "x"}));
+        let more = json(|value| value["collateral"] = serde_json::json!({"sign": "x"}));
         assert_eq!(Evidence::from_json(&more).unwrap(), evidence());
+    }
+
+    #[test]
+    fn keys_that_are_none_are_refused() {
+        let (short, long) = (STANDARD.encode([1; 31]), STANDARD.encode([1; 33]));
+        for member in ["sign", "hpke"] {
+            for key in [&short, &long, ""] {
+                let other = json(|value| value["keys"][member] = key.into());
+                let refused = Evidence::from_json(&other);
+                assert!(matches!(refused, Err(EvidenceError::ThirtyTwo)), "{key}");
+            }
+        }
+        let other = json(|value| value["keys"]["tls_spki"] = short.into());
+        let refused = Evidence::from_json(&other);
+        assert!(matches!(refused, Err(EvidenceError::Key(_))));
+        let other = json(|value| value["keys"]["sign"] = "?".into());
+        let refused = Evidence::from_json(&other);
+        assert!(matches!(refused, Err(EvidenceError::Base64)));
+    }
+
+    #[test]
+    fn a_batch_proof_that_is_none_is_refused() {
+        let node = STANDARD.encode([1; 32]);
+        let proof = |place: u32, path: &[&str]| {
+            Evidence::from_json(&json(|value| {
+                value["batch"] = serde_json::json!({"place": place, "path": path});
+            }))
+        };
+        assert!(proof(0, &[node.as_str(); 16]).is_ok());
+        let refused = proof(0, &[node.as_str(); 17]);
+        assert!(matches!(refused, Err(EvidenceError::Batch(_))));
+        assert!(matches!(proof(0, &[]), Err(EvidenceError::Batch(_))));
+        assert!(matches!(proof(2, &[&node]), Err(EvidenceError::Batch(_))));
+        assert!(matches!(proof(0, &["AQ=="]), Err(EvidenceError::ThirtyTwo)));
     }
 
     #[test]

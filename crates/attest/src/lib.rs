@@ -3,6 +3,7 @@
 
 pub mod appraise;
 pub mod attester;
+pub mod batch;
 pub mod binding;
 pub mod evidence;
 pub mod fact;
@@ -13,6 +14,10 @@ pub mod policy;
 mod words;
 
 pub use appraise::{Appraised, Refusal, appraise};
-pub use binding::{Binding, ChannelBinding, ConfigDigest, Exporter, Nonce, Seen, Spki};
+pub use batch::{BatchProof, Challenge};
+pub use binding::{
+    AnswerKey, AttestedKeys, Binding, ChannelBinding, ConfigDigest, Exporter, HpkeKey, Nonce, Seen,
+    Spki,
+};
 pub use evidence::{Evidence, TeeKind};
 pub use policy::Policy;

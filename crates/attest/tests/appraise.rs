@@ -12,11 +12,15 @@ mod forge;
 use std::time::{Duration, SystemTime};
 
 use adyton_attest::appraise::Reason;
+use adyton_attest::batch::Batch;
 use adyton_attest::binding::UserDataError;
 use adyton_attest::fact::{Outcome, Step};
 use adyton_attest::nitro::Pcr;
 use adyton_attest::nitro::document::DocumentError;
-use adyton_attest::{Appraised, ChannelBinding, Exporter, Policy, Refusal, TeeKind, appraise};
+use adyton_attest::{
+    AnswerKey, Appraised, BatchProof, Challenge, ChannelBinding, Exporter, HpkeKey, Nonce, Policy,
+    Refusal, TeeKind, appraise,
+};
 use forge::{Pki, Scene, now};
 use rcgen::DnType;
 
@@ -252,7 +256,7 @@ fn without_a_challenge_only_a_policy_that_says_so_is_satisfied() {
     assert_eq!(refused.reason(), &Reason::NonceRequired);
     assert!(judge(&scene, &scene.policy("require_nonce = false"), now()).is_ok());
     // The permission to send none is no permission to answer another one.
-    scene.seen.nonce = Some(adyton_attest::Nonce::new([9; 32]));
+    scene.seen.nonce = Some(Nonce::new([9; 32]));
     let refused = judge(&scene, &scene.policy("require_nonce = false"), now()).unwrap_err();
     assert_eq!(refused.reason(), &Reason::Nonce);
 }
@@ -271,6 +275,7 @@ fn a_swapped_tls_key_is_refused() {
     let half = reason(|scene| {
         scene.seen.spki = other.seen.spki.clone();
         scene.claims.public_key = Some(other.seen.spki.as_der().to_vec());
+        scene.keys.tls = other.seen.spki.clone();
     });
     assert_eq!(half, Reason::Channel);
 }
@@ -315,6 +320,143 @@ fn clearing_the_flag_does_not_make_a_bound_document_an_unbound_one() {
 }
 
 #[test]
+fn the_keys_that_are_shown_are_those_that_are_signed() {
+    let scene = Scene::new();
+    let appraised = judge(&scene, &scene.policy(""), now()).unwrap();
+    assert_eq!(appraised.answer_key(), &AnswerKey::new([5; 32]));
+    assert_eq!(appraised.hpke_key(), &HpkeKey::new([6; 32]));
+
+    let shown: [fn(&mut Scene); 4] = [
+        |scene| scene.keys.answer = AnswerKey::new([9; 32]),
+        |scene| scene.keys.hpke = HpkeKey::new([9; 32]),
+        |scene| scene.keys.tls = Scene::new().keys.tls,
+        |scene| {
+            scene.keys.answer = AnswerKey::new([6; 32]);
+            scene.keys.hpke = HpkeKey::new([5; 32]);
+        },
+    ];
+    for lie in shown {
+        assert_eq!(reason(lie), Reason::Keys);
+    }
+    // Swapped in the user data as well, but not in the binding: somebody edits what the enclave meant.
+    let edited = reason(|scene| {
+        scene.keys.answer = AnswerKey::new([9; 32]);
+        scene.claims.user_data.as_mut().unwrap()[34..66].fill(9);
+    });
+    assert_eq!(edited, Reason::Channel);
+    let edited = reason(|scene| {
+        scene.keys.hpke = HpkeKey::new([9; 32]);
+        scene.claims.user_data.as_mut().unwrap()[66..98].fill(9);
+    });
+    assert_eq!(edited, Reason::Channel);
+}
+
+/// A scene whose document is shared with four other askers.
+fn shared() -> Scene {
+    let mut scene = Scene::new();
+    let others = (10..14).map(|seed| Challenge {
+        nonce: Nonce::new([seed; 32]),
+        exporter: Exporter::new([seed + 100; 32]),
+    });
+    let ours = Challenge {
+        nonce: scene.seen.nonce.unwrap(),
+        exporter: scene.seen.exporter,
+    };
+    let challenges: Vec<_> = others.chain([ours]).collect();
+    let batch = Batch::over(&challenges).unwrap();
+    scene.batch = batch.proofs().last();
+    scene.claims.nonce = Some(batch.root().as_bytes().to_vec());
+    scene.bind(ChannelBinding::Batch);
+    scene
+}
+
+fn shared_reason(lie: impl FnOnce(&mut Scene)) -> Reason {
+    let mut scene = shared();
+    lie(&mut scene);
+    let refused = judge(&scene, &scene.policy(""), now()).expect_err("a lie was believed");
+    refused.reason().clone()
+}
+
+#[test]
+fn a_shared_document_answers_each_asker_on_its_own_connection() {
+    let scene = shared();
+    let appraised = judge(&scene, &scene.policy(""), now()).unwrap();
+    assert!(appraised.is_channel_bound());
+    let own = Scene::new();
+    assert!(judge(&own, &own.policy(""), now()).is_ok());
+}
+
+#[test]
+fn a_shared_document_relayed_to_another_connection_is_refused() {
+    let relayed = shared_reason(|scene| scene.seen.exporter = Exporter::new([8; 32]));
+    assert_eq!(relayed, Reason::Batch);
+    // The man in the middle was himself among the askers, with the victim's nonce on his own connection.
+    let among = shared_reason(|scene| scene.seen.exporter = Exporter::new([113; 32]));
+    assert_eq!(among, Reason::Batch);
+}
+
+#[test]
+fn a_shared_document_answers_no_other_challenge() {
+    let other = shared_reason(|scene| scene.seen.nonce = Some(Nonce::new([10; 32])));
+    assert_eq!(other, Reason::Batch);
+    // Even one that is the root itself.
+    let root = shared_reason(|scene| {
+        let root: [u8; 32] = scene.claims.nonce.clone().unwrap().try_into().unwrap();
+        scene.seen.nonce = Some(Nonce::new(root));
+    });
+    assert_eq!(root, Reason::Batch);
+    let none = shared_reason(|scene| scene.claims.nonce = None);
+    assert_eq!(none, Reason::Batch);
+    // Without a challenge of one's own, nothing can be recomputed, whatever the policy allows.
+    let mut scene = shared();
+    scene.seen.nonce = None;
+    let relaxed = scene.policy("require_nonce = false\nrequire_channel_binding = false");
+    let refused = judge(&scene, &relaxed, now()).unwrap_err();
+    assert_eq!(refused.reason(), &Reason::NonceRequired);
+}
+
+#[test]
+fn a_foreign_place_or_neighbour_is_refused() {
+    let proof = shared().batch.unwrap();
+    let (place, path) = (proof.place(), proof.path().to_vec());
+    let mut reversed = path.clone();
+    reversed.reverse();
+    let mut changed = path.clone();
+    changed[1][0] ^= 1;
+    let wrong = [
+        (place ^ 1, path.clone()),
+        (place, reversed),
+        (place, changed),
+        (place, [path, vec![[0; 32]]].concat()),
+    ];
+    for (place, path) in wrong {
+        let proof = BatchProof::new(place, path).unwrap();
+        assert_eq!(
+            shared_reason(|scene| scene.batch = Some(proof)),
+            Reason::Batch
+        );
+    }
+}
+
+#[test]
+fn a_proof_belongs_to_a_shared_document_and_the_other_way_round() {
+    let without = shared_reason(|scene| scene.batch = None);
+    assert_eq!(without, Reason::BatchForm);
+    let with = reason(|scene| scene.batch = shared().batch);
+    assert_eq!(with, Reason::BatchForm);
+    // A document that one asker had made for a nonce of its choice, shown as one that many share.
+    let chosen =
+        shared_reason(|scene| scene.bind(ChannelBinding::TlsExporter(scene.seen.exporter)));
+    assert_eq!(chosen, Reason::BatchForm);
+    // And with the flag set by hand.
+    let flagged = shared_reason(|scene| {
+        scene.bind(ChannelBinding::TlsExporter(scene.seen.exporter));
+        scene.claims.user_data.as_mut().unwrap()[1] = 3;
+    });
+    assert_eq!(flagged, Reason::Channel);
+}
+
+#[test]
 fn a_document_for_another_purpose_is_refused() {
     assert_eq!(
         reason(|scene| scene.claims.user_data = None),
@@ -339,7 +481,7 @@ fn another_configuration_than_the_measured_one_is_refused() {
         Reason::Configuration
     );
     // The digest in the user data is swapped without the binding.
-    let digest = reason(|scene| scene.claims.user_data.as_mut().unwrap()[40] ^= 1);
+    let digest = reason(|scene| scene.claims.user_data.as_mut().unwrap()[100] ^= 1);
     assert_eq!(digest, Reason::Channel);
     // The enclave claims another configuration than its register holds.
     let mut scene = Scene::new();

@@ -5,10 +5,11 @@
 use adyton_attest::binding::UserData;
 use adyton_attest::{Evidence, Nonce};
 
-const SEEDS: [&str; 4] = [
+const SEEDS: [&str; 5] = [
     r#"{"v":1,"tee":"aws-nitro","evidence":"AQID","channel_bound":true,"issued_ms":1,"config":""}"#,
     r#"{"v":1,"tee":"aws-nitro","evidence":"AQID","channel_bound":true,"issued_ms":-1,"config":""}"#,
     r#"{"v":1,"tee":"\ud800","evidence":"","channel_bound":true,"issued_ms":1e400,"config":"\u0000"}"#,
+    r#"{"v":1,"tee":"aws-nitro","evidence":"AQID","channel_bound":true,"issued_ms":1,"config":"","keys":{"tls_spki":"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=","sign":"BQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQU=","hpke":"BgYGBgYGBgYGBgYGBgYGBgYGBgYGBgYGBgYGBgYGBgY="},"batch":{"place":1,"path":["BgYGBgYGBgYGBgYGBgYGBgYGBgYGBgYGBgYGBgYGBgY="]}}"#,
     r#"[[[[[[[["#,
 ];
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use adyton_attest::evidence::{EvidenceError, MAX_EVIDENCE_JSON_BYTES};
 use adyton_attest::observe::{ObserveError, Observed, Patience, observe};
-use adyton_attest::{Evidence, Nonce, Spki, TeeKind};
+use adyton_attest::{AnswerKey, AttestedKeys, Evidence, HpkeKey, Nonce, Spki, TeeKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -91,6 +91,10 @@ fn ok(body: &[u8]) -> Vec<u8> {
     .concat()
 }
 
+/// The key of RFC 8410 section 10.1.
+const ED25519_KEY: &str =
+    "302a300506032b657003210019bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1";
+
 fn evidence() -> Evidence {
     let config = String::new();
     Evidence {
@@ -99,6 +103,12 @@ fn evidence() -> Evidence {
         channel_bound: true,
         issued_ms: 1,
         config,
+        keys: AttestedKeys {
+            tls: Spki::from_der(&hex::decode(ED25519_KEY).unwrap()).unwrap(),
+            answer: AnswerKey::new([5; 32]),
+            hpke: HpkeKey::new([6; 32]),
+        },
+        batch: None,
     }
 }
 

@@ -5,6 +5,7 @@ pub mod attested_node;
 pub mod clock;
 pub mod database;
 pub mod did_resolver;
+pub mod egress;
 pub mod endpoint;
 pub mod identity;
 pub mod pull;

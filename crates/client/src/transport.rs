@@ -1,11 +1,7 @@
 //! HTTP to storage nodes: limits on time and size around every request, and the egress policy
 //! applied to every address, names included.
 
-use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,13 +11,12 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::RootCertStore;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tower::Service;
 
+use crate::egress::{Dialer, Route, compiled_in_roots};
 use crate::endpoint::{EgressDenied, EgressPolicy, Endpoint};
 
 /// Longest wait for a connection.
@@ -90,7 +85,7 @@ impl Answer {
 /// A pool of connections to storage nodes.
 #[derive(Clone)]
 pub struct Transport {
-    client: Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>,
+    client: Client<HttpsConnector<Dialer>, Full<Bytes>>,
     policy: EgressPolicy,
     patience: Patience,
 }
@@ -103,18 +98,23 @@ impl Transport {
 
     /// A pool that waits longer or less long.
     pub fn with_patience(policy: EgressPolicy, patience: Patience) -> Result<Self, rustls::Error> {
+        Self::with_route(policy, patience, Route::Direct, compiled_in_roots())
+    }
+
+    /// A pool that connects on a route, and verifies public servers (those of the route, too) against these roots.
+    pub fn with_route(
+        policy: EgressPolicy,
+        patience: Patience,
+        route: Route,
+        roots: Arc<RootCertStore>,
+    ) -> Result<Self, rustls::Error> {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let roots = rustls::RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        };
         let tls = rustls::ClientConfig::builder_with_provider(provider.into())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut tcp = HttpConnector::new_with_resolver(GuardedResolver::new(policy));
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(patience.head.min(CONNECT_TIMEOUT)));
+        let limit = patience.head.min(CONNECT_TIMEOUT);
+        let tcp = Dialer::new(route, policy, limit, tls.clone());
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
         let connector = match policy {
             EgressPolicy::PublicHttps => builder.https_only().enable_http1().wrap_connector(tcp),
@@ -272,49 +272,5 @@ impl<'a> Call<'a> {
             bearer: Some(token),
             ..self
         }
-    }
-}
-
-/// Resolves names, and drops the addresses that the policy does not allow: a public name that points
-/// to a private address leads nowhere.
-#[derive(Clone)]
-struct GuardedResolver {
-    system: GaiResolver,
-    policy: EgressPolicy,
-}
-
-impl GuardedResolver {
-    fn new(policy: EgressPolicy) -> Self {
-        Self {
-            system: GaiResolver::new(),
-            policy,
-        }
-    }
-}
-
-impl Service<Name> for GuardedResolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.system.poll_ready(cx)
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let (resolving, policy) = (self.system.call(name), self.policy);
-        Box::pin(async move {
-            let all = resolving.await?;
-            let allowed: Vec<_> = all
-                .filter(|address| policy.allows_address(address.ip()))
-                .collect();
-            if allowed.is_empty() {
-                return Err(io::Error::new(
-                    io::ErrorKind::PermissionDenied,
-                    EgressDenied,
-                ));
-            }
-            Ok(allowed.into_iter())
-        })
     }
 }

@@ -4,13 +4,15 @@
 //! made ahead, shared by all askers and marked `channel_bound: false`. The device is slow and asked one at a time:
 //! a limit per connection and one for the node keep it free. Refuses to know: credentials. There are none here.
 
+mod keys;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use adyton_attest::attester::{AttesterError, SealedAttester};
 use adyton_attest::evidence::WELL_KNOWN_PATH;
-use adyton_attest::{ChannelBinding, Evidence, Nonce, Spki};
+use adyton_attest::{AttestedKeys, ChannelBinding, Evidence, Nonce};
 use adyton_client::clock::Clock;
 use adyton_protocol::problem::{Problem, ProblemKind};
 use axum::body::Body;
@@ -24,6 +26,7 @@ use http::header::{
 use http::{Response, StatusCode};
 use tokio::time::timeout;
 
+pub use self::keys::{NoKey, NodeKeys};
 use crate::server::ConnectionFacts;
 
 /// How long evidence without a nonce is shown before it is made anew. (A Nitro leaf lives three hours.)
@@ -47,7 +50,7 @@ const CONNECTION_RATE: Rate = Rate {
 /// What the route needs.
 pub struct Attestation {
     attester: SealedAttester,
-    spki: Spki,
+    keys: AttestedKeys,
     clock: Clock,
     ahead: tokio::sync::Mutex<Option<Ahead>>,
     node: Bucket,
@@ -60,13 +63,13 @@ struct Ahead {
 }
 
 impl Attestation {
-    /// For this TLS key, by this attester.
+    /// For these keys, by this attester.
     #[must_use]
-    pub fn new(attester: SealedAttester, spki: Spki, clock: Clock) -> Self {
+    pub fn new(attester: SealedAttester, keys: AttestedKeys, clock: Clock) -> Self {
         let node = Bucket::full(NODE_RATE, clock.now());
         Self {
             attester,
-            spki,
+            keys,
             clock,
             ahead: tokio::sync::Mutex::new(None),
             node,
@@ -118,9 +121,7 @@ impl Attestation {
         nonce: Option<Nonce>,
         now: SystemTime,
     ) -> Result<Evidence, Refused> {
-        let evidence = self
-            .attester
-            .evidence(self.spki.clone(), channel, nonce, now);
+        let evidence = self.attester.evidence(&self.keys, channel, nonce, now);
         let evidence = timeout(DEVICE_TIME, evidence)
             .await
             .map_err(|_| Refused::Device)?;

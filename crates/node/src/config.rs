@@ -2,13 +2,16 @@
 //!
 //! There are no secrets in it, no environment variables beside it, and nothing changes it at run time.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use adyton_client::egress::{DohServer, HostRoute, MAX_RESOLVERS, Route};
 use adyton_client::endpoint::EgressPolicy;
 use adyton_client::transport::Patience;
+use adyton_vsock::configuration;
+use adyton_vsock::guest::Host;
 use serde::Deserialize;
 
+use crate::server::ListenAddress;
 use crate::vault::VaultLimits;
 
 /// A parsed configuration, with the text that is measured.
@@ -17,11 +20,13 @@ pub struct Config {
     /// The exact text of the file.
     pub text: String,
     /// Where the node listens.
-    pub listen: SocketAddr,
+    pub listen: ListenAddress,
     /// DNS names and addresses in the node's certificate.
     pub names: Vec<String>,
     /// Which storage nodes may be contacted.
     pub egress: EgressPolicy,
+    /// The way to them.
+    pub route: Route,
     /// Largest request body, in bytes.
     pub body_bytes: usize,
     /// Longest time for answering a request.
@@ -49,13 +54,58 @@ pub enum InvalidConfig {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    listen: SocketAddr,
+    listen: String,
     #[serde(default = "default_names")]
     names: Vec<String>,
     #[serde(default)]
     allow_loopback_storage: bool,
     #[serde(default)]
+    egress: EgressTable,
+    #[serde(default)]
     limits: LimitsTable,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct EgressTable {
+    through: Through,
+    resolvers: Option<Vec<String>>,
+}
+
+#[derive(Deserialize, Default, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Through {
+    #[default]
+    Direct,
+    Host,
+}
+
+/// Two that are not each other's: Cloudflare and Quad9.
+const RESOLVERS: [&str; 2] = ["https://1.1.1.1/dns-query", "https://9.9.9.9/dns-query"];
+
+impl EgressTable {
+    /// Every resolver must be an address that may be contacted; and without a use for them, naming some is a mistake.
+    fn route(self, policy: EgressPolicy) -> Result<Route, InvalidConfig> {
+        let invalid = InvalidConfig::Range("egress.resolvers");
+        let named = match (self.through, self.resolvers) {
+            (Through::Direct, None) => return Ok(Route::Direct),
+            (Through::Direct, Some(_)) => return Err(invalid),
+            (Through::Host, None) => RESOLVERS.map(str::to_owned).to_vec(),
+            (Through::Host, Some(named)) => named,
+        };
+        let resolvers: Vec<DohServer> = named
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .filter(|server: &DohServer| policy.allows_address(server.ip()))
+            .collect();
+        if resolvers.len() != named.len() || !(1..=MAX_RESOLVERS).contains(&resolvers.len()) {
+            return Err(invalid);
+        }
+        Ok(Route::ThroughHost(HostRoute {
+            host: Host::vsock(),
+            resolvers,
+        }))
+    }
 }
 
 #[derive(Deserialize)]
@@ -104,7 +154,7 @@ fn default_names() -> Vec<String> {
 
 impl Config {
     /// Longest accepted file, in bytes (it travels with the evidence).
-    pub const MAX_BYTES: usize = 16 * 1024;
+    pub const MAX_BYTES: usize = configuration::MAX_BYTES;
 
     /// Parses a file. Unknown names are refused.
     pub fn parse(text: &str) -> Result<Self, InvalidConfig> {
@@ -119,15 +169,20 @@ impl Config {
             let value = usize::try_from(value).map_err(|_| InvalidConfig::Range(name))?;
             within(name, value, 1, 7 * 24 * 3600).map(|value| Duration::from_secs(value as u64))
         };
+        let egress = match file.allow_loopback_storage {
+            true => EgressPolicy::AlsoLoopback,
+            false => EgressPolicy::PublicHttps,
+        };
         let head = seconds("storage_answer_seconds", limits.storage_answer_seconds)?;
         Ok(Self {
             text: text.to_owned(),
-            listen: file.listen,
+            listen: file
+                .listen
+                .parse()
+                .map_err(|_| InvalidConfig::Range("listen"))?,
             names: file.names,
-            egress: match file.allow_loopback_storage {
-                true => EgressPolicy::AlsoLoopback,
-                false => EgressPolicy::PublicHttps,
-            },
+            egress,
+            route: file.egress.route(egress)?,
             body_bytes: mib("body_mib", limits.body_mib)?,
             request_timeout: seconds("request_seconds", limits.request_seconds)?,
             connections: within("connections", limits.connections, 1, 1_000_000)?,
@@ -182,11 +237,34 @@ mod tests {
     }
 
     #[test]
+    fn in_an_enclave_the_host_is_the_way_in_and_out() {
+        let text = "listen = \"vsock:8443\"\n[egress]\nthrough = \"host\"";
+        let config = Config::parse(text).unwrap();
+        assert_eq!(config.listen, ListenAddress::Vsock(8443));
+        let Route::ThroughHost(route) = config.route else {
+            panic!("{:?}", config.route)
+        };
+        let resolvers: Vec<_> = route.resolvers.iter().map(DohServer::as_str).collect();
+        assert_eq!(resolvers, RESOLVERS);
+        // One machine's test has its resolver there, too.
+        let text = "listen = \"vsock:1\"\nallow_loopback_storage = true\n\
+                    [egress]\nthrough = \"host\"\nresolvers = [\"https://127.0.0.1:1/q\"]";
+        assert!(Config::parse(text).is_ok());
+        assert!(Config::parse(&text.replace("= true", "= false")).is_err());
+    }
+
+    #[test]
     fn unknown_names_and_values_out_of_range_are_refused() {
         for text in [
             "",
             "listen = 7",
             "listen = \"127.0.0.1:0\"\nadmin = true",
+            "listen = \"vsock:0\"",
+            "listen = \"vsock:1\"\n[egress]\nthrough = \"relay\"",
+            "listen = \"vsock:1\"\n[egress]\nresolvers = [\"https://1.1.1.1/q\"]",
+            "listen = \"vsock:1\"\n[egress]\nthrough = \"host\"\nresolvers = []",
+            "listen = \"vsock:1\"\n[egress]\nthrough = \"host\"\nresolvers = [\"https://dns.example/q\"]",
+            "listen = \"vsock:1\"\n[egress]\nthrough = \"host\"\nresolvers = [\"https://10.0.0.1/q\"]",
             "listen = \"127.0.0.1:0\"\n[limits]\nworkers = 0",
             "listen = \"127.0.0.1:0\"\n[limits]\nidle_seconds = 99999999999",
             &format!(

@@ -5,6 +5,7 @@ pub mod api;
 pub mod attestation;
 pub mod authn;
 pub mod authz;
+pub mod boot;
 pub mod config;
 pub mod grants;
 pub mod harden;

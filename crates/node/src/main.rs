@@ -7,22 +7,30 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::sync::Arc;
+use std::time::Duration;
 
 use adyton_attest::ConfigDigest;
-use adyton_attest::attester::nsm::NsmAttester;
+use adyton_attest::attester::nsm::{NsmAttester, NsmDevice};
 use adyton_client::clock::Clock;
 use adyton_node::config::Config;
 use adyton_node::harden;
 use adyton_node::node::Node;
+use adyton_node::server::ListenAddress;
 use adyton_node::zeroing_allocator::ZeroingAllocator;
+use adyton_vsock::cid::HostCid;
+use adyton_vsock::stream::VsockStream;
+use adyton_vsock::{notice, port};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Decrypted data passes through all of this program: what it frees is wiped.
 #[global_allocator]
 static ALLOCATOR: ZeroingAllocator = ZeroingAllocator::new();
+
+/// How long the host may take to read a notice.
+const NOTICE_TIME: Duration = Duration::from_secs(2);
 
 /// No enclave, no node.
 const NO_ENCLAVE: u8 = 2;
@@ -46,27 +54,41 @@ fn main() -> ExitCode {
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            say(&format!("error: {}", failure.message));
+            let reason = format!("error: {}", failure.message);
+            say(&reason);
+            if failure.host_should_know {
+                notify(&reason);
+            }
             ExitCode::from(failure.status)
         }
     }
 }
 
-/// The order matters: the device is opened while files still can be, everything that serves is started after that is
-/// over, and the listener comes last, inside [`Node::start`].
+/// The order matters: the device is opened while files still can be, every thread (the device's, the runtime's) is started
+/// after that is over, and the listener comes last, inside [`Node::start`].
 fn run(args: &Args) -> Result<(), Failure> {
     let config = read(&args.config)?;
+    let on_vsock = matches!(config.listen, ListenAddress::Vsock(_));
+    run_with(config).map_err(|failure| Failure {
+        host_should_know: failure.host_should_know || on_vsock,
+        ..failure
+    })
+}
+
+fn run_with(config: Config) -> Result<(), Failure> {
     let process = harden::process().map_err(|error| cannot("harden the process", &error))?;
-    let attester = NsmAttester::open().map_err(|error| Failure {
+    let device = NsmDevice::open().map_err(|error| Failure {
         message: format!(
             "{}\nThis program proves what it runs, or does not run. On any other machine, \
              `adyton demo` shows a simulated node.",
             with_causes(&error)
         ),
         status: NO_ENCLAVE,
+        host_should_know: is_first_process(),
     })?;
     let thread = harden::thread().map_err(|error| cannot("harden the node's threads", &error))?;
     say(&format!("{process}; {thread}"));
+    let attester = NsmAttester::start(device).map_err(|error| cannot("ask the device", &error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -84,11 +106,14 @@ async fn serve(config: Config, attester: NsmAttester) -> Result<(), Failure> {
     let node = Node::start(config, Arc::new(attester), Clock::system())
         .await
         .map_err(|error| cannot("start", &error))?;
-    say(&format!(
-        "listening on https://{} with the TLS key {} and the configuration {digest}",
+    let listening = format!(
+        "listening on {} with the TLS key {} and the configuration {digest}",
         node.address(),
         node.spki().pin(),
-    ));
+    );
+    say(&listening);
+    let on_vsock = matches!(node.address(), ListenAddress::Vsock(_));
+    let telling = on_vsock.then(|| tokio::task::spawn_blocking(move || notify(&listening)));
     let drained = node
         .serve(async {
             tokio::select! {
@@ -97,6 +122,10 @@ async fn serve(config: Config, attester: NsmAttester) -> Result<(), Failure> {
             }
         })
         .await;
+    if let Some(telling) = telling {
+        // It has its own time limit, long over.
+        let _: Result<(), _> = telling.await;
+    }
     say(&format!("ended; connections cut: {}", drained.cut));
     Ok(())
 }
@@ -104,12 +133,19 @@ async fn serve(config: Config, attester: NsmAttester) -> Result<(), Failure> {
 struct Failure {
     message: String,
     status: u8,
+    host_should_know: bool,
+}
+
+/// The kernel starts an enclave's node, or the init that becomes it, as its first process.
+fn is_first_process() -> bool {
+    process::id() == 1
 }
 
 fn cannot(what: &str, error: &dyn Error) -> Failure {
     Failure {
         message: format!("cannot {what}: {}", with_causes(error)),
         status: 1,
+        host_should_know: is_first_process(),
     }
 }
 
@@ -140,6 +176,20 @@ fn read(path: &Path) -> Result<Config, Failure> {
         })
         .map_err(|error| cannot(&what, &error))?;
     Config::parse(&text).map_err(|error| cannot(&what, &error))
+}
+
+/// Tells the enclave's host that there is a node, or why there is none. Nobody reads the console of an enclave that is not in debug mode.
+fn notify(reason: &str) {
+    // Nobody is left to tell if this fails; and a host that does not listen is not waited for.
+    let told =
+        VsockStream::connect_host(&HostCid::unknown(), port::NOTICES).and_then(|mut host| {
+            host.set_timeout(NOTICE_TIME)?;
+            host.write_all(notice::line(reason).as_bytes())?;
+            host.finish()?;
+            // The host ends first, or it may lose what was said.
+            host.read(&mut [0]).map(drop)
+        });
+    drop(told);
 }
 
 /// Facts about the node itself, for its operator. Never about a user.

@@ -1,41 +1,61 @@
-//! A node, put together: attester sealed, key born, listener bound, in this order.
+//! A node, put together: what [`crate::boot`] has prepared, and a listener.
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use adyton_attest::Spki;
-use adyton_attest::attester::{Attester, AttesterError, SealedAttester};
+use adyton_attest::attester::Attester;
 use adyton_client::clock::Clock;
+use adyton_client::egress::{Route, compiled_in_roots};
 use adyton_client::schema::{SchemaError, SchemaSet};
 use adyton_client::transport::Transport;
-use tokio::net::TcpListener;
+use rustls::RootCertStore;
 
 use crate::api::{self, Api};
 use crate::attestation::Attestation;
+use crate::boot::{BootError, Keyed, Timed};
 use crate::config::Config;
-use crate::server::{Drained, Limits, Server};
-use crate::tls::{TlsError, TlsIdentity};
+use crate::server::{Drained, Limits, ListenAddress, Listener, Server};
+use crate::tls::TlsError;
 use crate::vault::Vault;
 
 /// A node that is bound to its address and not yet serving.
 pub struct Node {
     server: Server,
-    address: SocketAddr,
+    address: ListenAddress,
     certificate_pem: String,
     spki: Spki,
     vault: Arc<Vault>,
+}
+
+/// What a node is given beside its configuration. In an enclave, [`Surroundings::default`].
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The way to storage nodes, instead of the one that the configuration says. Only whoever builds a program can set
+    /// it: a test, whose enclave is a process.
+    pub route: Option<Route>,
+    /// What servers are verified against.
+    pub roots: Arc<RootCertStore>,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self {
+            route: None,
+            roots: compiled_in_roots(),
+        }
+    }
 }
 
 /// The node cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The TEE does not vouch for this configuration. There is no listener without evidence.
-    #[error("the attester refused: {0}")]
-    Attester(#[from] AttesterError),
-    /// No TLS key or certificate.
+    /// A step before the listener.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// The server's TLS.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] TlsError),
     /// The client side of TLS.
@@ -50,22 +70,46 @@ pub enum StartError {
 }
 
 impl Node {
-    /// Measures the configuration, makes the TLS key, and only then binds the address.
+    /// The whole boot: checks the clock, measures the configuration, makes the keys, and only then binds the address.
     pub async fn start(
         config: Config,
         attester: Arc<dyn Attester>,
         clock: Clock,
     ) -> Result<Self, StartError> {
-        let sealed = SealedAttester::seal(attester, &config.text).await?;
-        let identity = TlsIdentity::generate(&config.names, clock.now())?;
+        Self::start_in(Surroundings::default(), config, attester, clock).await
+    }
+
+    /// The same, in other surroundings.
+    pub async fn start_in(
+        surroundings: Surroundings,
+        config: Config,
+        attester: Arc<dyn Attester>,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        let timed = Timed::check(attester, clock).await?;
+        let keyed = timed.seal(config).await?.make_keys()?;
+        Self::bind(keyed, surroundings).await
+    }
+
+    /// The last step: takes what proves all steps before, and binds the address.
+    pub async fn bind(keyed: Keyed, surroundings: Surroundings) -> Result<Self, StartError> {
+        let Keyed {
+            attester,
+            identity,
+            keys,
+            config,
+            clock,
+        } = keyed;
         let spki = identity.spki().clone();
         let certificate_pem = identity.certificate_pem().to_owned();
 
         let schemas = Arc::new(SchemaSet::embedded()?);
-        let transport = Transport::with_patience(config.egress, config.patience)?;
+        let route = surroundings.route.unwrap_or_else(|| config.route.clone());
+        let transport =
+            Transport::with_route(config.egress, config.patience, route, surroundings.roots)?;
         let vault = Vault::new(transport, clock.clone(), config.vault, Arc::clone(&schemas));
-        let tee = sealed.kind().to_string();
-        let attestation = Attestation::new(sealed, spki.clone(), clock.clone());
+        let tee = attester.kind().to_string();
+        let attestation = Attestation::new(attester, keys.attested(&spki), clock.clone());
         let limits = Limits {
             connections: config.connections,
             ..Limits::default()
@@ -74,9 +118,9 @@ impl Node {
         let api = Api::new(Arc::clone(&vault), schemas, config, clock, tee);
         let router = api::router(api, attestation.router());
 
-        let listener = TcpListener::bind(listen).await?;
+        let listener = Listener::bind(listen).await?;
         let server = Server::new(listener, identity.into_server_config()?, router, limits);
-        let address = server.local_addr()?;
+        let address = server.address()?;
         Ok(Self {
             server,
             address,
@@ -87,7 +131,7 @@ impl Node {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> ListenAddress {
         self.address
     }
 

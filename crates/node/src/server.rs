@@ -7,22 +7,22 @@
 mod activity;
 mod body;
 mod connection;
+mod listener;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use self::activity::Seats;
 pub use self::connection::ConnectionFacts;
+pub use self::listener::{InvalidListenAddress, ListenAddress, Listener};
 
 /// How long to leave the listener alone after it failed (usually: no more file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -62,7 +62,7 @@ impl Default for Limits {
 
 /// A listener with everything it serves.
 pub struct Server {
-    listener: TcpListener,
+    listener: Listener,
     tls: Arc<ServerConfig>,
     router: Router,
     limits: Limits,
@@ -79,13 +79,13 @@ impl Server {
     /// Takes a bound listener. Nothing is accepted before [`Self::run`].
     #[must_use]
     pub fn new(
-        listener: TcpListener,
+        listener: impl Into<Listener>,
         tls: Arc<ServerConfig>,
         router: Router,
         limits: Limits,
     ) -> Self {
         Self {
-            listener,
+            listener: listener.into(),
             tls,
             router,
             limits,
@@ -96,8 +96,8 @@ impl Server {
     ///
     /// # Errors
     /// When the system does not say.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub fn address(&self) -> io::Result<ListenAddress> {
+        self.listener.address()
     }
 
     /// Serves until `shutdown` is ready, then drains. Owns every connection's task; none outlives it.
@@ -120,11 +120,11 @@ impl Server {
                 // A panic in a handler has ended its own connection; the panic hook has said where.
                 Some(_) = tasks.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((tcp, _)) => {
+                    Ok(stream) => {
                         // No seat: everyone is busy. The newcomer is sent away without a word.
                         if let Some(seat) = seats.take() {
                             let (acceptor, router, draining) = (acceptor.clone(), router.clone(), draining.clone());
-                            tasks.spawn(connection::serve(tcp, seat, acceptor, router, limits, draining));
+                            tasks.spawn(connection::serve(stream, seat, acceptor, router, limits, draining));
                         }
                     }
                     Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,

@@ -17,7 +17,7 @@ use adyton_attest::evidence::WELL_KNOWN_PATH;
 use adyton_attest::observe::{Observed, Patience, observe, pinned_client_config};
 use adyton_attest::{Evidence, Nonce, Policy, Spki, appraise};
 use adyton_client::clock::Clock;
-use adyton_node::attestation::Attestation;
+use adyton_node::attestation::{Attestation, NodeKeys};
 use adyton_node::server::Limits;
 use adyton_sandbox::SimulatedTee;
 use axum::Router;
@@ -41,7 +41,8 @@ impl Node {
         let attester = SealedAttester::seal(tee.clone(), CONFIG).await.unwrap();
         let identity = identity();
         let spki = identity.spki().clone();
-        let attestation = Attestation::new(attester, spki.clone(), Clock::system());
+        let keys = NodeKeys::generate().unwrap();
+        let attestation = Attestation::new(attester, keys.attested(&spki), Clock::system());
         let router = Router::new()
             .route("/", get(|| async { "hello" }))
             .merge(attestation.router());

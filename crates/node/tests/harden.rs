@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr
@@ -14,6 +15,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
+use adyton_attest::attester::nsm::{NsmAttester, NsmDevice};
 use adyton_node::harden::{self, Wall};
 
 /// Runs on a hardened thread of its own.
@@ -113,6 +115,33 @@ fn the_threads_it_starts_are_as_hardened() {
                 .join()
                 .unwrap()
         })
+    });
+}
+
+/// What the kernel says about the thread of this name in this process.
+fn status_of_thread(name: &str) -> Option<String> {
+    fs::read_dir("/proc/self/task").unwrap().find_map(|task| {
+        let task = task.unwrap().path();
+        let comm = fs::read_to_string(task.join("comm")).ok()?;
+        (comm.trim_end() == name).then(|| fs::read_to_string(task.join("status")).unwrap())
+    })
+}
+
+#[test]
+fn the_devices_thread_is_born_behind_the_walls() {
+    // Any file stands for the device: what counts is that it was open before.
+    let device = NsmDevice::from(File::open("/dev/null").unwrap());
+    assert_eq!(status_of_thread("nsm"), None, "opening starts no thread");
+    hardened(|| {
+        let _attester = NsmAttester::start(device).unwrap();
+        let named = || status_of_thread("nsm");
+        let status = (0..1000).find_map(|_| {
+            std::thread::yield_now();
+            named()
+        });
+        let status = status.expect("it has no thread");
+        assert!(status.contains("NoNewPrivs:\t1\n"), "{status}");
+        assert!(status.contains("Seccomp:\t2\n"), "{status}");
     });
 }
 

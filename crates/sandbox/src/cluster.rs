@@ -16,7 +16,8 @@ use adyton_keys::account::Account;
 use adyton_keys::context_session::ContextSession;
 use adyton_node::config::{Config, InvalidConfig};
 use adyton_node::harden::{self, HardenError, ThreadHardening};
-use adyton_node::node::{Node, StartError};
+use adyton_node::node::{Node, StartError, Surroundings};
+use adyton_node::server::ListenAddress;
 use adyton_protocol::context::ContextName;
 use adyton_protocol::did::Network;
 use adyton_storage::Storage;
@@ -203,7 +204,7 @@ impl std::fmt::Debug for Sandbox {
 /// A confidential node on a thread of its own, whose restrictions (no file can be written) hold for it and
 /// for all threads that it starts, and for nothing else in the process.
 pub struct RunningNode {
-    address: SocketAddr,
+    address: ListenAddress,
     certificate_pem: String,
     hardening: ThreadHardening,
     stop: oneshot::Sender<()>,
@@ -211,7 +212,7 @@ pub struct RunningNode {
 }
 
 struct Started {
-    address: SocketAddr,
+    address: ListenAddress,
     certificate_pem: String,
     hardening: ThreadHardening,
 }
@@ -219,6 +220,16 @@ struct Started {
 impl RunningNode {
     /// Starts a node in a simulated TEE.
     pub async fn start(
+        config: Config,
+        tee: Arc<SimulatedTee>,
+        clock: Clock,
+    ) -> Result<Self, SandboxError> {
+        Self::start_in(Surroundings::default(), config, tee, clock).await
+    }
+
+    /// The same, in other surroundings: behind a host of its own, with another server's root.
+    pub async fn start_in(
+        surroundings: Surroundings,
         config: Config,
         tee: Arc<SimulatedTee>,
         clock: Clock,
@@ -233,7 +244,8 @@ impl RunningNode {
                     let runtime = tokio::runtime::Builder::new_multi_thread()
                         .enable_all()
                         .build()?;
-                    let node = runtime.block_on(Node::start(config, tee, clock))?;
+                    let node =
+                        runtime.block_on(Node::start_in(surroundings, config, tee, clock))?;
                     Ok((runtime, node, hardening))
                 };
                 match runtime() {
@@ -268,7 +280,7 @@ impl RunningNode {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> ListenAddress {
         self.address
     }
 

@@ -119,7 +119,7 @@ impl SimulatedTee {
             module_id: MODULE_ID.to_owned(),
             timestamp_ms: milliseconds(now),
             pcrs: self.pcrs().clone(),
-            public_key: Some(request.binding.spki.as_der().to_vec()),
+            public_key: Some(request.binding.keys.tls.as_der().to_vec()),
             user_data: Some(request.binding.user_data().to_bytes().to_vec()),
             nonce: request.nonce.map(|nonce| nonce.as_bytes().to_vec()),
         };

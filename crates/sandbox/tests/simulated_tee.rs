@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use adyton_attest::attester::{AttesterError, SealedAttester};
 use adyton_attest::nitro::UnverifiedDocument;
 use adyton_attest::{
-    ChannelBinding, Evidence, Exporter, Nonce, Policy, Seen, Spki, TeeKind, appraise,
+    AnswerKey, AttestedKeys, ChannelBinding, Evidence, Exporter, HpkeKey, Nonce, Policy, Seen,
+    Spki, TeeKind, appraise,
 };
 use adyton_sandbox::SimulatedTee;
 
@@ -53,9 +54,14 @@ impl Stage {
 
     async fn evidence(&self) -> Evidence {
         let channel = ChannelBinding::TlsExporter(self.seen.exporter);
+        let keys = AttestedKeys {
+            tls: self.seen.spki.clone(),
+            answer: AnswerKey::new([5; 32]),
+            hpke: HpkeKey::new([6; 32]),
+        };
         self.sealed()
             .await
-            .evidence(self.seen.spki.clone(), channel, self.seen.nonce, self.now())
+            .evidence(&keys, channel, self.seen.nonce, self.now())
             .await
             .unwrap()
     }

@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use adyton_attest::nitro::claims::{self, Certificates, Claims};
 use adyton_attest::nitro::{Pcr, RootHash, envelope};
 use adyton_attest::{
-    Binding, ChannelBinding, ConfigDigest, Evidence, Exporter, Nonce, Policy, Seen, Spki, TeeKind,
+    AnswerKey, AttestedKeys, BatchProof, Binding, ChannelBinding, ConfigDigest, Evidence, Exporter,
+    HpkeKey, Nonce, Policy, Seen, Spki, TeeKind,
 };
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
@@ -145,6 +146,8 @@ pub struct Scene {
     pub seen: Seen,
     pub tee: TeeKind,
     pub config: String,
+    pub keys: AttestedKeys,
+    pub batch: Option<BatchProof>,
 }
 
 impl Scene {
@@ -160,8 +163,13 @@ impl Scene {
             nonce: Some(Nonce::new([4; 32])),
         };
         let config = ConfigDigest::of(CONFIG);
+        let keys = AttestedKeys {
+            tls: seen.spki.clone(),
+            answer: AnswerKey::new([5; 32]),
+            hpke: HpkeKey::new([6; 32]),
+        };
         let binding = Binding {
-            spki: seen.spki.clone(),
+            keys: keys.clone(),
             channel: ChannelBinding::TlsExporter(seen.exporter),
             config,
         };
@@ -187,6 +195,8 @@ impl Scene {
             seen,
             tee: TeeKind::AwsNitro,
             config: CONFIG.to_owned(),
+            keys,
+            batch: None,
         }
     }
 
@@ -197,13 +207,15 @@ impl Scene {
             channel_bound: true,
             issued_ms: 0,
             config: self.config.clone(),
+            keys: self.keys.clone(),
+            batch: self.batch.clone(),
         }
     }
 
-    /// Makes the binding anew from what is seen, with or without the channel.
+    /// Makes the binding anew, with or without the channel.
     pub fn bind(&mut self, channel: ChannelBinding) {
         let binding = Binding {
-            spki: self.seen.spki.clone(),
+            keys: self.keys.clone(),
             channel,
             config: ConfigDigest::of(&self.config),
         };

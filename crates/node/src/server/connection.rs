@@ -18,7 +18,6 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -28,6 +27,7 @@ use tower::ServiceExt as _;
 use super::Limits;
 use super::activity::{Activity, Overdue, Seat};
 use super::body::{Arriving, Leaving};
+use super::listener::Accepted;
 use crate::attestation::Bucket;
 
 /// Most headers of a request.
@@ -55,7 +55,7 @@ pub struct ConnectionFacts {
 }
 
 impl ConnectionFacts {
-    fn of(tls: &TlsStream<TcpStream>) -> Result<Self, rustls::Error> {
+    fn of(tls: &TlsStream<Accepted>) -> Result<Self, rustls::Error> {
         let exporter =
             tls.get_ref()
                 .1
@@ -69,17 +69,15 @@ impl ConnectionFacts {
 
 /// Serves one connection to its end.
 pub(super) async fn serve(
-    tcp: TcpStream,
+    stream: Accepted,
     seat: Seat,
     acceptor: TlsAcceptor,
     router: Router,
     limits: Limits,
     mut draining: watch::Receiver<bool>,
 ) {
-    // Small answers should not wait for company; a refusal of the option is no reason not to serve.
-    let _ = tcp.set_nodelay(true);
     let tls = tokio::select! {
-        tls = timeout(limits.handshake, acceptor.accept(tcp)) => tls,
+        tls = timeout(limits.handshake, acceptor.accept(stream)) => tls,
         () = seat.evicted() => return,
         _ = draining.wait_for(|draining| *draining) => return,
     };

@@ -64,7 +64,7 @@ pub async fn start_as(identity: TlsIdentity, router: Router, limits: Limits) -> 
         router,
         limits,
     );
-    let address = server.local_addr().unwrap();
+    let address = server.address().unwrap().tcp().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(server.run(async {
         let _ = stopped.await;

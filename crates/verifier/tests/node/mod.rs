@@ -6,7 +6,9 @@ use std::time::SystemTime;
 
 use adyton_attest::attester::SealedAttester;
 use adyton_attest::binding::EXPORTER_LABEL;
-use adyton_attest::{ChannelBinding, Evidence, Exporter, Nonce, Spki};
+use adyton_attest::{
+    AnswerKey, AttestedKeys, ChannelBinding, Evidence, Exporter, HpkeKey, Nonce, Spki,
+};
 use adyton_sandbox::SimulatedTee;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
@@ -158,8 +160,13 @@ async fn evidence(
     } else {
         nonce
     };
+    let keys = AttestedKeys {
+        tls: spki,
+        answer: AnswerKey::new([5; 32]),
+        hpke: HpkeKey::new([6; 32]),
+    };
     let mut evidence = attester
-        .evidence(spki, channel, nonce, now())
+        .evidence(&keys, channel, nonce, now())
         .await
         .unwrap();
     match lie {
