@@ -37,6 +37,9 @@ pub struct Machine {
     pub debug_mode: bool,
     /// How long the security module takes for an answer.
     pub module_delay: Duration,
+    /// What the machine's own clock shows at the start (as QEMU's `-rtc base=` has it); none: the right time. The
+    /// security module has its own.
+    pub clock: Option<&'static str>,
 }
 
 impl Default for Machine {
@@ -45,6 +48,7 @@ impl Default for Machine {
             memory_mib: 256,
             debug_mode: false,
             module_delay: Duration::ZERO,
+            clock: None,
         }
     }
 }
@@ -134,6 +138,7 @@ impl Prepared {
             .args(["-cpu", "max", "-smp", "1", "-nodefaults", "-no-reboot"])
             .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
             .args(["-m", &machine.memory_mib.to_string()])
+            .args(["-rtc", &format!("base={}", machine.clock.unwrap_or("utc"))])
             .arg("-chardev")
             .arg(format!("socket,id=bridge,path={}", at("bridge").display()))
             .arg("-qmp")

@@ -70,8 +70,20 @@ async fn mailbox_and_chats(owner: &ContextSession) {
     let session = Session::open(owner, transport(), Clock::system())
         .await
         .unwrap();
-    store(&session, "social_email", EMAIL, (0..MAILS).map(mail).collect()).await;
-    store(&session, "social_chat_message", CHAT, (0..MESSAGES).map(message).collect()).await;
+    store(
+        &session,
+        "social_email",
+        EMAIL,
+        (0..MAILS).map(mail).collect(),
+    )
+    .await;
+    store(
+        &session,
+        "social_chat_message",
+        CHAT,
+        (0..MESSAGES).map(message).collect(),
+    )
+    .await;
 }
 
 struct Client {
@@ -79,7 +91,13 @@ struct Client {
 }
 
 impl Client {
-    async fn ask(&mut self, method: Method, path: &str, who: &NodeCredential, body: Option<Value>) -> NodeAnswer {
+    async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        who: &NodeCredential,
+        body: Option<Value>,
+    ) -> NodeAnswer {
         let path = format!("/api/rest/v1{path}");
         self.node
             .send(method, &path, Some(who), body.as_ref())
@@ -114,19 +132,38 @@ async fn the_main_job_runs_through_the_released_image() {
         "query": { "fromName": "ada", "sentAt": { "$gte": "2024-01-01T00:01:30" } },
         "options": { "sort": [{ "sentAt": "desc" }], "limit": 3, "fields": ["_id", "messageText"] },
     });
-    let (status, answer) = client.post("/ds/query/social-email", &owner, query.clone()).await;
+    let (status, answer) = client
+        .post("/ds/query/social-email", &owner, query.clone())
+        .await;
     assert_eq!(status, 200, "{answer}");
     eprintln!("first answer after {:?}", stage.enclave.age());
     assert_eq!(answer["dbRows"], MAILS);
-    let texts: Vec<_> = answer["items"].as_array().unwrap().iter().map(|item| &item["messageText"]).collect();
+    let texts: Vec<_> = answer["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["messageText"])
+        .collect();
     assert_eq!(
         texts,
-        ["Hello from ada, number 118", "Hello from ada, number 116", "Hello from ada, number 114"]
+        [
+            "Hello from ada, number 118",
+            "Hello from ada, number 116",
+            "Hello from ada, number 114"
+        ]
     );
     let (status, answer) = client
-        .post("/ds/count/social-chat-message", &owner, json!({ "query": { "groupId": "group-3" } }))
+        .post(
+            "/ds/count/social-chat-message",
+            &owner,
+            json!({ "query": { "groupId": "group-3" } }),
+        )
         .await;
-    assert_eq!((status, &answer["count"]), (200, &json!(MESSAGES / 5)), "{answer}");
+    assert_eq!(
+        (status, &answer["count"]),
+        (200, &json!(MESSAGES / 5)),
+        "{answer}"
+    );
 
     // It writes; what it wrote is on the storage node, for whoever has the owner's keys.
     let (status, written) = client
@@ -140,8 +177,14 @@ async fn the_main_job_runs_through_the_released_image() {
     assert_eq!(status, 201, "{minted}");
     let token = minted["token"].as_str().unwrap().to_owned();
     let app = NodeCredential::Token(Zeroizing::new(token));
-    let (status, answer) = client.post("/ds/query/social-email", &app, query.clone()).await;
-    assert_eq!((status, &answer["dbRows"]), (200, &json!(MAILS + 1)), "{answer}");
+    let (status, answer) = client
+        .post("/ds/query/social-email", &app, query.clone())
+        .await;
+    assert_eq!(
+        (status, &answer["dbRows"]),
+        (200, &json!(MAILS + 1)),
+        "{answer}"
+    );
     let (status, _) = client
         .post("/ds/social-email", &app, json!({ "record": mail(501) }))
         .await;
@@ -167,7 +210,8 @@ async fn the_document_shows_what_the_builder_measured_and_where_it_runs() {
     let listed = (0..=2).map(|index| (index, nothing)).collect();
     let policy = stage::policy(&stage.pki.root(), &listed);
     let refused =
-        adyton_attest::appraise(&observed.evidence, &policy, &observed.seen, stage::now()).unwrap_err();
+        adyton_attest::appraise(&observed.evidence, &policy, &observed.seen, stage::now())
+            .unwrap_err();
     let measured = refused.measured().unwrap();
     for (index, pcr) in &image().pcrs {
         assert_eq!(measured.get(index), Some(pcr), "pcr {index}");
@@ -180,5 +224,9 @@ async fn the_document_shows_what_the_builder_measured_and_where_it_runs() {
     let digest = adyton_attest::ConfigDigest::of(stage::CONFIG);
     assert_eq!(measured[&17], adyton_attest::nitro::Pcr::of_config(&digest));
     let locked: Vec<u8> = measured.keys().copied().collect();
-    assert_eq!(locked, (0..32).collect::<Vec<u8>>(), "every register is locked, so it is in the document");
+    assert_eq!(
+        locked,
+        (0..32).collect::<Vec<u8>>(),
+        "every register is locked, so it is in the document"
+    );
 }

@@ -71,7 +71,12 @@ impl Middle {
     }
 }
 
-async fn relay(acceptor: TlsAcceptor, tcp: TcpStream, node: SocketAddr, heard: &AtomicUsize) -> io::Result<()> {
+async fn relay(
+    acceptor: TlsAcceptor,
+    tcp: TcpStream,
+    node: SocketAddr,
+    heard: &AtomicUsize,
+) -> io::Result<()> {
     let near = acceptor.accept(tcp).await?;
     let far = TcpStream::connect(node).await?;
     let name = ServerName::try_from("localhost").map_err(io::Error::other)?;

@@ -148,10 +148,7 @@ impl Stage {
     /// What a client trusts: this root, the builder's measurements, and this configuration.
     pub fn policy(&self) -> Policy {
         let mut pcrs = image().pcrs;
-        pcrs.insert(
-            CONFIG_PCR,
-            Pcr::of_config(&ConfigDigest::of(&self.config)),
-        );
+        pcrs.insert(CONFIG_PCR, Pcr::of_config(&ConfigDigest::of(&self.config)));
         policy(&self.pki.root(), &pcrs)
     }
 
