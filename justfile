@@ -30,6 +30,10 @@ deny:
 demo *arguments:
     cargo run --release -- demo {{arguments}}
 
+# The enclave's image: target/enclave-image/adyton.eif and measurements.json
+enclave *arguments:
+    cargo run --locked -p adyton-enclave -- build {{arguments}}
+
 # Figures of this machine
 bench *arguments:
     cargo run --release -p adyton-bench -- {{arguments}}

@@ -36,14 +36,23 @@ pub(crate) struct Build {
     #[arg(long, value_name = "FILE")]
     pub(crate) kernel: Option<PathBuf>,
     /// Build a second time, from a copy in another folder, and refuse if a byte differs
-    #[arg(long)]
-    pub(crate) twice: bool,
+    #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "programs")]
+    pub(crate) twice: Option<Twice>,
     /// Where built kernels and fetched sources are kept [default: adyton in the user's cache folder]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) cache: Option<PathBuf>,
     /// Print measurements.json
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What a second build does again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Twice {
+    /// Init and the node, and the image of them and the same kernel
+    Programs,
+    /// The kernel, too (some minutes more)
+    All,
 }
 
 /// An image.

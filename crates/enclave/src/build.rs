@@ -8,7 +8,7 @@ use adyton_enclave::progress::Progress;
 use adyton_enclave::recipe::{Built, Recipe, RecipeError};
 use adyton_enclave::tool::{PASSED_ON, Surroundings, Tool};
 
-use crate::args::Build;
+use crate::args::{Build, Twice};
 
 pub(crate) fn run(how: &Build) -> Result<String, Box<dyn Error>> {
     let mut stderr = std::io::stderr();
@@ -21,8 +21,8 @@ pub(crate) fn run(how: &Build) -> Result<String, Box<dyn Error>> {
         checkout,
     };
     let built = recipe.build(&surroundings, &mut progress)?;
-    if how.twice {
-        let other = elsewhere(&recipe, &surroundings, &mut progress)?;
+    if let Some(what) = how.twice {
+        let other = elsewhere(&recipe, what, &surroundings, &mut progress)?;
         same(&built, &other)?;
         progress.say("image: the second build, in another folder, is the same to the byte");
     }
@@ -45,6 +45,7 @@ pub(crate) fn run(how: &Build) -> Result<String, Box<dyn Error>> {
 /// The same sources in another folder, with another folder for what is built.
 fn elsewhere(
     recipe: &Recipe,
+    what: Twice,
     surroundings: &Surroundings,
     progress: &mut Progress<'_>,
 ) -> Result<Built, Box<dyn Error>> {
@@ -59,7 +60,20 @@ fn elsewhere(
     };
     progress.say("image: copying the sources for the second build");
     copy_sources(&recipe.checkout, &copy.checkout, surroundings)?;
-    let built = copy.build(surroundings, progress)?;
+    let mut surroundings = surroundings.clone();
+    if what == Twice::All {
+        // The fetched source is checked again; nothing that was built is there.
+        let sources = Path::new("sources");
+        let from = fs::read_dir(surroundings.cache.join(sources))?;
+        surroundings.cache = folder.join("cache");
+        fs::create_dir_all(surroundings.cache.join(sources))?;
+        for source in from {
+            let source = source?;
+            let to = surroundings.cache.join(sources).join(source.file_name());
+            fs::copy(source.path(), to)?;
+        }
+    }
+    let built = copy.build(&surroundings, progress)?;
     fs::remove_dir_all(&folder)?;
     Ok(built)
 }

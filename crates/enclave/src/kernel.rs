@@ -18,8 +18,6 @@ use crate::tool::{Surroundings, Tool, ToolError};
 pub struct Kernel {
     /// The `bzImage`.
     pub image: Vec<u8>,
-    /// Its version, without Debian's revision.
-    pub version: String,
     /// The file of its symbols, for whoever looks at an emulated enclave from outside.
     pub symbols: PathBuf,
 }
@@ -74,7 +72,6 @@ impl KernelRecipe {
         let image = folder.join(BZIMAGE);
         Ok(Kernel {
             image: fs::read(&image).map_err(KernelError::at(&image))?,
-            version: self.source.upstream_version().to_owned(),
             symbols: folder.join(SYMBOLS),
         })
     }

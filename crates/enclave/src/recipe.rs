@@ -21,6 +21,8 @@ pub struct Built {
     pub image: Vec<u8>,
     /// What it measures and was made of.
     pub record: Record,
+    /// The kernel's symbols, if the kernel was built here.
+    pub symbols: Option<PathBuf>,
 }
 
 /// What to build from, and where.
@@ -50,9 +52,12 @@ impl Recipe {
         let kernel_recipe = KernelRecipe::read(&self.checkout)?;
         let lock = self.checkout.join("Cargo.lock");
         let cargo_lock = Sha256Hex::of_file(&lock).map_err(RecipeError::at(&lock))?;
-        let kernel = match &self.kernel {
-            Some(path) => fs::read(path).map_err(RecipeError::at(path))?,
-            None => kernel_recipe.build(surroundings, progress)?.image,
+        let (kernel, symbols) = match &self.kernel {
+            Some(path) => (fs::read(path).map_err(RecipeError::at(path))?, None),
+            None => {
+                let kernel = kernel_recipe.build(surroundings, progress)?;
+                (kernel.image, Some(kernel.symbols))
+            }
         };
         let programs = workshop.build(progress)?;
         let inputs = Inputs {
@@ -75,12 +80,14 @@ impl Recipe {
         Ok(Built {
             record: Record::new(&image, measurements, inputs, tools),
             image,
+            symbols,
         })
     }
 }
 
 impl Built {
-    /// Writes `adyton.eif` and `measurements.json`.
+    /// Writes `adyton.eif` and `measurements.json`, and beside them the kernel's `System.map`, for tests that look at an
+    /// emulated enclave from outside.
     ///
     /// # Errors
     /// [`RecipeError`] when the folder cannot be written.
@@ -88,6 +95,9 @@ impl Built {
         fs::create_dir_all(folder).map_err(RecipeError::at(folder))?;
         let record = folder.join("measurements.json");
         fs::write(&record, self.record.to_json()).map_err(RecipeError::at(&record))?;
+        if let Some(symbols) = &self.symbols {
+            fs::copy(symbols, folder.join("System.map")).map_err(RecipeError::at(symbols))?;
+        }
         let image = folder.join("adyton.eif");
         fs::write(&image, &self.image).map_err(RecipeError::at(&image))?;
         Ok(image)

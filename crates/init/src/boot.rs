@@ -111,8 +111,6 @@ impl Seeded {
             Ok(file)
         };
         let configuration = keep().map_err(Refusal::step("keep the configuration"))?;
-        // The host closes first. Whatever else it sends is nobody's business.
-        let _ = stream.finish().and_then(|()| stream.read(&mut [0]));
         Ok(Configured { configuration })
     }
 }

@@ -33,7 +33,7 @@ fn become_node(machine: Machine, notices: &mut Notices) -> boot::Refusal {
         let configured = seeded.configure()?;
         notices.say("boot: the configuration is here");
         let closed = configured.close()?;
-        notices.last("boot: the machine is closed; the node starts");
+        notices.say("boot: the machine is closed; the node starts");
         closed.become_node()
     };
     match steps() {

@@ -45,7 +45,8 @@ impl Notices {
         }
     }
 
-    /// The last line. The host closes first: what an enclave has sent and not delivered is lost when it closes.
+    /// The last line of an enclave that ends: what is on its way is lost with it, so this waits until the host has closed,
+    /// or half a second.
     pub(crate) fn last(&mut self, text: &str) {
         self.say(text);
         if let Some(mut host) = self.host.take() {
