@@ -45,3 +45,7 @@ bench *arguments:
 # The gate, in a clean clone of HEAD; or some of its steps: `just ci lint test`
 ci *steps:
     .ci/run {{steps}}
+
+# Each check of the verifier deleted in turn: every time a test must turn red (a quarter of an hour)
+mutants name="":
+    ADYTON_MUTANTS="{{name}}" cargo test -p adyton-attest --test mutants -- --ignored --nocapture

@@ -8,6 +8,7 @@
 )]
 
 mod data;
+mod evidence;
 mod figures;
 mod floor;
 mod server;
@@ -40,6 +41,14 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Server {
+    /// Measures bound evidence from a slow device over real TLS connections, instead of everything else.
+    Evidence(evidence::Load),
+    /// Runs a server that answers with evidence (used by the benchmark itself).
+    #[command(hide = true)]
+    Attesting {
+        form: evidence::Form,
+        device_ms: u64,
+    },
     /// Runs a storage node (used by the benchmark itself).
     #[command(hide = true)]
     Storage { data: PathBuf },
@@ -53,6 +62,8 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.server {
         Some(Server::Storage { data }) => server::run_storage(data).await,
+        Some(Server::Evidence(load)) => evidence::measure(&load).await,
+        Some(Server::Attesting { form, device_ms }) => server::run_attesting(form, device_ms).await,
         Some(Server::Node) => server::run_node().await,
         None => figures::measure(arguments.emails, arguments.chats, arguments.rounds).await,
     };

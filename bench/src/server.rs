@@ -7,14 +7,20 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use adyton_attest::attester::SealedAttester;
 use adyton_client::clock::Clock;
+use adyton_node::attestation::{Attestation, NodeKeys};
 use adyton_node::config::Config;
-use adyton_sandbox::SimulatedTee;
+use adyton_node::server::Limits;
+use adyton_node::tls::TlsIdentity;
 use adyton_sandbox::cluster::{NETWORK, RunningNode};
+use adyton_sandbox::{SimulatedTee, SlowDevice};
 use adyton_storage::Storage;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::Outcome;
+use crate::evidence::{self, Form};
 
 /// A server in a process of its own. Killed on drop.
 pub(crate) struct Server {
@@ -33,6 +39,15 @@ impl Server {
 
     pub(crate) fn node() -> Outcome<Self> {
         Self::start(Command::new(std::env::current_exe()?).arg("node"))
+    }
+
+    pub(crate) fn attesting(form: Form, device_ms: u64) -> Outcome<Self> {
+        let device_ms = device_ms.to_string();
+        Self::start(Command::new(std::env::current_exe()?).args([
+            "attesting",
+            form.name(),
+            &device_ms,
+        ]))
     }
 
     fn start(command: &mut Command) -> Outcome<Self> {
@@ -115,6 +130,35 @@ pub(crate) async fn run_node() -> Outcome<()> {
     hello(&json!({ "url": format!("https://{}", node.address()), "policy": tee.policy() }))?;
     until_closed().await;
     node.shutdown().await;
+    Ok(())
+}
+
+/// A node's listener with its attestation route, or with one that asks the device for each asker.
+pub(crate) async fn run_attesting(form: Form, device_ms: u64) -> Outcome<()> {
+    let clock = Clock::system();
+    let ticking = clock.clone();
+    let tee = Arc::new(SimulatedTee::start(Arc::new(move || ticking.now()))?);
+    let device = Arc::new(SlowDevice::new(
+        tee.clone(),
+        Duration::from_millis(device_ms),
+    ));
+    let sealed = SealedAttester::seal(device.clone(), "listen = \"127.0.0.1:0\"\n").await?;
+    let identity = TlsIdentity::generate(&["localhost".to_owned()], clock.now())?;
+    let keys = NodeKeys::generate()?.attested(identity.spki());
+    let router = match form {
+        Form::Batched => Attestation::new(sealed, keys, clock).router(),
+        Form::Direct => evidence::direct_router(sealed, keys, clock),
+    };
+    let listener = TcpListener::bind(any_port()).await?;
+    let server = adyton_node::server::Server::new(
+        listener,
+        identity.into_server_config()?,
+        router,
+        Limits::default(),
+    );
+    let url = format!("https://{}", server.address()?);
+    hello(&json!({ "url": url, "policy": tee.policy() }))?;
+    server.run(until_closed()).await;
     Ok(())
 }
 

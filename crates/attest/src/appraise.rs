@@ -4,7 +4,11 @@
 //! gave. Reviewed as one piece: the steps are the list in `SPEC.md`, and a test deletes each of them.
 //! Refuses to know clocks, sockets, files, and every member of the evidence that the document does not vouch for.
 
+mod dstack;
+
 use std::time::{Duration, SystemTime};
+
+pub use self::dstack::DstackReason;
 
 use crate::batch::Challenge;
 use crate::binding::{
@@ -13,10 +17,12 @@ use crate::binding::{
 };
 use crate::evidence::{Evidence, TeeKind};
 use crate::fact::{Fact, Outcome, Step};
+use crate::measurement::Measurement;
 use crate::nitro::document::DocumentError;
 use crate::nitro::pcr::CONFIG_PCR;
 use crate::nitro::{Claims, Pcr, Pcrs, RootHash, UnverifiedDocument, VerifiedDocument};
-use crate::policy::{Measurement, Policy};
+use crate::policy::Policy;
+use crate::release::Release;
 use crate::words::{foreign, moment, span};
 
 /// Longest that a verdict about a TLS key is used before it is made again.
@@ -37,6 +43,8 @@ const SIMULATED: &str = "SIMULATED";
 #[must_use]
 pub struct Appraised {
     measurement: String,
+    release: Option<Release>,
+    config_listed: bool,
     simulated: bool,
     keys: AttestedKeys,
     channel_bound: bool,
@@ -48,7 +56,13 @@ pub struct Appraised {
 }
 
 impl Appraised {
-    /// The name of the policy's measurement that matched.
+    /// The signed manifest that lists the measurement, if the policy itself does not.
+    #[must_use]
+    pub fn release(&self) -> Option<&Release> {
+        self.release.as_ref()
+    }
+
+    /// The name of the measurement that matched, as the policy or the manifest calls it.
     #[must_use]
     pub fn measurement(&self) -> &str {
         &self.measurement
@@ -66,7 +80,7 @@ impl Appraised {
         &self.keys.tls
     }
 
-    /// The key that this node signs its answers with.
+    /// The key that this node signs its answers with ([`crate::signed_answer`]).
     #[must_use]
     pub fn answer_key(&self) -> &AnswerKey {
         &self.keys.answer
@@ -88,6 +102,13 @@ impl Appraised {
     #[must_use]
     pub fn config(&self) -> &str {
         &self.config
+    }
+
+    /// Whether the measurement lists the configuration's register. If not, [`Self::config`] is what the node runs, and
+    /// nobody said that it is a good one.
+    #[must_use]
+    pub fn is_config_listed(&self) -> bool {
+        self.config_listed
     }
 
     /// The enclave's own name.
@@ -162,6 +183,9 @@ impl Refusal {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Reason {
+    /// What only evidence of a dstack guest can be refused for.
+    #[error(transparent)]
+    Dstack(Box<DstackReason>),
     /// Steps 1 to 4.
     #[error(transparent)]
     Document(#[from] DocumentError),
@@ -200,6 +224,12 @@ pub enum Reason {
     /// Step 7.
     #[error("the measurements are none of those that the policy lists")]
     Measurements,
+    /// Step 7: only an expired manifest lists the measurements.
+    #[error("the manifest that lists these measurements expired at {}", moment(*since))]
+    ReleaseExpired {
+        /// Its `not_after`.
+        since: SystemTime,
+    },
     /// Step 8.
     #[error(
         "no challenge was sent, so the document could have been made for anyone, and the policy requires one"
@@ -260,6 +290,10 @@ pub fn appraise(
     seen: &Seen,
     now: SystemTime,
 ) -> Result<Appraised, Refusal> {
+    match evidence.tee {
+        TeeKind::AwsNitro | TeeKind::SimulatedNitro => {}
+        TeeKind::DstackTdx => return dstack::appraise(evidence, policy, seen, now),
+    }
     let mut report = Report {
         facts: Vec::new(),
         failure: None,
@@ -278,7 +312,7 @@ pub fn appraise(
     // 6. Not in debug mode; before the policy is asked, so that no policy can allow it.
     report.step(Step::Production, production(claims));
     // 7. Measurements that the policy names.
-    let measurement = report.step(Step::Measurements, measured(claims, root, policy));
+    let listed = report.step(Step::Measurements, measured(claims, root, policy, now));
     // 8. Bound to what the caller saw.
     report.step(Step::Nonce, nonce(evidence, claims, policy, seen));
     report.step(Step::TlsKey, tls_key(claims, seen));
@@ -286,9 +320,11 @@ pub fn appraise(
     report.step(Step::Configuration, configuration(evidence, claims));
 
     // 9. Only now is anything returned.
-    match (report.failure.is_some(), measurement, user_data) {
-        (false, Some(measurement), Some(user_data)) => Ok(Appraised {
-            measurement: measurement.name().to_owned(),
+    match (report.failure.is_some(), listed, user_data) {
+        (false, Some(listed), Some(user_data)) => Ok(Appraised {
+            measurement: listed.measurement.name().to_owned(),
+            release: listed.release.cloned(),
+            config_listed: listed.measurement.pcrs().contains_key(&CONFIG_PCR),
             simulated: report.simulated,
             keys: AttestedKeys {
                 tls: seen.spki.clone(),
@@ -299,11 +335,19 @@ pub fn appraise(
             config: evidence.config.clone(),
             module_id: claims.module_id.clone(),
             issued: claims.issued(),
-            good_until: document.chain().valid_until().min(now + MAX_PIN),
+            good_until: good_until(&document, &listed, now),
             facts: report.facts,
         }),
         _ => Err(report.refuse(Some(claims.pcrs.clone()))),
     }
+}
+
+/// Until the pin is too old, or what the verdict rests on expires.
+fn good_until(document: &VerifiedDocument, listed: &Listed<'_>, now: SystemTime) -> SystemTime {
+    let soonest = document.chain().valid_until().min(now + MAX_PIN);
+    listed
+        .expiry()
+        .map_or(soonest, |expiry| soonest.min(expiry))
 }
 
 /// The lines so far, and the first failure among them.
@@ -404,12 +448,13 @@ fn read_document(
     let simulated = report.simulated;
     let verified = document.verify(&policy.roots(), now);
     let chain = match &verified {
+        // Whoever signed it: not even the vendor's own root makes anything else of what calls itself a simulation.
+        Ok(_) | Err(_) if simulated && !policy.allow_simulated() => Err(Reason::Simulated),
         Err(error @ DocumentError::Signature) => Ok((
             Err(error.clone()),
             "the certificates lead to a trusted root".to_owned(),
         )),
         Err(error) => Err(error.clone().into()),
-        Ok(_) if simulated && !policy.allow_simulated() => Err(Reason::Simulated),
         Ok(document) => {
             let chain = document.chain();
             let says = format!(
@@ -468,29 +513,74 @@ fn production(claims: &Claims) -> Result<((), String), Reason> {
     ))
 }
 
-/// Step 7.
+/// What step 7 found, and whose word it is: the policy's own, or a manifest's.
+struct Listed<'a> {
+    measurement: &'a Measurement,
+    release: Option<&'a Release>,
+}
+
+impl Listed<'_> {
+    fn expiry(&self) -> Option<SystemTime> {
+        self.release?.manifest().not_after()
+    }
+
+    fn says(&self) -> String {
+        let registers: Vec<String> = self.measurement.pcrs().keys().map(u8::to_string).collect();
+        let (name, registers) = (foreign(self.measurement.name()), registers.join(", "));
+        match self.release {
+            None => format!("\"{name}\": pcr {registers} as the policy lists them"),
+            Some(release) => {
+                let manifest = release.manifest();
+                format!(
+                    "\"{name}\": pcr {registers} as the manifest of {} {} lists them (number {}, commit {}, signed by {} \
+                     of the policy's release keys)",
+                    foreign(manifest.name()),
+                    foreign(manifest.release()),
+                    manifest.seq(),
+                    manifest.commit(),
+                    release.signed_by().len()
+                )
+            }
+        }
+    }
+}
+
+/// Step 7. By value first, so that a manifest cannot take away what the policy itself says.
 fn measured<'a>(
     claims: &Claims,
     root: RootHash,
     policy: &'a Policy,
-) -> Result<(&'a Measurement, String), Reason> {
-    if policy.nitro().is_empty() {
+    now: SystemTime,
+) -> Result<(Listed<'a>, String), Reason> {
+    let (by_value, released) = (policy.nitro(), policy.released_nitro());
+    if by_value.is_empty() && released.is_empty() {
         return Err(Reason::NothingListed);
     }
-    let found = policy
-        .nitro()
-        .iter()
-        .find(|measurement| measurement.matches(root, &claims.pcrs));
-    let measurement = found.ok_or(Reason::Measurements)?;
-    let registers: Vec<String> = measurement.pcrs().keys().map(u8::to_string).collect();
-    Ok((
-        measurement,
-        format!(
-            "{:?}: pcr {} as the policy lists them",
-            measurement.name(),
-            registers.join(", ")
-        ),
-    ))
+    let find = |listed: &'a [Measurement]| {
+        let mut listed = listed.iter();
+        listed.find(|measurement| measurement.matches(root, &claims.pcrs))
+    };
+    let listed = match (find(by_value), find(released)) {
+        (Some(measurement), _) => Listed {
+            measurement,
+            release: None,
+        },
+        (None, Some(measurement)) => Listed {
+            measurement,
+            release: policy.release(),
+        },
+        (None, None) => return Err(Reason::Measurements),
+    };
+    let expiry = listed
+        .release
+        .and_then(|release| release.manifest().not_after());
+    match expiry.filter(|since| now > *since) {
+        Some(since) => Err(Reason::ReleaseExpired { since }),
+        None => {
+            let says = listed.says();
+            Ok((listed, says))
+        }
+    }
 }
 
 /// Step 8a. What many askers share answers a challenge through the tree: the leaf is made of what was sent and seen.

@@ -197,8 +197,8 @@ pub enum AttesterError {
         /// How many there were.
         found: usize,
     },
-    /// The configuration register was locked before, with something else in it.
-    #[error("the configuration register already holds something else")]
+    /// A register was locked before with something else in it, or cannot be locked.
+    #[error("a register already holds something else, or cannot be locked")]
     AlreadySealed,
     /// The device's thread has ended.
     #[error("the attester has stopped")]

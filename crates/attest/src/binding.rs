@@ -6,16 +6,13 @@
 mod bytes32;
 mod spki;
 
-use aws_lc_rs::digest::{SHA256, SHA512, digest};
+use aws_lc_rs::digest::{SHA256, digest};
 
 pub use self::bytes32::{AnswerKey, ConfigDigest, Exporter, HpkeKey, Nonce};
 pub use self::spki::{MAX_SPKI_BYTES, Spki, SpkiError};
 
 /// Starts every binding digest, so that no other protocol's hash can be taken for one of ours.
 const DOMAIN: &[u8] = b"adyton-attest-v1\0";
-
-/// Starts the hash that stands in for all of it where a TEE signs 64 bytes and nothing else.
-const REPORT_DOMAIN: &[u8] = b"adyton-report-v1\0";
 
 /// First byte of `user_data`: this document vouches for a node's keys. (Later purposes: key release, handover.)
 const PURPOSE_KEYS: u8 = 0x01;
@@ -94,12 +91,7 @@ impl Binding {
     #[must_use]
     pub fn report_data(&self, nonce: Option<&Nonce>) -> [u8; 64] {
         let user_data = self.user_data().to_bytes();
-        let nonce: &[u8] = nonce.map_or(&[], |nonce| nonce.as_bytes());
-        let length = [if nonce.is_empty() { 0 } else { 32 }];
-        let parts: [&[u8]; 4] = [REPORT_DOMAIN, &user_data, &length, nonce];
-        let mut out = [0; 64];
-        out.copy_from_slice(digest(&SHA512, &parts.concat()).as_ref());
-        out
+        crate::tdx::report_data(&user_data, nonce.map(Nonce::as_bytes))
     }
 }
 

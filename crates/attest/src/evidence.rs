@@ -172,6 +172,8 @@ fn thirty_two(base64: &str) -> Result<[u8; 32], EvidenceError> {
 pub enum TeeKind {
     /// An AWS Nitro Enclave.
     AwsNitro,
+    /// An Intel TDX guest that runs under dstack.
+    DstackTdx,
     /// A simulation in Nitro's document format, under a root of its own. Proves nothing; never trusted by default.
     SimulatedNitro,
 }
@@ -182,12 +184,13 @@ impl TeeKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::AwsNitro => "aws-nitro",
+            Self::DstackTdx => "dstack-tdx",
             Self::SimulatedNitro => "simulated-nitro",
         }
     }
 
     fn parse(name: &str) -> Option<Self> {
-        [Self::AwsNitro, Self::SimulatedNitro]
+        [Self::AwsNitro, Self::DstackTdx, Self::SimulatedNitro]
             .into_iter()
             .find(|kind| kind.name() == name)
     }
@@ -197,6 +200,7 @@ impl fmt::Display for TeeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AwsNitro => f.write_str("AWS Nitro Enclave"),
+            Self::DstackTdx => f.write_str("Intel TDX (dstack)"),
             Self::SimulatedNitro => f.write_str("SIMULATED enclave (proves nothing)"),
         }
     }

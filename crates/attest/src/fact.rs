@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+pub use crate::words::moment;
+
 /// The steps of an appraisal, in their order. The numbers are those of `SPEC.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]

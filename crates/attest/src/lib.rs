@@ -7,10 +7,15 @@ pub mod batch;
 pub mod binding;
 pub mod evidence;
 pub mod fact;
+pub mod measurement;
 pub mod nitro;
 #[cfg(feature = "observe")]
 pub mod observe;
 pub mod policy;
+pub mod record;
+pub mod release;
+pub mod signed_answer;
+pub mod tdx;
 mod words;
 
 pub use appraise::{Appraised, Refusal, appraise};

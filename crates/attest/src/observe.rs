@@ -4,13 +4,13 @@
 //! 2. Record that key and the connection's exporter.
 //! 3. Ask for evidence on that same connection, within limits.
 //!
-//! Guarantees: what is in [`Observed::seen`] was seen on [`Observed::connection`]. Refuses to know whether it is good:
-//! nothing secret may be sent before [`crate::appraise()`] said so.
+//! Guarantees: what is in [`Observed::seen`] was seen on the connection that [`Observed::appraise`] hands out, and
+//! nothing else can be sent on it before. Refuses to know whether it is good.
 
 mod address;
 mod tls;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, HOST};
@@ -26,8 +26,10 @@ use tokio_rustls::client::TlsStream;
 
 pub use self::address::{NodeAddress, NodeAddressError};
 pub use self::tls::pinned_client_config;
+use crate::appraise::{Appraised, Refusal};
 use crate::binding::{EXPORTER_LABEL, Exporter, Nonce, Seen, Spki};
 use crate::evidence::{Evidence, EvidenceError, MAX_EVIDENCE_JSON_BYTES, WELL_KNOWN_PATH};
+use crate::policy::Policy;
 
 /// Most headers that an answer may have.
 const MAX_HEADERS: usize = 64;
@@ -58,14 +60,45 @@ impl Default for Patience {
 }
 
 /// Evidence, what was seen while it was fetched, and the connection on which both happened.
+///
+/// The connection comes out through a verdict:
+///
+/// ```compile_fail,E0616
+/// fn take(observed: adyton_attest::observe::Observed) -> adyton_attest::observe::Connection {
+///     observed.connection
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Observed {
     /// What the node says about itself.
     pub evidence: Evidence,
     /// What its connection showed.
     pub seen: Seen,
-    /// The connection, still open.
-    pub connection: Connection,
+    /// Still open.
+    connection: Connection,
+}
+
+impl Observed {
+    /// [`crate::appraise()`], and the connection for whoever has the verdict.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the connection is closed, and nothing but the request for evidence was sent on it.
+    pub fn appraise(
+        self,
+        policy: &Policy,
+        now: SystemTime,
+    ) -> Result<(Appraised, Connection), Refusal> {
+        let appraised = crate::appraise(&self.evidence, policy, &self.seen, now)?;
+        Ok((appraised, self.connection))
+    }
+
+    /// The connection to a node that nobody appraised: for tests of nodes, which must be able to say anything to one.
+    /// That no program uses it is tested (`attested_only.rs` of the client).
+    #[doc(hidden)]
+    #[must_use]
+    pub fn dangerous_connection(self) -> Connection {
+        self.connection
+    }
 }
 
 /// Connects to a node and asks it for evidence, with a fresh `nonce` or for the evidence it keeps ready.

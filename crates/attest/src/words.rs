@@ -8,7 +8,8 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 const MAX_SHOWN_CHARS: usize = 120;
 
 /// `2026-11-22T15:04:05Z`, to the second.
-pub(crate) fn moment(at: SystemTime) -> String {
+#[must_use]
+pub fn moment(at: SystemTime) -> String {
     let whole = match at.duration_since(UNIX_EPOCH) {
         Ok(since) => UNIX_EPOCH + Duration::from_secs(since.as_secs()),
         Err(_) => at,

@@ -504,6 +504,7 @@ fn a_simulation_is_refused_unless_the_policy_names_its_root_and_allows_it() {
         assert!(appraised.is_simulated());
         let refused = judge(scene, &Policy::default(), now()).unwrap_err();
         assert_eq!(refused.step(), Step::Chain);
+        assert_eq!(refused.reason(), &Reason::Simulated);
         assert!(refused.is_simulated());
     }
     // Any root that is not compiled in counts as a simulation, whatever it calls itself.

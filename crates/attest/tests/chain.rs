@@ -167,6 +167,16 @@ fn a_doubled_extension_is_refused() {
 }
 
 #[test]
+fn a_doubled_extension_is_refused_even_where_nobody_would_look_at_it() {
+    for at in 0..5 {
+        let twice = [[5, 0], [4, 0]]
+            .map(|content| CustomExtension::from_oid_content(&[1, 2, 3, 4], content.to_vec()));
+        let refused = refusal(|drafts| drafts[at].params.custom_extensions = twice.to_vec());
+        assert_eq!(refused, ChainError::Extensions { at });
+    }
+}
+
+#[test]
 fn the_bundle_is_root_first() {
     let mut pki = Pki::new();
     let trusted = [pki.root()];
@@ -235,10 +245,15 @@ fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
 
 /// A leaf whose signed part was changed before the instance authority signed it.
 fn resigned(change: impl FnOnce(&mut Vec<u8>)) -> Result<Chain, ChainError> {
+    resigned_with(|inside, _| change(inside))
+}
+
+/// The same with the algorithm that stands outside.
+fn resigned_with(change: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>)) -> Result<Chain, ChainError> {
     let mut pki = Pki::new();
-    let [mut inside, algorithm, _] =
+    let [mut inside, mut algorithm, _] =
         <[Vec<u8>; 3]>::try_from(parts(&pki.certificates.leaf)).unwrap();
-    change(&mut inside);
+    change(&mut inside, &mut algorithm);
     let signature = rcgen::SigningKey::sign(&pki.instance_key, &inside).unwrap();
     let bits = [
         &[0x03, u8::try_from(signature.len() + 1).unwrap(), 0][..],
@@ -269,6 +284,29 @@ fn the_algorithm_outside_is_the_one_inside() {
     let refused = resigned(|inside| {
         let at = place(&oid, inside);
         inside[at + 7] = 0x02;
+    });
+    assert_eq!(refused.unwrap_err(), ChainError::Algorithm { at: 4 });
+}
+
+#[test]
+fn the_algorithm_has_no_parameters() {
+    let refused = resigned_with(|inside, outside| {
+        let with_null = sequence(&[parts(outside), vec![vec![5, 0]]].concat());
+        // One byte of length is enough here, and DER has no other spelling.
+        let with_null = [&[0x30, with_null[3]], &with_null[4..]].concat();
+        let mut all = parts(inside);
+        all[2].clone_from(&with_null);
+        (*inside, *outside) = (sequence(&all), with_null);
+    });
+    assert_eq!(refused.unwrap_err(), ChainError::Algorithm { at: 4 });
+}
+
+#[test]
+fn a_key_of_another_kind_is_refused_though_it_lies_on_the_curve() {
+    // The next number after id-ecPublicKey, with p-384 as its parameter.
+    let refused = resigned(|inside| {
+        let at = place(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01], inside);
+        inside[at + 6] = 0x02;
     });
     assert_eq!(refused.unwrap_err(), ChainError::Algorithm { at: 4 });
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use adyton_attest::observe::{
     Connection, NodeAddress, NodeAddressError, ObserveError, Patience, observe,
 };
-use adyton_attest::{Appraised, Nonce, Policy, Refusal, appraise};
+use adyton_attest::{Appraised, Nonce, Policy, Refusal};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Method, Request, StatusCode};
@@ -77,6 +77,11 @@ impl fmt::Debug for NodeAnswer {
 
 /// An appraised node, and the connection on which it was appraised: the evidence covers this very
 /// connection, so everything is sent on it and on no other.
+///
+/// ```compile_fail,E0451
+/// # use adyton_client::attested_node::AttestedNode;
+/// let unproven = AttestedNode { connection: todo!(), appraised: todo!() };
+/// ```
 #[derive(Debug)]
 pub struct AttestedNode {
     connection: Connection,
@@ -90,9 +95,9 @@ impl AttestedNode {
         let mut nonce = [0; 32];
         OsRng.unwrap_err().fill_bytes(&mut nonce);
         let observed = observe(&address, Some(Nonce::new(nonce)), &Patience::default()).await?;
-        let appraised = appraise(&observed.evidence, policy, &observed.seen, clock.now())?;
+        let (appraised, connection) = observed.appraise(policy, clock.now())?;
         Ok(Self {
-            connection: observed.connection,
+            connection,
             appraised,
         })
     }

@@ -12,6 +12,7 @@ pub mod pull;
 pub mod record;
 pub mod registry;
 pub mod schema;
+pub mod sealed_exchange;
 pub mod session;
 pub mod storage_node;
 pub mod transport;

@@ -26,12 +26,17 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// How long a refusal may take to be heard.
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
 
+/// How much of what was refused is read, and thrown away.
+const REFUSED_BYTES: u64 = 64 * 1024;
+
 /// What every connection needs.
 #[derive(Debug)]
 pub struct Egress {
     /// Where to.
     pub rule: Rule,
-    /// Free places; without one, the answer is that the host is busy.
+    /// Connections at a time.
+    pub most: usize,
+    /// The places that are free; without one, the answer is that the host is busy.
     pub places: Arc<Semaphore>,
     /// Silence that ends a connection.
     pub idle: Duration,
@@ -47,7 +52,8 @@ impl Egress {
             tokio::select! {
                 Some(_) = connections.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok(wire) => {
+                    // So many refusals at a time as there are places; who comes then hears nothing.
+                    Ok(wire) => if connections.len() < 2 * self.most {
                         connections.spawn(Arc::clone(&self).serve(wire));
                     }
                     Err(_) => sleep(ACCEPT_PAUSE).await,
@@ -104,7 +110,9 @@ async fn request(wire: &mut Wire) -> Option<(SocketAddr, Vec<u8>)> {
 async fn refuse(mut wire: Wire, answer: Answer) {
     let said = async {
         wire.write_all(answer.head().as_bytes()).await?;
-        wire.shutdown().await
+        wire.shutdown().await?;
+        // What is unread when a socket closes takes the answer with it.
+        tokio::io::copy(&mut wire.take(REFUSED_BYTES), &mut tokio::io::sink()).await
     };
     // Who does not listen does not hear it.
     drop(timeout(REFUSAL_TIME, said).await);

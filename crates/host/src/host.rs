@@ -35,7 +35,8 @@ pub struct Host {
 
 #[derive(Debug)]
 struct Ports {
-    heartbeat: Listener,
+    /// None: on real hardware `nitro-cli run-enclave` binds this port itself, and ends well only after a heartbeat.
+    heartbeat: Option<Listener>,
     configuration: Listener,
     egress: Listener,
     notices: Listener,
@@ -62,7 +63,10 @@ impl Host {
             })
         };
         let ports = Ports {
-            heartbeat: listen("heartbeat", port::HEARTBEAT)?,
+            heartbeat: match config.enclave {
+                Enclave::Hybrid { .. } => Some(listen("heartbeat", port::HEARTBEAT)?),
+                Enclave::Vsock { .. } => None,
+            },
             configuration: listen("configuration", port::CONFIGURATION)?,
             egress: listen("egress", port::EGRESS)?,
             notices: listen("notices", port::NOTICES)?,
@@ -94,6 +98,7 @@ impl Host {
             addresses,
             egress: Arc::new(Egress {
                 rule: config.rule,
+                most: config.egress_connections,
                 places: Arc::new(Semaphore::new(config.egress_connections)),
                 idle: config.idle,
                 meter: Arc::clone(&meter),
@@ -124,14 +129,17 @@ impl Host {
     /// Serves until `shutdown` is ready, then ends the enclave that it started. Owns every task; none outlives it.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let (stop, stopping) = watch::channel(false);
-        let (hearing, heard) = watch::channel(0);
         let mut serving = JoinSet::new();
         for front in self.fronts {
             serving.spawn(front.run());
         }
         serving.spawn(self.egress.run(self.ports.egress));
         serving.spawn(self.configuration.run(self.ports.configuration));
-        serving.spawn(heartbeat::run(self.ports.heartbeat, hearing));
+        let heard = self.ports.heartbeat.map(|listener| {
+            let (hearing, heard) = watch::channel(0);
+            serving.spawn(heartbeat::run(listener, hearing));
+            heard
+        });
         serving.spawn(notices::run(self.ports.notices, self.log.clone()));
         let mut supervising = JoinSet::new();
         if let Some(run) = self.run {

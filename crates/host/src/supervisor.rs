@@ -76,8 +76,8 @@ pub struct Supervisor {
     pub run: Run,
     /// Where it is.
     pub enclave: Enclave,
-    /// Counts heartbeats.
-    pub heard: watch::Receiver<u64>,
+    /// Counts heartbeats. None: the command hears them, and says by its success that it did (`nitro-cli`).
+    pub heard: Option<watch::Receiver<u64>>,
     /// The operator's.
     pub log: Log,
 }
@@ -114,7 +114,9 @@ impl Supervisor {
 
     /// From the start of an enclave to its end, however that comes.
     async fn one_life(&mut self, child: &mut Option<Child>) -> Ended {
-        self.heard.mark_unchanged();
+        if let Some(heard) = &mut self.heard {
+            heard.mark_unchanged();
+        }
         let started = match start(&self.run.command) {
             Ok(started) => child.insert(started),
             Err(error) => return Ended::NotStarted(error),
@@ -129,19 +131,20 @@ impl Supervisor {
                 Err(_) => return Ended::Silent,
             }
         }
-        let heartbeat = tokio::time::timeout_at(deadline, self.heard.changed());
-        match self.run.mode {
-            Mode::Stays => tokio::select! {
-                status = started.wait() => return ended(status),
-                heard = heartbeat => if !matches!(heard, Ok(Ok(()))) { return Ended::Silent },
-            },
-            Mode::Detaches { .. } => {
-                if !matches!(heartbeat.await, Ok(Ok(()))) {
-                    return Ended::Silent;
-                }
+        if let Some(heard) = &mut self.heard {
+            let heartbeat = tokio::time::timeout_at(deadline, heard.changed());
+            let heard = match self.run.mode {
+                Mode::Stays => tokio::select! {
+                    status = started.wait() => return ended(status),
+                    heard = heartbeat => heard,
+                },
+                Mode::Detaches { .. } => heartbeat.await,
+            };
+            if !matches!(heard, Ok(Ok(()))) {
+                return Ended::Silent;
             }
+            self.log.say("the enclave's heartbeat was heard");
         }
-        self.log.say("the enclave's heartbeat was heard");
         match self.run.mode {
             Mode::Stays => ended(started.wait().await),
             Mode::Detaches { .. } => self.missed(deadline).await,

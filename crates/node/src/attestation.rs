@@ -1,18 +1,21 @@
 //! `GET /.well-known/adyton-attestation`: evidence about this node, for anyone who asks.
 //!
 //! Guarantees: with `?nonce=`, the evidence covers the nonce and the very TLS connection it was asked on; without, it is
-//! made ahead, shared by all askers and marked `channel_bound: false`. The device is slow and asked one at a time:
-//! a limit per connection and one for the node keep it free. Refuses to know: credentials. There are none here.
+//! made ahead, shared by all askers and marked `channel_bound: false`. The device is slow: askers that come while it is
+//! busy share its next document, and a limit per connection keeps one of them from taking all places. Refuses to know:
+//! credentials. There are none here.
 
+mod batcher;
 mod keys;
+mod rate;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use adyton_attest::attester::{AttesterError, SealedAttester};
 use adyton_attest::evidence::WELL_KNOWN_PATH;
-use adyton_attest::{AttestedKeys, ChannelBinding, Evidence, Nonce};
+use adyton_attest::{AttestedKeys, Challenge, ChannelBinding, Nonce};
 use adyton_client::clock::Clock;
 use adyton_protocol::problem::{Problem, ProblemKind};
 use axum::body::Body;
@@ -26,22 +29,16 @@ use http::header::{
 use http::{Response, StatusCode};
 use tokio::time::timeout;
 
+use self::batcher::{Batcher, DEVICE_TIME, NoEvidence};
 pub use self::keys::{NoKey, NodeKeys};
+pub(crate) use self::rate::Bucket;
+use self::rate::Rate;
 use crate::server::ConnectionFacts;
 
 /// How long evidence without a nonce is shown before it is made anew. (A Nitro leaf lives three hours.)
 const REFRESH: Duration = Duration::from_secs(30 * 60);
 
-/// How long the device may take.
-const DEVICE_TIME: Duration = Duration::from_secs(10);
-
-/// Answers to a nonce that the node gives per second, and how many may come at once.
-const NODE_RATE: Rate = Rate {
-    per_second: 20.0,
-    at_once: 40.0,
-};
-
-/// The same for one connection: an honest client asks once, and again after minutes.
+/// Answers to a nonce on one connection: an honest client asks once, and again after minutes.
 const CONNECTION_RATE: Rate = Rate {
     per_second: 0.2,
     at_once: 5.0,
@@ -50,10 +47,10 @@ const CONNECTION_RATE: Rate = Rate {
 /// What the route needs.
 pub struct Attestation {
     attester: SealedAttester,
-    keys: AttestedKeys,
+    keys: Arc<AttestedKeys>,
     clock: Clock,
     ahead: tokio::sync::Mutex<Option<Ahead>>,
-    node: Bucket,
+    batcher: Batcher,
 }
 
 /// Evidence that was made ahead.
@@ -63,16 +60,17 @@ struct Ahead {
 }
 
 impl Attestation {
-    /// For these keys, by this attester.
+    /// For these keys, by this attester. Must be called within a runtime.
     #[must_use]
     pub fn new(attester: SealedAttester, keys: AttestedKeys, clock: Clock) -> Self {
-        let node = Bucket::full(NODE_RATE, clock.now());
+        let keys = Arc::new(keys);
+        let batcher = Batcher::start(attester.clone(), Arc::clone(&keys), clock.clone());
         Self {
             attester,
             keys,
             clock,
             ahead: tokio::sync::Mutex::new(None),
-            node,
+            batcher,
         }
     }
 
@@ -86,12 +84,19 @@ impl Attestation {
     /// Fresh evidence for one asker on one connection.
     async fn fresh(&self, nonce: Nonce, facts: &ConnectionFacts) -> Result<Bytes, Refused> {
         let now = self.clock.now();
-        // The connection's own limit first, so that a greedy peer does not use up what belongs to all.
-        if !facts.asked.take(CONNECTION_RATE, now) || !self.node.take(NODE_RATE, now) {
+        if !facts.asked.take(CONNECTION_RATE, now) {
             return Err(Refused::TooOften);
         }
-        let channel = ChannelBinding::TlsExporter(facts.exporter);
-        Ok(self.make(channel, Some(nonce), now).await?.to_json().into())
+        let challenge = Challenge {
+            nonce,
+            exporter: facts.exporter,
+        };
+        let evidence = timeout(DEVICE_TIME, self.batcher.evidence(challenge)).await;
+        match evidence.map_err(|_| Refused::Device)? {
+            Ok(evidence) => Ok(evidence.to_json().into()),
+            Err(NoEvidence::Full) => Err(Refused::TooMany),
+            Err(NoEvidence::Device) => Err(Refused::Device),
+        }
     }
 
     /// The evidence that is made ahead. Askers wait for the first of them to have it made.
@@ -103,29 +108,19 @@ impl Attestation {
         {
             return Ok(body.clone());
         }
-        let body: Bytes = self
-            .make(ChannelBinding::None, None, now)
-            .await?
-            .to_json()
-            .into();
+        let evidence = self
+            .attester
+            .evidence(&self.keys, ChannelBinding::None, None, now);
+        let evidence = timeout(DEVICE_TIME, evidence)
+            .await
+            .map_err(|_| Refused::Device)?;
+        let evidence = evidence.map_err(|_: AttesterError| Refused::Device)?;
+        let body: Bytes = evidence.to_json().into();
         *ahead = Some(Ahead {
             made: now,
             body: body.clone(),
         });
         Ok(body)
-    }
-
-    async fn make(
-        &self,
-        channel: ChannelBinding,
-        nonce: Option<Nonce>,
-        now: SystemTime,
-    ) -> Result<Evidence, Refused> {
-        let evidence = self.attester.evidence(&self.keys, channel, nonce, now);
-        let evidence = timeout(DEVICE_TIME, evidence)
-            .await
-            .map_err(|_| Refused::Device)?;
-        evidence.map_err(|_: AttesterError| Refused::Device)
     }
 }
 
@@ -185,8 +180,10 @@ impl Asked {
 enum Refused {
     /// The caller's query.
     Malformed,
-    /// The caller's impatience, or everybody's.
+    /// The caller's impatience.
     TooOften,
+    /// Everybody's.
+    TooMany,
     /// Our device.
     Device,
     /// Our own wiring: the route is served by something that has no exporter.
@@ -203,7 +200,12 @@ impl Refused {
             ),
             Self::TooOften => (
                 ProblemKind::RateLimited,
-                "evidence is made for a few askers per second",
+                "evidence is made a few times per connection",
+                Some("5"),
+            ),
+            Self::TooMany => (
+                ProblemKind::Overloaded,
+                "too many wait for evidence",
                 Some("1"),
             ),
             Self::Device => (
@@ -235,58 +237,6 @@ impl Refused {
     }
 }
 
-/// How much may be asked.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rate {
-    per_second: f64,
-    at_once: f64,
-}
-
-/// A token bucket.
-#[derive(Debug)]
-pub(crate) struct Bucket(Mutex<Level>);
-
-#[derive(Debug)]
-struct Level {
-    tokens: f64,
-    at: Option<SystemTime>,
-}
-
-impl Default for Bucket {
-    /// Full, from its first use on.
-    fn default() -> Self {
-        Self(Mutex::new(Level {
-            tokens: f64::INFINITY,
-            at: None,
-        }))
-    }
-}
-
-impl Bucket {
-    fn full(rate: Rate, now: SystemTime) -> Self {
-        Self(Mutex::new(Level {
-            tokens: rate.at_once,
-            at: Some(now),
-        }))
-    }
-
-    /// Takes one token, if there is one. A clock that goes backwards fills nothing.
-    fn take(&self, rate: Rate, now: SystemTime) -> bool {
-        let mut level = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed = level
-            .at
-            .and_then(|at| now.duration_since(at).ok())
-            .unwrap_or_default();
-        level.tokens = (level.tokens + passed.as_secs_f64() * rate.per_second).min(rate.at_once);
-        level.at = Some(now);
-        let taken = level.tokens >= 1.0;
-        if taken {
-            level.tokens -= 1.0;
-        }
-        taken
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,30 +261,6 @@ mod tests {
             nonce,
         ] {
             assert_eq!(Asked::parse(Some(&wrong)), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_bucket_gives_what_it_has_and_fills_with_time() {
-        let rate = Rate {
-            per_second: 2.0,
-            at_once: 3.0,
-        };
-        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
-        for bucket in [Bucket::default(), Bucket::full(rate, start)] {
-            let take = |ms| bucket.take(rate, start + Duration::from_millis(ms));
-            assert_eq!(
-                [take(0), take(0), take(0), take(0)],
-                [true, true, true, false]
-            );
-            assert_eq!([take(500), take(500)], [true, false]);
-            assert_eq!(
-                [take(60_500), take(60_500), take(60_500), take(60_500)],
-                [true, true, true, false]
-            );
-            // A clock that was set back gives nothing away, and later it fills again.
-            assert!(!take(0));
-            assert!(take(500));
         }
     }
 }

@@ -11,10 +11,14 @@ use adyton_client::clock::Clock;
 
 use crate::attestation::{NoKey, NodeKeys};
 use crate::config::Config;
+use crate::key_release::{KeyRelease as _, KeyReleaseError};
 use crate::tls::{TlsError, TlsIdentity};
 
 /// How far the system's clock may be from the time that the hardware tells. Certificates, tokens and evidence live by it.
 pub const MAX_CLOCK_ERROR: Duration = Duration::from_secs(60);
+
+/// Where a key service keeps the secret that the answer key is derived from.
+pub const ANSWER_KEY_PATH: &str = "adyton-answer-key-v1";
 
 /// A step of the boot failed, and there is no later one.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +36,9 @@ pub enum BootError {
     /// No TLS key or certificate.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[from] TlsError),
+    /// No secret from the service that the configuration names.
+    #[error("the answer key: {0}")]
+    KeyRelease(#[from] KeyReleaseError),
     /// No keys beside that of TLS.
     #[error("the node's keys: {0}")]
     Keys(#[from] NoKey),
@@ -81,14 +88,22 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// Makes the node's keys. They have never been outside of this process, and end with it.
+    /// Makes the node's keys. They have never been outside of this process, and end with it; only the key that signs
+    /// answers comes from a key service, if the (measured) configuration names one.
     ///
     /// # Errors
-    /// When keys or a certificate cannot be made.
-    pub fn make_keys(self) -> Result<Keyed, BootError> {
+    /// When keys or a certificate cannot be made, or the service that is named releases nothing: a node whose answers an
+    /// auditor expects under a lasting key does not start with another.
+    pub async fn make_keys(self) -> Result<Keyed, BootError> {
+        let mut keys = NodeKeys::generate()?;
+        if let Some(service) = &self.config.key_release {
+            let secret = service.release(ANSWER_KEY_PATH).await?;
+            let seed = secret.answer_key_seed(&self.attester.config_digest())?;
+            keys = keys.with_answer_seed(&seed)?;
+        }
         Ok(Keyed {
             identity: TlsIdentity::generate(&self.config.names, self.clock.now())?,
-            keys: NodeKeys::generate()?,
+            keys,
             attester: self.attester,
             config: self.config,
             clock: self.clock,
@@ -184,5 +199,47 @@ mod tests {
         assert_eq!(measured, ConfigDigest::of(text));
         assert_ne!(measured, ConfigDigest::of(text.trim_end()));
         assert_eq!(sealed.attester.config_digest(), measured);
+    }
+
+    /// Boots as far as the keys, with a key service at this address.
+    async fn keyed(service: std::net::SocketAddr) -> Result<Keyed, BootError> {
+        let text =
+            format!("listen = \"127.0.0.1:0\"\n[key_release]\noyster = \"http://{service}\"");
+        let (_, timed) = boot(None).await;
+        let config = Config::parse(&text).unwrap();
+        timed.unwrap().seal(config).await.unwrap().make_keys().await
+    }
+
+    #[tokio::test]
+    async fn with_a_key_service_only_the_answer_key_outlives_the_process() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = tokio::spawn(async move {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let read = stream.read(&mut [0; 1024]).await.unwrap();
+                assert_ne!(read, 0);
+                let answer = [
+                    b"HTTP/1.1 200 OK\r\ncontent-length: 64\r\n\r\n".as_slice(),
+                    &[7; 64],
+                ];
+                stream.write_all(&answer.concat()).await.unwrap();
+            }
+        });
+        let mut attested = Vec::new();
+        for _ in 0..2 {
+            let keyed = keyed(address).await.unwrap();
+            attested.push(keyed.keys.attested(keyed.identity.spki()));
+        }
+        service.await.unwrap();
+        assert_eq!(attested[0].answer, attested[1].answer);
+        assert_ne!(attested[0].hpke, attested[1].hpke);
+        assert_ne!(attested[0].tls, attested[1].tls);
+
+        // The service is gone: there is no node with another key.
+        let refused = keyed(address).await.err().unwrap();
+        assert!(matches!(refused, BootError::KeyRelease(_)), "{refused}");
     }
 }

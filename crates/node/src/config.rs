@@ -2,6 +2,7 @@
 //!
 //! There are no secrets in it, no environment variables beside it, and nothing changes it at run time.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use adyton_client::egress::{DohServer, HostRoute, MAX_RESOLVERS, Route};
@@ -11,7 +12,9 @@ use adyton_vsock::configuration;
 use adyton_vsock::guest::Host;
 use serde::Deserialize;
 
+use crate::key_release::OysterDerive;
 use crate::server::ListenAddress;
+use crate::tee::TeeName;
 use crate::vault::VaultLimits;
 
 /// A parsed configuration, with the text that is measured.
@@ -37,6 +40,12 @@ pub struct Config {
     pub patience: Patience,
     /// What the vault may use.
     pub vault: VaultLimits,
+    /// The TEE that it must run in; without a name, the one that is there.
+    pub tee: Option<TeeName>,
+    /// On dstack: a file with Intel's collateral, which others keep up to date.
+    pub dstack_collateral: Option<PathBuf>,
+    /// Who releases the secret that the answer key is derived from. Without, that key is born in memory like the others.
+    pub key_release: Option<OysterDerive>,
 }
 
 /// The configuration cannot be used.
@@ -59,10 +68,25 @@ struct File {
     names: Vec<String>,
     #[serde(default)]
     allow_loopback_storage: bool,
+    tee: Option<TeeName>,
+    dstack: Option<DstackTable>,
+    key_release: Option<KeyReleaseTable>,
     #[serde(default)]
     egress: EgressTable,
     #[serde(default)]
     limits: LimitsTable,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DstackTable {
+    collateral_file: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyReleaseTable {
+    oyster: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -181,6 +205,18 @@ impl Config {
                 .parse()
                 .map_err(|_| InvalidConfig::Range("listen"))?,
             names: file.names,
+            tee: file.tee,
+            dstack_collateral: match file.dstack.map(|table| table.collateral_file) {
+                Some(path) if !path.is_absolute() => {
+                    return Err(InvalidConfig::Range("dstack.collateral_file"));
+                }
+                path => path,
+            },
+            key_release: file
+                .key_release
+                .map(|table| OysterDerive::at(&table.oyster))
+                .transpose()
+                .map_err(|_| InvalidConfig::Range("key_release.oyster"))?,
             egress,
             route: file.egress.route(egress)?,
             body_bytes: mib("body_mib", limits.body_mib)?,
@@ -273,6 +309,34 @@ mod tests {
             ),
         ] {
             assert!(Config::parse(text).is_err(), "{}", text.len());
+        }
+    }
+
+    #[test]
+    fn the_tee_and_the_key_service_are_named_or_left_out() {
+        let parse = |more: &str| Config::parse(&format!("listen = \"127.0.0.1:0\"\n{more}"));
+        let bare = parse("").unwrap();
+        assert_eq!((bare.tee, bare.dstack_collateral), (None, None));
+        assert_eq!(bare.key_release, None);
+        let whole = parse(
+            "tee = \"dstack\"\n[dstack]\ncollateral_file = \"/c.json\"\n\
+             [key_release]\noyster = \"http://127.0.0.1:1100\"",
+        )
+        .unwrap();
+        assert_eq!(whole.tee, Some(TeeName::Dstack));
+        assert_eq!(whole.dstack_collateral, Some(PathBuf::from("/c.json")));
+        let service = OysterDerive::at("http://127.0.0.1:1100").unwrap();
+        assert_eq!(whole.key_release, Some(service));
+        for wrong in [
+            "tee = \"simulated\"",
+            "tee = \"\"",
+            "[dstack]",
+            "[dstack]\ncollateral_file = \"c.json\"",
+            "[key_release]",
+            "[key_release]\noyster = \"http://10.0.0.1:1100\"",
+            "[key_release]\noyster = \"http://127.0.0.1:1100\"\nother = 1",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 }

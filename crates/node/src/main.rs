@@ -12,12 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adyton_attest::ConfigDigest;
+use adyton_attest::attester::Attester;
 use adyton_attest::attester::nsm::{NsmAttester, NsmDevice};
 use adyton_client::clock::Clock;
 use adyton_node::config::Config;
 use adyton_node::harden;
 use adyton_node::node::Node;
 use adyton_node::server::ListenAddress;
+use adyton_node::tee::{DstackAttester, NoTee, Tee};
 use adyton_node::zeroing_allocator::ZeroingAllocator;
 use adyton_vsock::cid::HostCid;
 use adyton_vsock::stream::VsockStream;
@@ -37,7 +39,7 @@ const NO_ENCLAVE: u8 = 2;
 
 /// A confidential node: holds users' data in memory only, and proves what it runs.
 ///
-/// It runs in an AWS Nitro enclave and nowhere else. `adyton demo` shows a simulated one.
+/// It runs in an AWS Nitro enclave or in an Intel TDX guest under dstack, and nowhere else. `adyton demo` shows a simulated one.
 ///
 /// Exit status: 0 ended by a signal, 1 cannot start, 2 this machine is no enclave (or wrong arguments).
 #[derive(Debug, Parser)]
@@ -77,18 +79,22 @@ fn run(args: &Args) -> Result<(), Failure> {
 
 fn run_with(config: Config) -> Result<(), Failure> {
     let process = harden::process().map_err(|error| cannot("harden the process", &error))?;
-    let device = NsmDevice::open().map_err(|error| Failure {
-        message: format!(
-            "{}\nThis program proves what it runs, or does not run. On any other machine, \
-             `adyton demo` shows a simulated node.",
-            with_causes(&error)
-        ),
-        status: NO_ENCLAVE,
-        host_should_know: is_first_process(),
-    })?;
+    let tee = Tee::choose(config.tee, Path::exists).map_err(|error| no_enclave(&error))?;
+    let device = match tee {
+        Tee::Nitro => Some(NsmDevice::open().map_err(|error| no_enclave(&error))?),
+        Tee::Dstack(_) => None,
+    };
     let thread = harden::thread().map_err(|error| cannot("harden the node's threads", &error))?;
     say(&format!("{process}; {thread}"));
-    let attester = NsmAttester::start(device).map_err(|error| cannot("ask the device", &error))?;
+    let attester: Arc<dyn Attester> = match (tee, device) {
+        (Tee::Dstack(agent), _) => {
+            Arc::new(DstackAttester::new(agent, config.dstack_collateral.clone()))
+        }
+        (Tee::Nitro, Some(device)) => {
+            Arc::new(NsmAttester::start(device).map_err(|error| cannot("ask the device", &error))?)
+        }
+        (Tee::Nitro, None) => return Err(no_enclave(&NoTee::Nitro)),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -96,14 +102,14 @@ fn run_with(config: Config) -> Result<(), Failure> {
     runtime.block_on(serve(config, attester))
 }
 
-async fn serve(config: Config, attester: NsmAttester) -> Result<(), Failure> {
+async fn serve(config: Config, attester: Arc<dyn Attester>) -> Result<(), Failure> {
     let hear = |kind| signal(kind).map_err(|error| cannot("listen for the end signal", &error));
     let (mut terminate, mut interrupt) = (
         hear(SignalKind::terminate())?,
         hear(SignalKind::interrupt())?,
     );
     let digest = ConfigDigest::of(&config.text);
-    let node = Node::start(config, Arc::new(attester), Clock::system())
+    let node = Node::start(config, attester, Clock::system())
         .await
         .map_err(|error| cannot("start", &error))?;
     let listening = format!(
@@ -134,6 +140,18 @@ struct Failure {
     message: String,
     status: u8,
     host_should_know: bool,
+}
+
+fn no_enclave(error: &dyn Error) -> Failure {
+    Failure {
+        message: format!(
+            "{}\nThis program proves what it runs, or does not run. On any other machine, \
+             `adyton demo` shows a simulated node.",
+            with_causes(error)
+        ),
+        status: NO_ENCLAVE,
+        host_should_know: is_first_process(),
+    }
 }
 
 /// The kernel starts an enclave's node, or the init that becomes it, as its first process.

@@ -87,7 +87,7 @@ impl Node {
         clock: Clock,
     ) -> Result<Self, StartError> {
         let timed = Timed::check(attester, clock).await?;
-        let keyed = timed.seal(config).await?.make_keys()?;
+        let keyed = timed.seal(config).await?.make_keys().await?;
         Self::bind(keyed, surroundings).await
     }
 
@@ -116,7 +116,7 @@ impl Node {
         };
         let listen = config.listen;
         let api = Api::new(Arc::clone(&vault), schemas, config, clock, tee);
-        let router = api::router(api, attestation.router());
+        let router = api::router(api, attestation.router(), keys);
 
         let listener = Listener::bind(listen).await?;
         let server = Server::new(listener, identity.into_server_config()?, router, limits);

@@ -9,17 +9,19 @@
 
 mod tls_client;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use adyton_attest::appraise::Reason;
-use adyton_attest::attester::SealedAttester;
+use adyton_attest::attester::{Attester, SealedAttester};
 use adyton_attest::evidence::WELL_KNOWN_PATH;
 use adyton_attest::observe::{Observed, Patience, observe, pinned_client_config};
 use adyton_attest::{Evidence, Nonce, Policy, Spki, appraise};
 use adyton_client::clock::Clock;
 use adyton_node::attestation::{Attestation, NodeKeys};
 use adyton_node::server::Limits;
-use adyton_sandbox::SimulatedTee;
+use adyton_sandbox::{SimulatedTee, SlowDevice};
 use axum::Router;
 use axum::routing::get;
 use http::Request;
@@ -37,8 +39,14 @@ struct Node {
 
 impl Node {
     async fn start() -> Self {
+        Self::start_on(|tee| tee).await
+    }
+
+    async fn start_on(device: impl FnOnce(Arc<SimulatedTee>) -> Arc<dyn Attester>) -> Self {
         let tee = Arc::new(SimulatedTee::start(Arc::new(now)).unwrap());
-        let attester = SealedAttester::seal(tee.clone(), CONFIG).await.unwrap();
+        let attester = SealedAttester::seal(device(tee.clone()), CONFIG)
+            .await
+            .unwrap();
         let identity = identity();
         let spki = identity.spki().clone();
         let keys = NodeKeys::generate().unwrap();
@@ -87,19 +95,20 @@ async fn evidence_is_bound_to_the_nonce_the_key_and_the_connection() {
 #[tokio::test]
 async fn the_connection_that_was_observed_can_be_used_on() {
     let node = Node::start().await;
-    let mut observed = node.observe(Some(Nonce::new([1; 32]))).await;
+    let observed = node.observe(Some(Nonce::new([1; 32]))).await;
+    let (_, mut connection) = observed.appraise(&node.policy(""), now()).unwrap();
     for _ in 0..3 {
         let request = Request::get("/").body(Full::default()).unwrap();
-        let answer = observed.connection.send(request).await.unwrap();
+        let answer = connection.send(request).await.unwrap();
         assert_eq!(
             answer.into_body().collect().await.unwrap().to_bytes(),
             "hello"
         );
     }
-    assert!(!observed.connection.is_closed());
+    assert!(!connection.is_closed());
     node.server.stop().await;
     eventually(async {
-        while !observed.connection.is_closed() {
+        while !connection.is_closed() {
             tokio::task::yield_now().await;
         }
     })
@@ -171,7 +180,8 @@ async fn a_query_that_is_not_one_nonce_is_a_problem() {
 #[tokio::test]
 async fn a_greedy_connection_is_slowed_and_others_are_not() {
     let node = Node::start().await;
-    let mut greedy = node.observe(Some(Nonce::new([1; 32]))).await.connection;
+    let observed = node.observe(Some(Nonce::new([1; 32]))).await;
+    let (_, mut greedy) = observed.appraise(&node.policy(""), now()).unwrap();
     let mut refused = None;
     for _ in 0..6 {
         let path = format!("{WELL_KNOWN_PATH}?nonce={}", "cd".repeat(32));
@@ -189,7 +199,7 @@ async fn a_greedy_connection_is_slowed_and_others_are_not() {
     let (head, body) = refused.expect("it was never refused");
     assert_eq!(
         (head.status.as_u16(), &head.headers["retry-after"]),
-        (429, &"1".parse().unwrap())
+        (429, &"5".parse().unwrap())
     );
     let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(problem["code"], "rate-limited");
@@ -198,20 +208,30 @@ async fn a_greedy_connection_is_slowed_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn the_node_as_a_whole_is_limited_too() {
-    let node = Node::start().await;
+async fn many_askers_share_few_documents_and_each_is_bound_to_its_own_connection() {
+    let node =
+        Node::start_on(|tee| Arc::new(SlowDevice::new(tee, Duration::from_millis(40)))).await;
     let address: adyton_attest::observe::NodeAddress = node.server.url().parse().unwrap();
     let patience = Patience::default();
-    let refused = eventually(async {
-        loop {
-            // Many at a time, or a slow machine would never ask more often than the node allows.
-            let many = (0..60).map(|_| observe(&address, Some(Nonce::new([3; 32])), &patience));
-            let answers = futures_util::future::join_all(many).await;
-            if let Some(error) = answers.into_iter().find_map(Result::err) {
-                break error;
-            }
-        }
-    })
-    .await;
-    assert!(refused.to_string().contains("429"), "{refused}");
+    let many = (0..60).map(|seed| observe(&address, Some(Nonce::new([seed; 32])), &patience));
+    let observed = eventually(futures_util::future::join_all(many)).await;
+    let observed: Vec<_> = observed.into_iter().map(Result::unwrap).collect();
+    let policy = node.policy("");
+    for one in &observed {
+        let appraised = appraise(&one.evidence, &policy, &one.seen, now()).unwrap();
+        assert!(appraised.is_channel_bound());
+    }
+    let documents: BTreeSet<_> = observed.iter().map(|one| &one.evidence.document).collect();
+    assert!(documents.len() < 30, "{} documents", documents.len());
+
+    // A proof is good on the connection it was made for and on no other.
+    let (one, other) = observed
+        .iter()
+        .zip(&observed[1..])
+        .find(|(one, _)| one.evidence.batch.is_some())
+        .unwrap();
+    let mut elsewhere = other.seen.clone();
+    elsewhere.nonce = one.seen.nonce;
+    let refused = appraise(&one.evidence, &policy, &elsewhere, now()).unwrap_err();
+    assert_eq!(refused.reason(), &Reason::Batch);
 }

@@ -3,6 +3,8 @@
 
 pub mod cluster;
 pub mod simulated_tee;
+pub mod slow_device;
 
 pub use cluster::{Options, Sandbox};
 pub use simulated_tee::SimulatedTee;
+pub use slow_device::SlowDevice;

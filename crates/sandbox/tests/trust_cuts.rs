@@ -123,8 +123,8 @@ const MAX_PACKAGES_OF_NODE: usize = 250;
 
 /// The only files with unsafe code, each with its reason in it.
 const UNSAFE_FILES: &[&str] = &[
-    "crates/init/src/kernel.rs",
     "crates/attest/src/attester/nsm/device.rs",
+    "crates/init/src/kernel.rs",
     "crates/node/src/harden.rs",
     "crates/node/src/harden/system_calls.rs",
     "crates/node/src/zeroing_allocator.rs",

@@ -4,13 +4,15 @@
 
 use std::fmt::Write as _;
 
+use adyton_attest::Appraised;
 use adyton_attest::appraise::Reason;
-use adyton_attest::fact::{Fact, Outcome};
+use adyton_attest::fact::{Fact, Outcome, moment};
 use adyton_attest::nitro::Pcrs;
+use adyton_attest::release::Release;
 use serde::Serialize;
 
-use crate::args::Args;
-use crate::verdict::{Verdict, with_causes};
+use crate::args::Question;
+use crate::verdict::{Archive, Judgement, Verdict, with_causes};
 
 const SIMULATED: &str = "\
 ************************************************************************
@@ -20,15 +22,28 @@ const SIMULATED: &str = "\
 ";
 
 /// Lines for a person.
-pub(crate) fn plain(args: &Args, verdict: &Verdict) -> String {
+pub(crate) fn plain(question: &Question, judgement: &Judgement) -> String {
     let mut text = String::new();
     // Writing into a String cannot fail.
-    let _ = write_plain(&mut text, args, verdict);
+    let _ = write_plain(&mut text, question, judgement);
     text
 }
 
-fn write_plain(text: &mut String, args: &Args, verdict: &Verdict) -> std::fmt::Result {
-    writeln!(text, "{}", args.url.escape_debug())?;
+fn write_plain(text: &mut String, question: &Question, judgement: &Judgement) -> std::fmt::Result {
+    let Judgement {
+        verdict, archive, ..
+    } = judgement;
+    match archive {
+        None => writeln!(text, "{}", node(question, judgement).escape_debug())?,
+        Some(Archive { node, at }) => {
+            let at = moment(*at);
+            writeln!(text, "{}, as it was looked at {at}", node.escape_debug())?;
+            writeln!(
+                text,
+                "  A record: no node was asked. Its time, key, challenge and connection are the word of whoever kept it."
+            )?;
+        }
+    }
     if is_simulated(verdict) {
         text.push_str(SIMULATED);
     }
@@ -36,21 +51,7 @@ fn write_plain(text: &mut String, args: &Args, verdict: &Verdict) -> std::fmt::R
         writeln!(text, "  {fact}")?;
     }
     match verdict {
-        Verdict::Trusted(appraised) => {
-            writeln!(text, "  pin {}", appraised.spki().pin())?;
-            if appraised.is_simulated() {
-                writeln!(
-                    text,
-                    "TRUSTED BY THIS POLICY, BUT SIMULATED: it proves nothing."
-                )
-            } else {
-                writeln!(
-                    text,
-                    "TRUSTED: {:?}, on this connection, with this key.",
-                    appraised.measurement()
-                )
-            }
-        }
+        Verdict::Trusted(appraised) => write_trusted(text, appraised, archive.as_ref()),
         Verdict::NotTrusted(refusal) => {
             for (index, pcr) in refusal
                 .measured()
@@ -66,7 +67,7 @@ fn write_plain(text: &mut String, args: &Args, verdict: &Verdict) -> std::fmt::R
                 ""
             };
             writeln!(text, "NOT TRUSTED{simulated}: {refusal}.")?;
-            match advice(refusal.reason(), args) {
+            match advice(refusal.reason(), question) {
                 Some(advice) => writeln!(text, "{advice}"),
                 None => writeln!(text, "Send it nothing secret."),
             }
@@ -85,14 +86,63 @@ fn write_plain(text: &mut String, args: &Args, verdict: &Verdict) -> std::fmt::R
     }
 }
 
+fn write_trusted(
+    text: &mut String,
+    appraised: &Appraised,
+    archive: Option<&Archive>,
+) -> std::fmt::Result {
+    if !appraised.is_config_listed() {
+        writeln!(
+            text,
+            "  note: the policy lists no configuration (pcr 17), so it accepts any; --json shows the one that runs"
+        )?;
+    }
+    match archive {
+        Some(_) if appraised.is_simulated() => {
+            writeln!(text, "HELD THEN, BUT SIMULATED: it proves nothing.")
+        }
+        Some(_) => writeln!(
+            text,
+            "HELD THEN: {:?}, on the connection that the record tells of. This says nothing about the node today.",
+            appraised.measurement()
+        ),
+        None => {
+            writeln!(text, "  pin {}", appraised.spki().pin())?;
+            if appraised.is_simulated() {
+                writeln!(
+                    text,
+                    "TRUSTED BY THIS POLICY, BUT SIMULATED: it proves nothing."
+                )
+            } else {
+                writeln!(
+                    text,
+                    "TRUSTED: {:?}, on this connection, with this key.",
+                    appraised.measurement()
+                )
+            }
+        }
+    }
+}
+
+/// Which node the judgement speaks of.
+fn node<'a>(question: &'a Question, judgement: &'a Judgement) -> &'a str {
+    match &judgement.archive {
+        Some(archive) => &archive.node,
+        None => question.url.as_deref().unwrap_or("no node"),
+    }
+}
+
 /// What a person can do about it, where the cause may lie with them.
-fn advice(reason: &Reason, args: &Args) -> Option<&'static str> {
+fn advice(reason: &Reason, question: &Question) -> Option<&'static str> {
     match reason {
+        Reason::NothingListed if question.policy.is_some() && question.manifest.is_none() => Some(
+            "If the policy names release keys, name a manifest that they signed with --manifest FILE.",
+        ),
         Reason::NothingListed | Reason::Measurements => Some(
             "Compare the measurements above with those that were published, or that you built yourself, and list them \
              in a policy.",
         ),
-        Reason::Document(_) if args.policy.is_none() => Some(
+        Reason::Document(_) | Reason::Simulated if question.policy.is_none() => Some(
             "Only AWS's root is trusted without a policy. Name a policy with --policy FILE if you have one.",
         ),
         _ => None,
@@ -116,14 +166,20 @@ fn facts(verdict: &Verdict) -> &[Fact] {
 }
 
 /// One object for a script.
-pub(crate) fn json(args: &Args, verdict: &Verdict) -> String {
+pub(crate) fn json(question: &Question, judgement: &Judgement) -> String {
+    let verdict = &judgement.verdict;
+    let archive = judgement.archive.as_ref();
     let mut report = Report {
-        node: &args.url,
+        node: node(question, judgement),
         verdict: "could-not-tell",
+        archive_at_ms: archive.and_then(|archive| milliseconds(archive.at)),
         simulated: is_simulated(verdict),
         reason: None,
         failed_step: None,
         measurement: None,
+        manifest_seq: judgement.manifest_seq,
+        release: None,
+        config_listed: None,
         module_id: None,
         pin: None,
         channel_bound: None,
@@ -135,7 +191,12 @@ pub(crate) fn json(args: &Args, verdict: &Verdict) -> String {
     };
     match verdict {
         Verdict::Trusted(appraised) => {
-            report.verdict = "trusted";
+            report.verdict = match archive {
+                None => "trusted",
+                Some(_) => "held-then",
+            };
+            report.release = appraised.release().map(ReleaseLine::of);
+            report.config_listed = Some(appraised.is_config_listed());
             report.measurement = Some(appraised.measurement());
             report.module_id = Some(appraised.module_id());
             report.pin = Some(appraised.spki().pin());
@@ -165,6 +226,8 @@ pub(crate) fn json(args: &Args, verdict: &Verdict) -> String {
 struct Report<'a> {
     node: &'a str,
     verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archive_at_ms: Option<u64>,
     simulated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -172,6 +235,12 @@ struct Report<'a> {
     failed_step: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     measurement: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manifest_seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release: Option<ReleaseLine<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config_listed: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     module_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -187,6 +256,33 @@ struct Report<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     measured: Option<std::collections::BTreeMap<u8, String>>,
     facts: Vec<Line<'a>>,
+}
+
+/// The manifest on whose word a measurement is trusted.
+#[derive(Serialize)]
+struct ReleaseLine<'a> {
+    name: &'a str,
+    release: &'a str,
+    seq: u64,
+    commit: &'a str,
+    signed_by: Vec<String>,
+}
+
+impl<'a> ReleaseLine<'a> {
+    fn of(release: &'a Release) -> Self {
+        let manifest = release.manifest();
+        Self {
+            name: manifest.name(),
+            release: manifest.release(),
+            seq: manifest.seq(),
+            commit: manifest.commit(),
+            signed_by: release
+                .signed_by()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -3,32 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 mod node;
+mod program;
 
-use std::process::{Command, Output};
+use std::process::Command;
 
 use node::{Lie, Node};
-
-struct Ran {
-    status: i32,
-    out: String,
-    err: String,
-}
-
-fn verify(arguments: &[&str]) -> Ran {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = Command::new(env!("CARGO_BIN_EXE_adyton-verify"))
-        .args(arguments)
-        .output()
-        .unwrap();
-    Ran {
-        status: status.code().unwrap(),
-        out: String::from_utf8(stdout).unwrap(),
-        err: String::from_utf8(stderr).unwrap(),
-    }
-}
+use program::{Ran, verify};
 
 /// Runs against a node with the policy that the simulation wrote, with further lines at its head.
 fn verify_with_policy(node: &Node, lines: &str, flags: &[&str]) -> Ran {
@@ -88,8 +68,7 @@ fn the_default_policy_does_not_trust_the_simulation() {
         ran.out
     );
     assert!(
-        ran.out
-            .contains("SIMULATED adyton test root - trusts nothing"),
+        ran.out.contains("the policy does not allow simulations"),
         "{}",
         ran.out
     );
@@ -249,4 +228,31 @@ fn the_pin_is_printed_alone_and_only_of_a_trusted_node() {
     assert!(ran.err.contains("SIMULATED"), "{}", ran.err);
     let refused = verify(&[&node.url(), "--pin-out"]);
     assert_eq!((refused.status, refused.out.as_str()), (1, ""));
+}
+
+/// Runs the curl of this machine; none if it has none.
+fn curl(arguments: &[&str]) -> Option<(i32, String)> {
+    let ran = Command::new("curl").args(arguments).output();
+    let output = ran.ok()?;
+    let body = String::from_utf8_lossy(&output.stdout).into_owned();
+    Some((output.status.code().unwrap(), body))
+}
+
+#[test]
+#[allow(clippy::print_stderr)]
+fn curl_talks_to_the_appraised_key_and_to_no_other() {
+    let node = Node::start(Lie::None);
+    let ran = verify_with_policy(&node, "", &["--pin-out"]);
+    let (pin, url) = (ran.out.trim(), node.url());
+    // The certificate is the node's own; the pin stands for it.
+    let get = |pin: &str| curl(&["--silent", "--insecure", "--pinnedpubkey", pin, &url]);
+    let Some((status, body)) = get(pin) else {
+        eprintln!("SKIPPED: there is no curl on this machine");
+        return;
+    };
+    assert_eq!(status, 0, "{body}");
+    assert!(body.contains("simulated-nitro"), "{body}");
+    // CURLE_SSL_PINNEDPUBKEYNOTMATCH
+    let other = Node::start(Lie::None);
+    assert_eq!(get(&other.pin), Some((90, String::new())));
 }

@@ -26,7 +26,7 @@ pub const AWS_NITRO_ROOT_G1: RootHash = RootHash([
 
 /// SHA-256 of a root certificate's DER.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RootHash([u8; 32]);
+pub struct RootHash(pub(crate) [u8; 32]);
 
 impl RootHash {
     /// Hash of a certificate.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Uri};
 use zeroize::Zeroizing;
 
 use crate::grants::TokenSecret;
@@ -54,12 +54,7 @@ const SECRET_PARAMETERS: [&str; 6] = [
 impl Credential {
     /// Takes the credential out of a request's head.
     pub fn of(head: &Parts) -> Result<Self, CredentialError> {
-        let query = head.uri.query().unwrap_or_default();
-        let in_url = query
-            .split('&')
-            .filter_map(|pair| pair.split('=').next())
-            .any(|name| SECRET_PARAMETERS.contains(&name.to_ascii_lowercase().as_str()));
-        if in_url {
+        if secret_in_url(&head.uri) {
             return Err(CredentialError::InUrl);
         }
         if head.headers.contains_key("key") {
@@ -88,6 +83,15 @@ impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Credential(..)")
     }
+}
+
+/// Whether a query has a parameter in which clients put secrets.
+pub(crate) fn secret_in_url(uri: &Uri) -> bool {
+    uri.query()
+        .unwrap_or_default()
+        .split('&')
+        .filter_map(|pair| pair.split('=').next())
+        .any(|name| SECRET_PARAMETERS.contains(&name.to_ascii_lowercase().as_str()))
 }
 
 /// The one value of a header; two are ambiguous.

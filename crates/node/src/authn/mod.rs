@@ -6,6 +6,7 @@
 mod credential;
 mod principal;
 
+pub(crate) use credential::secret_in_url;
 pub use credential::{Credential, CredentialError};
 pub use principal::{Authority, Principal, TenantId};
 

@@ -96,7 +96,7 @@ impl Answer {
 
 async fn connection(address: &NodeAddress) -> Connection {
     let observed = observe(address, None, &Patience::default()).await.unwrap();
-    observed.connection
+    observed.dangerous_connection()
 }
 
 fn request(

@@ -273,7 +273,7 @@ impl NodeClient {
         let address = url.parse().unwrap();
         let observed = observe(&address, None, &Patience::default()).await.unwrap();
         Self {
-            connection: observed.connection,
+            connection: observed.dangerous_connection(),
             url: url.to_owned(),
         }
     }

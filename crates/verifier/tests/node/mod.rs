@@ -1,5 +1,7 @@
 //! A node in a few lines: TLS 1.3, one route, the simulated TEE, and a lie of the test's choice.
 
+#![allow(dead_code, reason = "each test file uses its own part of the node")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;

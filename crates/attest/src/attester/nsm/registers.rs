@@ -2,6 +2,8 @@
 //!
 //! Guarantees: the configuration is measured once, the register holds exactly it, and all registers are locked.
 
+use std::ops::RangeInclusive;
+
 use super::NsmAttester;
 use super::wire::{Request, Response};
 use crate::attester::AttesterError;
@@ -30,12 +32,21 @@ impl NsmAttester {
             range: MAX_INDEX + 1,
         })
         .await?;
-        match self.ask(Request::DescribePcr { index: CONFIG_PCR }).await? {
-            Response::DescribePcr { lock: true, value } if value == expected => Ok(()),
-            _ => Err(AttesterError::AlreadySealed),
+        // The image registers are locked by the hypervisor; others may have been locked before us, as Marlin Oyster's boot
+        // locks 16. What counts is that nobody can extend any of ours from now on.
+        for index in FREE_PCRS {
+            match self.ask(Request::DescribePcr { index }).await? {
+                Response::DescribePcr { lock: true, value }
+                    if index != CONFIG_PCR || value == expected => {}
+                _ => return Err(AttesterError::AlreadySealed),
+            }
         }
+        Ok(())
     }
 }
+
+/// The registers that software may extend, until they are locked.
+const FREE_PCRS: RangeInclusive<u8> = 16..=MAX_INDEX;
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -154,6 +165,42 @@ pub(super) mod tests {
             assert!(
                 matches!(wait(nsm.seal(&config)), Err(AttesterError::AlreadySealed)),
                 "{taken:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_register_that_marlins_boot_measured_and_locked_before_stays_as_it_is() {
+        let image = Pcr::ZERO.extended(b"digest of the compose file");
+        let nsm = emulated(BTreeMap::from([(16, (true, image))]));
+        let config = ConfigDigest::of("a");
+        wait(nsm.seal(&config)).unwrap();
+        for (index, value) in [
+            (16, image),
+            (CONFIG_PCR, Pcr::of_config(&config)),
+            (18, Pcr::ZERO),
+            (MAX_INDEX, Pcr::ZERO),
+        ] {
+            let described = wait(nsm.ask(Request::DescribePcr { index })).unwrap();
+            assert_eq!(described, Response::DescribePcr { lock: true, value });
+        }
+    }
+
+    #[test]
+    fn a_register_that_stays_open_ends_the_boot() {
+        for open in FREE_PCRS {
+            let mut registers = Registers(BTreeMap::new());
+            let nsm = NsmAttester::answered_by(move |request| {
+                let answer = registers.answer(request);
+                if let Some((lock, _)) = registers.0.get_mut(&u64::from(open)) {
+                    *lock = false;
+                }
+                Ok(answer)
+            });
+            let sealed = wait(nsm.unwrap().seal(&ConfigDigest::of("a")));
+            assert!(
+                matches!(sealed, Err(AttesterError::AlreadySealed)),
+                "{open}"
             );
         }
     }
