@@ -25,6 +25,9 @@ pub const PARENT_ID: &str = "i-00000000000000000";
 /// The enclave's name in its documents.
 pub const MODULE_ID: &str = "i-00000000000000000-enc0000000000000000";
 
+/// What the kernel says when its first program has ended.
+const LAST_LINE: &str = "Kernel panic - not syncing: Attempted to kill init!";
+
 /// How long the programs may take to make their sockets.
 const SOCKETS: Duration = Duration::from_secs(20);
 
@@ -67,7 +70,7 @@ pub struct Prepared {
 pub struct Emulator {
     machine: Machine,
     folder: TempDir,
-    qemu: Killed,
+    _qemu: Killed,
     console: Console,
     began: Instant,
     /// Ends after the machine.
@@ -166,7 +169,7 @@ impl Prepared {
             .ok_or(io::Error::from(io::ErrorKind::BrokenPipe))?;
         Ok(Emulator {
             machine,
-            qemu: Killed(qemu),
+            _qemu: Killed(qemu),
             folder,
             console,
             began,
@@ -212,21 +215,40 @@ impl Emulator {
     ///
     /// # Errors
     /// [`EmulatorError`].
-    pub fn memory(&self) -> Result<Vec<u8>, EmulatorError> {
+    pub fn memory(&self) -> Result<Memory, EmulatorError> {
         let file = self.folder.path().join("memory");
         let mut monitor = self.monitor()?;
         monitor.pause()?;
+        let taken = Instant::now();
         monitor.save_memory(u64::from(self.machine.memory_mib) << 20, &file)?;
         monitor.go_on()?;
-        let memory = std::fs::read(&file)?;
+        let bytes = std::fs::read(&file)?;
         std::fs::remove_file(&file)?;
-        Ok(memory)
+        Ok(Memory { bytes, taken })
     }
 
-    /// Whether the guest ends by itself in this time.
+    /// Whether the guest ends by itself in this time: its first program has, and the kernel with it.
+    ///
+    /// The kernel's last line counts, not the end of the emulator: hardware has a keyboard controller by which the kernel
+    /// switches it off, this machine has none, and the kernel's other ways sometimes start it again as a warm boot would.
     #[must_use]
-    pub fn ends(&mut self, within: Duration) -> bool {
-        self.console.ends(within) && self.qemu.0.wait().is_ok()
+    pub fn ends(&self, within: Duration) -> bool {
+        self.console.shows(LAST_LINE, within)
+    }
+}
+
+/// A guest's memory, as its hypervisor sees it.
+pub struct Memory {
+    /// From physical address 0 on.
+    pub bytes: Vec<u8>,
+    /// When the guest stood still for it.
+    pub taken: Instant,
+}
+
+impl std::fmt::Debug for Memory {
+    /// Says nothing of what is in it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Memory({} bytes)", self.bytes.len())
     }
 }
 

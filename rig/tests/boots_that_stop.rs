@@ -49,7 +49,7 @@ fn stops(configuration: Vec<u8>) -> String {
     let pki = TestPki::make(now()).unwrap();
     let prepared = Machine::default().prepare(&tools(), &pki).unwrap();
     lying_host(&prepared.vsock(), configuration);
-    let mut enclave = prepared.boot(&image().eif).unwrap();
+    let enclave = prepared.boot(&image().eif).unwrap();
     let ended = enclave.ends(BOOT);
     let console = enclave.console().text();
     assert!(ended, "it goes on: {console}");
@@ -97,7 +97,7 @@ async fn a_clock_that_the_host_set_back_ends_the_boot() {
         clock: Some("2020-02-02T02:02:02"),
         ..Machine::default()
     };
-    let mut stage = Stage::raise(Script {
+    let stage = Stage::raise(Script {
         machine,
         ..Script::default()
     })

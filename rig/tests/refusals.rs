@@ -168,7 +168,7 @@ async fn a_host_in_the_middle_is_refused_with_its_own_key_and_with_the_nodes_own
 
     // It even holds the node's key, and talks to the node on a second connection.
     let seen = look(&stage.url()).await.seen;
-    let memory = stage.enclave.memory().unwrap();
+    let memory = stage.enclave.memory().unwrap().bytes;
     let stolen = stolen_key::find(&memory, &seen.spki).expect("the key is in the guest's memory");
     drop(memory);
     let middle = Middle::between(Identity::of(&stolen), node).await;
