@@ -49,6 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("adyton-host", &["adyton-vsock"]),
     ("adyton-verifier", &["adyton-protocol", "adyton-attest"]),
     ("adyton-sandbox", EVERYTHING_BUT_SANDBOX),
+    ("adyton-rig", &["adyton-attest"]),
     ("adyton", EVERYTHING),
     ("adyton-bench", EVERYTHING),
 ];
