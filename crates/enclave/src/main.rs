@@ -5,6 +5,7 @@
 mod args;
 mod build;
 mod inspect;
+mod release;
 
 use std::error::Error;
 use std::io::Write as _;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         Command::Build(how) => build::run(&how),
         Command::Measure(image) => inspect::measure(&image),
         Command::Describe(image) => inspect::describe(&image),
+        Command::Release(command) => release::run(&command),
     };
     match done {
         Ok(text) => {

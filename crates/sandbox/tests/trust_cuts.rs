@@ -22,7 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("adyton-attest", &[]),
     ("adyton-vsock", &[]),
     ("adyton-init", &["adyton-vsock"]),
-    ("adyton-enclave", &[]),
+    ("adyton-enclave", &["adyton-attest"]),
     ("adyton-keys", &["adyton-protocol"]),
     (
         "adyton-client",
