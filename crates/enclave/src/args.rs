@@ -21,6 +21,9 @@ pub(crate) enum Command {
     Measure(OneImage),
     /// Print what is in an image: parts, files, command line
     Describe(OneImage),
+    /// Write, sign and check the manifest of a release
+    #[command(subcommand)]
+    Release(ReleaseCommand),
     /// Print the policy that trusts a compose file on Marlin Oyster
     Oyster(Oyster),
 }
@@ -65,6 +68,67 @@ pub(crate) struct OneImage {
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What is done with a manifest.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReleaseCommand {
+    /// Print the public half of a release key; if the file is not there, make a new key
+    Key {
+        /// The secret half (PKCS#8, PEM), readable to its owner only
+        file: PathBuf,
+    },
+    /// Print a manifest that nobody signed yet
+    New(NewManifest),
+    /// Print the exact bytes that are signed, for keys that are kept elsewhere
+    Message {
+        /// The manifest
+        manifest: PathBuf,
+    },
+    /// Add a signature to a manifest
+    Sign {
+        /// The manifest; it is rewritten
+        manifest: PathBuf,
+        /// The secret half of a release key
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Add the signatures of other copies of the same manifest
+    Join {
+        /// The manifest; it is rewritten
+        manifest: PathBuf,
+        /// Copies that others signed
+        #[arg(required = true)]
+        copies: Vec<PathBuf>,
+    },
+    /// Say whether a policy accepts a manifest, and what it then trusts
+    Check {
+        /// The manifest
+        manifest: PathBuf,
+        /// The policy, with its release keys
+        #[arg(long, value_name = "FILE")]
+        policy: PathBuf,
+    },
+}
+
+/// What a manifest says.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NewManifest {
+    /// measurements.json of an image; more than one if more than one is released
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) measurements: Vec<PathBuf>,
+    /// Its number: higher than that of every manifest before
+    #[arg(long)]
+    pub(crate) seq: u64,
+    /// The git commit that was built
+    #[arg(long)]
+    pub(crate) commit: String,
+    /// The version as people call it
+    #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
+    pub(crate) release: String,
+    /// Until when it counts, like 2027-01-31T00:00:00Z; without it, until a newer one is seen
+    #[arg(long, value_name = "TIME")]
+    pub(crate) not_after: Option<String>,
 }
 
 /// A compose file, and what it runs on.

@@ -6,6 +6,7 @@ mod args;
 mod build;
 mod inspect;
 mod oyster_command;
+mod release;
 
 use std::error::Error;
 use std::io::Write as _;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         Command::Oyster(how) => oyster_command::run(&how),
         Command::Measure(image) => inspect::measure(&image),
         Command::Describe(image) => inspect::describe(&image),
+        Command::Release(command) => release::run(&command),
     };
     match done {
         Ok(text) => {

@@ -141,6 +141,61 @@ async fn a_silent_connection_ends_and_so_does_one_too_many() {
     assert_eq!(third.read_u8().await.unwrap(), b'x');
 }
 
+/// Open files and kilobytes of memory of the program.
+fn use_of(host: &HostProcess) -> (usize, u64) {
+    let proc = std::path::PathBuf::from(format!("/proc/{}", host.id()));
+    let files = std::fs::read_dir(proc.join("fd")).unwrap().count();
+    let status = std::fs::read_to_string(proc.join("status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kilobytes = line.unwrap().split_whitespace().nth(1).unwrap();
+    (files, kilobytes.parse().unwrap())
+}
+
+#[tokio::test]
+async fn thousands_of_connections_leave_nothing_behind() {
+    let folder = Folder::new();
+    let host = HostProcess::start(&folder.configure(NODE, ""));
+    let address = host.address().await;
+    let inside = enclave(&folder).await;
+    tokio::spawn(async move {
+        loop {
+            let (mut enclave, _) = inside.accept().await.unwrap();
+            tokio::spawn(async move {
+                let (mut read, mut write) = enclave.split();
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+                let _ = write.shutdown().await;
+            });
+        }
+    });
+    let round = async |connections: usize| {
+        let mut talks = tokio::task::JoinSet::new();
+        for n in 0..connections {
+            talks.spawn(async move {
+                let stream = TcpStream::connect(address).await.unwrap();
+                let say = pattern(64 * 1024, n as u8);
+                assert!(talk(stream, say.clone()).await == say);
+            });
+            if talks.len() >= 100 {
+                talks.join_next().await.unwrap().unwrap();
+            }
+        }
+        while let Some(done) = talks.join_next().await {
+            done.unwrap();
+        }
+    };
+    round(500).await;
+    let (files, before) = use_of(&host);
+    round(3000).await;
+    // The last ends are still on their way when the last byte is here.
+    let settled = || (use_of(&host).0 <= files).then_some(());
+    wait_for("no file is left open", settled).await;
+    let (_, after) = use_of(&host);
+    assert!(
+        after <= before + 8 * 1024,
+        "{before} kB before, {after} kB after"
+    );
+}
+
 #[tokio::test]
 async fn without_an_enclave_connections_are_closed_and_the_log_says_so_once() {
     let folder = Folder::new();

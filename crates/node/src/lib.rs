@@ -13,6 +13,7 @@ pub mod key_release;
 pub mod local_http;
 pub mod memory;
 pub mod node;
+mod sealed_requests;
 pub mod server;
 mod signed_answers;
 pub mod tee;

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use adyton_attest::observe::{Connection, Patience, observe};
 use adyton_attest::signed_answer::{SignedAnswerError, StoredAnswer, content_digest, verify};
-use adyton_attest::{Appraised, Nonce, Policy, appraise};
+use adyton_attest::{Appraised, Nonce, Policy};
 use adyton_client::clock::Clock;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
@@ -41,15 +41,10 @@ impl Caller {
             .await
             .unwrap();
         let policy = Policy::from_toml(world.sandbox.policy()).unwrap();
-        let appraised = appraise(
-            &observed.evidence,
-            &policy,
-            &observed.seen,
-            Clock::system().now(),
-        );
+        let (appraised, connection) = observed.appraise(&policy, Clock::system().now()).unwrap();
         Self {
-            connection: observed.connection,
-            appraised: appraised.unwrap(),
+            connection,
+            appraised,
             url: url.clone(),
         }
     }

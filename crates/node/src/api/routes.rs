@@ -19,6 +19,7 @@ use super::problem::ApiProblem;
 use super::records::{Db, Ds};
 use super::{Api, health, info, records, tokens};
 use crate::attestation::NodeKeys;
+use crate::sealed_requests::{self, Gateway};
 use crate::signed_answers::{
     ACCEPT_SIGNATURE, CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT, Signer, sign,
 };
@@ -51,7 +52,7 @@ const fn public(method: &'static str, path: &'static str) -> Route {
 }
 
 /// All routes.
-pub const ROUTES: [Route; 21] = [
+pub const ROUTES: [Route; 22] = [
     public("GET", "/livez"),
     public("GET", "/readyz"),
     public("GET", "/api/rest/v1/info/status"),
@@ -73,39 +74,41 @@ pub const ROUTES: [Route; 21] = [
     route("PUT", "/api/rest/v1/db/{database}/{id}"),
     route("DELETE", "/api/rest/v1/db/{database}/{id}"),
     public("GET", "/.well-known/adyton-attestation"),
+    public("POST", sealed_requests::PATH),
 ];
 
-/// The router: the table's routes, and the attestation route beside them (it is in the table, too). The keys sign what
-/// is answered, if a caller asks for that.
+/// The router: the table's routes, the attestation route beside them, and around both the route for sealed requests
+/// (these two are in the table, too). The keys sign what is answered, if a caller asks for that, and open what is sealed.
 pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
     let timeout = api.config.request_timeout;
     let signer = Signer {
-        keys,
+        keys: keys.clone(),
         clock: api.clock.clone(),
     };
+    let (clock, bodies) = (api.clock.clone(), api.bodies.clone());
+    let body_bytes = api.config.body_bytes;
     let mut router = Router::new();
     for route in ROUTES {
         if let Some(handler) = handler(route) {
             router = router.route(route.path, handler);
         }
     }
-    router
+    let router = router
         .with_state(api)
         .merge(attestation)
         // After the last route: the second one holds only for routes that are already there.
         .fallback(async || ApiProblem::not_found())
-        .method_not_allowed_fallback(async || {
-            ApiProblem::new(
-                ProblemKind::MethodNotAllowed,
-                "this path takes another method",
-            )
-        })
+        .method_not_allowed_fallback(async || wrong_method())
         .layer(middleware::from_fn(move |request, next| {
             within(timeout, request, next)
         }))
         .layer(middleware::from_fn(move |request, next| {
             sign(signer.clone(), request, next)
-        }))
+        }));
+    let gateway = Gateway::new(keys, clock, router.clone(), bodies, body_bytes);
+    let sealed = post(sealed_requests::open).fallback(async || wrong_method());
+    router
+        .route(sealed_requests::PATH, sealed.with_state(gateway))
         .layer(middleware::from_fn(answer_headers))
         .layer(
             CorsLayer::new()
@@ -151,6 +154,13 @@ fn handler(route: Route) -> Option<MethodRouter<Arc<Api>>> {
         ("DELETE", "/db/{database}/{id}") => delete(records::delete::<Db>),
         _ => return None,
     })
+}
+
+fn wrong_method() -> ApiProblem {
+    ApiProblem::new(
+        ProblemKind::MethodNotAllowed,
+        "this path takes another method",
+    )
 }
 
 async fn within(timeout: std::time::Duration, request: Request, next: Next) -> Response {

@@ -8,14 +8,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use adyton_attest::{AnswerKey, AttestedKeys, HpkeKey, Spki};
+use adyton_client::sealed_exchange::{AnswerSecret, HpkeError, open_request};
 use aws_lc_rs::agreement::{PrivateKey, X25519};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use bytes::Bytes;
 
 /// The private keys of one node.
 #[derive(Clone)]
 pub struct NodeKeys {
     signer: Arc<Ed25519KeyPair>,
-    #[expect(dead_code, reason = "the route that opens bodies comes next")]
     opener: Arc<PrivateKey>,
     answer: AnswerKey,
     hpke: HpkeKey,
@@ -68,6 +69,11 @@ impl NodeKeys {
     #[must_use]
     pub fn answer_key(&self) -> AnswerKey {
         self.answer
+    }
+
+    /// Opens a request that was sealed for this node.
+    pub(crate) fn open(&self, message: &[u8]) -> Result<(Bytes, AnswerSecret), HpkeError> {
+        open_request(message, &self.opener, &self.hpke)
     }
 
     /// An Ed25519 signature (RFC 8032) over a text that was built by us.

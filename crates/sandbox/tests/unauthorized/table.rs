@@ -79,6 +79,7 @@ pub const TABLE: [(&str, &str, Guard); ROUTES.len()] = {
         ("PUT", "/api/rest/v1/db/{database}/{id}", db(Api::DbUpdate, Right::Update)),
         ("DELETE", "/api/rest/v1/db/{database}/{id}", db(Api::DbUpdate, Right::Delete)),
         ("GET", "/.well-known/adyton-attestation", Guard::Public),
+        ("POST", "/.well-known/ohttp-gateway", Guard::Public),
     ]
 };
 
@@ -205,6 +206,8 @@ pub fn expected(guard: Guard, path: &str, kind: Kind) -> Expect {
         return match path {
             // It knows one query and no other.
             "/.well-known/adyton-attestation" if in_url => Problem(400, "request-malformed"),
+            // It takes nothing but sealed requests; `sealed_requests.rs` sends some.
+            "/.well-known/ohttp-gateway" => Problem(400, "request-malformed"),
             _ => Served,
         };
     }
