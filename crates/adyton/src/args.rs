@@ -282,9 +282,12 @@ pub struct NodeArgs {
     /// The confidential node, as https://host or https://host:port.
     #[arg(long, value_name = "URL")]
     pub node: String,
-    /// What you trust: measurements and limits (TOML). Without it no node is trusted.
+    /// What you trust: measurements, release keys and limits (TOML). Without it no node is trusted.
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
+    /// A release manifest that the policy's release keys signed.
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    pub manifest: Option<PathBuf>,
 }
 
 /// An owner on a node.

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use adyton_attest::Policy;
 use adyton_attest::policy::MAX_POLICY_BYTES;
+use adyton_attest::release::{MAX_RELEASE_BYTES, UnverifiedRelease};
 use adyton_client::attested_node::{AttestedNode, NodeCredential, NodeError};
 use adyton_client::clock::Clock;
 use bytes::Bytes;
@@ -33,10 +34,13 @@ pub struct Node {
 impl Node {
     /// Appraises the node by the policy, and refuses it with the reason.
     pub async fn connect(args: &NodeArgs, clock: &Clock) -> Result<Self, Failure> {
-        let policy = match &args.policy {
+        let mut policy = match &args.policy {
             Some(path) => read_policy(path)?,
             None => Policy::default(),
         };
+        if let Some(path) = &args.manifest {
+            policy = with_manifest(policy, path)?;
+        }
         let node = Self::connect_by(&args.node, &policy, clock).await?;
         if node.is_simulated() {
             let notice =
@@ -124,15 +128,26 @@ pub fn read_token(source: &TokenSource) -> Result<NodeCredential, Failure> {
 
 fn read_policy(path: &Path) -> Result<Policy, Failure> {
     let doing = format!("cannot use the policy {}", path.display());
-    let mut text = String::new();
-    // One byte more than allowed, so that a longer file is refused and not cut.
-    File::open(path)
-        .and_then(|file| {
-            file.take(MAX_POLICY_BYTES as u64 + 1)
-                .read_to_string(&mut text)
-        })
-        .map_err(|error| Failure::of(&doing, &error))?;
+    let text = read(path, MAX_POLICY_BYTES, &doing)?;
     Policy::from_toml(&text).map_err(|error| Failure::of(&doing, &error))
+}
+
+/// The policy with what its release keys signed.
+fn with_manifest(policy: Policy, path: &Path) -> Result<Policy, Failure> {
+    let doing = format!("cannot use the manifest {}", path.display());
+    let text = read(path, MAX_RELEASE_BYTES, &doing)?;
+    UnverifiedRelease::parse(text.as_bytes())
+        .and_then(|release| policy.with_release(release))
+        .map_err(|error| Failure::of(&doing, &error))
+}
+
+/// At most one byte over the limit, so that a longer file is refused and not cut.
+fn read(path: &Path, limit: usize, doing: &str) -> Result<String, Failure> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(limit as u64 + 1).read_to_string(&mut text))
+        .map_err(|error| Failure::of(doing, &error))?;
+    Ok(text)
 }
 
 fn refused(url: &str, error: &NodeError) -> Failure {

@@ -5,11 +5,17 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
+
 use crate::nitro::pcr::MAX_INDEX;
 use crate::nitro::{Pcr, Pcrs, RootHash};
+use crate::words::{foreign, quoted};
 
 /// Longest name of a measurement.
 pub const MAX_NAME_CHARS: usize = 120;
+
+/// Longest record of a build. Written ones have about 3 kB.
+pub const MAX_RECORD_BYTES: usize = 256 * 1024;
 
 /// Registers that every measurement must name: image, kernel, application.
 const IMAGE_PCRS: [u8; 3] = [0, 1, 2];
@@ -93,6 +99,73 @@ impl Measurement {
     }
 }
 
+/// An image as its builder recorded it: the part of `measurements.json` that trust is made of. (Also of what
+/// `nitro-cli build-enclave` prints.)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// What the builder calls it, if it does.
+    pub name: Option<String>,
+    /// Registers 0, 1 and 2.
+    pub pcrs: Pcrs,
+}
+
+impl BuiltImage {
+    /// Reads the builder's file; members that are not about registers are passed over.
+    ///
+    /// # Errors
+    /// [`MeasurementError::Record`].
+    pub fn from_json(bytes: &[u8]) -> Result<Self, MeasurementError> {
+        if bytes.len() > MAX_RECORD_BYTES {
+            return Err(MeasurementError::Record("too long".to_owned()));
+        }
+        let record: BuiltRecord = serde_json::from_slice(bytes)
+            .map_err(|error| MeasurementError::Record(foreign(&error.to_string())))?;
+        let named = record.measurements;
+        let values = [
+            ("0", named.image),
+            ("1", named.kernel),
+            ("2", named.application),
+        ];
+        let pcrs = registers(
+            values
+                .map(|(index, value)| (index.to_owned(), value))
+                .into(),
+        );
+        let pcrs = pcrs.ok_or_else(|| MeasurementError::Pcr {
+            name: "measurements".to_owned(),
+        })?;
+        let name = record.name;
+        Ok(Self { name, pcrs })
+    }
+}
+
+#[derive(Deserialize)]
+struct BuiltRecord {
+    name: Option<String>,
+    #[serde(alias = "Measurements")]
+    measurements: NamedRegisters,
+}
+
+#[derive(Deserialize)]
+struct NamedRegisters {
+    #[serde(rename = "PCR0")]
+    image: String,
+    #[serde(rename = "PCR1")]
+    kernel: String,
+    #[serde(rename = "PCR2")]
+    application: String,
+}
+
+/// The `[[nitro]]` entry that lists an image, as policies and manifests are written.
+#[must_use]
+pub fn entry(name: &str, pcrs: &Pcrs) -> String {
+    let registers = pcrs
+        .iter()
+        .map(|(index, pcr)| format!("pcrs.{index} = \"{pcr}\"\n"));
+    let registers: String = registers.collect();
+    format!("\n[[nitro]]\nname = {}\n{registers}", quoted(name))
+}
+
 /// Registers as a file lists them: decimal numbers 0 to 31, 96 hexadecimal digits each.
 pub(crate) fn registers(entries: BTreeMap<String, String>) -> Option<Pcrs> {
     let register = |(index, value): (String, String)| {
@@ -125,6 +198,9 @@ pub enum MeasurementError {
         /// The measurement.
         name: String,
     },
+    /// Not the record of a build.
+    #[error("this is not the record of a build: {0}")]
+    Record(String),
     /// One of the image registers is not named.
     #[error("{name:?}: pcr {index} is missing; 0, 1 and 2 must all be named")]
     ImagePcrMissing {
@@ -198,6 +274,29 @@ mod tests {
         let mut entries = image();
         entries.push(("3".to_owned(), "abcd".to_owned()));
         assert!(matches!(read(entries), Err(MeasurementError::Pcr { .. })));
+    }
+
+    #[test]
+    fn a_builders_record_is_read_whoever_wrote_it() {
+        let [one, two, three] = ["1", "2", "3"].map(|digit| digit.repeat(96));
+        let registers = format!(r#"{{"PCR0":"{one}","PCR1":"{two}","PCR2":"{three}"}}"#);
+        let ours = format!(r#"{{"version":1,"name":"n","measurements":{registers}}}"#);
+        let read = BuiltImage::from_json(ours.as_bytes()).unwrap();
+        assert_eq!(read.name.as_deref(), Some("n"));
+        let values: Vec<String> = read.pcrs.values().map(Pcr::to_string).collect();
+        assert_eq!(values, [one, two, three]);
+        let theirs = format!(r#"{{"Measurements":{registers}}}"#);
+        let read = BuiltImage::from_json(theirs.as_bytes()).unwrap();
+        assert_eq!((read.name, read.pcrs.len()), (None, 3));
+        let mut long = ours.clone().into_bytes();
+        long.resize(MAX_RECORD_BYTES + 1, b' ');
+        for wrong in [b"{}".as_slice(), b"", &long] {
+            let refused = BuiltImage::from_json(wrong);
+            assert!(matches!(refused, Err(MeasurementError::Record(_))));
+        }
+        let short = ours.replace("11", "1");
+        let refused = BuiltImage::from_json(short.as_bytes());
+        assert!(matches!(refused, Err(MeasurementError::Pcr { .. })));
     }
 
     #[test]

@@ -42,6 +42,22 @@ pub(crate) fn foreign(text: &str) -> String {
     shown
 }
 
+/// A TOML basic string.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => out.extend(['\\', character]),
+            _ if character.is_control() => {
+                out.push_str(&format!("\\u{:04x}", u32::from(character)))
+            }
+            _ => out.push(character),
+        }
+    }
+    out.push('"');
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +72,14 @@ mod tests {
         assert_eq!(span(Duration::from_secs(120)), "2 min");
         assert_eq!(span(Duration::from_secs(7200)), "2 h");
         assert_eq!(span(Duration::from_secs(400_000)), "4 days");
+    }
+
+    #[test]
+    fn quoted_text_is_read_back_as_it_was() {
+        for text in ["", "a \"b\" \\ c", "ä\u{1b}\n\u{7f}\u{85}"] {
+            let table: toml::Table = format!("a = {}", quoted(text)).parse().unwrap();
+            assert_eq!(table["a"].as_str(), Some(text));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod forge;
 use std::time::{Duration, SystemTime};
 
 use adyton_attest::appraise::Reason;
-use adyton_attest::fact::Step;
+use adyton_attest::fact::{Step, moment};
 use adyton_attest::measurement::MeasurementError;
 use adyton_attest::nitro::{AWS_NITRO_ROOT_G1, Pcr};
 use adyton_attest::policy::PolicyError;
@@ -363,7 +363,7 @@ fn a_manifest_counts_until_it_expires_and_a_verdict_no_longer() {
     let (scene, holders) = (Scene::new(), holders());
     let mut draft = draft(&scene);
     let expiry = now() + HOUR / 60;
-    draft.not_after = Some(expiry);
+    draft.not_after = Some(moment(expiry));
     let release = signed(&draft, &[&holders[0], &holders[1]]);
     let policy = policy(&scene, &holders, "").with_release(release).unwrap();
     assert_eq!(judge(&scene, &policy, now()).unwrap().good_until(), expiry);
@@ -416,7 +416,7 @@ fn registers_of_the_release_keys_are_registers() {
 fn what_the_policy_lists_itself_needs_no_manifest() {
     let (scene, holders) = (Scene::new(), holders());
     let mut expired = draft(&scene);
-    expired.not_after = Some(now() - HOUR);
+    expired.not_after = Some(moment(now() - HOUR));
     let by_value: String = format!(
         "[[nitro]]\nname = \"by value\"\nroot_sha256 = \"{}\"\npcrs = {{ 0 = \"{}\", 1 = \"{}\", 2 = \"{}\" }}",
         scene.pki.root(),

@@ -78,6 +78,22 @@ impl fmt::Debug for NodeAnswer {
 /// An appraised node, and the connection on which it was appraised: the evidence covers this very
 /// connection, so everything is sent on it and on no other.
 ///
+/// ```no_run
+/// use adyton_attest::Policy;
+/// use adyton_client::attested_node::{AttestedNode, NodeCredential};
+/// use adyton_client::clock::Clock;
+/// use http::Method;
+///
+/// # async fn example(policy: &str, token: NodeCredential) -> Result<(), Box<dyn std::error::Error>> {
+/// let policy = Policy::from_toml(policy)?;
+/// let mut node = AttestedNode::connect("https://node.example", &policy, &Clock::system()).await?;
+/// let answer = node.send(Method::GET, "/api/rest/v1/…", Some(&token), None).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// It cannot be constructed otherwise:
+///
 /// ```compile_fail,E0451
 /// # use adyton_client::attested_node::AttestedNode;
 /// let unproven = AttestedNode { connection: todo!(), appraised: todo!() };

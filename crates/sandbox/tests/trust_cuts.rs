@@ -22,7 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("adyton-attest", &[]),
     ("adyton-vsock", &[]),
     ("adyton-init", &["adyton-vsock"]),
-    ("adyton-enclave", &[]),
+    ("adyton-enclave", &["adyton-attest"]),
     ("adyton-keys", &["adyton-protocol"]),
     (
         "adyton-client",
@@ -49,6 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("adyton-host", &["adyton-vsock"]),
     ("adyton-verifier", &["adyton-protocol", "adyton-attest"]),
     ("adyton-sandbox", EVERYTHING_BUT_SANDBOX),
+    ("adyton-rig", &["adyton-attest"]),
     ("adyton", EVERYTHING),
     ("adyton-bench", EVERYTHING),
 ];

@@ -8,40 +8,19 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use adyton_attest::evidence::MAX_CONFIG_BYTES;
-use adyton_attest::nitro::Pcr;
+use adyton_attest::measurement::{BuiltImage, MAX_RECORD_BYTES, entry};
 use adyton_attest::nitro::pcr::CONFIG_PCR;
+use adyton_attest::nitro::{Pcr, Pcrs};
 use adyton_attest::{ConfigDigest, Policy};
-use serde::Deserialize;
 
 use crate::args::ImagePolicy;
 use crate::kept;
 use crate::verdict::with_causes;
 
-/// Longest `measurements.json`. Written ones have about 3 kB.
-const MAX_MEASUREMENTS_BYTES: usize = 256 * 1024;
-
-/// The part of `measurements.json` that a policy is made of. (Also of what `nitro-cli build-enclave` prints.)
-#[derive(Deserialize)]
-struct Image {
-    name: Option<String>,
-    #[serde(alias = "Measurements")]
-    measurements: Registers,
-}
-
-#[derive(Deserialize)]
-struct Registers {
-    #[serde(rename = "PCR0")]
-    image: String,
-    #[serde(rename = "PCR1")]
-    kernel: String,
-    #[serde(rename = "PCR2")]
-    application: String,
-}
-
 /// The policy's text; the reason in words when there is none.
 pub(crate) fn write(wanted: &ImagePolicy) -> Result<String, String> {
-    let image: Image = read(&wanted.measurements, MAX_MEASUREMENTS_BYTES, |bytes| {
-        Ok(serde_json::from_slice(bytes)?)
+    let image = read(&wanted.measurements, MAX_RECORD_BYTES, |bytes| {
+        Ok(BuiltImage::from_json(bytes)?)
     })?;
     let config = match &wanted.config {
         None => None,
@@ -54,7 +33,7 @@ pub(crate) fn write(wanted: &ImagePolicy) -> Result<String, String> {
     };
     let name = wanted.name.clone().or(image.name);
     let name = name.unwrap_or_else(|| "unnamed image".to_owned());
-    let text = text(&name, &image.measurements, config.as_ref());
+    let text = text(&name, &image.pcrs, config.as_ref());
     match Policy::from_toml(&text) {
         Ok(_) => Ok(text),
         Err(error) => Err(format!(
@@ -65,23 +44,12 @@ pub(crate) fn write(wanted: &ImagePolicy) -> Result<String, String> {
     }
 }
 
-fn text(name: &str, registers: &Registers, config: Option<&ConfigDigest>) -> String {
-    let mut text = String::from("version = 1\n\n[[nitro]]\n");
-    let mut pcrs = vec![
-        (0, registers.image.as_str()),
-        (1, &registers.kernel),
-        (2, &registers.application),
-    ];
-    let config_pcr = config.map(|config| Pcr::of_config(config).to_string());
-    if let Some(pcr) = &config_pcr {
-        pcrs.push((CONFIG_PCR, pcr));
-    }
-    // Writing into a String cannot fail.
-    let _ = writeln!(text, "name = \"{}\"", name.escape_default());
-    for (index, value) in pcrs {
-        let _ = writeln!(text, "pcrs.{index} = \"{}\"", value.escape_default());
-    }
+fn text(name: &str, image: &Pcrs, config: Option<&ConfigDigest>) -> String {
+    let mut pcrs = image.clone();
+    pcrs.extend(config.map(|config| (CONFIG_PCR, Pcr::of_config(config))));
+    let mut text = format!("version = 1\n{}", entry(name, &pcrs));
     if config.is_none() {
+        // Writing into a String cannot fail.
         let _ = writeln!(
             text,
             "# pcrs.{CONFIG_PCR} is not listed: any configuration is accepted (--config FILE lists one)."

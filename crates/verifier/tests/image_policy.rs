@@ -17,7 +17,7 @@ fn measurements(zero: bool) -> String {
     };
     serde_json::json!({
         "version": 1,
-        "name": "adyton \"0.1.0\"",
+        "name": "adytön \"0.1.0\"",
         "measurements": {"PCR0": pcr(0), "PCR1": pcr(1), "PCR2": pcr(2)},
         "inputs": {"cmdline": "quiet"},
     })
@@ -37,7 +37,7 @@ fn measurements_and_a_configuration_make_a_policy() {
     let [image] = policy.nitro() else {
         panic!("one image")
     };
-    assert_eq!(image.name(), "adyton \"0.1.0\"");
+    assert_eq!(image.name(), "adytön \"0.1.0\"");
     let registers: Vec<u8> = image.pcrs().keys().copied().collect();
     assert_eq!(registers, [0, 1, 2]);
     assert_eq!(image.pcrs()[&2], Pcr::of(&[2]));

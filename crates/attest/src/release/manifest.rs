@@ -10,9 +10,9 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::measurement::{Measurement, MeasurementError, is_name};
+use crate::measurement::{Measurement, MeasurementError, entry, is_name};
 use crate::nitro::{AWS_NITRO_ROOT_G1, Pcrs};
-use crate::words::{foreign, moment};
+use crate::words::{foreign, quoted};
 
 /// Longest release file, signatures included.
 pub const MAX_RELEASE_BYTES: usize = 256 * 1024;
@@ -170,8 +170,8 @@ pub struct Draft {
     pub release: String,
     /// [`Manifest::commit`].
     pub commit: String,
-    /// [`Manifest::not_after`], to the second.
-    pub not_after: Option<SystemTime>,
+    /// [`Manifest::not_after`], as RFC 3339 writes it.
+    pub not_after: Option<String>,
     /// [`Manifest::measurements_sha256`].
     pub measurements_sha256: Option<String>,
     /// Name and registers of each image.
@@ -189,39 +189,19 @@ impl Draft {
             format!("release = {}", quoted(&self.release)),
             format!("commit = {}", quoted(&self.commit)),
         ];
-        if let Some(at) = self.not_after {
-            lines.push(format!("not_after = {}", quoted(&moment(at))));
+        if let Some(at) = &self.not_after {
+            lines.push(format!("not_after = {}", quoted(at)));
         }
         if let Some(hash) = &self.measurements_sha256 {
             lines.push(format!("measurements_sha256 = {}", quoted(hash)));
         }
-        for (name, pcrs) in &self.nitro {
-            lines.push(String::new());
-            lines.push("[[nitro]]".to_owned());
-            lines.push(format!("name = {}", quoted(name)));
-            for (index, pcr) in pcrs {
-                lines.push(format!("pcrs.{index} = \"{pcr}\""));
-            }
-        }
-        lines.push(String::new());
-        lines.join("\n")
+        let entries = self.nitro.iter().map(|(name, pcrs)| entry(name, pcrs));
+        lines
+            .into_iter()
+            .chain(entries)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
-}
-
-/// A TOML basic string.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => out.extend(['\\', character]),
-            _ if character.is_control() => {
-                out.push_str(&format!("\\u{:04x}", u32::from(character)))
-            }
-            _ => out.push(character),
-        }
-    }
-    out.push('"');
-    out
 }
 
 /// Why a text is no manifest. The fault is its author's.
@@ -282,7 +262,7 @@ mod tests {
             name: "adyton".to_owned(),
             release: "1.4.2 \"quoted\"".to_owned(),
             commit: "0123456789abcdef0123456789abcdef01234567".to_owned(),
-            not_after: Some(UNIX_EPOCH + Duration::from_secs(1_900_000_000)),
+            not_after: Some("2030-03-17T17:46:40Z".to_owned()),
             measurements_sha256: Some("ab".repeat(32)),
             nitro: vec![("x86_64".to_owned(), pcrs)],
         }
@@ -303,7 +283,8 @@ mod tests {
             ("adyton", "1.4.2 \"quoted\"")
         );
         assert_eq!(manifest.commit(), draft().commit);
-        assert_eq!(manifest.not_after(), draft().not_after);
+        let expiry = UNIX_EPOCH + Duration::from_secs(1_900_000_000);
+        assert_eq!(manifest.not_after(), Some(expiry));
         assert_eq!(
             manifest.measurements_sha256().map(str::to_owned),
             draft().measurements_sha256
