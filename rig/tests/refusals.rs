@@ -229,8 +229,12 @@ async fn a_host_that_changes_ciphertext_on_its_way_in_changes_no_answer() {
     let mut node = stage.node().await.unwrap();
     let path = "/api/rest/v1/db/diary";
     for n in 0..10 {
-        let record = json!({ "record": { "_id": format!("day-{n}"), "text": format!("the truth, {n}") } });
-        let written = node.send(Method::POST, path, Some(&owner), Some(&record)).await.unwrap();
+        let record =
+            json!({ "record": { "_id": format!("day-{n}"), "text": format!("the truth, {n}") } });
+        let written = node
+            .send(Method::POST, path, Some(&owner), Some(&record))
+            .await
+            .unwrap();
         assert_eq!(written.status, 201);
     }
     // Dropped when idle, and loaded again through a host that lies; and once more through one that does not.
@@ -243,11 +247,17 @@ async fn a_host_that_changes_ciphertext_on_its_way_in_changes_no_answer() {
             change: damage_ciphertext,
         }));
         let path = "/api/rest/v1/db/query/diary";
-        let answer = node.send(Method::POST, path, Some(&owner), Some(&query)).await.unwrap();
+        let answer = node
+            .send(Method::POST, path, Some(&owner), Some(&query))
+            .await
+            .unwrap();
         let body = answer.json().unwrap();
         let items = body["items"].as_array().map_or(&[][..], Vec::as_slice);
         for item in items {
-            assert!(item["text"].as_str().unwrap().starts_with("the truth, "), "{item}");
+            assert!(
+                item["text"].as_str().unwrap().starts_with("the truth, "),
+                "{item}"
+            );
         }
         assert_eq!(items.len() == 10, !lies, "{} {body}", answer.status);
     }

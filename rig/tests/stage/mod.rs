@@ -202,9 +202,7 @@ pub async fn evicted(url: &str) {
     let address = url.parse().unwrap();
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(60) {
-        let observed = observe(&address, None, &Patience::default())
-            .await
-            .unwrap();
+        let observed = observe(&address, None, &Patience::default()).await.unwrap();
         let mut connection = observed.dangerous_connection();
         for _ in 0..20 {
             let request = Request::get("/readyz").body(Full::default()).unwrap();
