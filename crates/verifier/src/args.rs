@@ -59,6 +59,27 @@ pub(crate) struct Question {
 pub(crate) enum Command {
     /// Print a policy that trusts one image
     Policy(ImagePolicy),
+    /// Check an answer that a node signed, by a record of a look at that node
+    Answer(SignedAnswer),
+}
+
+/// A signed answer, and whose it should be.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SignedAnswer {
+    /// The answer with its request (JSON)
+    pub(crate) file: PathBuf,
+
+    /// What --save kept of the node: its evidence vouches for the key that signs answers
+    #[arg(long, value_name = "FILE")]
+    pub(crate) evidence: PathBuf,
+
+    /// What you trust
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: PathBuf,
+
+    /// A release manifest that the policy's release keys signed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
 }
 
 /// The image that a policy is made for.

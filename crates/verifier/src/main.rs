@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod answer;
 mod args;
 mod image_policy;
 mod kept;
@@ -22,6 +23,11 @@ fn main() -> ExitCode {
     let args = Args::parse();
     match args.command {
         Some(Command::Policy(image)) => print_policy(&image),
+        Some(Command::Answer(signed)) => {
+            let (verdict, text) = answer::judge(&signed);
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            verdict.exit_code()
+        }
         None => {
             let judgement = judge(&args.question);
             // A reader that went away before the end has the exit status.

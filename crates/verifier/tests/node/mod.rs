@@ -19,6 +19,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+/// The key of RFC 9421 section B.1.4, `test-key-ed25519`: the node signs its answers with it.
+pub(crate) const ANSWER_KEY: AnswerKey = AnswerKey::new([
+    0x26, 0xb4, 0x0b, 0x8f, 0x93, 0xff, 0xf3, 0xd8, 0x97, 0x11, 0x2f, 0x7e, 0xbc, 0x58, 0x2b, 0x23,
+    0x2d, 0xbd, 0x72, 0x51, 0x7d, 0x08, 0x2f, 0xe8, 0x3c, 0xfb, 0x30, 0xdd, 0xce, 0x43, 0xd1, 0xbb,
+]);
+
 /// What the node does instead of what it should.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Lie {
@@ -164,7 +170,7 @@ async fn evidence(
     };
     let keys = AttestedKeys {
         tls: spki,
-        answer: AnswerKey::new([5; 32]),
+        answer: ANSWER_KEY,
         hpke: HpkeKey::new([6; 32]),
     };
     let mut evidence = attester
