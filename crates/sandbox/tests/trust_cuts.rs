@@ -210,7 +210,7 @@ fn names(package: &str, edges: &str) -> BTreeSet<String> {
 /// The `Cargo.toml` of every member, with the folder that it is in.
 fn manifests() -> Vec<(PathBuf, toml::Table)> {
     let root = root();
-    let mut folders = vec![root.join("bench")];
+    let mut folders = vec![root.join("bench"), root.join("rig")];
     folders.extend(
         fs::read_dir(root.join("crates"))
             .unwrap()
