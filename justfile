@@ -34,6 +34,10 @@ demo *arguments:
 enclave *arguments:
     cargo run --locked -p adyton-enclave -- build {{arguments}}
 
+# Boots the released image in an emulated enclave and tries to break what it promises (tools are built once a machine)
+enclave-test *arguments:
+    rig/run {{arguments}}
+
 # Figures of this machine
 bench *arguments:
     cargo run --release -p adyton-bench -- {{arguments}}

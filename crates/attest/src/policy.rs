@@ -526,4 +526,25 @@ mod tests {
             Err(PolicyError::Age)
         );
     }
+
+    /// Written by `adyton-enclave oyster`, whose own test keeps the file as it is.
+    #[test]
+    fn the_policy_for_marlin_oyster_names_the_compose_file_and_the_configuration() {
+        let text = include_str!("../../enclave/tests/vectors/oyster-policy.toml");
+        let policy = Policy::from_toml(text).unwrap();
+        let [measurement] = policy.nitro() else {
+            panic!("one measurement")
+        };
+        assert_eq!(measurement.root(), AWS_NITRO_ROOT_G1);
+        let named: Vec<u8> = measurement.pcrs().keys().copied().collect();
+        assert_eq!(named, [0, 1, 2, 16, 17]);
+        let config = crate::ConfigDigest::of("listen = \"0.0.0.0:443\"\n");
+        assert_eq!(measurement.pcrs()[&17], Pcr::of_config(&config));
+        let mut other = measurement.pcrs().clone();
+        other.remove(&16);
+        assert!(
+            !measurement.matches(AWS_NITRO_ROOT_G1, &other),
+            "a missing register is not zero"
+        );
+    }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Command {
     /// Write, sign and check the manifest of a release
     #[command(subcommand)]
     Release(ReleaseCommand),
+    /// Print the policy that trusts a compose file on Marlin Oyster
+    Oyster(Oyster),
 }
 
 /// How to build.
@@ -127,4 +129,30 @@ pub(crate) struct NewManifest {
     /// Until when it counts, like 2027-01-31T00:00:00Z; without it, until a newer one is seen
     #[arg(long, value_name = "TIME")]
     pub(crate) not_after: Option<String>,
+}
+
+/// A compose file, and what it runs on.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Oyster {
+    /// The compose file; every image in it is named by digest
+    pub(crate) compose: PathBuf,
+    /// The base image, by name: blue-v3-amd64 or blue-v3-arm64
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["pcr0", "pcr1", "pcr2"])]
+    pub(crate) preset: Option<String>,
+    /// The base image, by value: 96 hexadecimal digits
+    #[arg(long, value_name = "HEX", requires_all = ["pcr1", "pcr2"])]
+    pub(crate) pcr0: Option<String>,
+    #[arg(long, value_name = "HEX")]
+    pub(crate) pcr1: Option<String>,
+    #[arg(long, value_name = "HEX")]
+    pub(crate) pcr2: Option<String>,
+    /// A further init param, in the order of deploying: path:attest:encrypt:utf8|file:value
+    #[arg(long = "init-param", value_name = "PARAM")]
+    pub(crate) init_params: Vec<String>,
+    /// The node's configuration, to name register 17, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// As JSON, without a policy
+    #[arg(long)]
+    pub(crate) json: bool,
 }

@@ -49,7 +49,7 @@ fn elsewhere(
     surroundings: &Surroundings,
     progress: &mut Progress<'_>,
 ) -> Result<Built, Box<dyn Error>> {
-    let folder = surroundings.cache.join("second build, elsewhere");
+    let folder = surroundings.cache.join("second-build");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }

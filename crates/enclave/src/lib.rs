@@ -8,6 +8,7 @@ pub mod image;
 pub mod kernel;
 pub mod measure;
 pub mod measurements;
+pub mod oyster;
 pub mod programs;
 pub mod progress;
 pub mod recipe;

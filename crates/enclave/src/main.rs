@@ -5,6 +5,7 @@
 mod args;
 mod build;
 mod inspect;
+mod oyster_command;
 mod release;
 
 use std::error::Error;
@@ -18,6 +19,7 @@ use crate::args::{Args, Command};
 fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Build(how) => build::run(&how),
+        Command::Oyster(how) => oyster_command::run(&how),
         Command::Measure(image) => inspect::measure(&image),
         Command::Describe(image) => inspect::describe(&image),
         Command::Release(command) => release::run(&command),

@@ -65,13 +65,15 @@ impl Workshop {
         );
         let c_flags: Vec<String> = maps
             .iter()
-            .map(|(from, to)| format!("-ffile-prefix-map={}={to}", from.display()))
+            .map(|(from, to)| shell_word(&format!("-ffile-prefix-map={}={to}", from.display())))
             .collect();
         self.tool("cargo")
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
             .env("CARGO_TARGET_DIR", &self.target)
             .env("CC_x86_64_unknown_linux_musl", "musl-gcc")
             .env("CFLAGS_x86_64_unknown_linux_musl", c_flags.join(" "))
+            // A folder's name may have a space.
+            .env("CC_SHELL_ESCAPED_FLAGS", "1")
             // The C library of the ciphers is built by the compiler alone, wherever CMake is installed.
             .env("AWS_LC_SYS_CMAKE_BUILDER", "0")
             .args([
@@ -121,6 +123,11 @@ impl Workshop {
     }
 }
 
+/// A text that a shell takes as one word.
+fn shell_word(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// Why a program cannot be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -149,3 +156,14 @@ const PROFILE: &str = "enclave";
 
 /// A build id is a hash of paths, among other things.
 const RUST_FLAGS: [&str; 1] = ["-Clink-arg=-Wl,--build-id=none"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_with_a_space_or_a_quote_stays_one_word() {
+        assert_eq!(shell_word("-f=/a b=/c"), "'-f=/a b=/c'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+    }
+}

@@ -339,4 +339,18 @@ mod tests {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
+
+    #[test]
+    fn the_configuration_that_we_ship_for_oyster_is_one() {
+        let text = include_str!("../../../enclave/oyster/node.toml");
+        let config = Config::parse(text).unwrap();
+        assert_eq!(config.tee, Some(TeeName::Nitro));
+        assert_eq!(config.key_release, None);
+        let released = text
+            .replace("# [key", "[key")
+            .replace("# oyster =", "oyster =");
+        let config = Config::parse(&released).unwrap();
+        let service = OysterDerive::at("http://127.0.0.1:1100").unwrap();
+        assert_eq!(config.key_release, Some(service));
+    }
 }

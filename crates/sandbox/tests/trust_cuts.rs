@@ -49,6 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("adyton-host", &["adyton-vsock"]),
     ("adyton-verifier", &["adyton-protocol", "adyton-attest"]),
     ("adyton-sandbox", EVERYTHING_BUT_SANDBOX),
+    ("adyton-rig", &["adyton-attest"]),
     ("adyton", EVERYTHING),
     ("adyton-bench", EVERYTHING),
 ];
@@ -168,6 +169,37 @@ fn graph(package: &str, edges: &str) -> BTreeSet<(String, String)> {
         "the list of {package} is a list"
     );
     packages
+}
+
+/// A dependency may not change, by a feature that all share, what another package of ours hashes and signs: with
+/// `preserve_order`, the members of every JSON object would stand in another order.
+#[test]
+fn no_package_changes_the_order_of_json_members() {
+    for package in SHIPPED.iter().chain(&["adyton"]) {
+        let tree = Command::new(env!("CARGO"))
+            .args([
+                "tree",
+                "--offline",
+                "--locked",
+                "--package",
+                package,
+                "--all-features",
+            ])
+            .args([
+                "--edges",
+                "features,normal",
+                "--prefix",
+                "none",
+                "--no-dedupe",
+            ])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert!(tree.status.success(), "{package}");
+        let text = String::from_utf8(tree.stdout).unwrap();
+        assert!(text.contains(&format!("{package} ")), "{package}");
+        assert!(!text.contains("preserve_order"), "{package}");
+    }
 }
 
 fn names(package: &str, edges: &str) -> BTreeSet<String> {

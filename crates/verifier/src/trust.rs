@@ -18,29 +18,24 @@ use crate::verdict::with_causes;
 
 /// The policy to judge by; the reason in words when there is none.
 pub(crate) fn policy(question: &Question) -> Result<Policy, String> {
-    let policy = read(question.policy.as_deref(), question.manifest.as_deref())?;
-    if let (Some(memory), Some(release)) = (&question.remember, policy.release()) {
-        in_file("memory", memory, || remember(memory, release))?;
-    }
-    Ok(policy)
-}
-
-/// The same without a memory.
-pub(crate) fn read(policy: Option<&Path>, manifest: Option<&Path>) -> Result<Policy, String> {
-    let policy = match policy {
+    let policy = match &question.policy {
         None => Policy::default(),
         Some(path) => in_file("policy", path, || {
             let text = String::from_utf8(kept::read(path, MAX_POLICY_BYTES)?)?;
             Ok(Policy::from_toml(&text)?)
         })?,
     };
-    let Some(path) = manifest else {
+    let Some(path) = &question.manifest else {
         return Ok(policy);
     };
-    in_file("manifest", path, || {
+    let policy = in_file("manifest", path, || {
         let release = UnverifiedRelease::parse(&kept::read(path, MAX_RELEASE_BYTES)?)?;
         Ok(policy.with_release(release)?)
-    })
+    })?;
+    if let (Some(memory), Some(release)) = (&question.remember, policy.release()) {
+        in_file("memory", memory, || remember(memory, release))?;
+    }
+    Ok(policy)
 }
 
 fn remember(path: &Path, release: &Release) -> Result<(), Box<dyn Error>> {

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use tokio::net::UnixListener;
@@ -65,7 +67,8 @@ impl Enclave {
         }))
     }
 
-    /// Waits for it on one of the host's ports. A socket that a dead process left behind is removed.
+    /// Waits for it on one of the host's ports. A socket that a dead process left behind is removed; one on which somebody
+    /// listens is not.
     ///
     /// # Errors
     /// When the port is taken, or the socket cannot be made.
@@ -77,13 +80,21 @@ impl Enclave {
             }),
             Self::Hybrid { path } => {
                 let path = port_path(path, port);
-                match fs::remove_file(&path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    Ok(()) | Err(_) => {}
-                }
+                clear(&path)?;
                 Ok(Listener::Hybrid(UnixListener::bind(path)?))
             }
         }
+    }
+}
+
+/// Removes a socket on which nobody listens any more, and nothing else.
+fn clear(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(what) if !what.file_type().is_socket() => Err(io::ErrorKind::AlreadyExists.into()),
+        Ok(_) if UnixStream::connect(path).is_ok() => Err(io::ErrorKind::AddrInUse.into()),
+        Ok(_) => fs::remove_file(path),
     }
 }
 

@@ -74,3 +74,17 @@ async fn the_host_is_reached_on_its_ports_also_after_a_process_died_there() {
     assert_eq!(read, "inout");
     assert!(host.connect(port::NOTICES).await.is_err());
 }
+
+#[tokio::test]
+async fn what_is_in_use_or_no_socket_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vm");
+    let enclave = Enclave::Hybrid { path };
+    let _first = enclave.listen(port::EGRESS).unwrap();
+    let second = enclave.listen(port::EGRESS).unwrap_err();
+    assert_eq!(second.kind(), std::io::ErrorKind::AddrInUse);
+    let file = folder.path().join("vm_9300");
+    std::fs::write(&file, "somebody's").unwrap();
+    assert!(enclave.listen(port::NOTICES).is_err());
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "somebody's");
+}

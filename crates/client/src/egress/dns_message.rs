@@ -413,6 +413,17 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_the_other_family_are_no_answer() {
+        let v6 = Question::new("node1.example.com", Family::V6).unwrap();
+        let mut message = answer(&v6, OK, 2);
+        let ip: Ipv6Addr = "2606:4700::1111".parse().unwrap();
+        message.extend(record(TO_QUESTION, 28, 60, &ip.octets()));
+        message.extend(record(TO_QUESTION, 1, 60, &[1, 2, 3, 4]));
+        let resolved = v6.read(&message).unwrap();
+        assert_eq!(resolved.addresses, [IpAddr::V6(ip)]);
+    }
+
+    #[test]
     fn aliases_are_followed_and_what_stands_beside_the_way_is_not_taken() {
         let mut message = answer(&question(), OK, 4);
         message.extend(record(TO_QUESTION, CNAME, 30, b"\x03cdn\x03net\0"));

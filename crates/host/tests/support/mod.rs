@@ -83,6 +83,10 @@ impl HostProcess {
         Self { child, lines }
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn log(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
     }

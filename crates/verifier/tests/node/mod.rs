@@ -12,18 +12,13 @@ use adyton_attest::{
     AnswerKey, AttestedKeys, ChannelBinding, Evidence, Exporter, HpkeKey, Nonce, Spki,
 };
 use adyton_sandbox::SimulatedTee;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-
-/// The key of RFC 9421 section B.1.4, `test-key-ed25519`: the node signs its answers with it.
-pub(crate) const ANSWER_KEY: AnswerKey = AnswerKey::new([
-    0x26, 0xb4, 0x0b, 0x8f, 0x93, 0xff, 0xf3, 0xd8, 0x97, 0x11, 0x2f, 0x7e, 0xbc, 0x58, 0x2b, 0x23,
-    0x2d, 0xbd, 0x72, 0x51, 0x7d, 0x08, 0x2f, 0xe8, 0x3c, 0xfb, 0x30, 0xdd, 0xce, 0x43, 0xd1, 0xbb,
-]);
 
 /// What the node does instead of what it should.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -170,7 +165,7 @@ async fn evidence(
     };
     let keys = AttestedKeys {
         tls: spki,
-        answer: ANSWER_KEY,
+        answer: AnswerKey::new(signer().public_key().as_ref().try_into().unwrap()),
         hpke: HpkeKey::new([6; 32]),
     };
     let mut evidence = attester
@@ -183,6 +178,11 @@ async fn evidence(
         _ => {}
     }
     evidence
+}
+
+/// The key that the node's evidence vouches for.
+pub(crate) fn signer() -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[5; 32]).unwrap()
 }
 
 fn other_key() -> Spki {
