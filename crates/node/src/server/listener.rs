@@ -4,15 +4,13 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::str::FromStr;
-use std::task::{Context, Poll};
 
 use adyton_vsock::lingering::{LINGER, Lingering};
 use adyton_vsock::paced::Paced;
 use adyton_vsock::socket::{VsockListener, Wire};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::either::Either;
 
 /// An address to listen on. Written `127.0.0.1:8443` or `vsock:8443`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,81 +117,18 @@ impl Listener {
                 let (tcp, _) = listener.accept().await?;
                 // Small answers should not wait for company; a refusal of the option is no reason not to serve.
                 let _ = tcp.set_nodelay(true);
-                Accepted::Tcp(tcp)
+                Accepted::Left(tcp)
             }
             Self::Vsock { listener, .. } => {
                 let (vsock, _) = listener.accept().await?;
-                Accepted::Vsock(Lingering::new(Paced::new(vsock), LINGER))
+                Accepted::Right(Lingering::new(Paced::new(vsock), LINGER))
             }
         })
     }
 }
 
-/// A connection, however it came.
-#[derive(Debug)]
-pub(super) enum Accepted {
-    Tcp(TcpStream),
-    /// Paced, and ended by the host first: see [`adyton_vsock::lingering`].
-    Vsock(Lingering<Wire>),
-}
-
-impl AsyncRead for Accepted {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
-            Self::Vsock(stream) => Pin::new(stream).poll_read(cx, into),
-        }
-    }
-}
-
-impl AsyncWrite for Accepted {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Vsock(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
-            Self::Vsock(stream) => Pin::new(stream).poll_write_vectored(cx, pieces),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(stream) => stream.is_write_vectored(),
-            Self::Vsock(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Vsock(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Vsock(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
+/// A connection, however it came. One of vsock is paced, and ended by the host first: see [`adyton_vsock::lingering`].
+pub(super) type Accepted = Either<TcpStream, Lingering<Wire>>;
 
 #[cfg(test)]
 mod tests {
