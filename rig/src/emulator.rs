@@ -25,8 +25,10 @@ pub const PARENT_ID: &str = "i-00000000000000000";
 /// The enclave's name in its documents.
 pub const MODULE_ID: &str = "i-00000000000000000-enc0000000000000000";
 
-/// What the kernel says when its first program has ended.
-const LAST_LINE: &str = "Kernel panic - not syncing: Attempted to kill init!";
+/// What the hypervisor appends to the image's command line, which nobody measures (a real one appends its devices, too).
+/// A kernel on KVM does not test the timer; this one, in software, would, and fail when the machine is busy. And hardware
+/// is switched off through a keyboard controller, which this machine has not: a triple fault switches it off.
+const APPENDED: &str = "no_timer_check reboot=t";
 
 /// How long the programs may take to make their sockets.
 const SOCKETS: Duration = Duration::from_secs(20);
@@ -138,6 +140,7 @@ impl Prepared {
             ))
             .arg("-kernel")
             .arg(image)
+            .args(["-append", APPENDED])
             .args(["-cpu", "max", "-smp", "1", "-nodefaults", "-no-reboot"])
             .args(["-display", "none", "-monitor", "none", "-serial", "stdio"])
             .args(["-m", &machine.memory_mib.to_string()])
@@ -227,13 +230,10 @@ impl Emulator {
         Ok(Memory { bytes, taken })
     }
 
-    /// Whether the guest ends by itself in this time: its first program has, and the kernel with it.
-    ///
-    /// The kernel's last line counts, not the end of the emulator: hardware has a keyboard controller by which the kernel
-    /// switches it off, this machine has none, and the kernel's other ways sometimes start it again as a warm boot would.
+    /// Whether the guest ends by itself in this time.
     #[must_use]
     pub fn ends(&self, within: Duration) -> bool {
-        self.console.shows(LAST_LINE, within)
+        self.console.ends(within)
     }
 }
 

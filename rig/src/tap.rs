@@ -1,7 +1,7 @@
 //! A tap on an enclave's vsock: everything between the enclave and its host passes through here and is kept.
 //!
-//! What it keeps is all that an operator of the host could ever keep. It changes nothing, and its two sides look like
-//! the bridge's: the host's program does not notice.
+//! What it keeps is all that an operator of the host could ever keep. It changes nothing unless it is told to, and its
+//! two sides look like the bridge's: the host's program does not notice.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -39,6 +39,18 @@ pub type Heard = BTreeMap<(Port, Speaker), Vec<u8>>;
 #[derive(Debug, Clone, Default)]
 pub struct Tap {
     heard: Arc<Mutex<Heard>>,
+    change: Arc<Mutex<Option<Change>>>,
+}
+
+/// A lie that an operator could tell: other bytes instead of some, as long as they are.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// On which port.
+    pub port: Port,
+    /// To what was said by whom.
+    pub speaker: Speaker,
+    /// Looks at each piece, and may change it.
+    pub change: fn(&mut [u8]),
 }
 
 impl Tap {
@@ -57,6 +69,11 @@ impl Tap {
             )?;
         }
         Ok(tap)
+    }
+
+    /// From now on tells a lie, or the truth again.
+    pub fn lie(&self, change: Option<Change>) {
+        *self.change.lock().unwrap_or_else(PoisonError::into_inner) = change;
     }
 
     /// Everything that somebody said on a port so far.
@@ -103,8 +120,9 @@ impl Tap {
             // As large as the bridge takes: see adyton-vsock on writes.
             let mut piece = [0; 16 * 1024];
             while let Ok(length @ 1..) = from.read(&mut piece) {
-                let bytes = piece.get(..length).unwrap_or_default();
+                let bytes = piece.get_mut(..length).unwrap_or_default();
                 tap.keep(who, bytes);
+                tap.change(who, bytes);
                 if to.write_all(bytes).is_err() {
                     break;
                 }
@@ -112,6 +130,15 @@ impl Tap {
             // The other direction may still have something to say.
             let _ = to.shutdown(Shutdown::Write);
         });
+    }
+
+    fn change(&self, who: (Port, Speaker), bytes: &mut [u8]) {
+        let change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(change) = &*change
+            && (change.port, change.speaker) == who
+        {
+            (change.change)(bytes);
+        }
     }
 
     fn keep(&self, who: (Port, Speaker), bytes: &[u8]) {

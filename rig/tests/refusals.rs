@@ -20,11 +20,14 @@ use adyton_attest::nitro::pcr::CONFIG_PCR;
 use adyton_attest::nitro::{Pcr, RootHash};
 use adyton_attest::observe::{Observed, Patience, observe};
 use adyton_attest::{ConfigDigest, Nonce, Policy, Refusal, Seen, appraise};
-use adyton_client::attested_node::{AttestedNode, NodeError};
+use adyton_client::attested_node::{AttestedNode, NodeCredential, NodeError};
 use adyton_client::clock::Clock;
 use adyton_enclave::eif::Eif;
 use adyton_rig::Machine;
+use adyton_rig::tap::{Change, Port, Speaker};
 use attacker::{Identity, Middle, flipping_relay, stolen_key};
+use http::Method;
+use serde_json::json;
 use stage::{Script, Stage, image, now};
 
 const NONCE: Nonce = Nonce::new([9; 32]);
@@ -205,6 +208,59 @@ async fn a_host_that_changes_bytes_ends_the_connection_and_changes_no_answer() {
     AttestedNode::connect(&format!("https://{address}"), &policy, &Clock::system())
         .await
         .unwrap();
+}
+
+/// Turns over a bit of every record's ciphertext that passes: the base64 behind the member's name.
+fn damage_ciphertext(piece: &mut [u8]) {
+    let name = b"\"payload\":\"";
+    let places: Vec<usize> = memchr::memmem::find_iter(piece, name).collect();
+    for at in places {
+        if let Some(letter) = piece.get_mut(at + name.len() + 60) {
+            *letter = if *letter == b'A' { b'B' } else { b'A' };
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_changes_ciphertext_on_its_way_in_changes_no_answer() {
+    let stage = Stage::boot().await;
+    let session = stage.open_context(&stage::new_account()).await;
+    let owner = NodeCredential::Session(session.expose_api_key());
+    let mut node = stage.node().await.unwrap();
+    let path = "/api/rest/v1/db/diary";
+    for n in 0..10 {
+        let record =
+            json!({ "record": { "_id": format!("day-{n}"), "text": format!("the truth, {n}") } });
+        let written = node
+            .send(Method::POST, path, Some(&owner), Some(&record))
+            .await
+            .unwrap();
+        assert_eq!(written.status, 201);
+    }
+    // Dropped when idle, and loaded again through a host that lies; and once more through one that does not.
+    let query = json!({ "query": { "text": { "$gte": "" } }, "options": { "limit": 100 } });
+    for lies in [true, false] {
+        stage::evicted(&stage.url()).await;
+        stage.tap.lie(lies.then_some(Change {
+            port: Port::OfHost(9200),
+            speaker: Speaker::Host,
+            change: damage_ciphertext,
+        }));
+        let path = "/api/rest/v1/db/query/diary";
+        let answer = node
+            .send(Method::POST, path, Some(&owner), Some(&query))
+            .await
+            .unwrap();
+        let body = answer.json().unwrap();
+        let items = body["items"].as_array().map_or(&[][..], Vec::as_slice);
+        for item in items {
+            assert!(
+                item["text"].as_str().unwrap().starts_with("the truth, "),
+                "{item}"
+            );
+        }
+        assert_eq!(items.len() == 10, !lies, "{} {body}", answer.status);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -472,6 +472,14 @@ mod tests {
     }
 
     #[test]
+    fn a_misspelt_key_beside_all_the_right_ones_is_an_error_too() {
+        let whole = entry("", &image_pcrs());
+        assert!(Policy::from_toml(&whole).is_ok());
+        let more = Policy::from_toml(&entry("rot_sha256 = \"\"", &image_pcrs()));
+        assert!(matches!(more, Err(PolicyError::Toml(_))));
+    }
+
+    #[test]
     fn a_root_that_is_no_vendors_needs_allow_simulated() {
         let root = format!("root_sha256 = \"{}\"", "1".repeat(64));
         let text = entry(&root, &image_pcrs());

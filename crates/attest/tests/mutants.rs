@@ -24,6 +24,7 @@ use std::process::Command;
 /// Sources that decide, whose every refusal must be in a list.
 const DECIDING: &[&str] = &[
     "src/appraise.rs",
+    "src/appraise/dstack.rs",
     "src/batch.rs",
     "src/binding.rs",
     "src/measurement.rs",
@@ -32,10 +33,13 @@ const DECIDING: &[&str] = &[
     "src/nitro/document.rs",
     "src/nitro/envelope.rs",
     "src/policy.rs",
+    "src/policy/dstack.rs",
     "src/release.rs",
     "src/release/keys.rs",
     "src/release/manifest.rs",
     "src/release/memory.rs",
+    "src/tdx/event_log.rs",
+    "src/tdx/quote.rs",
 ];
 
 struct Entry {
@@ -209,6 +213,8 @@ fn fate(copy: &Path, target: &Path) -> Fate {
             "--quiet",
             "--package",
             "adyton-attest",
+            "--features",
+            "tdx",
             "--lib",
         ])
         .args(tests().iter().flat_map(|test| ["--test", test]))
@@ -235,7 +241,7 @@ fn tests() -> Vec<String> {
         .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
         .filter(|name| {
             !name.starts_with("fuzz_")
-                && !["mutants", "genuine", "observe"].contains(&name.as_str())
+                && !["mutants", "genuine", "genuine_tdx", "observe"].contains(&name.as_str())
         })
         .collect();
     names.sort();

@@ -517,6 +517,22 @@ fn an_older_release_than_one_that_was_seen_is_refused() {
 }
 
 #[test]
+fn a_memory_has_room_for_so_many_sets_of_keys_and_forgets_none() {
+    let holders = holders();
+    let line = |set: u16| serde_json::json!({"keys": format!("{set:064x}"), "seq": 1, "sha256": "00".repeat(32)});
+    let full_but = |free: u16| {
+        let lines: Vec<_> = (0..256 - free).map(line).collect();
+        let text = serde_json::json!({"version": 1, "releases": lines}).to_string();
+        Memory::from_json(text.as_bytes()).unwrap()
+    };
+    let mut memory = full_but(1);
+    memory.admit(&release(1, "adyton", &holders)).unwrap();
+    memory.admit(&release(2, "adyton", &holders)).unwrap();
+    let one_more = memory.admit(&release(1, "adyton", &holders[..2]));
+    assert_eq!(one_more, Err(MemoryError::Full));
+}
+
+#[test]
 fn a_memory_is_read_back_as_written_and_nothing_else_is() {
     let holders = holders();
     let mut memory = Memory::default();

@@ -171,6 +171,30 @@ fn graph(package: &str, edges: &str) -> BTreeSet<(String, String)> {
     packages
 }
 
+/// A dependency may not change, by a feature that all share, what another package of ours hashes and signs: with
+/// `preserve_order`, the members of every JSON object would stand in another order.
+#[test]
+fn no_package_changes_the_order_of_json_members() {
+    let tree = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--offline",
+            "--locked",
+            "--workspace",
+            "--all-features",
+        ])
+        .args(["--edges", "features,normal", "--prefix", "none"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(tree.status.success());
+    let text = String::from_utf8(tree.stdout).unwrap();
+    for package in SHIPPED {
+        assert!(text.contains(&format!("{package} ")), "{package}");
+    }
+    assert!(!text.contains("preserve_order"));
+}
+
 fn names(package: &str, edges: &str) -> BTreeSet<String> {
     let packages = graph(package, edges);
     packages.into_iter().map(|(name, _)| name).collect()
@@ -179,7 +203,7 @@ fn names(package: &str, edges: &str) -> BTreeSet<String> {
 /// The `Cargo.toml` of every member, with the folder that it is in.
 fn manifests() -> Vec<(PathBuf, toml::Table)> {
     let root = root();
-    let mut folders = vec![root.join("bench")];
+    let mut folders = vec![root.join("bench"), root.join("rig")];
     folders.extend(
         fs::read_dir(root.join("crates"))
             .unwrap()
@@ -391,6 +415,7 @@ fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
     walk(&root.join("crates"), &mut found);
     walk(&root.join("bench"), &mut found);
+    walk(&root.join("rig"), &mut found);
     found
         .into_iter()
         .map(|path| {

@@ -59,6 +59,49 @@ pub(crate) struct Question {
 pub(crate) enum Command {
     /// Print a policy that trusts one image
     Policy(ImagePolicy),
+    /// Tell whether a node gave an answer that was kept with its signature
+    Answer(KeptAnswer),
+}
+
+/// An answer, and the node that is said to have given it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeptAnswer {
+    /// The exchange, as a JSON file (crates/attest/SPEC.md, section 6)
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// What --save kept when the node was looked at
+    #[arg(long, value_name = "FILE", required_unless_present = "node")]
+    pub(crate) evidence: Option<PathBuf>,
+
+    /// Or the node itself, if it still runs
+    #[arg(long, value_name = "URL", conflicts_with = "evidence")]
+    pub(crate) node: Option<String>,
+
+    /// What you trust: measurements, release keys and limits (TOML). Without it nothing is trusted
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+
+    /// A release manifest; it counts if enough of the policy's release keys signed it
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    pub(crate) manifest: Option<PathBuf>,
+}
+
+impl KeptAnswer {
+    /// The question about the node.
+    pub(crate) fn question(self) -> (PathBuf, Question) {
+        let question = Question {
+            url: self.node,
+            policy: self.policy,
+            manifest: self.manifest,
+            remember: None,
+            json: false,
+            pin_out: false,
+            save: None,
+            evidence: self.evidence,
+        };
+        (self.file, question)
+    }
 }
 
 /// The image that a policy is made for.
@@ -122,6 +165,14 @@ mod tests {
             "r",
         ];
         assert!(parse(&all).is_ok());
+    }
+
+    #[test]
+    fn an_answer_is_held_against_a_record_or_a_node() {
+        assert!(parse(&["answer", "f"]).is_err());
+        assert!(parse(&["answer", "f", "--evidence", "e", "--policy", "p"]).is_ok());
+        assert!(parse(&["answer", "f", "--node", "https://h"]).is_ok());
+        assert!(parse(&["answer", "f", "--node", "https://h", "--evidence", "e"]).is_err());
     }
 
     #[test]

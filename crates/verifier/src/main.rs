@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod answer;
 mod args;
 mod image_policy;
 mod kept;
@@ -15,13 +16,14 @@ use std::time::SystemTime;
 use adyton_attest::Nonce;
 use clap::Parser as _;
 
-use crate::args::{Args, Command, ImagePolicy, Question};
+use crate::args::{Args, Command, ImagePolicy, KeptAnswer, Question};
 use crate::verdict::{Judgement, Verdict};
 
 fn main() -> ExitCode {
     let args = Args::parse();
     match args.command {
         Some(Command::Policy(image)) => print_policy(&image),
+        Some(Command::Answer(kept)) => judge_answer(kept),
         None => {
             let judgement = judge(&args.question);
             // A reader that went away before the end has the exit status.
@@ -69,6 +71,16 @@ fn say(question: &Question, judgement: &Judgement) -> std::io::Result<()> {
         Verdict::Trusted(appraised) => writeln!(std::io::stdout(), "{}", appraised.spki().pin()),
         Verdict::NotTrusted(_) | Verdict::NotEvidence(_) | Verdict::CouldNotTell(_) => Ok(()),
     }
+}
+
+fn judge_answer(kept: KeptAnswer) -> ExitCode {
+    let (file, question) = kept.question();
+    let judgement = judge(&question);
+    let given = answer::given(&file, &judgement.verdict);
+    let text = report::plain(&question, &judgement) + &given.words();
+    // A reader that went away before the end has the exit status.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    given.exit_code(&judgement.verdict)
 }
 
 fn print_policy(image: &ImagePolicy) -> ExitCode {

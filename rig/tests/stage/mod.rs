@@ -4,10 +4,11 @@
 pub mod host;
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use adyton_attest::nitro::pcr::CONFIG_PCR;
 use adyton_attest::nitro::{Pcr, Pcrs, RootHash};
+use adyton_attest::observe::{Patience, observe};
 use adyton_attest::{ConfigDigest, Policy};
 use adyton_client::attested_node::{AttestedNode, NodeError};
 use adyton_client::clock::Clock;
@@ -25,7 +26,10 @@ use adyton_rig::tools::repository;
 use adyton_rig::{Emulator, Image, Machine, TestPki, Tools};
 use adyton_storage::Storage;
 use host::Host;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
 use rand_core::{OsRng, TryRngCore};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// The network that the stage plays.
@@ -191,4 +195,27 @@ pub fn transport() -> Transport {
 
 pub fn new_account() -> Account {
     Account::generate(NETWORK.anchor(), &mut OsRng.unwrap_err()).0
+}
+
+/// Waits until the node has dropped what is idle.
+pub async fn evicted(url: &str) {
+    let address = url.parse().unwrap();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(60) {
+        let observed = observe(&address, None, &Patience::default()).await.unwrap();
+        let mut connection = observed.dangerous_connection();
+        for _ in 0..20 {
+            let request = Request::get("/readyz").body(Full::default()).unwrap();
+            let Ok(answer) = connection.send(request).await else {
+                break;
+            };
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let ready: Value = serde_json::from_slice(&body).unwrap();
+            if ready["memoryTenths"] == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    panic!("nothing was evicted in a minute");
 }

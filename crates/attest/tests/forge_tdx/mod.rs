@@ -65,8 +65,8 @@ struct Certified {
 }
 
 impl Certified {
-    fn root() -> Self {
-        let params = params("test root", true);
+    fn root(now: SystemTime) -> Self {
+        let params = params("test root", true, now);
         let key = KeyPair::generate().unwrap();
         let der = params.self_signed(&key).unwrap().der().to_vec();
         Self { params, key, der }
@@ -100,11 +100,11 @@ fn sign(key: &KeyPair, bytes: &[u8]) -> Vec<u8> {
     signature.as_ref().to_vec()
 }
 
-fn params(name: &str, ca: bool) -> CertificateParams {
+fn params(name: &str, ca: bool, now: SystemTime) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
-    params.not_before = (now() - DAY * 365).into();
-    params.not_after = (now() + DAY * 365).into();
+    params.not_before = (now - DAY * 365).into();
+    params.not_after = (now + DAY * 365).into();
     params.serial_number = Some(SerialNumber::from(name.len() as u64));
     if ca {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -159,19 +159,24 @@ fn platform_extension() -> CustomExtension {
 
 impl Vendor {
     pub fn new() -> Self {
-        let root = Certified::root();
-        let authority = root.below(params("test Platform authority", true));
-        let mut leaf = params("test platform", false);
+        Self::at(now())
+    }
+
+    /// With everything valid around this time.
+    pub fn at(now: SystemTime) -> Self {
+        let root = Certified::root(now);
+        let authority = root.below(params("test Platform authority", true, now));
+        let mut leaf = params("test platform", false, now);
         leaf.custom_extensions = vec![platform_extension()];
         Self {
-            signer: root.below(params("test signer", false)),
+            signer: root.below(params("test signer", false, now)),
             platform: authority.below(leaf),
             authority,
             root,
             attestation_key: KeyPair::generate().unwrap(),
             tcb_status: "UpToDate",
             revoked: false,
-            issued: now() - DAY,
+            issued: now - DAY,
         }
     }
 

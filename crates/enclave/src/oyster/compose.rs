@@ -71,6 +71,7 @@ impl Compose {
             }
         }
         inline_configs(top)?;
+        plain_volumes(top)?;
         let services = match value(top, "services") {
             Some(Yaml::Hash(services)) if !services.is_empty() => services,
             _ => return Err(ComposeError::NoService),
@@ -111,6 +112,9 @@ fn pinned(service: &str, says: &Yaml) -> Result<PinnedImage, ComposeError> {
                 key: key.to_owned(),
             });
         }
+    }
+    if !are_plain_mounts(value(says, "volumes")) {
+        return Err(ComposeError::Mount { service: named() });
     }
     match value(says, "image") {
         Some(Yaml::String(image)) if is_pinned(image) => Ok(PinnedImage {
@@ -171,6 +175,41 @@ fn inline_configs(top: &Hash) -> Result<(), ComposeError> {
         }
     }
     keys(configs).map(drop)
+}
+
+/// Whether a service mounts folders, named volumes and memory only: another image's files are code that no digest names.
+fn are_plain_mounts(mounts: Option<&Yaml>) -> bool {
+    let plain = |mount: &Yaml| match mount {
+        Yaml::String(_) => true,
+        Yaml::Hash(says) => matches!(
+            value(says, "type").and_then(Yaml::as_str),
+            Some("bind" | "volume" | "tmpfs")
+        ),
+        _ => false,
+    };
+    match mounts {
+        None => true,
+        Some(Yaml::Array(mounts)) => mounts.iter().all(plain),
+        Some(_) => false,
+    }
+}
+
+/// Named volumes start empty; one with a driver or from outside brings files along.
+fn plain_volumes(top: &Hash) -> Result<(), ComposeError> {
+    let volumes = match value(top, "volumes") {
+        None => return Ok(()),
+        Some(Yaml::Hash(volumes)) => volumes,
+        Some(_) => return Err(ComposeError::Volume),
+    };
+    let plain = |volume: &Yaml| match volume {
+        Yaml::Null => true,
+        Yaml::Hash(says) => says.is_empty(),
+        _ => false,
+    };
+    if !volumes.values().all(plain) {
+        return Err(ComposeError::Volume);
+    }
+    keys(volumes).map(drop)
 }
 
 /// Whether a variable would be put in from outside. A doubled dollar sign is a dollar sign.
@@ -253,6 +292,19 @@ pub enum ComposeError {
         /// The service.
         service: String,
     },
+    /// A service that mounts something else than folders, named volumes and memory.
+    #[error(
+        "service {service:?} mounts what is neither a folder, a named volume nor memory: its files would not be measured"
+    )]
+    Mount {
+        /// The service.
+        service: String,
+    },
+    /// A named volume that does not start empty.
+    #[error(
+        "every volume must be a plain one: a driver, or a volume from outside, brings files that are not measured"
+    )]
+    Volume,
     /// A config whose content is elsewhere.
     #[error("every config must say its content in the compose file")]
     Config,
@@ -352,6 +404,28 @@ mod tests {
             let text = with(&format!("configs:\n  c:\n    {config}\n"));
             assert_eq!(Compose::parse(&text), Err(ComposeError::Config), "{config}");
         }
+    }
+
+    #[test]
+    fn files_of_other_images_and_of_networks_are_refused() {
+        for mount in [
+            "a",
+            "{ type: image, source: 'other:1', target: /a }",
+            "[{ type: image, source: 'other:1', target: /a }]",
+            "[{ source: a, target: /a }]",
+            "[{ type: npipe }]",
+            "[7]",
+        ] {
+            let refused = Compose::parse(&with(&format!("    volumes: {mount}\n")));
+            let service = "node".to_owned();
+            assert_eq!(refused, Err(ComposeError::Mount { service }), "{mount}");
+        }
+        for volume in ["{ external: true }", "{ driver_opts: { type: nfs } }", "a"] {
+            let refused = Compose::parse(&with(&format!("volumes: {{ v: {volume} }}\n")));
+            assert_eq!(refused, Err(ComposeError::Volume), "{volume}");
+        }
+        let plain = "    volumes: ['/a:/b:ro', { type: tmpfs, target: /t }, 'v:/v']\nvolumes: { v: , w: {} }\n";
+        assert!(Compose::parse(&with(plain)).is_ok());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use adyton_attest::{
     AnswerKey, AttestedKeys, ChannelBinding, Evidence, Exporter, HpkeKey, Nonce, Spki,
 };
 use adyton_sandbox::SimulatedTee;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -164,7 +165,7 @@ async fn evidence(
     };
     let keys = AttestedKeys {
         tls: spki,
-        answer: AnswerKey::new([5; 32]),
+        answer: AnswerKey::new(signer().public_key().as_ref().try_into().unwrap()),
         hpke: HpkeKey::new([6; 32]),
     };
     let mut evidence = attester
@@ -177,6 +178,11 @@ async fn evidence(
         _ => {}
     }
     evidence
+}
+
+/// The key that the node's evidence vouches for.
+pub(crate) fn signer() -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[5; 32]).unwrap()
 }
 
 fn other_key() -> Spki {
