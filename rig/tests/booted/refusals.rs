@@ -1,19 +1,12 @@
 //! What a client refuses, against an enclave that really runs, and hosts that really lie. Each with its reason.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stderr
-)]
-
-mod attacker;
-mod stage;
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::attacker::{Identity, Middle, flipping_relay, stolen_key};
+use crate::stage;
+use crate::stage::{Script, Stage, image, now};
 use adyton_attest::appraise::Reason;
 use adyton_attest::fact::Step;
 use adyton_attest::nitro::pcr::CONFIG_PCR;
@@ -25,10 +18,8 @@ use adyton_client::clock::Clock;
 use adyton_enclave::eif::Eif;
 use adyton_rig::Machine;
 use adyton_rig::tap::{Change, Port, Speaker};
-use attacker::{Identity, Middle, flipping_relay, stolen_key};
 use http::Method;
 use serde_json::json;
-use stage::{Script, Stage, image, now};
 
 const NONCE: Nonce = Nonce::new([9; 32]);
 

@@ -1,14 +1,7 @@
 //! The main job, through the released image: ciphertext on a storage node, a client that verifies, an answer to an app.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stderr
-)]
 
-mod stage;
-
+use crate::stage;
+use crate::stage::{Stage, image, new_account, transport};
 use adyton_client::attested_node::{AttestedNode, NodeAnswer, NodeCredential};
 use adyton_client::clock::Clock;
 use adyton_client::record::{PreparedRecord, Save};
@@ -19,7 +12,6 @@ use adyton_protocol::database::{DatabaseName, Permissions};
 use adyton_rig::emulator::{MODULE_ID, PARENT_ID, PARENT_ROLE};
 use http::Method;
 use serde_json::{Map, Value, json};
-use stage::{Stage, image, new_account, transport};
 use zeroize::Zeroizing;
 
 const EMAIL: &str = "https://common.schemas.verida.io/social/email/v0.1.0/schema.json";
