@@ -107,6 +107,7 @@ impl Client {
 async fn the_main_job_runs_through_the_released_image() {
     let stage = Stage::boot().await;
     eprintln!("the node serves after {:?}", stage.enclave.age());
+    the_document_shows_what_the_builder_measured_and_where_it_runs(&stage).await;
     let owner = stage.open_context(&new_account()).await;
     mailbox_and_chats(&owner).await;
     let owner = NodeCredential::Session(owner.expose_api_key());
@@ -188,9 +189,7 @@ async fn the_main_job_runs_through_the_released_image() {
     assert_eq!((status, &answer["code"]), (401, &json!("token-revoked")));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_document_shows_what_the_builder_measured_and_where_it_runs() {
-    let stage = Stage::boot().await;
+async fn the_document_shows_what_the_builder_measured_and_where_it_runs(stage: &Stage) {
     let address = stage.url().parse().unwrap();
     let patience = adyton_attest::observe::Patience::default();
     let nonce = adyton_attest::Nonce::new([7; 32]);
