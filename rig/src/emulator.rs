@@ -50,7 +50,7 @@ pub struct Machine {
 impl Default for Machine {
     fn default() -> Self {
         Self {
-            memory_mib: 256,
+            memory_mib: 192,
             debug_mode: false,
             module_delay: Duration::ZERO,
             clock: None,

@@ -1,5 +1,4 @@
 //! What a hostile operator of the host can do to a connection.
-#![allow(dead_code, unreachable_pub)]
 
 pub mod stolen_key;
 

@@ -1,5 +1,4 @@
 //! A storage node, the host's program and the released image in an emulated enclave, with a tap between the last two.
-#![allow(dead_code, unreachable_pub)]
 
 pub mod host;
 

@@ -1,12 +1,4 @@
 //! Boots that end before there is a listener, each with its reason on the console.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic
-)]
-
-mod stage;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
@@ -14,8 +6,9 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use crate::stage;
+use crate::stage::{BOOT, SERVES, Script, Stage, image, now, tools};
 use adyton_rig::{Machine, TestPki};
-use stage::{BOOT, SERVES, Script, Stage, image, now, tools};
 
 /// A host that answers the heartbeat and hands out whatever it likes as a configuration.
 fn lying_host(vsock: &Path, configuration: Vec<u8>) {

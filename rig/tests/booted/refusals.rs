@@ -1,19 +1,12 @@
 //! What a client refuses, against an enclave that really runs, and hosts that really lie. Each with its reason.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stderr
-)]
-
-mod attacker;
-mod stage;
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::attacker::{Identity, Middle, flipping_relay, stolen_key};
+use crate::stage;
+use crate::stage::{Script, Stage, image, now};
 use adyton_attest::appraise::Reason;
 use adyton_attest::fact::Step;
 use adyton_attest::nitro::pcr::CONFIG_PCR;
@@ -25,10 +18,8 @@ use adyton_client::clock::Clock;
 use adyton_enclave::eif::Eif;
 use adyton_rig::Machine;
 use adyton_rig::tap::{Change, Port, Speaker};
-use attacker::{Identity, Middle, flipping_relay, stolen_key};
 use http::Method;
 use serde_json::json;
-use stage::{Script, Stage, image, now};
 
 const NONCE: Nonce = Nonce::new([9; 32]);
 
@@ -51,9 +42,19 @@ async fn refusal_of(url: &str, policy: &Policy) -> Refusal {
     }
 }
 
+/// Three claims about one enclave: it boots once for them.
 #[tokio::test(flavor = "multi_thread")]
-async fn evidence_of_a_running_enclave_is_refused_for_every_single_thing_that_is_not_as_expected() {
+async fn a_client_refuses_false_evidence_a_host_in_the_middle_and_changed_bytes() {
     let stage = Stage::boot().await;
+    evidence_of_a_running_enclave_is_refused_for_every_single_thing_that_is_not_as_expected(&stage)
+        .await;
+    a_host_in_the_middle_is_refused_with_its_own_key_and_with_the_nodes_own(&stage).await;
+    a_host_that_changes_bytes_ends_the_connection_and_changes_no_answer(&stage).await;
+}
+
+async fn evidence_of_a_running_enclave_is_refused_for_every_single_thing_that_is_not_as_expected(
+    stage: &Stage,
+) {
     let observed = look(&stage.url()).await;
     let (policy, seen) = (stage.policy(), observed.seen.clone());
     let appraised =
@@ -150,9 +151,7 @@ async fn evidence_of_a_running_enclave_is_refused_for_every_single_thing_that_is
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_in_the_middle_is_refused_with_its_own_key_and_with_the_nodes_own() {
-    let stage = Stage::boot().await;
+async fn a_host_in_the_middle_is_refused_with_its_own_key_and_with_the_nodes_own(stage: &Stage) {
     let node: SocketAddr = stage.host.address();
     let policy = stage.policy();
 
@@ -189,9 +188,7 @@ async fn a_host_in_the_middle_is_refused_with_its_own_key_and_with_the_nodes_own
     assert!(overheard < 2048, "two questions: {overheard} bytes");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_changes_bytes_ends_the_connection_and_changes_no_answer() {
-    let stage = Stage::boot().await;
+async fn a_host_that_changes_bytes_ends_the_connection_and_changes_no_answer(stage: &Stage) {
     let policy = stage.policy();
     // In the handshake, in the certificate, in the evidence.
     for at in [40, 300, 700, 1500, 3000] {

@@ -1,14 +1,7 @@
 //! The main job, through the released image: ciphertext on a storage node, a client that verifies, an answer to an app.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stderr
-)]
 
-mod stage;
-
+use crate::stage;
+use crate::stage::{Stage, image, new_account, transport};
 use adyton_client::attested_node::{AttestedNode, NodeAnswer, NodeCredential};
 use adyton_client::clock::Clock;
 use adyton_client::record::{PreparedRecord, Save};
@@ -19,7 +12,6 @@ use adyton_protocol::database::{DatabaseName, Permissions};
 use adyton_rig::emulator::{MODULE_ID, PARENT_ID, PARENT_ROLE};
 use http::Method;
 use serde_json::{Map, Value, json};
-use stage::{Stage, image, new_account, transport};
 use zeroize::Zeroizing;
 
 const EMAIL: &str = "https://common.schemas.verida.io/social/email/v0.1.0/schema.json";
@@ -115,6 +107,7 @@ impl Client {
 async fn the_main_job_runs_through_the_released_image() {
     let stage = Stage::boot().await;
     eprintln!("the node serves after {:?}", stage.enclave.age());
+    the_document_shows_what_the_builder_measured_and_where_it_runs(&stage).await;
     let owner = stage.open_context(&new_account()).await;
     mailbox_and_chats(&owner).await;
     let owner = NodeCredential::Session(owner.expose_api_key());
@@ -196,9 +189,7 @@ async fn the_main_job_runs_through_the_released_image() {
     assert_eq!((status, &answer["code"]), (401, &json!("token-revoked")));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_document_shows_what_the_builder_measured_and_where_it_runs() {
-    let stage = Stage::boot().await;
+async fn the_document_shows_what_the_builder_measured_and_where_it_runs(stage: &Stage) {
     let address = stage.url().parse().unwrap();
     let patience = adyton_attest::observe::Patience::default();
     let nonce = adyton_attest::Nonce::new([7; 32]);

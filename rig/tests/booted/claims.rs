@@ -1,28 +1,15 @@
 //! What the project claims of a running node, checked on the released image from outside of the enclave.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stderr,
-    unreachable_pub,
-    missing_docs,
-    dead_code
-)]
-
-#[path = "../../crates/sandbox/tests/caller/mod.rs"]
-mod caller;
-#[path = "claims/marks.rs"]
-mod marks;
-#[path = "../../crates/sandbox/tests/canary/mistakes.rs"]
-mod mistakes;
-#[path = "../../crates/sandbox/tests/canary/needle.rs"]
-mod needle;
-mod stage;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::Words;
+use crate::caller::{Caller, Header};
+use crate::marks::Marks;
+use crate::mistakes::{Credentials, Mistake, mistakes};
+use crate::needle::Needle;
+use crate::stage;
+use crate::stage::{Script, Stage, evicted, new_account};
 use adyton_client::attested_node::NodeCredential;
 use adyton_keys::context_session::ContextSession;
 use adyton_node::api::{ROUTES, Route};
@@ -30,24 +17,9 @@ use adyton_rig::Machine;
 use adyton_rig::system_calls::{self, Call};
 use adyton_rig::tap::{Port, Speaker};
 use adyton_rig::tools::repository;
-use caller::{Caller, Header};
 use http::Method;
-use marks::Marks;
-use mistakes::{Credentials, Mistake, mistakes};
-use needle::Needle;
 use serde_json::{Value, json};
-use stage::{Script, Stage, evicted, new_account};
 use zeroize::Zeroizing;
-
-/// The words of one mistake; the module of mistakes takes them from here.
-pub struct Words {
-    pub text: Needle,
-    pub member: Needle,
-    pub question: Needle,
-    pub id: Needle,
-    pub database: Needle,
-    pub nonsense: Needle,
-}
 
 /// An owner with a connection that appraised nothing: these tests are about what a node does with anybody.
 struct Owner {
@@ -402,6 +374,15 @@ async fn make_mistakes(owner: &mut Owner, marks: &mut Marks, token: &str, answer
             body,
         } = all.swap_remove(turn % all.len());
         turn += 1;
+        // And where nobody asked for any: in a header, and behind the path.
+        let aside = [marks.next("nonsense").word, marks.next("nonsense").word];
+        let path = format!(
+            "{path}{}{}",
+            if path.contains('?') { '&' } else { '?' },
+            aside[0]
+        );
+        let mut headers = headers;
+        headers.push(("x-marked", &aside[1]));
         let sent = format!(
             "{path} {headers:?} {}",
             body.as_ref().map(Value::to_string).unwrap_or_default()
