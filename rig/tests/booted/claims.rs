@@ -130,7 +130,7 @@ const RLIMIT_CORE: u64 = 4;
 async fn a_guest_that_dies_of_its_load_leaves_no_marked_word_behind() {
     // More data than memory, and a configuration that believes otherwise.
     let machine = Machine {
-        memory_mib: 128,
+        memory_mib: 96,
         ..Machine::default()
     };
     let config = stage::CONFIG
@@ -148,26 +148,23 @@ async fn a_guest_that_dies_of_its_load_leaves_no_marked_word_behind() {
     let owner = NodeCredential::Session(session.expose_api_key());
     let mut node = stage.node().await.unwrap();
     let mut written = 0;
-    while written < 40 {
+    let console = stage.enclave.console().clone();
+    let mut dies = tokio::task::spawn_blocking(move || console.ends(stage::BOOT));
+    let died = loop {
         let text = marks.next("record text").word.repeat((5 << 20) / 30);
         let record = json!({ "record": { "text": text } });
-        let sending = node.send(
-            Method::POST,
-            "/api/rest/v1/db/diary",
-            Some(&owner),
-            Some(&record),
-        );
-        match tokio::time::timeout(Duration::from_secs(20), sending).await {
-            Ok(Ok(answer)) => assert_eq!(answer.status, 201, "{:?}", answer.json()),
-            // No answer: it has died of it.
-            Ok(Err(_)) | Err(_) => break,
+        let path = "/api/rest/v1/db/diary";
+        tokio::select! {
+            died = &mut dies => break died.unwrap(),
+            answer = node.send(Method::POST, path, Some(&owner), Some(&record)) => match answer {
+                Ok(answer) => assert_eq!(answer.status, 201, "{:?}", answer.json()),
+                // The connection went first.
+                Err(_) => break dies.await.unwrap(),
+            },
         }
         written += 1;
-    }
-    assert!(
-        stage.enclave.ends(stage::BOOT),
-        "it took {written} and lives"
-    );
+    };
+    assert!(died, "it took {written} and lives");
     eprintln!("died of {written} records of 5 MiB");
     assert!(written >= 1, "there were words in it");
     // No core is written, and nothing of its memory is shown.
