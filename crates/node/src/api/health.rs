@@ -1,5 +1,7 @@
 //! `/livez` and `/readyz`.
 
+use super::routes::Route;
+use axum::routing;
 use std::sync::Arc;
 
 use axum::Json;
@@ -7,6 +9,12 @@ use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::Api;
+
+/// The routes that this module answers.
+pub(super) const ROUTES: [Route; 2] = [
+    Route::public("GET", "/livez", || routing::get(livez)),
+    Route::public("GET", "/readyz", || routing::get(readyz)),
+];
 
 /// The process answers.
 pub(super) async fn livez() -> Json<Value> {

@@ -1,5 +1,7 @@
 //! `/info/status`.
 
+use super::routes::Route;
+use axum::routing;
 use std::sync::Arc;
 
 use axum::Json;
@@ -7,6 +9,11 @@ use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::Api;
+
+/// The routes that this module answers.
+pub(super) const ROUTES: [Route; 1] = [Route::public("GET", "/api/rest/v1/info/status", || {
+    routing::get(status)
+})];
 
 /// What this node is. Nothing about its users.
 pub(super) async fn status(State(api): State<Arc<Api>>) -> Json<Value> {

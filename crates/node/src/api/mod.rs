@@ -19,7 +19,7 @@ use adyton_client::clock::Clock;
 use adyton_client::schema::SchemaSet;
 
 pub use problem::ApiProblem;
-pub use routes::{ROUTES, Route, router};
+pub use routes::{Route, router, routes};
 
 use crate::config::Config;
 use crate::grants::Grants;

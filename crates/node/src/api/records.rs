@@ -9,6 +9,7 @@ use adyton_protocol::scope::{ApiScope, Resource};
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
+use axum::routing;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
@@ -19,9 +20,27 @@ use super::path::Parameters;
 use super::problem::ApiProblem;
 use super::query_body::{QueryBody, take_selector};
 use super::record_stream::{item_response, query_response};
+use super::routes::Route;
 use crate::authz::{Delete, Read, Write};
 use crate::memory::Reservation;
 use crate::vault::Saved;
+
+/// The routes that this module answers.
+#[rustfmt::skip]
+pub(super) const ROUTES: [Route; 12] = [
+    Route::guarded("GET", "/api/rest/v1/ds/get/{schema}/{id}", || routing::get(get::<Ds>)),
+    Route::guarded("POST", "/api/rest/v1/ds/query/{schema}", || routing::post(query::<Ds>)),
+    Route::guarded("POST", "/api/rest/v1/ds/count/{schema}", || routing::post(count::<Ds>)),
+    Route::guarded("POST", "/api/rest/v1/ds/{schema}", || routing::post(create::<Ds>)),
+    Route::guarded("PUT", "/api/rest/v1/ds/{schema}/{id}", || routing::put(update::<Ds>)),
+    Route::guarded("DELETE", "/api/rest/v1/ds/{schema}/{id}", || routing::delete(delete::<Ds>)),
+    Route::guarded("GET", "/api/rest/v1/db/get/{database}/{id}", || routing::get(get::<Db>)),
+    Route::guarded("POST", "/api/rest/v1/db/query/{database}", || routing::post(query::<Db>)),
+    Route::guarded("POST", "/api/rest/v1/db/count/{database}", || routing::post(count::<Db>)),
+    Route::guarded("POST", "/api/rest/v1/db/{database}", || routing::post(create::<Db>)),
+    Route::guarded("PUT", "/api/rest/v1/db/{database}/{id}", || routing::put(update::<Db>)),
+    Route::guarded("DELETE", "/api/rest/v1/db/{database}/{id}", || routing::delete(delete::<Db>)),
+];
 
 type Answer = Result<Response, ApiProblem>;
 type Shared = State<Arc<Api>>;

@@ -1,5 +1,5 @@
-//! Every route of the node, in one table. The table makes the router, and the tests walk it: a route
-//! that is not in it does not exist, and one that the tests do not cover fails the build.
+//! Every route of the node: each module that answers some names them in a table of its own, and all tables together make
+//! the router. The tests walk them: a route that is in none does not exist, and one that the tests do not cover fails them.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::routing::{MethodRouter, post};
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS,
 };
@@ -16,7 +16,6 @@ use http::{HeaderValue, Method};
 use tower_http::cors::{Any, CorsLayer};
 
 use super::problem::ApiProblem;
-use super::records::{Db, Ds};
 use super::{Api, health, info, records, tokens};
 use crate::attestation::NodeKeys;
 use crate::sealed_requests::{self, Gateway};
@@ -24,8 +23,8 @@ use crate::signed_answers::{
     ACCEPT_SIGNATURE, CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT, Signer, sign,
 };
 
-/// A route: method and path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A route: method, path, and who answers.
+#[derive(Debug, Clone, Copy)]
 pub struct Route {
     /// The method.
     pub method: &'static str,
@@ -33,49 +32,67 @@ pub struct Route {
     pub path: &'static str,
     /// Answered without a credential.
     pub public: bool,
+    /// `None`: a layer beside the API answers.
+    handler: Option<Handler>,
 }
 
-const fn route(method: &'static str, path: &'static str) -> Route {
-    Route {
-        method,
-        path,
-        public: false,
+/// Makes what answers a route.
+pub(super) type Handler = fn() -> MethodRouter<Arc<Api>>;
+
+impl Route {
+    /// A route for callers with a credential: its handler takes a `Caller`.
+    pub(super) const fn guarded(
+        method: &'static str,
+        path: &'static str,
+        handler: Handler,
+    ) -> Self {
+        Self {
+            method,
+            path,
+            public: false,
+            handler: Some(handler),
+        }
+    }
+
+    /// A route that says nothing about anybody.
+    pub(super) const fn public(method: &'static str, path: &'static str, handler: Handler) -> Self {
+        Self {
+            method,
+            path,
+            public: true,
+            handler: Some(handler),
+        }
+    }
+
+    const fn beside(method: &'static str, path: &'static str) -> Self {
+        Self {
+            method,
+            path,
+            public: true,
+            handler: None,
+        }
     }
 }
 
-const fn public(method: &'static str, path: &'static str) -> Route {
-    Route {
-        method,
-        path,
-        public: true,
-    }
-}
+/// What layers beside the API answer.
+const BESIDE: [Route; 2] = [
+    Route::beside("GET", "/.well-known/adyton-attestation"),
+    Route::beside("POST", sealed_requests::PATH),
+];
+
+/// The routes, by the module that answers them.
+const GROUPS: [&[Route]; 5] = [
+    &health::ROUTES,
+    &info::ROUTES,
+    &tokens::ROUTES,
+    &records::ROUTES,
+    &BESIDE,
+];
 
 /// All routes.
-pub const ROUTES: [Route; 22] = [
-    public("GET", "/livez"),
-    public("GET", "/readyz"),
-    public("GET", "/api/rest/v1/info/status"),
-    public("GET", "/api/rest/v1/auth/scopes"),
-    route("GET", "/api/rest/v1/auth/me"),
-    route("POST", "/api/rest/v1/auth/token"),
-    route("GET", "/api/rest/v1/auth/tokens"),
-    route("DELETE", "/api/rest/v1/auth/tokens/{id}"),
-    route("GET", "/api/rest/v1/ds/get/{schema}/{id}"),
-    route("POST", "/api/rest/v1/ds/query/{schema}"),
-    route("POST", "/api/rest/v1/ds/count/{schema}"),
-    route("POST", "/api/rest/v1/ds/{schema}"),
-    route("PUT", "/api/rest/v1/ds/{schema}/{id}"),
-    route("DELETE", "/api/rest/v1/ds/{schema}/{id}"),
-    route("GET", "/api/rest/v1/db/get/{database}/{id}"),
-    route("POST", "/api/rest/v1/db/query/{database}"),
-    route("POST", "/api/rest/v1/db/count/{database}"),
-    route("POST", "/api/rest/v1/db/{database}"),
-    route("PUT", "/api/rest/v1/db/{database}/{id}"),
-    route("DELETE", "/api/rest/v1/db/{database}/{id}"),
-    public("GET", "/.well-known/adyton-attestation"),
-    public("POST", sealed_requests::PATH),
-];
+pub fn routes() -> impl Iterator<Item = &'static Route> {
+    GROUPS.into_iter().flatten()
+}
 
 /// The router: the table's routes, the attestation route beside them, and around both the route for sealed requests
 /// (these two are in the table, too). The keys sign what is answered, if a caller asks for that, and open what is sealed.
@@ -88,9 +105,9 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
     let (clock, bodies) = (api.clock.clone(), api.bodies.clone());
     let body_bytes = api.config.body_bytes;
     let mut router = Router::new();
-    for route in ROUTES {
-        if let Some(handler) = handler(route) {
-            router = router.route(route.path, handler);
+    for route in routes() {
+        if let Some(handler) = route.handler {
+            router = router.route(route.path, handler());
         }
     }
     let router = router
@@ -124,36 +141,6 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
                 ])
                 .expose_headers([CONTENT_DIGEST, SIGNATURE_INPUT, SIGNATURE]),
         )
-}
-
-fn handler(route: Route) -> Option<MethodRouter<Arc<Api>>> {
-    let path = route
-        .path
-        .strip_prefix("/api/rest/v1")
-        .unwrap_or(route.path);
-    Some(match (route.method, path) {
-        ("GET", "/livez") => get(health::livez),
-        ("GET", "/readyz") => get(health::readyz),
-        ("GET", "/info/status") => get(info::status),
-        ("GET", "/auth/scopes") => get(tokens::scopes),
-        ("GET", "/auth/me") => get(tokens::me),
-        ("POST", "/auth/token") => post(tokens::create),
-        ("GET", "/auth/tokens") => get(tokens::list),
-        ("DELETE", "/auth/tokens/{id}") => delete(tokens::revoke),
-        ("GET", "/ds/get/{schema}/{id}") => get(records::get::<Ds>),
-        ("POST", "/ds/query/{schema}") => post(records::query::<Ds>),
-        ("POST", "/ds/count/{schema}") => post(records::count::<Ds>),
-        ("POST", "/ds/{schema}") => post(records::create::<Ds>),
-        ("PUT", "/ds/{schema}/{id}") => put(records::update::<Ds>),
-        ("DELETE", "/ds/{schema}/{id}") => delete(records::delete::<Ds>),
-        ("GET", "/db/get/{database}/{id}") => get(records::get::<Db>),
-        ("POST", "/db/query/{database}") => post(records::query::<Db>),
-        ("POST", "/db/count/{database}") => post(records::count::<Db>),
-        ("POST", "/db/{database}") => post(records::create::<Db>),
-        ("PUT", "/db/{database}/{id}") => put(records::update::<Db>),
-        ("DELETE", "/db/{database}/{id}") => delete(records::delete::<Db>),
-        _ => return None,
-    })
 }
 
 fn wrong_method() -> ApiProblem {

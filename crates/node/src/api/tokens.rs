@@ -1,5 +1,7 @@
 //! `/auth`: access tokens, and who the caller is.
 
+use super::routes::Route;
+use axum::routing;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +25,17 @@ use super::path::Parameters;
 use super::problem::ApiProblem;
 use crate::authn::Authority;
 use crate::grants::GrantView;
+
+/// The routes that this module answers.
+pub(super) const ROUTES: [Route; 5] = [
+    Route::public("GET", "/api/rest/v1/auth/scopes", || routing::get(scopes)),
+    Route::guarded("GET", "/api/rest/v1/auth/me", || routing::get(me)),
+    Route::guarded("POST", "/api/rest/v1/auth/token", || routing::post(create)),
+    Route::guarded("GET", "/api/rest/v1/auth/tokens", || routing::get(list)),
+    Route::guarded("DELETE", "/api/rest/v1/auth/tokens/{id}", || {
+        routing::delete(revoke)
+    }),
+];
 
 type Answer = Result<Response, ApiProblem>;
 
