@@ -24,6 +24,7 @@ pub enum ProblemKind {
     ResultTooLarge,
     RevisionConflict,
     ScopeInvalid,
+    ConsentInvalid,
     RateLimited,
     StorageUnreachable,
     StorageMisbehaved,
@@ -37,7 +38,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
         Self::CredentialsAmbiguous,
@@ -53,6 +54,7 @@ impl ProblemKind {
         Self::ResultTooLarge,
         Self::RevisionConflict,
         Self::ScopeInvalid,
+        Self::ConsentInvalid,
         Self::RateLimited,
         Self::StorageUnreachable,
         Self::StorageMisbehaved,
@@ -110,6 +112,7 @@ impl ProblemKind {
                 ("revision-conflict", 409, "The record was changed meanwhile")
             }
             Self::ScopeInvalid => ("scope-invalid", 400, "A scope cannot be granted"),
+            Self::ConsentInvalid => ("consent-invalid", 400, "The consent does not hold"),
             Self::RateLimited => ("rate-limited", 429, "Too many requests"),
             Self::StorageUnreachable => (
                 "storage-unreachable",

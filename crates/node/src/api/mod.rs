@@ -21,8 +21,9 @@ use adyton_client::schema::SchemaSet;
 pub use problem::ApiProblem;
 pub use routes::{Route, router, routes};
 
+use crate::authn::{Origins, Possession};
 use crate::config::Config;
-use crate::grants::Grants;
+use crate::grants::{Grants, PendingRequests};
 use crate::memory::Budget;
 use crate::vault::Vault;
 
@@ -36,6 +37,10 @@ const LEAST_BODIES: usize = 5;
 pub struct Api {
     pub(crate) vault: Arc<Vault>,
     pub(crate) grants: Grants,
+    /// Requests of apps that wait for their users.
+    pub(crate) pending: PendingRequests,
+    /// By which names the node is called, and what was used once.
+    pub(crate) possession: Possession,
     pub(crate) schemas: Arc<SchemaSet>,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
@@ -55,11 +60,16 @@ impl Api {
         tee: String,
     ) -> Arc<Self> {
         let grants = Grants::new(clock.clone());
+        let pending = PendingRequests::new(clock.clone());
+        let origins = Origins::new(config.oauth.origin.clone(), config.names.clone());
+        let possession = Possession::new(origins, clock.clone());
         let room = (config.vault.node_bytes / BODIES_SHARE).max(config.body_bytes * LEAST_BODIES);
         let bodies = Budget::new(room);
         Arc::new(Self {
             vault,
             grants,
+            pending,
+            possession,
             schemas,
             bodies,
             config,
