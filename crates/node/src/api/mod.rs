@@ -2,16 +2,21 @@
 //! vault and shapes the answer; none holds a key.
 
 mod caller;
+mod door;
+mod export;
 mod health;
 mod info;
 mod json_body;
 mod path;
+mod precondition;
 mod problem;
 mod query_body;
 mod record_stream;
 mod records;
 mod routes;
 mod tokens;
+mod write_body;
+mod writes;
 
 use std::sync::Arc;
 
