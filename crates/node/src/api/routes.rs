@@ -17,7 +17,7 @@ use http::{HeaderValue, Method};
 use tower_http::cors::{Any, CorsLayer};
 
 use super::problem::ApiProblem;
-use super::{Api, health, info, records, tokens, writes};
+use super::{Api, health, info, pages, records, sessions, tokens, writes};
 use crate::attestation::NodeKeys;
 use crate::sealed_requests::{self, Gateway};
 use crate::signed_answers::{
@@ -82,10 +82,12 @@ const BESIDE: [Route; 2] = [
 ];
 
 /// The routes, by the module that answers them.
-const GROUPS: [&[Route]; 6] = [
+const GROUPS: &[&[Route]] = &[
     &health::ROUTES,
     &info::ROUTES,
     &tokens::ROUTES,
+    &sessions::ROUTES,
+    &pages::ROUTES,
     &records::ROUTES,
     &writes::ROUTES,
     &BESIDE,
@@ -93,7 +95,7 @@ const GROUPS: [&[Route]; 6] = [
 
 /// All routes.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
-    GROUPS.into_iter().flatten()
+    GROUPS.iter().copied().flatten()
 }
 
 /// The router: the table's routes, the attestation route beside them, and around both the route for sealed requests

@@ -123,6 +123,11 @@ impl Vault {
         vault
     }
 
+    /// The connections to storage nodes.
+    pub fn transport(&self) -> &Transport {
+        &self.around.transport
+    }
+
     /// The record with this id, if the resource includes it.
     pub async fn get(&self, permit: &Permit<Read>, id: &str) -> Result<Document, VaultError> {
         let database = self.loaded(permit).await?;
