@@ -451,7 +451,7 @@ mod tests {
         let tenant = TenantId::of(&session.unwrap());
         let database = Arc::new(LoadedDatabase::empty(Budget::new(1 << 30)));
 
-        let (began, has_begun) = tokio::sync::oneshot::channel();
+        let (began, has_begun) = oneshot::channel();
         let (done, until_done) = std::sync::mpsc::channel::<()>();
         let first = tokio::spawn({
             let (vault, tenant, database) = (vault.clone(), tenant.clone(), database.clone());
