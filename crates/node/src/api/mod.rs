@@ -4,9 +4,12 @@
 mod caller;
 mod door;
 mod export;
+mod form_body;
 mod health;
 mod info;
 mod json_body;
+mod oauth;
+mod oauth_tokens;
 mod pages;
 mod path;
 mod precondition;
@@ -30,6 +33,7 @@ pub use problem::ApiProblem;
 pub use routes::{Route, router, routes};
 
 use crate::authn::{Origins, Possession};
+use crate::client_documents::ClientDocuments;
 use crate::config::Config;
 use crate::grants::{Grants, PendingRequests};
 use crate::memory::Budget;
@@ -49,6 +53,8 @@ pub struct Api {
     pub(crate) pending: PendingRequests,
     /// By which names the node is called, and what was used once.
     pub(crate) possession: Possession,
+    /// What apps publish about themselves.
+    pub(crate) client_documents: ClientDocuments,
     pub(crate) schemas: Arc<SchemaSet>,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
@@ -64,6 +70,7 @@ impl Api {
     /// The API over a vault.
     pub fn new(
         vault: Arc<Vault>,
+        client_documents: ClientDocuments,
         schemas: Arc<SchemaSet>,
         config: Config,
         clock: Clock,
@@ -80,6 +87,7 @@ impl Api {
             grants,
             pending,
             possession,
+            client_documents,
             schemas,
             bodies,
             logins: Semaphore::new(sessions::LOGINS_AT_A_TIME),

@@ -6,6 +6,7 @@ use adyton_client::record::InvalidRecord;
 use adyton_client::schema;
 use adyton_client::session::SessionError;
 use adyton_client::transport::TransportError;
+use adyton_oauth::challenge::{Refusal, www_authenticate};
 use adyton_oauth::consent::InvalidConsent;
 use adyton_protocol::problem::{Problem, ProblemKind};
 use adyton_protocol::scope::InvalidTerms;
@@ -29,6 +30,18 @@ pub struct ApiProblem {
     kind: ProblemKind,
     detail: String,
     members: Vec<(&'static str, Value)>,
+    challenge: Challenge,
+}
+
+/// What the problem says in `WWW-Authenticate`.
+#[derive(Debug)]
+enum Challenge {
+    /// What its kind says, if that is something.
+    OfKind,
+    /// That this scope would help.
+    Scope(String),
+    /// That a proof of possession would.
+    Proof,
 }
 
 impl ApiProblem {
@@ -38,6 +51,7 @@ impl ApiProblem {
             kind,
             detail: detail.into(),
             members: Vec::new(),
+            challenge: Challenge::OfKind,
         }
     }
 
@@ -118,11 +132,18 @@ impl IntoResponse for ApiProblem {
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(
-                WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer realm=\"adyton\""),
-            );
+        let refusal = match (self.kind, &self.challenge) {
+            (_, Challenge::Proof) => Some(Refusal::InvalidProof),
+            (_, Challenge::Scope(scope)) => Some(Refusal::InsufficientScope(Some(scope))),
+            (ProblemKind::CredentialsMissing, _) => Some(Refusal::NoCredential),
+            (ProblemKind::ScopeMissing, _) => Some(Refusal::InsufficientScope(None)),
+            _ if status == StatusCode::UNAUTHORIZED => Some(Refusal::InvalidToken),
+            _ => None,
+        };
+        // The layer around all routes adds where to find the metadata: it knows by which name the node was called.
+        let challenge = refusal.map(|refusal| www_authenticate(None, &refusal));
+        if let Some(Ok(value)) = challenge.map(HeaderValue::try_from) {
+            headers.insert(WWW_AUTHENTICATE, value);
         }
         if matches!(
             self.kind,
@@ -156,7 +177,13 @@ impl From<AuthenticationError> for ApiProblem {
             AuthenticationError::Token(GrantError::Revoked) => ProblemKind::TokenRevoked,
             AuthenticationError::Token(GrantError::TooOften(_)) => ProblemKind::RateLimited,
         };
-        Self::new(kind, error.to_string())
+        let mut problem = Self::new(kind, error.to_string());
+        if let AuthenticationError::Proof(_)
+        | AuthenticationError::Credential(CredentialError::NoProof) = error
+        {
+            problem.challenge = Challenge::Proof;
+        }
+        problem
     }
 }
 
@@ -168,7 +195,11 @@ impl From<CredentialError> for ApiProblem {
 
 impl From<Denied> for ApiProblem {
     fn from(denied: Denied) -> Self {
-        Self::new(ProblemKind::ScopeMissing, denied.to_string())
+        let mut problem = Self::new(ProblemKind::ScopeMissing, denied.to_string());
+        if let Denied::Api(scope) = denied {
+            problem.challenge = Challenge::Scope(format!("api:{}", scope.name()));
+        }
+        problem
     }
 }
 
