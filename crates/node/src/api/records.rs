@@ -116,6 +116,9 @@ pub(super) async fn query<D: Door>(
 ) -> Answer {
     let permit = caller.permit::<Read>(D::QUERY, D::resource(&api, &name)?)?;
     let QueryBody { query, fields } = QueryBody::parse(body)?;
+    if let Some(fields) = &fields {
+        permit.view().may_serve(fields)?;
+    }
     let (limit, skip) = (query.limit, query.skip);
     let answer = api.vault.query(&permit, query).await?;
     Ok(query_response(answer, fields, limit, skip))

@@ -24,7 +24,7 @@ use super::error::VaultError;
 use super::loaded::LoadedDatabase;
 use super::tenant::{OpenSession, State};
 use super::vault::Surroundings;
-use crate::memory::{Budget, Scope};
+use crate::memory::{Budget, View};
 use crate::zeroing_allocator;
 
 /// Rows that a snapshot may have beyond twice what the node says it has, for what changes meanwhile.
@@ -61,7 +61,10 @@ pub(super) struct Budgets {
 
 /// A change, and where its outcome goes.
 pub(super) struct Command {
+    /// The schema that the record must fit.
     pub(super) schema: Option<SchemaUri>,
+    /// What its caller sees: which records there are to change.
+    pub(super) view: View,
     pub(super) change: Change,
     pub(super) reply: oneshot::Sender<Result<Saved, VaultError>>,
 }
@@ -152,7 +155,7 @@ impl DatabaseTask {
             }
             position = pull.position().cloned().unwrap_or(position);
         }
-        if loaded.documents().is_empty() && loaded.unreadable() > 0 {
+        if loaded.documents().is_empty() && loaded.unreadable(&View::whole_database()) > 0 {
             return Err(VaultError::NothingOpens);
         }
         let (name, around) = (name.clone(), Arc::clone(around));
@@ -182,8 +185,8 @@ impl DatabaseTask {
                 command = queue.recv() => match command {
                     // Whose caller has gone before it began is not begun: the caller was told that it failed.
                     Some(Command { reply, .. }) if reply.is_closed() => {}
-                    Some(Command { schema, change, reply }) => {
-                        let saved = self.carry_out(schema.as_ref(), change).await;
+                    Some(Command { schema, view, change, reply }) => {
+                        let saved = self.carry_out(schema.as_ref(), &view, change).await;
                         // The caller may have gone; the change is durable all the same.
                         let _: Result<(), _> = reply.send(saved);
                     }
@@ -268,10 +271,11 @@ impl DatabaseTask {
     async fn carry_out(
         &mut self,
         schema: Option<&SchemaUri>,
+        view: &View,
         change: Change,
     ) -> Result<Saved, VaultError> {
         let session = Arc::clone(&self.session);
-        let (members, save) = self.members_of(schema, change)?;
+        let (members, save) = self.members_of(view, change)?;
         let schema_text = schema.map(SchemaUri::as_str);
         let prepared = match save {
             Save::Delete => {
@@ -307,9 +311,9 @@ impl DatabaseTask {
             Ok(rev) => rev,
             Err(WriteError::Conflict) => {
                 // The feed may not have brought yet what we collided with. Not knowing it is no failure; and whether
-                // it is of this schema can be known of what is here alone.
+                // the caller sees it can be known of what is here alone.
                 let id = prepared.id();
-                let may_know = schema.is_none() || self.visible(schema, id).is_ok();
+                let may_know = view.is_whole_database() || self.loaded.rev(view, id).is_ok();
                 let current = match may_know {
                     true => database
                         .revision(id)
@@ -353,7 +357,7 @@ impl DatabaseTask {
     /// The members to save, checked against what is in memory.
     fn members_of(
         &self,
-        schema: Option<&SchemaUri>,
+        view: &View,
         change: Change,
     ) -> Result<(Map<String, Value>, Save), VaultError> {
         match change {
@@ -363,7 +367,7 @@ impl DatabaseTask {
                     && self.current(id).is_some()
                 {
                     // That the id is taken cannot be hidden; what has it is told to those who may see it.
-                    let current = self.visible(schema, id).ok();
+                    let current = self.loaded.rev(view, id).ok();
                     return Err(VaultError::Conflict { current });
                 }
                 Ok((record, Save::Insert))
@@ -373,7 +377,7 @@ impl DatabaseTask {
                 mut record,
                 force,
             } => {
-                let current = self.visible(schema, &id)?;
+                let current = self.loaded.rev(view, &id)?;
                 let named = record.get("_id").and_then(Value::as_str).unwrap_or(&id);
                 if named != id {
                     return Err(InvalidRecord::Id.into());
@@ -392,8 +396,8 @@ impl DatabaseTask {
                 Ok((record, Save::Update))
             }
             Change::Delete { id } => {
-                let current = self.visible(schema, &id)?;
-                let document = self.loaded.get(Scope::Database, &id)?;
+                let current = self.loaded.rev(view, &id)?;
+                let document = self.loaded.get(&View::whole_database(), &id)?;
                 let mut record: Map<String, Value> = serde_json::from_slice(document.object())
                     .map_err(|_| VaultError::Unreadable)?;
                 record.insert("_rev".to_owned(), current.to_string().into());
@@ -402,17 +406,9 @@ impl DatabaseTask {
         }
     }
 
-    /// The revision of a record that the resource includes.
-    fn visible(&self, schema: Option<&SchemaUri>, id: &str) -> Result<Rev, VaultError> {
-        let scope = schema.map_or(Scope::Database, |schema| Scope::Schema(schema.as_str()));
-        Ok(self.loaded.get(scope, id)?.rev())
-    }
-
+    /// The revision of a record, whoever may see it.
     fn current(&self, id: &str) -> Option<Rev> {
-        self.loaded
-            .documents()
-            .get(Scope::Database, id)
-            .map(|document| document.rev())
+        self.loaded.documents().rev(&View::whole_database(), id)
     }
 
     fn validate(&self, prepared: &PreparedRecord, schema: &SchemaUri) -> Result<(), VaultError> {

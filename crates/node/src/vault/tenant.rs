@@ -16,6 +16,7 @@ use super::database_task::{self, Budgets, Change, Command, Saved};
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
 use super::vault::Surroundings;
+use crate::memory::View;
 
 /// Writes that wait for one database. When it is full, writers wait in turn.
 const COMMAND_QUEUE: usize = 64;
@@ -142,6 +143,7 @@ impl Tenant {
         &self,
         name: &DatabaseName,
         schema: Option<SchemaUri>,
+        view: View,
         change: Change,
     ) -> Result<Saved, NotSaved> {
         let commands = match self.lock().get(name) {
@@ -151,6 +153,7 @@ impl Tenant {
         let (reply, answer) = oneshot::channel();
         let command = Command {
             schema,
+            view,
             change,
             reply,
         };

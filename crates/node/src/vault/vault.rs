@@ -13,7 +13,6 @@ use adyton_client::clock::Clock;
 use adyton_client::schema::SchemaSet;
 use adyton_client::transport::Transport;
 use adyton_couch::selector::Selector;
-use adyton_protocol::scope::Resource;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
@@ -23,7 +22,7 @@ use super::loaded::LoadedDatabase;
 use super::tenant::{NotSaved, Tenant};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Permit, PermitAction, Read, Write};
-use crate::memory::{Budget, Document, Page, Query, Scope};
+use crate::memory::{Budget, Document, Explanation, FieldNotGranted, Page, Query, QueryError};
 
 /// The part of the node's memory that large rows may take on their way.
 const TRANSIT_SHARE: usize = 2;
@@ -116,7 +115,7 @@ impl Vault {
     pub async fn get(&self, permit: &Permit<Read>, id: &str) -> Result<Document, VaultError> {
         let database = self.loaded(permit).await?;
         loop {
-            if let Some(found) = database.try_get(scope_of(permit.resource()), id) {
+            if let Some(found) = database.try_get(permit.view(), id) {
                 return found;
             }
             // A change waits for a long query. Readers of one record are many: none of them takes a thread.
@@ -124,44 +123,60 @@ impl Vault {
         }
     }
 
-    /// Answers a query within the permit's resource.
+    /// Answers a query within the permit's view.
     pub async fn query(&self, permit: &Permit<Read>, query: Query) -> Result<Answer, VaultError> {
         let database = self.loaded(permit).await?;
-        let resource = permit.resource().clone();
+        let view = permit.view().clone();
         self.compute(permit.tenant(), database, move |database| {
-            let page = database.documents().query(scope_of(&resource), &query)?;
+            let page = database.documents().query(&view, &query)?;
             Ok(Answer {
                 page,
-                unreadable: database.unreadable(),
+                unreadable: database.unreadable(&view),
             })
         })
         .await
     }
 
-    /// Counts the records of the permit's resource that a selector takes.
+    /// Counts the records of the permit's view that a selector takes.
     pub async fn count(
         &self,
         permit: &Permit<Read>,
         selector: Selector,
     ) -> Result<usize, VaultError> {
         let database = self.loaded(permit).await?;
-        let resource = permit.resource().clone();
+        let view = permit.view().clone();
         self.compute(permit.tenant(), database, move |database| {
-            Ok(database.documents().count(scope_of(&resource), &selector)?)
+            Ok(database.documents().count(&view, &selector)?)
         })
         .await
     }
 
-    /// Creates a record. Returns when the storage node has it durably.
+    /// How a query would be answered within the permit's view.
+    pub async fn explain(
+        &self,
+        permit: &Permit<Read>,
+        query: Query,
+    ) -> Result<Explanation, VaultError> {
+        let database = self.loaded(permit).await?;
+        let view = permit.view().clone();
+        self.compute(permit.tenant(), database, move |database| {
+            Ok(database.documents().explain(&view, &query)?)
+        })
+        .await
+    }
+
+    /// Creates a record. Returns when the storage node has it durably. The answer has of it what the view shows.
     pub async fn create(
         &self,
         permit: &Permit<Write>,
         record: Map<String, Value>,
     ) -> Result<Saved, VaultError> {
-        self.change(permit, Change::Create { record }).await
+        let mut saved = self.change(permit, Change::Create { record }).await?;
+        permit.view().strip(&mut saved.record);
+        Ok(saved)
     }
 
-    /// Replaces a record. `force` takes the current revision, whatever the record says.
+    /// Replaces a record. Whoever does not see all of it would lose the rest, and is refused. `force` takes the current revision, whatever the record says.
     pub async fn update(
         &self,
         permit: &Permit<Write>,
@@ -169,12 +184,14 @@ impl Vault {
         record: Map<String, Value>,
         force: bool,
     ) -> Result<Saved, VaultError> {
+        sees_all_of_records(permit)?;
         self.change(permit, Change::Update { id, record, force })
             .await
     }
 
-    /// Deletes a record.
+    /// Deletes a record, of which nobody shall know less than who deletes it.
     pub async fn delete(&self, permit: &Permit<Delete>, id: String) -> Result<Saved, VaultError> {
+        sees_all_of_records(permit)?;
         self.change(permit, Change::Delete { id }).await
     }
 
@@ -198,7 +215,8 @@ impl Vault {
             let tenant = self.tenant(permit.tenant())?;
             let schema = permit.resource().schema().cloned();
             let name = permit.resource().database();
-            match tenant.change(name, schema, change).await {
+            let view = permit.view().clone();
+            match tenant.change(name, schema, view, change).await {
                 Ok(saved) => return Ok(saved),
                 Err(NotSaved::Failed(error)) => return Err(error),
                 Err(NotSaved::NotTaken(untouched)) => change = untouched,
@@ -290,11 +308,11 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// What a resource lets its caller see.
-pub(super) fn scope_of(resource: &Resource) -> Scope<'_> {
-    match resource.schema() {
-        Some(schema) => Scope::Schema(schema.as_str()),
-        None => Scope::Database,
+/// Refuses whoever does not see all fields of the records they may see.
+fn sees_all_of_records<A: PermitAction>(permit: &Permit<A>) -> Result<(), VaultError> {
+    match permit.view().leaves_out_fields() {
+        true => Err(QueryError::from(FieldNotGranted).into()),
+        false => Ok(()),
     }
 }
 
