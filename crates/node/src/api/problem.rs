@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use crate::authn::{AuthenticationError, CredentialError};
 use crate::authz::Denied;
 use crate::grants::{ApproveError, GrantError, MintError};
-use crate::memory::QueryError;
+use crate::memory::{FieldNotGranted, QueryError};
 use crate::vault::VaultError;
 
 /// Most invalid records of a bulk write that are described; all are counted.
@@ -203,6 +203,29 @@ impl From<Denied> for ApiProblem {
     }
 }
 
+impl From<FieldNotGranted> for ApiProblem {
+    fn from(error: FieldNotGranted) -> Self {
+        QueryError::from(error).into()
+    }
+}
+
+impl From<InvalidTerms> for ApiProblem {
+    fn from(error: InvalidTerms) -> Self {
+        let kind = match &error {
+            InvalidTerms::TooLong
+            | InvalidTerms::NotAnObject
+            | InvalidTerms::Unknown
+            | InvalidTerms::Wrong(..) => ProblemKind::RequestMalformed,
+            _ => ProblemKind::ScopeInvalid,
+        };
+        let problem = Self::new(kind, error.to_string());
+        match error.scope() {
+            Some(at) => problem.with("scopeIndex", json!(at.index)),
+            None => problem,
+        }
+    }
+}
+
 impl From<MintError> for ApiProblem {
     fn from(error: MintError) -> Self {
         let kind = match error {
@@ -217,17 +240,6 @@ impl From<MintError> for ApiProblem {
 impl From<InvalidConsent> for ApiProblem {
     fn from(invalid: InvalidConsent) -> Self {
         Self::new(ProblemKind::ConsentInvalid, invalid.to_string())
-    }
-}
-
-impl From<InvalidTerms> for ApiProblem {
-    fn from(invalid: InvalidTerms) -> Self {
-        let index = invalid.scope().map(|at| at.index);
-        let problem = Self::new(ProblemKind::ScopeInvalid, invalid.to_string());
-        match index {
-            Some(index) => problem.with("scopeIndex", json!(index)),
-            None => problem,
-        }
     }
 }
 
@@ -248,6 +260,7 @@ impl From<QueryError> for ApiProblem {
     fn from(error: QueryError) -> Self {
         let kind = match error {
             QueryError::OverBudget(_) => ProblemKind::Overloaded,
+            QueryError::FieldNotGranted(_) => ProblemKind::FieldNotGranted,
             _ => ProblemKind::QueryUnsupported,
         };
         Self::new(kind, error.to_string())

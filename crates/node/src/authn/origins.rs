@@ -36,10 +36,11 @@ impl Origins {
         if !known || named.contains('@') {
             return None;
         }
-        let port = match (authority.port(), authority.port_u16()) {
-            (None, _) | (_, Some(443)) => String::new(),
-            (Some(_), Some(port)) => format!(":{port}"),
-            (Some(_), None) => return None,
+        let port = match authority.port_u16() {
+            Some(443) => String::new(),
+            Some(port) => format!(":{port}"),
+            None if named == authority.host() => String::new(),
+            None => return None,
         };
         let host = authority.host().to_ascii_lowercase();
         Origin::parse(&format!("https://{host}{port}")).ok()
