@@ -2,11 +2,14 @@
 //! vault and shapes the answer; none holds a key.
 
 mod caller;
+mod door;
+mod export;
 mod health;
 mod info;
 mod json_body;
 mod pages;
 mod path;
+mod precondition;
 mod problem;
 mod query_body;
 mod record_stream;
@@ -14,6 +17,8 @@ mod records;
 mod routes;
 mod sessions;
 mod tokens;
+mod write_body;
+mod writes;
 
 use std::sync::Arc;
 

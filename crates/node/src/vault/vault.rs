@@ -4,7 +4,7 @@
 //! that a resource does not include does not exist for its caller; what is idle is dropped and
 //! zeroized. Refuses to know: HTTP, credentials, scopes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -15,20 +15,20 @@ use adyton_client::transport::Transport;
 use adyton_couch::selector::Selector;
 use adyton_protocol::scope::Resource;
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
-use super::database_task::{Budgets, Change, Saved};
+use super::database_task::{Budgets, BulkSaved, Change, Command, Saved};
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
-use super::tenant::{NotSaved, Tenant};
+use super::tenant::{NotDone, Tenant};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Permit, PermitAction, Read, Write};
-use crate::memory::{Budget, Document, Page, Query, Scope};
+use crate::memory::{Budget, Document, Page, Query, Reservation, Scope};
 
 /// The part of the node's memory that large rows may take on their way.
 const TRANSIT_SHARE: usize = 2;
-/// How often a change is handed to a database whose task may just have ended.
-const CHANGE_ATTEMPTS: usize = 3;
+/// How often a command is handed to a database whose task may just have ended.
+const ORDER_ATTEMPTS: usize = 3;
 /// Queries over more records than this leave the async threads.
 const MANY_RECORDS: usize = 2_000;
 
@@ -88,6 +88,17 @@ pub struct Answer {
     pub unreadable: usize,
 }
 
+/// Records asked for by their ids.
+#[derive(Debug)]
+pub struct Found {
+    /// Those that are there for the caller.
+    pub documents: Vec<Document>,
+    /// The ids of the others.
+    pub missing: Vec<String>,
+    /// Covers the handles.
+    pub counted: Reservation,
+}
+
 impl Vault {
     /// An empty vault that evicts what is idle for as long as it exists.
     pub fn new(
@@ -127,6 +138,29 @@ impl Vault {
             // A change waits for a long query. Readers of one record are many: none of them takes a thread.
             tokio::time::sleep(BETWEEN_TRIES).await;
         }
+    }
+
+    /// Those of these records that the resource includes, in the order asked for; how many handles that may be is for the
+    /// caller to limit.
+    pub async fn get_all(
+        &self,
+        permit: &Permit<Read>,
+        ids: Vec<String>,
+    ) -> Result<Found, VaultError> {
+        let database = self.loaded(permit).await?;
+        let resource = permit.resource().clone();
+        self.compute(permit.tenant(), database, move |database| {
+            let (documents, counted) = database.documents().get_all(scope_of(&resource), &ids)?;
+            let mut missing = ids;
+            let found: HashSet<&str> = documents.iter().map(Document::id).collect();
+            missing.retain(|id| !found.contains(&**id));
+            Ok(Found {
+                documents,
+                missing,
+                counted,
+            })
+        })
+        .await
     }
 
     /// Answers a query within the permit's resource.
@@ -178,9 +212,57 @@ impl Vault {
             .await
     }
 
-    /// Deletes a record.
-    pub async fn delete(&self, permit: &Permit<Delete>, id: String) -> Result<Saved, VaultError> {
-        self.change(permit, Change::Delete { id }).await
+    /// Changes some members of a record (RFC 7396): of the expected revision, or of whichever is current.
+    pub async fn patch(
+        &self,
+        permit: &Permit<Write>,
+        id: String,
+        patch: Map<String, Value>,
+        expected: Option<String>,
+    ) -> Result<Saved, VaultError> {
+        let change = Change::Patch {
+            id,
+            patch,
+            expected,
+        };
+        self.change(permit, change).await
+    }
+
+    /// Writes many records at once, those with a `_rev` as new versions. Nothing is written unless all are valid.
+    pub async fn write_all(
+        &self,
+        permit: &Permit<Write>,
+        records: Vec<Map<String, Value>>,
+    ) -> Result<BulkSaved, VaultError> {
+        let schema = permit.resource().schema().cloned();
+        let (reply, outcome) = oneshot::channel();
+        let command = Command::Bulk {
+            schema,
+            records,
+            reply,
+        };
+        self.order(permit, command, outcome).await
+    }
+
+    /// Deletes a record, if it has the expected revision or none is expected.
+    pub async fn delete(
+        &self,
+        permit: &Permit<Delete>,
+        id: String,
+        expected: Option<String>,
+    ) -> Result<Saved, VaultError> {
+        self.change(permit, Change::Delete { id, expected }).await
+    }
+
+    /// Ends a whole database with everything in it, here and on its storage node. A permit for less than the whole
+    /// database does not reach it.
+    pub async fn destroy(&self, permit: &Permit<Delete>) -> Result<(), VaultError> {
+        if permit.resource().schema().is_some() {
+            return Err(VaultError::NotFound);
+        }
+        let (reply, outcome) = oneshot::channel();
+        self.order(permit, Command::Destroy { reply }, outcome)
+            .await
     }
 
     /// Bytes held for all tenants.
@@ -196,17 +278,32 @@ impl Vault {
     async fn change<A: PermitAction>(
         &self,
         permit: &Permit<A>,
-        mut change: Change,
+        change: Change,
     ) -> Result<Saved, VaultError> {
-        for _ in 0..CHANGE_ATTEMPTS {
+        let schema = permit.resource().schema().cloned();
+        let (reply, outcome) = oneshot::channel();
+        let command = Command::Change {
+            schema,
+            change,
+            reply,
+        };
+        self.order(permit, command, outcome).await
+    }
+
+    async fn order<A: PermitAction, T>(
+        &self,
+        permit: &Permit<A>,
+        mut command: Command,
+        mut outcome: oneshot::Receiver<Result<T, VaultError>>,
+    ) -> Result<T, VaultError> {
+        for _ in 0..ORDER_ATTEMPTS {
             self.loaded(permit).await?;
             let tenant = self.tenant(permit.tenant())?;
-            let schema = permit.resource().schema().cloned();
             let name = permit.resource().database();
-            match tenant.change(name, schema, change).await {
-                Ok(saved) => return Ok(saved),
-                Err(NotSaved::Failed(error)) => return Err(error),
-                Err(NotSaved::NotTaken(untouched)) => change = untouched,
+            match tenant.order(name, command, &mut outcome).await {
+                Ok(done) => return Ok(done),
+                Err(NotDone::Failed(error)) => return Err(error),
+                Err(NotDone::NotTaken(untouched)) => command = untouched,
             }
         }
         Err(VaultError::Stopped)

@@ -26,9 +26,13 @@ pub enum Reach {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
     Get,
+    /// Many by their ids.
+    Fetch,
     Query,
     Count,
     Create,
+    /// Many at once.
+    Bulk,
     Update,
     Delete,
 }
@@ -37,8 +41,8 @@ impl Right {
     /// Its letter in a scope.
     pub fn letter(self) -> char {
         match self {
-            Self::Get | Self::Query | Self::Count => 'r',
-            Self::Create | Self::Update => 'w',
+            Self::Get | Self::Fetch | Self::Query | Self::Count => 'r',
+            Self::Create | Self::Bulk | Self::Update => 'w',
             Self::Delete => 'd',
         }
     }
@@ -83,6 +87,20 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("POST", "/api/rest/v1/db/{database}", db(Api::DbCreate, Right::Create)),
         ("PUT", "/api/rest/v1/db/{database}/{id}", db(Api::DbUpdate, Right::Update)),
         ("DELETE", "/api/rest/v1/db/{database}/{id}", db(Api::DbUpdate, Right::Delete)),
+        ("POST", "/api/rest/v1/ds/get/{schema}/{id}", ds(Api::DsGetById, Right::Get)),
+        ("GET", "/api/rest/v1/ds/{schema}/{id}", ds(Api::DsGetById, Right::Get)),
+        ("POST", "/api/rest/v1/ds/bulk-get/{schema}", ds(Api::DsGetById, Right::Fetch)),
+        ("GET", "/api/rest/v1/ds/export/{schema}", ds(Api::DsQuery, Right::Query)),
+        ("PATCH", "/api/rest/v1/ds/{schema}/{id}", ds(Api::DsUpdate, Right::Update)),
+        ("DELETE", "/api/rest/v1/ds/{schema}", ds(Api::DsDelete, Right::Delete)),
+        ("POST", "/api/rest/v1/ds/bulk/{schema}", ds(Api::DsCreate, Right::Bulk)),
+        ("POST", "/api/rest/v1/db/get/{database}/{id}", db(Api::DbGetById, Right::Get)),
+        ("GET", "/api/rest/v1/db/{database}/{id}", db(Api::DbGetById, Right::Get)),
+        ("POST", "/api/rest/v1/db/bulk-get/{database}", db(Api::DbGetById, Right::Fetch)),
+        ("GET", "/api/rest/v1/db/export/{database}", db(Api::DbQuery, Right::Query)),
+        ("PATCH", "/api/rest/v1/db/{database}/{id}", db(Api::DbUpdate, Right::Update)),
+        ("DELETE", "/api/rest/v1/db/{database}", db(Api::DbUpdate, Right::Delete)),
+        ("POST", "/api/rest/v1/db/bulk/{database}", db(Api::DbCreate, Right::Bulk)),
         ("GET", "/.well-known/adyton-attestation", Guard::Public),
         ("POST", "/.well-known/ohttp-gateway", Guard::Public),
     ]
