@@ -54,7 +54,7 @@ async fn challenges(State(api): State<Arc<Api>>, mut body: JsonObject) -> Answer
     let did = did(&mut body)?;
     let context = context(&mut body)?;
     let source = endpoint(&text(&mut body, "storageNode")?)?;
-    let _counted = body.nothing_else("did, contextName and storageNode")?;
+    let _counted = body.nothing_else(&["did", "contextName", "storageNode"])?;
     let _turn = turn(&api)?;
 
     let document = storage_node(&api, source)?.did_document(&did).await?;
@@ -99,7 +99,7 @@ async fn session(State(api): State<Arc<Api>>, mut body: JsonObject) -> Answer {
                 "`answers` must be a list of 1 to {MOST_STORAGE_NODES} objects with endpointUri, authJwt and signature"
             ))
         })?;
-    let _counted = body.nothing_else("did, contextName, signKey and answers")?;
+    let _counted = body.nothing_else(&["did", "contextName", "signKey", "answers"])?;
     let _turn = turn(&api)?;
 
     let given = answers.into_iter().map(async |signed| {
