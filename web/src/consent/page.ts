@@ -130,7 +130,7 @@ function show(id: string, request: ConsentRequest): void {
         notAfter: now + CONSENT_SECONDS,
       });
       const signature = session.signConsent(consent);
-      leave(await ask("POST", `/consent/requests/${id}/approve`, { session, body: { terms, consent, signature } }), "You allowed it");
+      leave(await ask("POST", `/consent/requests/${id}/approve`, { session, body: { consent, signature } }), "You allowed it");
     } catch (failure) {
       deny.disabled = false;
       conclude();

@@ -1,6 +1,7 @@
 //! The REST API under `/api/rest/v1`, and the health routes. Each handler names the permit, calls the
 //! vault and shapes the answer; none holds a key.
 
+mod asked;
 mod caller;
 mod door;
 mod export;
