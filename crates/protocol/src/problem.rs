@@ -30,6 +30,7 @@ pub enum ProblemKind {
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     ScopeInvalid,
+    ConsentInvalid,
     RateLimited,
     StorageUnreachable,
     StorageMisbehaved,
@@ -43,7 +44,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
         Self::CredentialsAmbiguous,
@@ -65,6 +66,7 @@ impl ProblemKind {
         Self::IdempotencyKeyInUse,
         Self::IdempotencyKeyReused,
         Self::ScopeInvalid,
+        Self::ConsentInvalid,
         Self::RateLimited,
         Self::StorageUnreachable,
         Self::StorageMisbehaved,
@@ -144,6 +146,7 @@ impl ProblemKind {
                 "This key was used for another request",
             ),
             Self::ScopeInvalid => ("scope-invalid", 400, "A scope cannot be granted"),
+            Self::ConsentInvalid => ("consent-invalid", 400, "The consent does not hold"),
             Self::RateLimited => ("rate-limited", 429, "Too many requests"),
             Self::StorageUnreachable => (
                 "storage-unreachable",

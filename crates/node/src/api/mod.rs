@@ -30,8 +30,9 @@ use tokio::sync::Semaphore;
 pub use problem::ApiProblem;
 pub use routes::{Route, router, routes};
 
+use crate::authn::{Origins, Possession};
 use crate::config::Config;
-use crate::grants::Grants;
+use crate::grants::{Grants, PendingRequests};
 use crate::memory::Budget;
 use crate::vault::Vault;
 
@@ -45,6 +46,10 @@ const LEAST_BODIES: usize = 5;
 pub struct Api {
     pub(crate) vault: Arc<Vault>,
     pub(crate) grants: Grants,
+    /// Requests of apps that wait for their users.
+    pub(crate) pending: PendingRequests,
+    /// By which names the node is called, and what was used once.
+    pub(crate) possession: Possession,
     pub(crate) schemas: Arc<SchemaSet>,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
@@ -66,11 +71,16 @@ impl Api {
         tee: String,
     ) -> Arc<Self> {
         let grants = Grants::new(clock.clone());
+        let pending = PendingRequests::new(clock.clone());
+        let origins = Origins::new(config.oauth.origin.clone(), config.names.clone());
+        let possession = Possession::new(origins, clock.clone());
         let room = (config.vault.node_bytes / BODIES_SHARE).max(config.body_bytes * LEAST_BODIES);
         let bodies = Budget::new(room);
         Arc::new(Self {
             vault,
             grants,
+            pending,
+            possession,
             schemas,
             bodies,
             logins: Semaphore::new(sessions::LOGINS_AT_A_TIME),

@@ -6,7 +6,9 @@ use adyton_client::record::InvalidRecord;
 use adyton_client::schema;
 use adyton_client::session::SessionError;
 use adyton_client::transport::TransportError;
+use adyton_oauth::consent::InvalidConsent;
 use adyton_protocol::problem::{Problem, ProblemKind};
+use adyton_protocol::scope::InvalidTerms;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -14,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::authn::{AuthenticationError, CredentialError};
 use crate::authz::Denied;
-use crate::grants::{GrantError, MintError};
+use crate::grants::{ApproveError, GrantError, MintError};
 use crate::memory::QueryError;
 use crate::vault::VaultError;
 
@@ -145,12 +147,14 @@ impl From<AuthenticationError> for ApiProblem {
                 ProblemKind::RequestMalformed
             }
             AuthenticationError::Credential(
-                CredentialError::PrivateKey | CredentialError::Malformed,
+                CredentialError::PrivateKey | CredentialError::Malformed | CredentialError::NoProof,
             )
             | AuthenticationError::Session(_)
+            | AuthenticationError::Proof(_)
             | AuthenticationError::Token(GrantError::Unknown) => ProblemKind::CredentialsInvalid,
             AuthenticationError::Token(GrantError::Expired) => ProblemKind::TokenExpired,
             AuthenticationError::Token(GrantError::Revoked) => ProblemKind::TokenRevoked,
+            AuthenticationError::Token(GrantError::TooOften(_)) => ProblemKind::RateLimited,
         };
         Self::new(kind, error.to_string())
     }
@@ -176,6 +180,36 @@ impl From<MintError> for ApiProblem {
             MintError::Full => ProblemKind::Overloaded,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+impl From<InvalidConsent> for ApiProblem {
+    fn from(invalid: InvalidConsent) -> Self {
+        Self::new(ProblemKind::ConsentInvalid, invalid.to_string())
+    }
+}
+
+impl From<InvalidTerms> for ApiProblem {
+    fn from(invalid: InvalidTerms) -> Self {
+        let index = invalid.scope().map(|at| at.index);
+        let problem = Self::new(ProblemKind::ScopeInvalid, invalid.to_string());
+        match index {
+            Some(index) => problem.with("scopeIndex", json!(index)),
+            None => problem,
+        }
+    }
+}
+
+impl From<ApproveError> for ApiProblem {
+    fn from(error: ApproveError) -> Self {
+        match error {
+            ApproveError::Gone => Self::not_found(),
+            ApproveError::Consent(invalid) => invalid.into(),
+            ApproveError::Terms(invalid) => invalid.into(),
+            ApproveError::Wider(wider) => Self::new(ProblemKind::ScopeInvalid, wider.to_string()),
+            ApproveError::Mint(error) => error.into(),
+            ApproveError::Session(error) => AuthenticationError::from(error).into(),
+        }
     }
 }
 

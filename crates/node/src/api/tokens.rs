@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use adyton_protocol::did::Did;
 use adyton_protocol::problem::ProblemKind;
 use adyton_protocol::schema::SchemaUri;
-use adyton_protocol::scope::{ApiScope, InvalidScopeSet, ScopeSet};
+use adyton_protocol::scope::{ApiScope, InvalidScopeSet, ScopeSet, Terms};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -24,7 +24,7 @@ use super::json_body::JsonObject;
 use super::path::Parameters;
 use super::problem::ApiProblem;
 use crate::authn::Authority;
-use crate::grants::GrantView;
+use crate::grants::{App, GrantView};
 
 /// The routes that this module answers.
 pub(super) const ROUTES: [Route; 5] = [
@@ -81,7 +81,9 @@ pub(super) async fn create(
                 _ => problem,
             }
         })?;
-    let minted = api.grants.mint(&owner, scopes, app, life)?;
+    let app = app.map_or(App::Nobody, App::Named);
+    let terms = Terms::of_scopes(scopes);
+    let minted = api.grants.mint(&owner, terms, app, life)?;
     let mut body = view_of(&minted.grant);
     body.insert("token".to_owned(), minted.token.as_str().into());
     Ok((StatusCode::CREATED, Json(Value::Object(body))).into_response())
@@ -151,8 +153,13 @@ fn view_of(grant: &GrantView) -> Map<String, Value> {
         ("insertedAt".to_owned(), json!(iso(grant.created))),
         ("expiresAt".to_owned(), json!(iso(grant.expires))),
     ]);
-    if let Some(app) = &grant.app {
-        view.insert("appDID".to_owned(), app.as_given().into());
+    let did = match &grant.app {
+        App::Nobody => None,
+        App::Named(did) => Some(did),
+        App::Client(client) => client.did(),
+    };
+    if let Some(did) = did {
+        view.insert("appDID".to_owned(), did.as_given().into());
     }
     view
 }
