@@ -13,8 +13,8 @@ const BUILT: [Built; 10] = [
         bytes: include_bytes!("docs.html"),
     },
     Built {
-        path: "/assets/consent-C6DNkz92.js",
-        bytes: include_bytes!("assets/consent-C6DNkz92.js"),
+        path: "/assets/consent-DFefCiQK.js",
+        bytes: include_bytes!("assets/consent-DFefCiQK.js"),
     },
     Built {
         path: "/assets/console-CiUo_yi_.js",
