@@ -16,7 +16,7 @@ const MOST_NESTING: usize = 8;
 const MOST_FIELDS: usize = 200;
 
 /// Fields with the words of a message or a document in them.
-const BODIES: [&str; 8] = [
+const BODIES: [&str; 9] = [
     "messageText",
     "messageHTML",
     "content",
@@ -25,7 +25,10 @@ const BODIES: [&str; 8] = [
     "indexableText",
     "attachments",
     "description",
+    "summary",
 ];
+/// The name of a chat message is how it begins (`spec/user-data-api.md` §6.5).
+const CHAT_MESSAGE: &str = "https://common.schemas.verida.io/social/chat/message/";
 /// Fields with a record as its source sent it.
 const SOURCES: [&str; 2] = ["sourceData", "syncData"];
 
@@ -158,7 +161,9 @@ impl Actions {
 /// The fields that records of these schemas have, in the order of their names.
 fn fields_of<'s>(wanted: impl IntoIterator<Item = &'s Schema>, schemas: &SchemaSet) -> Vec<Field> {
     let mut names = BTreeSet::new();
+    let mut are_names_bodies = false;
     for schema in wanted {
+        are_names_bodies |= schema.uri().starts_with(CHAT_MESSAGE);
         collect(schema.document(), schemas, MOST_NESTING, &mut names);
     }
     let fields: BTreeMap<String, Field> = names
@@ -168,6 +173,7 @@ fn fields_of<'s>(wanted: impl IntoIterator<Item = &'s Schema>, schemas: &SchemaS
         .map(|name| {
             let sensitive = match name.as_str() {
                 name if BODIES.contains(&name) => Some(Sensitivity::Body),
+                "name" if are_names_bodies => Some(Sensitivity::Body),
                 name if SOURCES.contains(&name) => Some(Sensitivity::Source),
                 _ => None,
             };
@@ -291,6 +297,15 @@ mod tests {
             assert_eq!(field(needed), None, "{needed}");
         }
         assert_eq!(asked[0].time_field, "sentAt");
+    }
+
+    #[test]
+    fn the_name_of_a_chat_message_is_part_of_what_it_says() {
+        for scope in ["ds:r:social-chat-message", "db:r:social_chat_message"] {
+            let asked = of(&[scope]);
+            let name = asked[0].fields.iter().find(|field| field.path == "name");
+            assert_eq!(name.unwrap().sensitive, Some(Sensitivity::Body), "{scope}");
+        }
     }
 
     #[test]
