@@ -73,8 +73,8 @@ pub struct ClientDocuments {
 impl ClientDocuments {
     /// Documents that are fetched on this route.
     pub fn new(
-        route: Route,
-        roots: Arc<RootCertStore>,
+        route: &Route,
+        roots: &Arc<RootCertStore>,
         local: LocalClients,
         clock: Clock,
     ) -> Result<Self, rustls::Error> {
@@ -83,15 +83,14 @@ impl ClientDocuments {
             answer: PATIENCE,
             silence: PATIENCE,
         };
-        let way = |policy, route: &Route| {
-            Transport::with_route(policy, patience, route.clone(), Arc::clone(&roots))
-        };
+        let way =
+            |policy| Transport::with_route(policy, patience, route.clone(), Arc::clone(roots));
         let local = match local {
             LocalClients::Refused => None,
-            LocalClients::Allowed => Some(way(EgressPolicy::AlsoLoopback, &route)?),
+            LocalClients::Allowed => Some(way(EgressPolicy::AlsoLoopback)?),
         };
         Ok(Self {
-            public: way(EgressPolicy::PublicHttps, &route)?,
+            public: way(EgressPolicy::PublicHttps)?,
             local,
             remembered: Mutex::default(),
             fetches: Semaphore::new(MAX_FETCHES),

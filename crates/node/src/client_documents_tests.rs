@@ -5,13 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 fn documents(local: LocalClients) -> ClientDocuments {
-    ClientDocuments::new(
-        Route::Direct,
-        compiled_in_roots(),
-        local,
-        Clock::system(),
-    )
-    .unwrap()
+    ClientDocuments::new(&Route::Direct, &compiled_in_roots(), local, Clock::system()).unwrap()
 }
 
 /// Answers every connection with these bytes and counts them.
@@ -35,7 +29,9 @@ async fn server(
 
 fn response(status: &str, kind: &str, body: &str) -> String {
     let length = body.len();
-    format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
 }
 
 fn document(port: u16) -> String {
@@ -50,7 +46,8 @@ fn id(port: u16) -> ClientId {
 
 #[tokio::test]
 async fn a_document_is_fetched_once_and_believed_for_a_while() {
-    let (port, asked) = server(|port| response("200 OK", "application/json", &document(port))).await;
+    let (port, asked) =
+        server(|port| response("200 OK", "application/json", &document(port))).await;
     let documents = documents(LocalClients::Allowed);
     for _ in 0..3 {
         let client = documents.find(&id(port)).await.unwrap();
@@ -61,7 +58,8 @@ async fn a_document_is_fetched_once_and_believed_for_a_while() {
 
 #[tokio::test]
 async fn without_the_setting_for_developers_this_machine_is_never_asked() {
-    let (port, asked) = server(|port| response("200 OK", "application/json", &document(port))).await;
+    let (port, asked) =
+        server(|port| response("200 OK", "application/json", &document(port))).await;
     let documents = documents(LocalClients::Refused);
     let found = documents.find(&id(port)).await;
     assert_eq!(found.unwrap_err(), UnknownClient::NoDocument);
@@ -72,7 +70,10 @@ async fn without_the_setting_for_developers_this_machine_is_never_asked() {
 async fn what_is_not_the_document_is_refused_and_not_asked_for_again_at_once() {
     type Answer = fn(u16) -> String;
     let cases: [(Answer, UnknownClient); 6] = [
-        (|_| response("404 Not Found", "application/json", "{}"), UnknownClient::NotThere),
+        (
+            |_| response("404 Not Found", "application/json", "{}"),
+            UnknownClient::NotThere,
+        ),
         (
             |port| {
                 let to = format!("302 Found\r\nlocation: http://localhost:{port}/other");
@@ -80,7 +81,10 @@ async fn what_is_not_the_document_is_refused_and_not_asked_for_again_at_once() {
             },
             UnknownClient::NotThere,
         ),
-        (|port| response("200 OK", "text/html", &document(port)), UnknownClient::NotJson),
+        (
+            |port| response("200 OK", "text/html", &document(port)),
+            UnknownClient::NotJson,
+        ),
         (
             |_| response("200 OK", "application/json", "{}"),
             UnknownClient::Invalid(InvalidMetadata::Malformed),
@@ -92,7 +96,10 @@ async fn what_is_not_the_document_is_refused_and_not_asked_for_again_at_once() {
             },
             UnknownClient::Invalid(InvalidMetadata::TooLong),
         ),
-        (|_| "nonsense\r\n\r\n".to_owned(), UnknownClient::Unreachable),
+        (
+            |_| "nonsense\r\n\r\n".to_owned(),
+            UnknownClient::Unreachable,
+        ),
     ];
     for (answer, expected) in cases {
         let (port, asked) = server(answer).await;
@@ -100,7 +107,11 @@ async fn what_is_not_the_document_is_refused_and_not_asked_for_again_at_once() {
         for _ in 0..2 {
             assert_eq!(documents.find(&id(port)).await.unwrap_err(), expected);
         }
-        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1, "{expected}");
+        assert_eq!(
+            asked.load(std::sync::atomic::Ordering::SeqCst),
+            1,
+            "{expected}"
+        );
     }
 }
 
@@ -108,11 +119,18 @@ async fn what_is_not_the_document_is_refused_and_not_asked_for_again_at_once() {
 /// checked address that is connected to.
 #[tokio::test]
 async fn a_name_that_resolves_to_this_machine_is_never_connected_to() {
-    let (port, asked) = server(|port| response("200 OK", "application/json", &document(port))).await;
+    let (port, asked) =
+        server(|port| response("200 OK", "application/json", &document(port))).await;
     let documents = documents(LocalClients::Refused);
     // `localhost` is the one name that resolves to this machine wherever the tests run; a client id cannot have it, and so
     // the transport beneath is asked.
     let endpoint: Endpoint = format!("https://localhost:{port}/").parse().unwrap();
-    assert!(documents.public.open(Call::get(&endpoint, "app.json")).await.is_err());
+    assert!(
+        documents
+            .public
+            .open(Call::get(&endpoint, "app.json"))
+            .await
+            .is_err()
+    );
     assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 0);
 }

@@ -5,9 +5,12 @@ mod asked;
 mod caller;
 mod door;
 mod export;
+mod form_body;
 mod health;
 mod info;
 mod json_body;
+mod oauth;
+mod oauth_tokens;
 mod pages;
 mod path;
 mod precondition;
@@ -31,6 +34,7 @@ pub use problem::ApiProblem;
 pub use routes::{Route, router, routes};
 
 use crate::authn::{Origins, Possession};
+use crate::client_documents::ClientDocuments;
 use crate::config::Config;
 use crate::grants::{Grants, PendingRequests};
 use crate::memory::Budget;
@@ -50,6 +54,8 @@ pub struct Api {
     pub(crate) pending: PendingRequests,
     /// By which names the node is called, and what was used once.
     pub(crate) possession: Possession,
+    /// What apps publish about themselves.
+    pub(crate) client_documents: ClientDocuments,
     pub(crate) schemas: Arc<SchemaSet>,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
@@ -65,6 +71,7 @@ impl Api {
     /// The API over a vault.
     pub fn new(
         vault: Arc<Vault>,
+        client_documents: ClientDocuments,
         schemas: Arc<SchemaSet>,
         config: Config,
         clock: Clock,
@@ -81,6 +88,7 @@ impl Api {
             grants,
             pending,
             possession,
+            client_documents,
             schemas,
             bodies,
             logins: Semaphore::new(sessions::LOGINS_AT_A_TIME),

@@ -6,6 +6,7 @@ use adyton_client::record::InvalidRecord;
 use adyton_client::schema;
 use adyton_client::session::SessionError;
 use adyton_client::transport::TransportError;
+use adyton_oauth::challenge::{Refusal, www_authenticate};
 use adyton_oauth::consent::InvalidConsent;
 use adyton_protocol::problem::{Problem, ProblemKind};
 use adyton_protocol::scope::InvalidTerms;
@@ -17,7 +18,7 @@ use serde_json::{Map, Value, json};
 use crate::authn::{AuthenticationError, CredentialError};
 use crate::authz::Denied;
 use crate::grants::{ApproveError, GrantError, MintError};
-use crate::memory::QueryError;
+use crate::memory::{FieldNotGranted, QueryError};
 use crate::vault::VaultError;
 
 /// Most invalid records of a bulk write that are described; all are counted.
@@ -29,6 +30,18 @@ pub struct ApiProblem {
     kind: ProblemKind,
     detail: String,
     members: Vec<(&'static str, Value)>,
+    challenge: Challenge,
+}
+
+/// What the problem says in `WWW-Authenticate`.
+#[derive(Debug)]
+enum Challenge {
+    /// What its kind says, if that is something.
+    OfKind,
+    /// That this scope would help.
+    Scope(String),
+    /// That a proof of possession would.
+    Proof,
 }
 
 impl ApiProblem {
@@ -38,6 +51,7 @@ impl ApiProblem {
             kind,
             detail: detail.into(),
             members: Vec::new(),
+            challenge: Challenge::OfKind,
         }
     }
 
@@ -118,11 +132,18 @@ impl IntoResponse for ApiProblem {
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(
-                WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer realm=\"adyton\""),
-            );
+        let refusal = match (self.kind, &self.challenge) {
+            (_, Challenge::Proof) => Some(Refusal::InvalidProof),
+            (_, Challenge::Scope(scope)) => Some(Refusal::InsufficientScope(Some(scope))),
+            (ProblemKind::CredentialsMissing, _) => Some(Refusal::NoCredential),
+            (ProblemKind::ScopeMissing, _) => Some(Refusal::InsufficientScope(None)),
+            _ if status == StatusCode::UNAUTHORIZED => Some(Refusal::InvalidToken),
+            _ => None,
+        };
+        // The layer around all routes adds where to find the metadata: it knows by which name the node was called.
+        let challenge = refusal.map(|refusal| www_authenticate(None, &refusal));
+        if let Some(Ok(value)) = challenge.map(HeaderValue::try_from) {
+            headers.insert(WWW_AUTHENTICATE, value);
         }
         if matches!(
             self.kind,
@@ -156,7 +177,13 @@ impl From<AuthenticationError> for ApiProblem {
             AuthenticationError::Token(GrantError::Revoked) => ProblemKind::TokenRevoked,
             AuthenticationError::Token(GrantError::TooOften(_)) => ProblemKind::RateLimited,
         };
-        Self::new(kind, error.to_string())
+        let mut problem = Self::new(kind, error.to_string());
+        if let AuthenticationError::Proof(_)
+        | AuthenticationError::Credential(CredentialError::NoProof) = error
+        {
+            problem.challenge = Challenge::Proof;
+        }
+        problem
     }
 }
 
@@ -168,7 +195,34 @@ impl From<CredentialError> for ApiProblem {
 
 impl From<Denied> for ApiProblem {
     fn from(denied: Denied) -> Self {
-        Self::new(ProblemKind::ScopeMissing, denied.to_string())
+        let mut problem = Self::new(ProblemKind::ScopeMissing, denied.to_string());
+        if let Denied::Api(scope) = denied {
+            problem.challenge = Challenge::Scope(format!("api:{}", scope.name()));
+        }
+        problem
+    }
+}
+
+impl From<FieldNotGranted> for ApiProblem {
+    fn from(error: FieldNotGranted) -> Self {
+        QueryError::from(error).into()
+    }
+}
+
+impl From<InvalidTerms> for ApiProblem {
+    fn from(error: InvalidTerms) -> Self {
+        let kind = match &error {
+            InvalidTerms::TooLong
+            | InvalidTerms::NotAnObject
+            | InvalidTerms::Unknown
+            | InvalidTerms::Wrong(..) => ProblemKind::RequestMalformed,
+            _ => ProblemKind::ScopeInvalid,
+        };
+        let problem = Self::new(kind, error.to_string());
+        match error.scope() {
+            Some(at) => problem.with("scopeIndex", json!(at.index)),
+            None => problem,
+        }
     }
 }
 
@@ -189,17 +243,6 @@ impl From<InvalidConsent> for ApiProblem {
     }
 }
 
-impl From<InvalidTerms> for ApiProblem {
-    fn from(invalid: InvalidTerms) -> Self {
-        let index = invalid.scope().map(|at| at.index);
-        let problem = Self::new(ProblemKind::ScopeInvalid, invalid.to_string());
-        match index {
-            Some(index) => problem.with("scopeIndex", json!(index)),
-            None => problem,
-        }
-    }
-}
-
 impl From<ApproveError> for ApiProblem {
     fn from(error: ApproveError) -> Self {
         match error {
@@ -217,6 +260,7 @@ impl From<QueryError> for ApiProblem {
     fn from(error: QueryError) -> Self {
         let kind = match error {
             QueryError::OverBudget(_) => ProblemKind::Overloaded,
+            QueryError::FieldNotGranted(_) => ProblemKind::FieldNotGranted,
             _ => ProblemKind::QueryUnsupported,
         };
         Self::new(kind, error.to_string())

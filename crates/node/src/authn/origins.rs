@@ -37,8 +37,10 @@ impl Origins {
             return None;
         }
         let port = match authority.port_u16() {
-            None | Some(443) => String::new(),
+            Some(443) => String::new(),
             Some(port) => format!(":{port}"),
+            None if named == authority.host() => String::new(),
+            None => return None,
         };
         let host = authority.host().to_ascii_lowercase();
         Origin::parse(&format!("https://{host}{port}")).ok()

@@ -198,6 +198,8 @@ pub struct GrantView {
     pub app: App,
     /// Whether its tokens are bound to a key.
     pub bound: bool,
+    /// That key.
+    pub key: Option<Thumbprint>,
     /// When it was made.
     pub created: SystemTime,
     /// When it ends.
@@ -215,6 +217,7 @@ impl GrantView {
             scopes: grant.terms.scopes().to_texts(),
             app: grant.app.clone(),
             bound: grant.key.get().is_some(),
+            key: grant.key.get().copied(),
             created: grant.created,
             expires: grant.expires,
             last_used: (last > 0).then(|| UNIX_EPOCH + Duration::from_secs(last)),

@@ -15,6 +15,7 @@ use adyton_keys::context_session::InvalidSession;
 use adyton_oauth::approval::{Approved, Requested, Wider};
 use adyton_oauth::authorization::AuthorizationRequest;
 use adyton_oauth::client::Client;
+use adyton_oauth::client_id::ClientId;
 use adyton_oauth::consent::{Consent, Expected, InvalidConsent};
 use adyton_oauth::origin::Origin;
 use adyton_oauth::refused::{ErrorCode, Refused};
@@ -33,6 +34,8 @@ const LIFE: Duration = Duration::from_secs(600);
 const MAX_PENDING: usize = 10_000;
 /// Most of one client.
 const MAX_PER_CLIENT: usize = 1_000;
+/// How long a pushed request waits for its browser (RFC 9126 section 2.2: seconds to minutes).
+const PUSHED_LIFE: Duration = Duration::from_secs(90);
 
 /// A request that waits.
 #[derive(Debug)]
@@ -111,9 +114,17 @@ pub enum ApproveError {
     Session(#[from] InvalidSession),
 }
 
+/// A request that its app pushed and that no browser has brought yet.
+struct Pushed {
+    client: Arc<Client>,
+    request: AuthorizationRequest,
+    until: SystemTime,
+}
+
 /// All requests that wait at this node.
 pub struct PendingRequests {
     waiting: Mutex<HashMap<String, Arc<Pending>>>,
+    pushed: Mutex<HashMap<String, Pushed>>,
     clock: Clock,
 }
 
@@ -122,6 +133,7 @@ impl PendingRequests {
     pub fn new(clock: Clock) -> Self {
         Self {
             waiting: Mutex::default(),
+            pushed: Mutex::default(),
             clock,
         }
     }
@@ -156,6 +168,45 @@ impl PendingRequests {
         });
         waiting.insert(pending.id.clone(), Arc::clone(&pending));
         Ok(pending)
+    }
+
+    /// Keeps a pushed request until its browser comes; the key by which it is taken, and how long it waits.
+    pub fn push(
+        &self,
+        client: Arc<Client>,
+        request: AuthorizationRequest,
+    ) -> Result<(String, Duration), TooManyPending> {
+        let now = self.clock.now();
+        let mut pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
+        if pushed.len() >= MAX_PENDING {
+            pushed.retain(|_, one| now < one.until);
+        }
+        let same = pushed.values().filter(|one| one.client.id() == client.id());
+        if pushed.len() >= MAX_PENDING || same.count() >= MAX_PER_CLIENT {
+            return Err(TooManyPending);
+        }
+        let key = Uuid::new_v4().simple().to_string();
+        let until = now + PUSHED_LIFE;
+        let one = Pushed {
+            client,
+            request,
+            until,
+        };
+        pushed.insert(key.clone(), one);
+        Ok((key, PUSHED_LIFE))
+    }
+
+    /// Takes a pushed request, once, for the client that pushed it.
+    pub fn take_pushed(
+        &self,
+        key: &str,
+        client: &ClientId,
+    ) -> Option<(Arc<Client>, AuthorizationRequest)> {
+        let now = self.clock.now();
+        let mut pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_client = pushed.get(key)?.client.id() == client;
+        let one = of_client.then(|| pushed.remove(key)).flatten()?;
+        (now < one.until).then_some((one.client, one.request))
     }
 
     /// The request of this id.

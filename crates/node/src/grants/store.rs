@@ -170,14 +170,8 @@ impl Grants {
     }
 
     /// Makes a grant and its one token, for an owner who hands it out herself.
-    pub fn mint(
-        &self,
-        owner: &Owner<'_>,
-        terms: Terms,
-        app: App,
-        life: Option<Duration>,
-    ) -> Result<Minted, MintError> {
-        let (new, key) = self.prepare(owner, terms, app, life)?;
+    pub fn mint(&self, owner: &Owner<'_>, terms: Terms, app: App) -> Result<Minted, MintError> {
+        let (new, key) = self.prepare(owner, terms, app)?;
         let (secret, until) = (TokenSecret::generate(), new.expires);
         let grant = GrantView::of(&new);
         let mut state = self.write();
@@ -198,7 +192,7 @@ impl Grants {
         binding: CodeBinding,
     ) -> Result<Zeroizing<String>, MintError> {
         let app = App::Client(client);
-        let (new, key) = self.prepare(owner, approved.into_terms(), app, None)?;
+        let (new, key) = self.prepare(owner, approved.into_terms(), app)?;
         let (secret, now) = (TokenSecret::of_kind(TokenKind::Code), self.clock.now());
         let what = What::Code {
             until: now + CODE_LIFE,
@@ -217,13 +211,8 @@ impl Grants {
         owner: &Owner<'_>,
         terms: Terms,
         app: App,
-        life: Option<Duration>,
     ) -> Result<(Arc<Grant>, GrantKey), MintError> {
-        let said = terms.expires_in().map(Duration::from_secs);
-        let life = match (life, said) {
-            (Some(one), Some(other)) => one.min(other),
-            (one, other) => one.or(other).unwrap_or(DEFAULT_LIFE),
-        };
+        let life = terms.expires_in().map_or(DEFAULT_LIFE, Duration::from_secs);
         if life < Duration::from_secs(1) || life > MAX_LIFE {
             return Err(MintError::Life);
         }

@@ -25,7 +25,7 @@ fn terms() -> Terms {
 }
 
 fn mint(grants: &Grants, owner: &Principal) -> Result<Minted, MintError> {
-    grants.mint(&owner.as_owner().unwrap(), terms(), App::Nobody, None)
+    grants.mint(&owner.as_owner().unwrap(), terms(), App::Nobody)
 }
 
 #[test]
