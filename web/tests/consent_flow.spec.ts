@@ -1,52 +1,9 @@
 /** The whole way, with nothing made up: an app asks, a person narrows and allows, the app gets exactly what the page showed, and the person ends it. */
 
-import { createHash, randomBytes } from "node:crypto";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
-import type { APIRequestContext, APIResponse, Page } from "@playwright/test";
+import type { APIRequestContext, APIResponse } from "@playwright/test";
+import { App, ask, redeem, STATE } from "./app.ts";
 import { EMAIL } from "./asked.ts";
 import { expect, signIn, test as base, type Stage } from "./stage.ts";
-
-/** An app on this machine: its metadata document, and the page that it is answered on. */
-class App {
-  readonly #server: Server;
-  readonly url: string;
-
-  static async start(): Promise<App> {
-    const server = createServer();
-    await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
-    return new App(server);
-  }
-
-  private constructor(server: Server) {
-    this.#server = server;
-    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    server.on("request", (request, response) => {
-      if (request.url === "/client.json") {
-        response.setHeader("content-type", "application/json");
-        response.end(JSON.stringify({ client_id: this.id, client_name: "Letter Reader", redirect_uris: [this.back], grant_types: ["authorization_code", "refresh_token"], token_endpoint_auth_method: "none" }));
-      } else {
-        response.setHeader("content-type", "text/html");
-        response.end("<!doctype html><title>Letter Reader</title><h1>Back at the app</h1>");
-      }
-    });
-  }
-
-  get id(): string {
-    return `${this.url}/client.json`;
-  }
-
-  get back(): string {
-    return `${this.url}/back?from=adyton`;
-  }
-
-  stop(): Promise<void> {
-    return new Promise((stopped) => {
-      this.#server.closeAllConnections();
-      this.#server.close(() => stopped());
-    });
-  }
-}
 
 const test = base.extend<{ app: App }>({
   app: async ({}, use) => {
@@ -55,44 +12,6 @@ const test = base.extend<{ app: App }>({
     await app.stop();
   },
 });
-
-const STATE = "a state / that + comes = back";
-
-/** Opens the consent page as the app does; returns the verifier of the request. */
-async function ask(page: Page, stage: Stage, app: App, scopes: readonly string[]): Promise<string> {
-  const verifier = randomBytes(32).toString("base64url");
-  const query = new URLSearchParams({
-    client_id: app.id,
-    redirect_uri: app.back,
-    response_type: "code",
-    code_challenge: createHash("sha256").update(verifier).digest("base64url"),
-    code_challenge_method: "S256",
-    state: STATE,
-    authorization_details: JSON.stringify([{ type: "adyton_terms", scopes, purpose: "Find letters that wait for an answer" }]),
-  });
-  await page.goto(`${stage.node}/oauth/authorize?${query}`);
-  await expect(page.getByRole("heading", { level: 1 })).toHaveText("Letter Reader asks for your data");
-  return verifier;
-}
-
-interface Tokens {
-  readonly access_token: string;
-  readonly refresh_token: string;
-}
-
-/** What the app does once it is called back. */
-async function redeem(page: Page, request: APIRequestContext, stage: Stage, app: App, verifier: string): Promise<Tokens> {
-  await page.waitForURL(`${app.url}/back?**`);
-  const answer = new URL(page.url()).searchParams;
-  expect(answer.get("from")).toBe("adyton");
-  expect(answer.get("state")).toBe(STATE);
-  expect(answer.get("iss")).toBe(stage.node);
-  const response = await request.post(`${stage.node}/oauth/token`, {
-    form: { grant_type: "authorization_code", client_id: app.id, code: answer.get("code") ?? "", code_verifier: verifier, redirect_uri: app.back },
-  });
-  expect(response.status(), await response.text()).toBe(200);
-  return (await response.json()) as Tokens;
-}
 
 function query(request: APIRequestContext, stage: Stage, token: string, path: string, data: unknown): Promise<APIResponse> {
   return request.post(`${stage.node}/api/rest/v1/${path}`, { headers: { authorization: `Bearer ${token}` }, data });
@@ -167,7 +86,7 @@ test("the console shows the grant, and ends it within a second", async ({ page, 
 
   await page.goto(`${stage.node}/console`);
   await signIn(page, stage);
-  const grant = page.getByRole("listitem").filter({ has: page.getByRole("heading", { name: "Letter Reader" }) }).last();
+  const grant = page.getByRole("listitem").filter({ has: page.getByRole("heading", { name: "Letter Reader" }) }).first();
   await expect(grant).toContainText("Find letters that wait for an answer");
   await expect(grant).not.toContainText("never");
   const ended = page.waitForResponse((response) => response.request().method() === "DELETE");

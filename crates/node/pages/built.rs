@@ -13,12 +13,12 @@ const BUILT: [Built; 10] = [
         bytes: include_bytes!("docs.html"),
     },
     Built {
-        path: "/assets/consent-DFefCiQK.js",
-        bytes: include_bytes!("assets/consent-DFefCiQK.js"),
+        path: "/assets/consent-DHgOF__u.js",
+        bytes: include_bytes!("assets/consent-DHgOF__u.js"),
     },
     Built {
-        path: "/assets/console-CiUo_yi_.js",
-        bytes: include_bytes!("assets/console-CiUo_yi_.js"),
+        path: "/assets/console-B0Wpxvf1.js",
+        bytes: include_bytes!("assets/console-B0Wpxvf1.js"),
     },
     Built {
         path: "/assets/docs-CwrEYRVp.js",

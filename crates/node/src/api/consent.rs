@@ -31,9 +31,7 @@ use crate::memory::{Direction, Query, QueryError, SortKey};
 
 /// The routes that this module answers.
 pub(super) const ROUTES: [Route; 4] = [
-    Route::public("GET", "/consent/requests/{request}", || {
-        routing::get(asked)
-    }),
+    Route::public("GET", "/consent/requests/{request}", || routing::get(asked)),
     Route::guarded("POST", "/consent/requests/{request}/preview", || {
         routing::post(preview)
     }),
@@ -108,10 +106,10 @@ async fn preview(
     Parameters(id): Parameters<String>,
     mut body: JsonObject,
 ) -> Answer {
-    let terms = terms_of(&mut body)?;
-    let _counted = body.nothing_else(&["terms"])?;
     let _ = caller.as_owner()?;
     let pending = find(&api, &id)?;
+    let terms = terms_of(&mut body)?;
+    let _counted = body.nothing_else(&["terms"])?;
     let approved = pending.narrow(terms, &api.schemas)?;
     let mut room = MAX_EXAMPLES_BYTES;
     let mut targets = Vec::new();
@@ -169,6 +167,7 @@ async fn approve(
     mut body: JsonObject,
 ) -> Answer {
     let owner = caller.as_owner()?;
+    find(&api, &id)?;
     let (Some(Value::String(consent)), Some(Value::String(signature))) =
         (body.take("consent"), body.take("signature"))
     else {
@@ -180,14 +179,9 @@ async fn approve(
     let signature: Signature = signature
         .parse()
         .map_err(|_| ApiProblem::malformed("`signature` must be 0x and 130 hex digits"))?;
-    let redirect = api.pending.approve(
-        &id,
-        &owner,
-        &consent,
-        &signature,
-        &api.schemas,
-        &api.grants,
-    )?;
+    let redirect =
+        api.pending
+            .approve(&id, &owner, &consent, &signature, &api.schemas, &api.grants)?;
     Ok(Json(json!({ "redirect": redirect })).into_response())
 }
 
@@ -222,7 +216,6 @@ fn find(api: &Api, id: &str) -> Result<Arc<Pending>, ApiProblem> {
 }
 
 fn terms_of(body: &mut JsonObject) -> Result<Value, ApiProblem> {
-    body.take("terms").ok_or_else(|| {
-        ApiProblem::malformed("the request body needs a member `terms`, an object")
-    })
+    body.take("terms")
+        .ok_or_else(|| ApiProblem::malformed("the request body needs a member `terms`, an object"))
 }

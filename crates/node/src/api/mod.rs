@@ -3,9 +3,11 @@
 
 mod asked;
 mod caller;
+mod consent;
 mod door;
 mod export;
 mod form_body;
+mod grants;
 mod health;
 mod info;
 mod json_body;
