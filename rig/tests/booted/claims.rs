@@ -248,6 +248,13 @@ const ALLOWED: &[(&str, &str)] = &[
     ("PATCH", "/api/rest/v1/db/{database}/{id}"),
     ("DELETE", "/api/rest/v1/db/{database}"),
     ("POST", "/api/rest/v1/db/bulk/{database}"),
+    // What an owner allowed, and the questions of the consent page.
+    ("GET", "/api/rest/v1/auth/grants"),
+    ("DELETE", "/api/rest/v1/auth/grants/{id}"),
+    ("GET", "/consent/requests/{request}"),
+    ("POST", "/consent/requests/{request}/preview"),
+    ("POST", "/consent/requests/{request}/approve"),
+    ("POST", "/consent/requests/{request}/deny"),
     // What a browser needs to log in at its storage nodes, and the pages: files, the same for everybody.
     ("POST", "/api/rest/v1/auth/session/challenges"),
     ("POST", "/api/rest/v1/auth/session"),

@@ -18,7 +18,10 @@ use http::{HeaderValue, Method};
 use tower_http::cors::{Any, CorsLayer};
 
 use super::problem::ApiProblem;
-use super::{Api, health, info, oauth, oauth_tokens, pages, records, sessions, tokens, writes};
+use super::{
+    Api, consent, grants, health, info, oauth, oauth_tokens, pages, records, sessions, tokens,
+    writes,
+};
 use crate::attestation::NodeKeys;
 use crate::authn::Origins;
 use crate::sealed_requests::{self, Gateway};
@@ -93,6 +96,8 @@ const GROUPS: &[&[Route]] = &[
     &tokens::ROUTES,
     &oauth::ROUTES,
     &oauth_tokens::ROUTES,
+    &grants::ROUTES,
+    &consent::ROUTES,
     &sessions::ROUTES,
     &pages::ROUTES,
     &records::ROUTES,
