@@ -4,7 +4,7 @@
 //! that a resource does not include does not exist for its caller; what is idle is dropped and
 //! zeroized. Refuses to know: HTTP, credentials, scopes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -15,23 +15,26 @@ use adyton_client::transport::Transport;
 use adyton_couch::selector::Selector;
 use adyton_protocol::scope::Resource;
 use serde_json::{Map, Value};
+use tokio::sync::oneshot;
 
-use super::database_task::{Budgets, Change, Saved};
+use super::database_task::{Budgets, BulkSaved, Change, Command, Saved};
 use super::error::VaultError;
 use super::lanes::Turns;
 use super::loaded::LoadedDatabase;
 use super::schedule::Schedule;
-use super::tenant::{NotSaved, Tenant};
+use super::tenant::{NotDone, Tenant};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Permit, PermitAction, Read, Write};
-use crate::memory::{Budget, Document, Page, Query, Scope};
+use crate::memory::{Budget, Document, Page, Query, Reservation, Scope};
 
 /// The part of the node's memory that large rows may take on their way.
 const TRANSIT_SHARE: usize = 2;
-/// How often a change is handed to a database whose task may just have ended.
-const CHANGE_ATTEMPTS: usize = 3;
+/// How often a command is handed to a database whose task may just have ended.
+const ORDER_ATTEMPTS: usize = 3;
 /// Large queries of one tenant that may wait for their turn.
 const WAITING_QUERIES: usize = 1_000;
+/// Records that are found by their ids without waiting for a turn.
+const FEW_IDS: usize = 2_000;
 /// Until a record that is just being changed is read again.
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 
@@ -87,6 +90,17 @@ pub struct Answer {
     pub unreadable: usize,
 }
 
+/// Records asked for by their ids.
+#[derive(Debug)]
+pub struct Found {
+    /// Those that are there for the caller.
+    pub documents: Vec<Document>,
+    /// The ids of the others.
+    pub missing: Vec<String>,
+    /// Covers the handles.
+    pub counted: Reservation,
+}
+
 impl Vault {
     /// An empty vault that evicts what is idle for as long as it exists.
     pub fn new(
@@ -116,6 +130,11 @@ impl Vault {
         vault
     }
 
+    /// The connections to storage nodes.
+    pub fn transport(&self) -> &Transport {
+        &self.around.transport
+    }
+
     /// The record with this id, if the resource includes it.
     pub async fn get(&self, permit: &Permit<Read>, id: &str) -> Result<Document, VaultError> {
         let database = self.loaded(permit).await?;
@@ -128,6 +147,30 @@ impl Vault {
         }
     }
 
+    /// Those of these records that the resource includes, in the order asked for; how many handles that may be is for the
+    /// caller to limit.
+    pub async fn get_all(
+        &self,
+        permit: &Permit<Read>,
+        ids: Vec<String>,
+    ) -> Result<Found, VaultError> {
+        let database = self.loaded(permit).await?;
+        let resource = permit.resource().clone();
+        let is_quick = ids.len() <= FEW_IDS;
+        self.compute(is_quick, permit.tenant(), database, move |database| {
+            let (documents, counted) = database.documents().get_all(scope_of(&resource), &ids)?;
+            let mut missing = ids;
+            let found: HashSet<&str> = documents.iter().map(Document::id).collect();
+            missing.retain(|id| !found.contains(&**id));
+            Ok(Found {
+                documents,
+                missing,
+                counted,
+            })
+        })
+        .await
+    }
+
     /// Answers a query within the permit's resource.
     pub async fn query(&self, permit: &Permit<Read>, query: Query) -> Result<Answer, VaultError> {
         let database = self.loaded(permit).await?;
@@ -135,7 +178,7 @@ impl Vault {
         let is_quick = database
             .try_documents()
             .is_some_and(|documents| documents.is_quick(&query.selector, &query.sort));
-        self.compute(permit.tenant(), database, is_quick, move |database| {
+        self.compute(is_quick, permit.tenant(), database, move |database| {
             let page = database.documents().query(scope_of(&resource), &query)?;
             Ok(Answer {
                 page,
@@ -156,7 +199,7 @@ impl Vault {
         let is_quick = database
             .try_documents()
             .is_some_and(|documents| documents.is_quick(&selector, &[]));
-        self.compute(permit.tenant(), database, is_quick, move |database| {
+        self.compute(is_quick, permit.tenant(), database, move |database| {
             Ok(database.documents().count(scope_of(&resource), &selector)?)
         })
         .await
@@ -183,9 +226,57 @@ impl Vault {
             .await
     }
 
-    /// Deletes a record.
-    pub async fn delete(&self, permit: &Permit<Delete>, id: String) -> Result<Saved, VaultError> {
-        self.change(permit, Change::Delete { id }).await
+    /// Changes some members of a record (RFC 7396): of the expected revision, or of whichever is current.
+    pub async fn patch(
+        &self,
+        permit: &Permit<Write>,
+        id: String,
+        patch: Map<String, Value>,
+        expected: Option<String>,
+    ) -> Result<Saved, VaultError> {
+        let change = Change::Patch {
+            id,
+            patch,
+            expected,
+        };
+        self.change(permit, change).await
+    }
+
+    /// Writes many records at once, those with a `_rev` as new versions. Nothing is written unless all are valid.
+    pub async fn write_all(
+        &self,
+        permit: &Permit<Write>,
+        records: Vec<Map<String, Value>>,
+    ) -> Result<BulkSaved, VaultError> {
+        let schema = permit.resource().schema().cloned();
+        let (reply, outcome) = oneshot::channel();
+        let command = Command::Bulk {
+            schema,
+            records,
+            reply,
+        };
+        self.order(permit, command, outcome).await
+    }
+
+    /// Deletes a record, if it has the expected revision or none is expected.
+    pub async fn delete(
+        &self,
+        permit: &Permit<Delete>,
+        id: String,
+        expected: Option<String>,
+    ) -> Result<Saved, VaultError> {
+        self.change(permit, Change::Delete { id, expected }).await
+    }
+
+    /// Ends a whole database with everything in it, here and on its storage node. A permit for less than the whole
+    /// database does not reach it.
+    pub async fn destroy(&self, permit: &Permit<Delete>) -> Result<(), VaultError> {
+        if permit.resource().schema().is_some() {
+            return Err(VaultError::NotFound);
+        }
+        let (reply, outcome) = oneshot::channel();
+        self.order(permit, Command::Destroy { reply }, outcome)
+            .await
     }
 
     /// Bytes held for all tenants.
@@ -201,17 +292,32 @@ impl Vault {
     async fn change<A: PermitAction>(
         &self,
         permit: &Permit<A>,
-        mut change: Change,
+        change: Change,
     ) -> Result<Saved, VaultError> {
-        for _ in 0..CHANGE_ATTEMPTS {
+        let schema = permit.resource().schema().cloned();
+        let (reply, outcome) = oneshot::channel();
+        let command = Command::Change {
+            schema,
+            change,
+            reply,
+        };
+        self.order(permit, command, outcome).await
+    }
+
+    async fn order<A: PermitAction, T>(
+        &self,
+        permit: &Permit<A>,
+        mut command: Command,
+        mut outcome: oneshot::Receiver<Result<T, VaultError>>,
+    ) -> Result<T, VaultError> {
+        for _ in 0..ORDER_ATTEMPTS {
             self.loaded(permit).await?;
             let tenant = self.tenant(permit.tenant())?;
-            let schema = permit.resource().schema().cloned();
             let name = permit.resource().database();
-            match tenant.change(name, schema, change).await {
-                Ok(saved) => return Ok(saved),
-                Err(NotSaved::Failed(error)) => return Err(error),
-                Err(NotSaved::NotTaken(untouched)) => change = untouched,
+            match tenant.order(name, command, &mut outcome).await {
+                Ok(done) => return Ok(done),
+                Err(NotDone::Failed(error)) => return Err(error),
+                Err(NotDone::NotTaken(untouched)) => command = untouched,
             }
         }
         Err(VaultError::Stopped)
@@ -263,12 +369,12 @@ impl Vault {
         Ok(tenant)
     }
 
-    /// Runs a computation where it does not hold up others: at once if it is quick, or else when it is the tenant's turn.
+    /// Runs a computation: at once if it is quick, or else when it is the tenant's turn.
     async fn compute<T: Send + 'static>(
         &self,
+        is_quick: bool,
         tenant: &TenantId,
         database: Arc<LoadedDatabase>,
-        is_quick: bool,
         work: impl FnOnce(&LoadedDatabase) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, VaultError> {
         if is_quick {
@@ -347,7 +453,7 @@ mod tests {
         let tenant = TenantId::of(&session.unwrap());
         let database = Arc::new(LoadedDatabase::empty(Budget::new(1 << 30)));
 
-        let (began, has_begun) = tokio::sync::oneshot::channel();
+        let (began, has_begun) = oneshot::channel();
         let (done, until_done) = std::sync::mpsc::channel::<()>();
         let first = tokio::spawn({
             let (vault, tenant, database) = (vault.clone(), tenant.clone(), database.clone());
@@ -357,18 +463,18 @@ mod tests {
                     let _ = until_done.recv_timeout(Duration::from_secs(20));
                     Ok(())
                 };
-                vault.compute(&tenant, database, false, work).await
+                vault.compute(false, &tenant, database, work).await
             }
         });
         has_begun.await.unwrap();
         first.abort();
         assert!(first.await.is_err());
-        let second = vault.compute(&tenant, Arc::clone(&database), false, |_| Ok(()));
+        let second = vault.compute(false, &tenant, Arc::clone(&database), |_| Ok(()));
         let waiting = tokio::time::timeout(Duration::from_millis(200), second).await;
         assert!(waiting.is_err());
         done.send(()).unwrap();
         vault
-            .compute(&tenant, database, false, |_| Ok(()))
+            .compute(false, &tenant, database, |_| Ok(()))
             .await
             .unwrap();
     }
