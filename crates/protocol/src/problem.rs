@@ -36,6 +36,7 @@ pub enum ProblemKind {
     StorageRefused,
     CiphertextRejected,
     Overloaded,
+    TooLargeForThisNode,
     Draining,
     Timeout,
     Internal,
@@ -43,7 +44,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
         Self::CredentialsAmbiguous,
@@ -71,6 +72,7 @@ impl ProblemKind {
         Self::StorageRefused,
         Self::CiphertextRejected,
         Self::Overloaded,
+        Self::TooLargeForThisNode,
         Self::Draining,
         Self::Timeout,
         Self::Internal,
@@ -166,6 +168,11 @@ impl ProblemKind {
                 "Stored data was not written by this user",
             ),
             Self::Overloaded => ("overloaded", 503, "There is no room for this now"),
+            Self::TooLargeForThisNode => (
+                "too-large-for-this-node",
+                507,
+                "The data is larger than this node holds for one user",
+            ),
             Self::Draining => ("draining", 503, "The node is shutting down"),
             Self::Timeout => ("timeout", 504, "The answer took too long"),
             Self::Internal => ("internal", 500, "The node has a bug"),

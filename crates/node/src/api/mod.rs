@@ -10,6 +10,7 @@ mod json_body;
 mod pages;
 mod path;
 mod precondition;
+mod prefer;
 mod problem;
 mod query_body;
 mod record_stream;

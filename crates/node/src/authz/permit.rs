@@ -105,6 +105,11 @@ impl<A: PermitAction> Permit<A> {
         &self.resource
     }
 
+    /// Whether the caller is the owner, who may know everything about the data.
+    pub(crate) fn is_owner(&self) -> bool {
+        matches!(self.principal.authority(), Authority::Owner(_))
+    }
+
     /// The session with which the data can be loaded.
     pub(crate) fn session(&self) -> Result<Arc<ContextSession>, InvalidSession> {
         self.principal.session()

@@ -20,8 +20,10 @@ use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::admission::{self, size_of};
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
+use super::loading::{LoadRoom, LoadTurns, Progress};
 use super::tenant::{OpenSession, State};
 use super::vault::Surroundings;
 use crate::memory::{Budget, Scope};
@@ -64,6 +66,8 @@ pub(super) struct Budgets {
     pub(super) budget: Budget,
     /// Large rows that are on their way.
     pub(super) transit: Budget,
+    /// The processor, for loading.
+    pub(super) turns: LoadTurns,
 }
 
 /// Where an outcome goes.
@@ -117,6 +121,7 @@ pub(super) async fn run(
     session: OpenSession,
     budgets: Budgets,
     around: Arc<Surroundings>,
+    progress: Arc<Progress>,
     publish: watch::Sender<State>,
     queue: mpsc::Receiver<Command>,
 ) {
@@ -129,7 +134,7 @@ pub(super) async fn run(
                     .map(Arc::new)
             })
             .await?;
-        DatabaseTask::load(Arc::clone(opened), &name, budgets, &around).await
+        DatabaseTask::load(Arc::clone(opened), &name, budgets, &around, &progress).await
     };
     let loaded = tokio::time::timeout(around.limits.load, loading).await;
     drop(credential);
@@ -167,8 +172,13 @@ impl DatabaseTask {
     async fn load(
         session: Arc<Session>,
         name: &DatabaseName,
-        Budgets { budget, transit }: Budgets,
+        Budgets {
+            budget,
+            transit,
+            turns,
+        }: Budgets,
         around: &Arc<Surroundings>,
+        progress: &Progress,
     ) -> Result<Self, VaultError> {
         let database = session.database(name);
         let cipher = Arc::new(database.cipher());
@@ -176,14 +186,22 @@ impl DatabaseTask {
         let info = database.info().await?;
         let mut position = FeedPosition::beginning();
         if let Some(info) = info {
+            let relieve = |bytes| around.relieve(&turns.tenant, bytes);
+            let mut advance = admission::admit(&budget, size_of(&info), relieve).await?;
+            progress.expect(info.doc_count);
             let held = info.doc_count.saturating_add(info.doc_del_count);
             let max_rows = held.saturating_mul(2).saturating_add(ROW_SLACK);
             let feed = Feed::Snapshot { max_rows };
-            let (workers, room) = (around.limits.workers, Arc::new(transit.clone()));
+            let room = Arc::new(LoadRoom {
+                transit: transit.clone(),
+                turns: turns.clone(),
+            });
+            let workers = around.limits.workers;
             let mut pull =
                 Pull::start_within(&database, Arc::clone(&cipher), feed, workers, room).await?;
             while let Some(batch) = pull.next().await {
-                loaded.apply_waiting(batch?)?;
+                let taken = progress.take_in(&loaded, batch?, &mut advance, &turns);
+                taken.await?;
             }
             position = pull.position().cloned().unwrap_or(position);
         }
