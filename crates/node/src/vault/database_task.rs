@@ -70,6 +70,13 @@ pub(super) struct Budgets {
     pub(super) turns: LoadTurns,
 }
 
+/// Where it is said what becomes of a database.
+pub(super) struct Published {
+    pub(super) state: watch::Sender<State>,
+    /// While it loads.
+    pub(super) progress: Arc<Progress>,
+}
+
 /// Where an outcome goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, VaultError>>;
 
@@ -121,8 +128,7 @@ pub(super) async fn run(
     session: OpenSession,
     budgets: Budgets,
     around: Arc<Surroundings>,
-    progress: Arc<Progress>,
-    publish: watch::Sender<State>,
+    publish: Published,
     queue: mpsc::Receiver<Command>,
 ) {
     let loading = async {
@@ -134,20 +140,29 @@ pub(super) async fn run(
                     .map(Arc::new)
             })
             .await?;
-        DatabaseTask::load(Arc::clone(opened), &name, budgets, &around, &progress).await
+        DatabaseTask::load(
+            Arc::clone(opened),
+            &name,
+            budgets,
+            &around,
+            &publish.progress,
+        )
+        .await
     };
     let loaded = tokio::time::timeout(around.limits.load, loading).await;
     drop(credential);
     match loaded.unwrap_or(Err(VaultError::LoadTimeout)) {
         Ok(mut task) => {
-            publish.send_replace(State::Ready(Arc::clone(&task.loaded)));
+            publish
+                .state
+                .send_replace(State::Ready(Arc::clone(&task.loaded)));
             // Not waited for: it only tidies up.
             drop(tokio::task::spawn_blocking(zeroing_allocator::give_back));
             let error = task.serve(queue).await;
-            publish.send_replace(State::Failed(error));
+            publish.state.send_replace(State::Failed(error));
         }
         Err(error) => {
-            publish.send_replace(State::Failed(error));
+            publish.state.send_replace(State::Failed(error));
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::database_task::{self, Budgets, Command};
+use super::database_task::{self, Budgets, Command, Published};
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
 use super::loading::{LoadedSoFar, Progress};
@@ -204,8 +204,10 @@ impl Tenant {
             self.open_session().clone(),
             self.budgets.clone(),
             Arc::clone(around),
-            Arc::clone(&progress),
-            publish,
+            Published {
+                state: publish,
+                progress: Arc::clone(&progress),
+            },
             queue,
         );
         let running = Running {

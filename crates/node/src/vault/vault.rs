@@ -181,7 +181,7 @@ impl Vault {
         let database = self.loaded(permit).await?;
         let resource = permit.resource().clone();
         let is_quick = ids.len() <= FEW_IDS;
-        self.compute(is_quick, permit.tenant(), database, move |database| {
+        self.compute(permit.tenant(), database, is_quick, move |database| {
             let (documents, counted) = database.documents().get_all(scope_of(&resource), &ids)?;
             let mut missing = ids;
             let found: HashSet<&str> = documents.iter().map(Document::id).collect();
@@ -202,7 +202,7 @@ impl Vault {
         let is_quick = database
             .try_documents()
             .is_some_and(|documents| documents.is_quick(&query.selector, &query.sort));
-        self.compute(is_quick, permit.tenant(), database, move |database| {
+        self.compute(permit.tenant(), database, is_quick, move |database| {
             let page = database.documents().query(scope_of(&resource), &query)?;
             Ok(Answer {
                 page,
@@ -223,7 +223,7 @@ impl Vault {
         let is_quick = database
             .try_documents()
             .is_some_and(|documents| documents.is_quick(&selector, &[]));
-        self.compute(is_quick, permit.tenant(), database, move |database| {
+        self.compute(permit.tenant(), database, is_quick, move |database| {
             Ok(database.documents().count(scope_of(&resource), &selector)?)
         })
         .await
@@ -449,9 +449,9 @@ impl Vault {
     /// Runs a computation: at once if it is quick, or else when it is the tenant's turn.
     async fn compute<T: Send + 'static>(
         &self,
-        is_quick: bool,
         tenant: &TenantId,
         database: Arc<LoadedDatabase>,
+        is_quick: bool,
         work: impl FnOnce(&LoadedDatabase) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, VaultError> {
         if is_quick {
@@ -542,18 +542,18 @@ mod tests {
                     let _ = until_done.recv_timeout(Duration::from_secs(20));
                     Ok(())
                 };
-                vault.compute(false, &tenant, database, work).await
+                vault.compute(&tenant, database, false, work).await
             }
         });
         has_begun.await.unwrap();
         first.abort();
         assert!(first.await.is_err());
-        let second = vault.compute(false, &tenant, Arc::clone(&database), |_| Ok(()));
+        let second = vault.compute(&tenant, Arc::clone(&database), false, |_| Ok(()));
         let waiting = tokio::time::timeout(Duration::from_millis(200), second).await;
         assert!(waiting.is_err());
         done.send(()).unwrap();
         vault
-            .compute(false, &tenant, database, |_| Ok(()))
+            .compute(&tenant, database, false, |_| Ok(()))
             .await
             .unwrap();
     }
