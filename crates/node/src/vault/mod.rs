@@ -6,6 +6,7 @@ mod admission;
 mod database_task;
 mod error;
 mod lanes;
+mod limits;
 mod loaded;
 mod loading;
 mod patience;
@@ -19,6 +20,7 @@ mod vault;
 
 pub use database_task::{BulkSaved, Saved};
 pub use error::VaultError;
+pub use limits::VaultLimits;
 pub use loading::LoadedSoFar;
 pub(crate) use patience::{Patience, StillLoading};
-pub use vault::{Answer, Found, Vault, VaultLimits};
+pub use vault::{Answer, Found, Vault};

@@ -21,6 +21,7 @@ use super::admission::{Candidate, who_goes};
 use super::database_task::{Budgets, BulkSaved, Change, Command, Saved};
 use super::error::VaultError;
 use super::lanes::Turns;
+use super::limits::VaultLimits;
 use super::loaded::LoadedDatabase;
 use super::loading::LoadTurns;
 use super::patience::{Patience, StillLoading};
@@ -40,29 +41,6 @@ const WAITING_QUERIES: usize = 1_000;
 const FEW_IDS: usize = 2_000;
 /// Until a record that is just being changed is read again.
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
-
-/// What the vault may use.
-#[derive(Debug, Clone, Copy)]
-pub struct VaultLimits {
-    /// Bytes of plaintext and indexes of all tenants.
-    pub node_bytes: usize,
-    /// Bytes of plaintext and indexes of one tenant.
-    pub tenant_bytes: usize,
-    /// Most tenants in memory.
-    pub tenants: usize,
-    /// Most databases of one tenant in memory.
-    pub databases_per_tenant: usize,
-    /// A tenant that nobody asked for this long is evicted.
-    pub idle: Duration,
-    /// When there is no place or no memory left for somebody, who was idle this long makes room.
-    pub crowded: Duration,
-    /// Longest time for loading one database.
-    pub load: Duration,
-    /// How long a database is served while its storage node cannot be heard.
-    pub stale: Duration,
-    /// Batches of records opened at the same time, and large queries run at the same time.
-    pub workers: usize,
-}
 
 /// What every tenant needs from outside.
 #[derive(Debug)]
