@@ -127,7 +127,7 @@ mod tests {
         ] {
             assert_eq!(preference(lines), expected, "{lines:?}");
         }
-        let longest = format!("respond-async, a=\"{}\"", "x".repeat(MAX_BYTES - 18));
+        let longest = format!("respond-async, a=\"{}\"", "x".repeat(MAX_BYTES - 19));
         assert_eq!(longest.len(), MAX_BYTES);
         assert_eq!(preference(&[&longest]), Some(None));
         assert_eq!(preference(&[&format!("{longest} ")]), None);

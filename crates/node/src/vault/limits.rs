@@ -48,7 +48,6 @@ impl VaultLimits {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::config::Config;
 
     fn limits(node_mib: usize, machine_mib: u64) -> (usize, usize) {
