@@ -6,6 +6,7 @@ pub mod attestation;
 pub mod authn;
 pub mod authz;
 pub mod boot;
+mod compressed_answers;
 pub mod config;
 pub mod grants;
 pub mod harden;

@@ -81,7 +81,8 @@ impl Addressed {
     fn answer(&self, members: &[(&str, &str)], origin: &Origin) -> String {
         let state = self.state.as_deref().map(|state| ("state", state));
         let always = [("iss", origin.as_str())].into_iter().chain(state);
-        self.redirect_uri.with(members.iter().copied().chain(always))
+        self.redirect_uri
+            .with(members.iter().copied().chain(always))
     }
 }
 
@@ -115,7 +116,10 @@ impl AuthorizationRequest {
                 ));
             }
         }
-        if parameters.one("response_mode").is_some_and(|mode| mode != "query") {
+        if parameters
+            .one("response_mode")
+            .is_some_and(|mode| mode != "query")
+        {
             return Err(Refused::request("response_mode must be query"));
         }
         let challenge = Challenge::of(parameters)?;
@@ -154,7 +158,11 @@ fn terms(parameters: &Parameters, directory: &impl SchemaDirectory) -> Result<Te
         None => Vec::new(),
     };
     match (scopes.is_empty(), members.contains_key("scopes")) {
-        (false, true) => return Err(invalid("scopes stand in scope or in the details, not in both")),
+        (false, true) => {
+            return Err(invalid(
+                "scopes stand in scope or in the details, not in both",
+            ));
+        }
         (false, false) => {
             members.insert("scopes".to_owned(), json!(scopes));
         }

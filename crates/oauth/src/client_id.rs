@@ -75,7 +75,10 @@ impl ClientId {
             return Err(InvalidClientId::TooLong);
         }
         if text.starts_with("did:") {
-            return text.parse().map(Self::Did).map_err(|_| InvalidClientId::Kind);
+            return text
+                .parse()
+                .map(Self::Did)
+                .map_err(|_| InvalidClientId::Kind);
         }
         let url = Url::parse(text).map_err(|_| InvalidClientId::Kind)?;
         let host = url.host().ok_or(InvalidClientId::Kind)?;

@@ -47,7 +47,9 @@ impl ClientName {
             return Err(InvalidClientName::Spaces);
         }
         let fits = |letter: char| {
-            PUNCTUATION.contains(letter) || (letter.is_alphanumeric() && !is_disguise(letter)) || is_vowel_sign(letter)
+            PUNCTUATION.contains(letter)
+                || (letter.is_alphanumeric() && !is_disguise(letter))
+                || is_vowel_sign(letter)
         };
         if !text.chars().all(fits) || !text.chars().any(char::is_alphanumeric) {
             return Err(InvalidClientName::Character);
@@ -81,7 +83,12 @@ impl fmt::Display for ClientName {
 
 type Ranges = &'static [(char, char)];
 
-const LATIN: Ranges = &[('A', 'Z'), ('a', 'z'), ('\u{c0}', '\u{24f}'), ('\u{1e00}', '\u{1eff}')];
+const LATIN: Ranges = &[
+    ('A', 'Z'),
+    ('a', 'z'),
+    ('\u{c0}', '\u{24f}'),
+    ('\u{1e00}', '\u{1eff}'),
+];
 const GREEK: Ranges = &[('\u{370}', '\u{3ff}'), ('\u{1f00}', '\u{1fff}')];
 const CYRILLIC: Ranges = &[('\u{400}', '\u{52f}'), ('\u{1c80}', '\u{1c8f}')];
 const ARMENIAN: Ranges = &[('\u{530}', '\u{58f}')];
@@ -110,7 +117,9 @@ const DISGUISES: Ranges = &[
 const VOWEL_SIGNS: Ranges = &[('\u{900}', '\u{eff}')];
 
 fn within(letter: char, ranges: &[(char, char)]) -> bool {
-    ranges.iter().any(|(first, last)| (*first..=*last).contains(&letter))
+    ranges
+        .iter()
+        .any(|(first, last)| (*first..=*last).contains(&letter))
 }
 
 fn is_disguise(letter: char) -> bool {

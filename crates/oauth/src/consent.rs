@@ -225,8 +225,7 @@ impl LegacyConsent {
         if text.len() > MAX_CONSENT_BYTES {
             return Err(InvalidConsent::TooLong);
         }
-        let wire: LegacyWire =
-            serde_json::from_str(text).map_err(|_| InvalidConsent::Malformed)?;
+        let wire: LegacyWire = serde_json::from_str(text).map_err(|_| InvalidConsent::Malformed)?;
         signed(text, signature, expected.signer)?;
         if wire.user_did.parse::<Did>().as_ref() != Ok(expected.user) {
             return Err(InvalidConsent::OtherUser);
@@ -240,10 +239,16 @@ impl LegacyConsent {
         if wire.nonce.is_some_and(|nonce| nonce.len() > MAX_NONCE) {
             return Err(InvalidConsent::Malformed);
         }
-        if wire.audience.is_some_and(|to| to != expected.audience.as_str()) {
+        if wire
+            .audience
+            .is_some_and(|to| to != expected.audience.as_str())
+        {
             return Err(InvalidConsent::OtherNode);
         }
-        if wire.redirect_uri.is_some_and(|to| to != expected.redirect_uri) {
+        if wire
+            .redirect_uri
+            .is_some_and(|to| to != expected.redirect_uri)
+        {
             return Err(InvalidConsent::OtherRedirect);
         }
         let signed_at = time(wire.timestamp).ok_or(InvalidConsent::Malformed)?;

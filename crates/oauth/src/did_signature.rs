@@ -47,8 +47,10 @@ impl Assertion {
     }
 
     /// The refusal of a second use.
-    pub const USED: Refused =
-        Refused::new(ErrorCode::InvalidClient, "the client's assertion was used before");
+    pub const USED: Refused = Refused::new(
+        ErrorCode::InvalidClient,
+        "the client's assertion was used before",
+    );
 }
 
 #[derive(Deserialize)]
@@ -90,22 +92,29 @@ pub fn authenticate(
     };
     let jws = Jws::parse(text, MAX_JWT_BYTES)
         .map_err(|_| refused("client_assertion is not a signed JWT"))?;
-    if jws.header().typ.as_deref().is_some_and(|typ| typ.eq_ignore_ascii_case(REQUEST_TYPE)) {
+    if jws
+        .header()
+        .typ
+        .as_deref()
+        .is_some_and(|typ| typ.eq_ignore_ascii_case(REQUEST_TYPE))
+    {
         return Err(refused("client_assertion is a JWT of another type"));
     }
     if !signed_by(&jws, client.authentication()) {
-        return Err(refused("client_assertion was not signed by the client's key"));
+        return Err(refused(
+            "client_assertion was not signed by the client's key",
+        ));
     }
     let claims: Claims = jws
         .unverified_payload()
         .map_err(|_| refused("client_assertion has claims of the wrong types"))?;
     let id = client.id().as_str();
     if claims.iss.as_deref() != Some(id) || claims.sub.as_deref() != Some(id) {
-        return Err(refused("iss and sub of client_assertion must be the client_id"));
+        return Err(refused(
+            "iss and sub of client_assertion must be the client_id",
+        ));
     }
-    checked(&claims, origin, now)
-        .map(Some)
-        .map_err(refused)
+    checked(&claims, origin, now).map(Some).map_err(refused)
 }
 
 /// A request whose parameters are claims that the key of a DID signed (RFC 9101), among them the redirect URI: the DID's
@@ -127,8 +136,8 @@ impl SignedRequest {
         now: SystemTime,
     ) -> Result<Self, Refused> {
         let refused = |reason| Refused::new(ErrorCode::InvalidRequestObject, reason);
-        let jws = Jws::parse(text, MAX_JWT_BYTES)
-            .map_err(|_| refused("request is not a signed JWT"))?;
+        let jws =
+            Jws::parse(text, MAX_JWT_BYTES).map_err(|_| refused("request is not a signed JWT"))?;
         if jws.header().typ.as_deref() != Some(REQUEST_TYPE) {
             return Err(refused("request has another type than oauth-authz-req+jwt"));
         }
@@ -179,11 +188,7 @@ impl SignedRequest {
     }
 }
 
-fn checked(
-    claims: &Claims,
-    origin: &Origin,
-    now: SystemTime,
-) -> Result<Assertion, &'static str> {
+fn checked(claims: &Claims, origin: &Origin, now: SystemTime) -> Result<Assertion, &'static str> {
     let for_us = match &claims.aud {
         Some(Value::String(one)) => one == origin.as_str(),
         Some(Value::Array(list)) => {
@@ -212,7 +217,11 @@ fn checked(
     }
     let signer = claims.iss.as_deref().unwrap_or_default();
     Ok(Assertion {
-        once: OnceId::of(&[b"jwt", signer.to_ascii_lowercase().as_bytes(), id.as_bytes()]),
+        once: OnceId::of(&[
+            b"jwt",
+            signer.to_ascii_lowercase().as_bytes(),
+            id.as_bytes(),
+        ]),
         until,
     })
 }

@@ -129,8 +129,10 @@ impl DpopProof {
     }
 
     /// The refusal of a second use.
-    pub const USED: Refused =
-        Refused::new(ErrorCode::InvalidDpopProof, "the DPoP proof was used before");
+    pub const USED: Refused = Refused::new(
+        ErrorCode::InvalidDpopProof,
+        "the DPoP proof was used before",
+    );
 }
 
 /// A NumericDate (RFC 7519): seconds, possibly with a fraction.

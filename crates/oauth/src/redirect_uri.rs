@@ -75,8 +75,7 @@ impl RedirectUri {
         if text.contains('#') {
             return Err(InvalidRedirectUri::Fragment);
         }
-        if !url.username().is_empty() || url.password().is_some() || authority(text).contains('@')
-        {
+        if !url.username().is_empty() || url.password().is_some() || authority(text).contains('@') {
             return Err(InvalidRedirectUri::UserInfo);
         }
         let kind = match (url.scheme(), url.host()) {

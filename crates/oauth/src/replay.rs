@@ -51,7 +51,12 @@ impl Replays {
         now: SystemTime,
         used: Refused,
     ) -> Result<(), Refused> {
-        while let Some(first) = self.order.first().copied().filter(|(until, _)| *until < now) {
+        while let Some(first) = self
+            .order
+            .first()
+            .copied()
+            .filter(|(until, _)| *until < now)
+        {
             self.order.remove(&first);
             self.until.remove(&first.1);
         }

@@ -4,7 +4,10 @@
 mod caller;
 mod door;
 mod export;
+mod gone;
 mod health;
+mod idempotency;
+mod index;
 mod info;
 mod json_body;
 mod path;
@@ -14,11 +17,13 @@ mod query_body;
 mod record_stream;
 mod records;
 mod routes;
+mod throttle;
 mod tokens;
 mod write_body;
 mod writes;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use adyton_client::clock::Clock;
 use adyton_client::schema::SchemaSet;
@@ -26,6 +31,8 @@ use adyton_client::schema::SchemaSet;
 pub use problem::ApiProblem;
 pub use routes::{Route, router, routes};
 
+use self::idempotency::Keys;
+use self::throttle::{Quota, Throttle};
 use crate::config::Config;
 use crate::grants::Grants;
 use crate::memory::Budget;
@@ -44,6 +51,10 @@ pub struct Api {
     pub(crate) schemas: Arc<SchemaSet>,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
+    /// Counts what each caller asks.
+    pub(crate) throttle: Throttle,
+    /// Requests that must not be done twice.
+    pub(crate) keys: Arc<Keys>,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     /// What a person should be told about the TEE, for `/info/status`.
@@ -62,11 +73,19 @@ impl Api {
         let grants = Grants::new(clock.clone());
         let room = (config.vault.node_bytes / BODIES_SHARE).max(config.body_bytes * LEAST_BODIES);
         let bodies = Budget::new(room);
+        let throttle = Throttle::new(Quota {
+            name: "caller",
+            requests: config.requests_per_minute,
+            span: Duration::from_secs(60),
+        });
+        let keys = Keys::new(clock.clone());
         Arc::new(Self {
             vault,
             grants,
             schemas,
             bodies,
+            throttle,
+            keys,
             config,
             clock,
             tee,

@@ -12,6 +12,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::throttle::Standing;
 use crate::authn::{AuthenticationError, CredentialError};
 use crate::authz::Denied;
 use crate::grants::{GrantError, MintError};
@@ -27,6 +28,8 @@ pub struct ApiProblem {
     kind: ProblemKind,
     detail: String,
     members: Vec<(&'static str, Value)>,
+    /// Of who asked too often.
+    standing: Option<Standing>,
 }
 
 impl ApiProblem {
@@ -36,12 +39,19 @@ impl ApiProblem {
             kind,
             detail: detail.into(),
             members: Vec::new(),
+            standing: None,
         }
     }
 
     /// Adds an extension member.
     pub(crate) fn with(mut self, name: &'static str, value: Value) -> Self {
         self.members.push((name, value));
+        self
+    }
+
+    /// Tells the caller when to come back.
+    pub(super) fn after(mut self, standing: Standing) -> Self {
+        self.standing = Some(standing);
         self
     }
 
@@ -122,7 +132,10 @@ impl IntoResponse for ApiProblem {
                 HeaderValue::from_static("Bearer realm=\"adyton\""),
             );
         }
-        if matches!(
+        if let Some(standing) = self.standing {
+            headers.insert(RETRY_AFTER, standing.seconds().into());
+            standing.tell(&mut response);
+        } else if matches!(
             self.kind,
             ProblemKind::Overloaded | ProblemKind::Draining | ProblemKind::RateLimited
         ) {

@@ -11,14 +11,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH,
-    X_CONTENT_TYPE_OPTIONS,
+    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Method};
 use tower_http::cors::{Any, CorsLayer};
 
+use super::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use super::problem::ApiProblem;
-use super::{Api, health, info, records, tokens, writes};
+use super::{Api, gone, health, index, info, records, throttle, tokens, writes};
 use crate::attestation::NodeKeys;
+use crate::compressed_answers::compress;
 use crate::sealed_requests::{self, Gateway};
 use crate::signed_answers::{
     ACCEPT_SIGNATURE, CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT, Signer, sign,
@@ -82,8 +84,9 @@ const BESIDE: [Route; 2] = [
 ];
 
 /// The routes, by the module that answers them.
-const GROUPS: [&[Route]; 6] = [
+const GROUPS: [&[Route]; 7] = [
     &health::ROUTES,
+    &index::ROUTES,
     &info::ROUTES,
     &tokens::ROUTES,
     &records::ROUTES,
@@ -106,6 +109,7 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
     };
     let (clock, bodies) = (api.clock.clone(), api.bodies.clone());
     let body_bytes = api.config.body_bytes;
+    let compressors = bodies.clone();
     let mut router = Router::new();
     for route in routes() {
         if let Some(handler) = route.handler {
@@ -116,10 +120,14 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
         .with_state(api)
         .merge(attestation)
         // After the last route: the second one holds only for routes that are already there.
-        .fallback(async || ApiProblem::not_found())
+        .fallback(gone::or_not_found)
         .method_not_allowed_fallback(async || wrong_method())
+        .layer(middleware::from_fn(throttle::tell))
         .layer(middleware::from_fn(move |request, next| {
             within(timeout, request, next)
+        }))
+        .layer(middleware::from_fn(move |request, next| {
+            compress(compressors.clone(), request, next)
         }))
         .layer(middleware::from_fn(move |request, next| {
             sign(signer.clone(), request, next)
@@ -146,11 +154,21 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
                     HeaderName::from_static("x-api-key"),
                     IF_MATCH,
                     IF_NONE_MATCH,
+                    IDEMPOTENCY_KEY,
                     HeaderName::from_static("permissions"),
                     ACCEPT_SIGNATURE,
                     CONTENT_DIGEST,
                 ])
-                .expose_headers([ETAG, CONTENT_DIGEST, SIGNATURE_INPUT, SIGNATURE]),
+                .expose_headers([
+                    ETAG,
+                    RETRY_AFTER,
+                    IDEMPOTENCY_REPLAYED,
+                    HeaderName::from_static("ratelimit"),
+                    HeaderName::from_static("ratelimit-policy"),
+                    CONTENT_DIGEST,
+                    SIGNATURE_INPUT,
+                    SIGNATURE,
+                ]),
         )
 }
 

@@ -88,6 +88,11 @@ pub struct LiveGrant {
 }
 
 impl LiveGrant {
+    /// Names the grant; not secret.
+    pub fn id(&self) -> Uuid {
+        self.grant.id
+    }
+
     /// Whose data.
     pub fn tenant(&self) -> &TenantId {
         &self.grant.tenant

@@ -453,7 +453,7 @@ mod tests {
         };
         database.apply(batch).await.unwrap();
 
-        let (began, has_begun) = tokio::sync::oneshot::channel();
+        let (began, has_begun) = oneshot::channel();
         let (done, until_done) = std::sync::mpsc::channel::<()>();
         let first = tokio::spawn({
             let (vault, tenant, database) = (vault.clone(), tenant.clone(), database.clone());
