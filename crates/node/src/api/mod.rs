@@ -10,6 +10,7 @@ mod idempotency;
 mod index;
 mod info;
 mod json_body;
+mod pages;
 mod path;
 mod precondition;
 mod problem;
@@ -17,6 +18,7 @@ mod query_body;
 mod record_stream;
 mod records;
 mod routes;
+mod sessions;
 mod throttle;
 mod tokens;
 mod write_body;
@@ -27,6 +29,7 @@ use std::time::Duration;
 
 use adyton_client::clock::Clock;
 use adyton_client::schema::SchemaSet;
+use tokio::sync::Semaphore;
 
 pub use problem::ApiProblem;
 pub use routes::{Route, router, routes};
@@ -55,6 +58,8 @@ pub struct Api {
     pub(crate) throttle: Throttle,
     /// Requests that must not be done twice.
     pub(crate) keys: Arc<Keys>,
+    /// A turn for each login that is carried to storage nodes.
+    pub(crate) logins: Semaphore,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     /// What a person should be told about the TEE, for `/info/status`.
@@ -86,6 +91,7 @@ impl Api {
             bodies,
             throttle,
             keys,
+            logins: Semaphore::new(sessions::LOGINS_AT_A_TIME),
             config,
             clock,
             tee,

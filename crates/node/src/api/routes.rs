@@ -18,7 +18,7 @@ use tower_http::cors::{Any, CorsLayer};
 
 use super::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use super::problem::ApiProblem;
-use super::{Api, gone, health, index, info, records, throttle, tokens, writes};
+use super::{Api, gone, health, index, info, pages, records, sessions, throttle, tokens, writes};
 use crate::attestation::NodeKeys;
 use crate::compressed_answers::compress;
 use crate::sealed_requests::{self, Gateway};
@@ -84,11 +84,13 @@ const BESIDE: [Route; 2] = [
 ];
 
 /// The routes, by the module that answers them.
-const GROUPS: [&[Route]; 7] = [
+const GROUPS: &[&[Route]] = &[
     &health::ROUTES,
     &index::ROUTES,
     &info::ROUTES,
     &tokens::ROUTES,
+    &sessions::ROUTES,
+    &pages::ROUTES,
     &records::ROUTES,
     &writes::ROUTES,
     &BESIDE,
@@ -96,7 +98,7 @@ const GROUPS: [&[Route]; 7] = [
 
 /// All routes.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
-    GROUPS.into_iter().flatten()
+    GROUPS.iter().copied().flatten()
 }
 
 /// The router: the table's routes, the attestation route beside them, and around both the route for sealed requests

@@ -63,12 +63,21 @@ pub const TABLE: &[(&str, &str, Guard)] = {
     &[
         ("GET", "/livez", Guard::Public),
         ("GET", "/readyz", Guard::Public),
+        ("GET", "/api/rest", Guard::Public),
+        ("GET", "/openapi.json", Guard::Public),
         ("GET", "/api/rest/v1/info/status", Guard::Public),
+        ("GET", "/api/rest/v1/account/fromKey", Guard::Owner),
         ("GET", "/api/rest/v1/auth/scopes", Guard::Public),
         ("GET", "/api/rest/v1/auth/me", Guard::Anyone),
         ("POST", "/api/rest/v1/auth/token", Guard::Owner),
         ("GET", "/api/rest/v1/auth/tokens", Guard::Owner),
         ("DELETE", "/api/rest/v1/auth/tokens/{id}", Guard::Owner),
+        ("POST", "/api/rest/v1/auth/session/challenges", Guard::Public),
+        ("POST", "/api/rest/v1/auth/session", Guard::Public),
+        ("GET", "/consent", Guard::Public),
+        ("GET", "/console", Guard::Public),
+        ("GET", "/docs", Guard::Public),
+        ("GET", "/assets/{file}", Guard::Public),
         ("GET", "/api/rest/v1/ds/get/{schema}/{id}", ds(Api::DsGetById, Right::Get)),
         ("POST", "/api/rest/v1/ds/query/{schema}", ds(Api::DsQuery, Right::Query)),
         ("POST", "/api/rest/v1/ds/count/{schema}", ds(Api::DsQuery, Right::Count)),
@@ -199,6 +208,12 @@ pub fn expected(guard: Guard, path: &str, kind: Kind) -> Expect {
             "/.well-known/adyton-attestation" if in_url => Problem(400, "request-malformed"),
             // It takes nothing but sealed requests; `sealed_requests.rs` sends some.
             "/.well-known/ohttp-gateway" => Problem(400, "request-malformed"),
+            // They take a login to carry; `browser_login.rs` has some.
+            "/api/rest/v1/auth/session/challenges" | "/api/rest/v1/auth/session" => {
+                Problem(400, "request-malformed")
+            }
+            // It has what the pages name; `pages.rs` asks for all of that.
+            "/assets/{file}" => Problem(404, "not-found"),
             _ => Served,
         };
     }
