@@ -13,7 +13,6 @@ use adyton_client::clock::Clock;
 use adyton_client::schema::SchemaSet;
 use adyton_client::transport::Transport;
 use adyton_couch::selector::Selector;
-use adyton_protocol::scope::Resource;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
@@ -25,7 +24,9 @@ use super::schedule::Schedule;
 use super::tenant::{NotDone, Tenant};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Permit, PermitAction, Read, Write};
-use crate::memory::{Budget, Document, Page, Query, Reservation, Scope};
+use crate::memory::{
+    Budget, Document, Explanation, FieldNotGranted, Page, Query, QueryError, Reservation,
+};
 
 /// The part of the node's memory that large rows may take on their way.
 const TRANSIT_SHARE: usize = 2;
@@ -137,7 +138,7 @@ impl Vault {
     pub async fn get(&self, permit: &Permit<Read>, id: &str) -> Result<Document, VaultError> {
         let database = self.loaded(permit).await?;
         loop {
-            if let Some(found) = database.try_get(scope_of(permit.resource()), id) {
+            if let Some(found) = database.try_get(permit.view(), id) {
                 return found;
             }
             // A change waits for a long query. Readers of one record are many: none of them takes a thread.
@@ -145,7 +146,7 @@ impl Vault {
         }
     }
 
-    /// Those of these records that the resource includes, in the order asked for; how many handles that may be is for the
+    /// Those of these records that the permit's view shows, in the order asked for; how many handles that may be is for the
     /// caller to limit.
     pub async fn get_all(
         &self,
@@ -153,10 +154,10 @@ impl Vault {
         ids: Vec<String>,
     ) -> Result<Found, VaultError> {
         let database = self.loaded(permit).await?;
-        let resource = permit.resource().clone();
+        let view = permit.view().clone();
         let is_quick = database.try_documents().is_some();
         self.compute(permit.tenant(), database, is_quick, move |database| {
-            let (documents, counted) = database.documents().get_all(scope_of(&resource), &ids)?;
+            let (documents, counted) = database.documents().get_all(&view, &ids)?;
             let mut missing = ids;
             let found: HashSet<&str> = documents.iter().map(Document::id).collect();
             missing.retain(|id| !found.contains(&**id));
@@ -169,50 +170,67 @@ impl Vault {
         .await
     }
 
-    /// Answers a query within the permit's resource.
+    /// Answers a query within the permit's view.
     pub async fn query(&self, permit: &Permit<Read>, query: Query) -> Result<Answer, VaultError> {
         let database = self.loaded(permit).await?;
-        let resource = permit.resource().clone();
+        let view = permit.view().clone();
         let is_quick = database
             .try_documents()
-            .is_some_and(|documents| documents.is_quick(&query.selector, &query.sort));
+            .is_some_and(|documents| documents.is_quick(&view, &query.selector, &query.sort));
         self.compute(permit.tenant(), database, is_quick, move |database| {
-            let page = database.documents().query(scope_of(&resource), &query)?;
+            let page = database.documents().query(&view, &query)?;
             Ok(Answer {
                 page,
-                unreadable: database.unreadable(),
+                unreadable: database.unreadable(&view),
             })
         })
         .await
     }
 
-    /// Counts the records of the permit's resource that a selector takes.
+    /// Counts the records of the permit's view that a selector takes.
     pub async fn count(
         &self,
         permit: &Permit<Read>,
         selector: Selector,
     ) -> Result<usize, VaultError> {
         let database = self.loaded(permit).await?;
-        let resource = permit.resource().clone();
+        let view = permit.view().clone();
         let is_quick = database
             .try_documents()
-            .is_some_and(|documents| documents.is_quick(&selector, &[]));
+            .is_some_and(|documents| documents.is_quick(&view, &selector, &[]));
         self.compute(permit.tenant(), database, is_quick, move |database| {
-            Ok(database.documents().count(scope_of(&resource), &selector)?)
+            Ok(database.documents().count(&view, &selector)?)
         })
         .await
     }
 
-    /// Creates a record. Returns when the storage node has it durably.
+    /// How a query would be answered within the permit's view.
+    pub async fn explain(
+        &self,
+        permit: &Permit<Read>,
+        query: Query,
+    ) -> Result<Explanation, VaultError> {
+        let database = self.loaded(permit).await?;
+        let view = permit.view().clone();
+        let is_quick = database.try_documents().is_some();
+        self.compute(permit.tenant(), database, is_quick, move |database| {
+            Ok(database.documents().explain(&view, &query)?)
+        })
+        .await
+    }
+
+    /// Creates a record. Returns when the storage node has it durably. The answer has of it what the view shows.
     pub async fn create(
         &self,
         permit: &Permit<Write>,
         record: Map<String, Value>,
     ) -> Result<Saved, VaultError> {
-        self.change(permit, Change::Create { record }).await
+        let mut saved = self.change(permit, Change::Create { record }).await?;
+        permit.view().strip(&mut saved.record);
+        Ok(saved)
     }
 
-    /// Replaces a record. `force` takes the current revision, whatever the record says.
+    /// Replaces a record. Whoever does not see all of it would lose the rest, and is refused. `force` takes the current revision, whatever the record says.
     pub async fn update(
         &self,
         permit: &Permit<Write>,
@@ -220,11 +238,13 @@ impl Vault {
         record: Map<String, Value>,
         force: bool,
     ) -> Result<Saved, VaultError> {
+        sees_all_of_records(permit)?;
         self.change(permit, Change::Update { id, record, force })
             .await
     }
 
-    /// Changes some members of a record (RFC 7396): of the expected revision, or of whichever is current.
+    /// Changes some members of a record (RFC 7396): of the expected revision, or of whichever is current. The answer has the
+    /// whole record, so whoever does not see all of it is refused.
     pub async fn patch(
         &self,
         permit: &Permit<Write>,
@@ -232,6 +252,7 @@ impl Vault {
         patch: Map<String, Value>,
         expected: Option<String>,
     ) -> Result<Saved, VaultError> {
+        sees_all_of_records(permit)?;
         let change = Change::Patch {
             id,
             patch,
@@ -246,30 +267,40 @@ impl Vault {
         permit: &Permit<Write>,
         records: Vec<Map<String, Value>>,
     ) -> Result<BulkSaved, VaultError> {
-        let schema = permit.resource().schema().cloned();
+        if records.iter().any(|record| record.contains_key("_rev")) {
+            sees_all_of_records(permit)?;
+        }
+        let (schema, view) = (permit.resource().schema().cloned(), permit.view().clone());
         let (reply, outcome) = oneshot::channel();
         let command = Command::Bulk {
             schema,
+            view,
             records,
             reply,
         };
-        self.order(permit, command, outcome).await
+        let mut saved = self.order(permit, command, outcome).await?;
+        for saved in saved.iter_mut().flatten() {
+            permit.view().strip(&mut saved.record);
+        }
+        Ok(saved)
     }
 
-    /// Deletes a record, if it has the expected revision or none is expected.
+    /// Deletes a record, if it has the expected revision or none is expected. Of it nobody shall know less than who deletes
+    /// it.
     pub async fn delete(
         &self,
         permit: &Permit<Delete>,
         id: String,
         expected: Option<String>,
     ) -> Result<Saved, VaultError> {
+        sees_all_of_records(permit)?;
         self.change(permit, Change::Delete { id, expected }).await
     }
 
     /// Ends a whole database with everything in it, here and on its storage node. A permit for less than the whole
     /// database does not reach it.
     pub async fn destroy(&self, permit: &Permit<Delete>) -> Result<(), VaultError> {
-        if permit.resource().schema().is_some() {
+        if !permit.view().is_whole_database() {
             return Err(VaultError::NotFound);
         }
         let (reply, outcome) = oneshot::channel();
@@ -292,10 +323,11 @@ impl Vault {
         permit: &Permit<A>,
         change: Change,
     ) -> Result<Saved, VaultError> {
-        let schema = permit.resource().schema().cloned();
+        let (schema, view) = (permit.resource().schema().cloned(), permit.view().clone());
         let (reply, outcome) = oneshot::channel();
         let command = Command::Change {
             schema,
+            view,
             change,
             reply,
         };
@@ -399,11 +431,11 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// What a resource lets its caller see.
-pub(super) fn scope_of(resource: &Resource) -> Scope<'_> {
-    match resource.schema() {
-        Some(schema) => Scope::Schema(schema.as_str()),
-        None => Scope::Database,
+/// Refuses whoever does not see all fields of the records they may see.
+fn sees_all_of_records<A: PermitAction>(permit: &Permit<A>) -> Result<(), VaultError> {
+    match permit.view().leaves_out_fields() {
+        true => Err(QueryError::from(FieldNotGranted).into()),
+        false => Ok(()),
     }
 }
 
