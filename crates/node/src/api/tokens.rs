@@ -58,7 +58,8 @@ pub(super) async fn create(
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), body.take(name)?)));
     let terms = Value::Object(terms.collect());
-    let _counted = body.nothing_else("scopes, narrow, purpose, expiresIn, rate and appDID")?;
+    let _counted =
+        body.nothing_else(&["scopes", "narrow", "purpose", "expiresIn", "rate", "appDID"])?;
     let minted = api
         .grants
         .mint(&owner, Terms::from_value(terms, &*api.schemas)?, app)?;

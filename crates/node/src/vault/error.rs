@@ -41,6 +41,9 @@ pub enum VaultError {
     /// The record does not fit its schema.
     #[error("the record does not fit its schema")]
     Schema(schema::InvalidRecord),
+    /// Some records of a bulk write cannot be saved: their places, and why. Nothing was written.
+    #[error("some of the records cannot be saved, and none was")]
+    Bulk(Vec<(usize, VaultError)>),
     /// The user's session is not valid.
     #[error(transparent)]
     InvalidSession(#[from] InvalidSession),

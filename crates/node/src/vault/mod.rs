@@ -12,6 +12,6 @@ mod tenant;
 )]
 mod vault;
 
-pub use database_task::Saved;
+pub use database_task::{BulkSaved, Saved};
 pub use error::VaultError;
-pub use vault::{Answer, Vault, VaultLimits};
+pub use vault::{Answer, Found, Vault, VaultLimits};

@@ -4,7 +4,7 @@
 //! that a resource does not include does not exist for its caller; what is idle is dropped and
 //! zeroized. Refuses to know: HTTP, credentials, scopes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -14,20 +14,22 @@ use adyton_client::schema::SchemaSet;
 use adyton_client::transport::Transport;
 use adyton_couch::selector::Selector;
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
-use super::database_task::{Budgets, Change, Saved};
+use super::database_task::{Budgets, BulkSaved, Change, Command, Reach, Saved};
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
-use super::tenant::{NotSaved, Tenant};
+use super::tenant::{NotDone, Tenant};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Permit, PermitAction, Read, Write};
-use crate::memory::{Budget, Document, Explanation, FieldNotGranted, Page, Query, QueryError};
+use crate::memory::{
+    Budget, Document, Explanation, FieldNotGranted, Page, Query, QueryError, Reservation,
+};
 
 /// The part of the node's memory that large rows may take on their way.
 const TRANSIT_SHARE: usize = 2;
-/// How often a change is handed to a database whose task may just have ended.
-const CHANGE_ATTEMPTS: usize = 3;
+/// How often a command is handed to a database whose task may just have ended.
+const ORDER_ATTEMPTS: usize = 3;
 /// Queries over more records than this leave the async threads.
 const MANY_RECORDS: usize = 2_000;
 
@@ -87,6 +89,17 @@ pub struct Answer {
     pub unreadable: usize,
 }
 
+/// Records asked for by their ids.
+#[derive(Debug)]
+pub struct Found {
+    /// Those that are there for the caller.
+    pub documents: Vec<Document>,
+    /// The ids of the others.
+    pub missing: Vec<String>,
+    /// Covers the handles.
+    pub counted: Reservation,
+}
+
 impl Vault {
     /// An empty vault that evicts what is idle for as long as it exists.
     pub fn new(
@@ -111,7 +124,12 @@ impl Vault {
         vault
     }
 
-    /// The record with this id, if the resource includes it.
+    /// The connections to storage nodes.
+    pub fn transport(&self) -> &Transport {
+        &self.around.transport
+    }
+
+    /// The record with this id, as the permit's view shows it.
     pub async fn get(&self, permit: &Permit<Read>, id: &str) -> Result<Document, VaultError> {
         let database = self.loaded(permit).await?;
         loop {
@@ -121,6 +139,29 @@ impl Vault {
             // A change waits for a long query. Readers of one record are many: none of them takes a thread.
             tokio::time::sleep(BETWEEN_TRIES).await;
         }
+    }
+
+    /// Those of these records that the view shows, in the order asked for; how many handles that may be is for the
+    /// caller to limit.
+    pub async fn get_all(
+        &self,
+        permit: &Permit<Read>,
+        ids: Vec<String>,
+    ) -> Result<Found, VaultError> {
+        let database = self.loaded(permit).await?;
+        let view = permit.view().clone();
+        self.compute(permit.tenant(), database, move |database| {
+            let (documents, counted) = database.documents().get_all(&view, &ids)?;
+            let mut missing = ids;
+            let found: HashSet<&str> = documents.iter().map(Document::id).collect();
+            missing.retain(|id| !found.contains(&**id));
+            Ok(Found {
+                documents,
+                missing,
+                counted,
+            })
+        })
+        .await
     }
 
     /// Answers a query within the permit's view.
@@ -165,7 +206,7 @@ impl Vault {
         .await
     }
 
-    /// Creates a record. Returns when the storage node has it durably. The answer has of it what the view shows.
+    /// Creates a record. Returns when the storage node has it durably.
     pub async fn create(
         &self,
         permit: &Permit<Write>,
@@ -176,7 +217,7 @@ impl Vault {
         Ok(saved)
     }
 
-    /// Replaces a record. Whoever does not see all of it would lose the rest, and is refused. `force` takes the current revision, whatever the record says.
+    /// Replaces a record. `force` takes the current revision, whatever the record says.
     pub async fn update(
         &self,
         permit: &Permit<Write>,
@@ -184,15 +225,78 @@ impl Vault {
         record: Map<String, Value>,
         force: bool,
     ) -> Result<Saved, VaultError> {
-        sees_all_of_records(permit)?;
+        sees_whole_records(permit)?;
         self.change(permit, Change::Update { id, record, force })
             .await
     }
 
-    /// Deletes a record, of which nobody shall know less than who deletes it.
-    pub async fn delete(&self, permit: &Permit<Delete>, id: String) -> Result<Saved, VaultError> {
-        sees_all_of_records(permit)?;
-        self.change(permit, Change::Delete { id }).await
+    /// Changes some members of a record (RFC 7396): of the expected revision, or of whichever is current. What comes
+    /// back has the members that were not named, too, so reading is needed as well.
+    pub async fn patch(
+        &self,
+        permit: &Permit<Write>,
+        reading: &Permit<Read>,
+        id: String,
+        patch: Map<String, Value>,
+        expected: Option<String>,
+    ) -> Result<Saved, VaultError> {
+        sees_whole_records(permit)?;
+        sees_whole_records(reading)?;
+        let view = reading.view();
+        if !view.is_whole_database() && view != permit.view() {
+            // What may be changed and what may be read are not the same: this must be both.
+            self.get(reading, &id).await?;
+        }
+        let change = Change::Patch {
+            id,
+            patch,
+            expected,
+        };
+        self.change(permit, change).await
+    }
+
+    /// Writes many records at once, those with a `_rev` as new versions. Nothing is written unless all are valid.
+    pub async fn write_all(
+        &self,
+        permit: &Permit<Write>,
+        records: Vec<Map<String, Value>>,
+    ) -> Result<BulkSaved, VaultError> {
+        if records.iter().any(|record| record.contains_key("_rev")) {
+            sees_whole_records(permit)?;
+        }
+        let (reply, outcome) = oneshot::channel();
+        let command = Command::Bulk {
+            reach: reach_of(permit),
+            records,
+            reply,
+        };
+        let mut saved = self.order(permit, command, outcome).await?;
+        for saved in saved.iter_mut().flatten() {
+            permit.view().strip(&mut saved.record);
+        }
+        Ok(saved)
+    }
+
+    /// Deletes a record, if it has the expected revision or none is expected.
+    pub async fn delete(
+        &self,
+        permit: &Permit<Delete>,
+        id: String,
+        expected: Option<String>,
+    ) -> Result<Saved, VaultError> {
+        sees_whole_records(permit)?;
+        self.change(permit, Change::Delete { id, expected }).await
+    }
+
+    /// Ends a whole database with everything in it, here and on its storage node. A permit for less than the whole
+    /// database does not reach it.
+    pub async fn destroy(&self, permit: &Permit<Delete>) -> Result<(), VaultError> {
+        if !permit.view().is_whole_database() {
+            return Err(VaultError::NotFound);
+        }
+        let (reply, outcome) = oneshot::channel();
+        self.order(permit, Command::Destroy { reply }, outcome)
+            .await
     }
 
     /// Bytes held for all tenants.
@@ -208,18 +312,31 @@ impl Vault {
     async fn change<A: PermitAction>(
         &self,
         permit: &Permit<A>,
-        mut change: Change,
+        change: Change,
     ) -> Result<Saved, VaultError> {
-        for _ in 0..CHANGE_ATTEMPTS {
+        let (reply, outcome) = oneshot::channel();
+        let command = Command::Change {
+            reach: reach_of(permit),
+            change,
+            reply,
+        };
+        self.order(permit, command, outcome).await
+    }
+
+    async fn order<A: PermitAction, T>(
+        &self,
+        permit: &Permit<A>,
+        mut command: Command,
+        mut outcome: oneshot::Receiver<Result<T, VaultError>>,
+    ) -> Result<T, VaultError> {
+        for _ in 0..ORDER_ATTEMPTS {
             self.loaded(permit).await?;
             let tenant = self.tenant(permit.tenant())?;
-            let schema = permit.resource().schema().cloned();
             let name = permit.resource().database();
-            let view = permit.view().clone();
-            match tenant.change(name, schema, view, change).await {
-                Ok(saved) => return Ok(saved),
-                Err(NotSaved::Failed(error)) => return Err(error),
-                Err(NotSaved::NotTaken(untouched)) => change = untouched,
+            match tenant.order(name, command, &mut outcome).await {
+                Ok(done) => return Ok(done),
+                Err(NotDone::Failed(error)) => return Err(error),
+                Err(NotDone::NotTaken(untouched)) => command = untouched,
             }
         }
         Err(VaultError::Stopped)
@@ -308,11 +425,19 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// Refuses whoever does not see all fields of the records they may see.
-fn sees_all_of_records<A: PermitAction>(permit: &Permit<A>) -> Result<(), VaultError> {
+/// Refuses whoever does not see all fields of the records they may see: they would replace what they do not know.
+fn sees_whole_records<A: PermitAction>(permit: &Permit<A>) -> Result<(), VaultError> {
     match permit.view().leaves_out_fields() {
         true => Err(QueryError::from(FieldNotGranted).into()),
         false => Ok(()),
+    }
+}
+
+/// What a change with this permit may reach.
+fn reach_of<A: PermitAction>(permit: &Permit<A>) -> Reach {
+    Reach {
+        schema: permit.resource().schema().cloned(),
+        view: permit.view().clone(),
     }
 }
 
