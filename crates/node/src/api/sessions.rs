@@ -89,7 +89,7 @@ struct Signed {
 async fn session(State(api): State<Arc<Api>>, mut body: JsonObject) -> Answer {
     let did = did(&mut body)?;
     let context = context(&mut body)?;
-    let sign_key = sign_key(body.take("signKey"))?;
+    let sign_key = sign_key(body.take("signKey").as_ref())?;
     let answers: Vec<Signed> = body
         .take("answers")
         .and_then(|answers| serde_json::from_value(answers).ok())
@@ -186,10 +186,8 @@ fn endpoint(url: &str) -> Result<Endpoint, ApiProblem> {
 }
 
 /// `{"type", "publicKeyHex"}`, of which the session keeps the key.
-fn sign_key(value: Option<Value>) -> Result<String, ApiProblem> {
-    let key = value
-        .as_ref()
-        .and_then(|key| key.get("publicKeyHex")?.as_str());
+fn sign_key(value: Option<&Value>) -> Result<String, ApiProblem> {
+    let key = value.and_then(|key| key.get("publicKeyHex")?.as_str());
     key.filter(|key| is_compressed_key(key))
         .map(str::to_owned)
         .ok_or_else(|| ApiProblem::malformed("`signKey` must name a compressed public key"))

@@ -188,7 +188,7 @@ mod tests {
             ),
             (
                 json!({ "record": record, "options": { "forceInsert": true } }),
-                record.clone(),
+                record,
                 insert,
             ),
             // A bare record may have a member of that name.

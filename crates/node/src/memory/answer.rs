@@ -13,7 +13,7 @@ use adyton_couch::collate::{Key, compare_text};
 use adyton_couch::lazy_json::MemberNames;
 use adyton_couch::selector::{FieldPath, Selector};
 
-use super::access::Access;
+use super::access::{Access, Building};
 use super::budget::OverBudget;
 use super::document::Document;
 use super::documents::Documents;
@@ -36,7 +36,7 @@ impl Documents {
     pub fn query(&self, view: &View, query: &Query) -> Result<Page, QueryError> {
         view.may_select(&query.selector)?;
         view.may_sort(&query.sort)?;
-        let access = self.access(&query.selector, Filter::of(self, view));
+        let access = self.access(&query.selector, Filter::of(self, view), Building::Wanted);
         let needed = query.skip.saturating_add(query.limit);
         let (total, numbers) = match self.walk_only(&access, query) {
             Some(index) => self.page_along(&index, &access, &query.sort, needed)?,
@@ -62,7 +62,7 @@ impl Documents {
     /// When the selector touches what the view leaves out; when there is no memory to count in.
     pub fn count(&self, view: &View, selector: &Selector) -> Result<usize, QueryError> {
         view.may_select(selector)?;
-        let access = self.access(selector, Filter::of(self, view));
+        let access = self.access(selector, Filter::of(self, view), Building::Wanted);
         if access.is_exact {
             return Ok(self.count_seen(&access));
         }
@@ -76,7 +76,9 @@ impl Documents {
         let filter = Filter::of(self, view);
         match filter.is_all() {
             true => self.len(),
-            false => self.count_seen(&self.access(&Selector::everything(), filter)),
+            false => {
+                self.count_seen(&self.access(&Selector::everything(), filter, Building::Wanted))
+            }
         }
     }
 

@@ -205,6 +205,11 @@ impl Documents {
         }
     }
 
+    /// What the records take of the budget, without indexes. Unlike [`Documents::usage`] it does not look at each.
+    pub(super) fn held(&self) -> usize {
+        self.counted.bytes() + self.slabs.counted()
+    }
+
     /// Drops all indexes; queries build again what they need.
     pub fn drop_indexes(&mut self) {
         self.indexes.clear();

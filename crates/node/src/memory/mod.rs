@@ -9,6 +9,7 @@ mod answer;
 mod budget;
 mod document;
 mod documents;
+mod effort;
 mod explain;
 mod filter;
 mod index;

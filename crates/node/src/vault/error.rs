@@ -8,6 +8,7 @@ use adyton_client::session::SessionError;
 use adyton_couch::rev::Rev;
 use adyton_keys::context_session::InvalidSession;
 
+use super::lanes::LaneFull;
 use crate::memory::{OverBudget, QueryError};
 
 /// The vault could not do what it was asked.
@@ -63,6 +64,12 @@ pub enum VaultError {
 
 impl From<OverBudget> for VaultError {
     fn from(_: OverBudget) -> Self {
+        Self::Overloaded
+    }
+}
+
+impl From<LaneFull> for VaultError {
+    fn from(_: LaneFull) -> Self {
         Self::Overloaded
     }
 }

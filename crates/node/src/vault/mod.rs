@@ -4,7 +4,9 @@
 
 mod database_task;
 mod error;
+mod lanes;
 mod loaded;
+mod schedule;
 mod tenant;
 #[allow(
     clippy::module_inception,

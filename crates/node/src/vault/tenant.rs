@@ -7,7 +7,7 @@ use std::time::Duration;
 use adyton_client::session::Session;
 use adyton_keys::context_session::{ContextSession, InvalidSession};
 use adyton_protocol::database::DatabaseName;
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -37,7 +37,6 @@ pub(super) struct Tenant {
     session: Mutex<OpenSession>,
     databases: Mutex<HashMap<DatabaseName, Running>>,
     last_used: Mutex<Instant>,
-    large_query: Arc<Semaphore>,
 }
 
 /// Something that was not done, or is not known to be.
@@ -81,14 +80,7 @@ impl Tenant {
             session: Mutex::default(),
             databases: Mutex::default(),
             last_used: Mutex::new(Instant::now()),
-            large_query: Arc::new(Semaphore::new(1)),
         }
-    }
-
-    /// Waits until no other large query of this tenant is under way.
-    pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, VaultError> {
-        let turn = Arc::clone(&self.large_query).acquire_owned().await;
-        turn.map_err(|_| VaultError::Stopped)
     }
 
     pub(super) fn touch(&self) {

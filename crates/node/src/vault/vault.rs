@@ -14,11 +14,13 @@ use adyton_client::schema::SchemaSet;
 use adyton_client::transport::Transport;
 use adyton_couch::selector::Selector;
 use serde_json::{Map, Value};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::database_task::{Budgets, BulkSaved, Change, Command, Reach, Saved};
 use super::error::VaultError;
+use super::lanes::Turns;
 use super::loaded::LoadedDatabase;
+use super::schedule::Schedule;
 use super::tenant::{NotDone, Tenant};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Permit, PermitAction, Read, Write};
@@ -30,13 +32,10 @@ use crate::memory::{
 const TRANSIT_SHARE: usize = 2;
 /// How often a command is handed to a database whose task may just have ended.
 const ORDER_ATTEMPTS: usize = 3;
-/// Queries over more records than this leave the async threads.
-const MANY_RECORDS: usize = 2_000;
-
+/// Large queries of one tenant that may wait for their turn.
+const WAITING_QUERIES: usize = 1_000;
 /// Until a record that is just being changed is read again.
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
-/// Queries over more bytes of records than this leave the async threads, too.
-const MANY_BYTES: usize = 4 << 20;
 
 /// What the vault may use.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +76,8 @@ pub struct Vault {
     /// Large rows on their way, beside what is loaded: peers that send without end fill this and nothing else.
     transit: Budget,
     tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
-    large_queries: Arc<Semaphore>,
+    /// Large queries.
+    queries: Schedule<TenantId>,
 }
 
 /// The answer to a query, and what could not be part of it.
@@ -118,7 +118,12 @@ impl Vault {
             budget: Budget::new(limits.node_bytes),
             transit: Budget::new(limits.node_bytes / TRANSIT_SHARE),
             tenants: Mutex::default(),
-            large_queries: Arc::new(Semaphore::new(limits.workers.max(1))),
+            queries: Schedule::new(Turns {
+                at_once: limits.workers,
+                // Whoever asks for much leaves a turn for whoever comes.
+                of_one: (limits.workers / 2).max(1),
+                waiting_of_one: WAITING_QUERIES,
+            }),
         });
         tokio::spawn(evict_idle(Arc::downgrade(&vault), limits.idle));
         vault
@@ -150,7 +155,8 @@ impl Vault {
     ) -> Result<Found, VaultError> {
         let database = self.loaded(permit).await?;
         let view = permit.view().clone();
-        self.compute(permit.tenant(), database, move |database| {
+        let is_quick = database.try_documents().is_some();
+        self.compute(permit.tenant(), database, is_quick, move |database| {
             let (documents, counted) = database.documents().get_all(&view, &ids)?;
             let mut missing = ids;
             let found: HashSet<&str> = documents.iter().map(Document::id).collect();
@@ -168,7 +174,10 @@ impl Vault {
     pub async fn query(&self, permit: &Permit<Read>, query: Query) -> Result<Answer, VaultError> {
         let database = self.loaded(permit).await?;
         let view = permit.view().clone();
-        self.compute(permit.tenant(), database, move |database| {
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_quick(&view, &query.selector, &query.sort));
+        self.compute(permit.tenant(), database, is_quick, move |database| {
             let page = database.documents().query(&view, &query)?;
             Ok(Answer {
                 page,
@@ -186,7 +195,10 @@ impl Vault {
     ) -> Result<usize, VaultError> {
         let database = self.loaded(permit).await?;
         let view = permit.view().clone();
-        self.compute(permit.tenant(), database, move |database| {
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_quick(&view, &selector, &[]));
+        self.compute(permit.tenant(), database, is_quick, move |database| {
             Ok(database.documents().count(&view, &selector)?)
         })
         .await
@@ -200,7 +212,10 @@ impl Vault {
     ) -> Result<Explanation, VaultError> {
         let database = self.loaded(permit).await?;
         let view = permit.view().clone();
-        self.compute(permit.tenant(), database, move |database| {
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_small());
+        self.compute(permit.tenant(), database, is_quick, move |database| {
             Ok(database.documents().explain(&view, &query)?)
         })
         .await
@@ -388,27 +403,22 @@ impl Vault {
         Ok(tenant)
     }
 
-    /// Runs a computation where it does not hold up others.
+    /// Runs a computation where it does not hold up others: at once if it is quick, or else when it is the tenant's turn.
     async fn compute<T: Send + 'static>(
         &self,
         tenant: &TenantId,
         database: Arc<LoadedDatabase>,
+        is_quick: bool,
         work: impl FnOnce(&LoadedDatabase) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, VaultError> {
-        let is_small = database.try_documents().is_some_and(|documents| {
-            documents.len() <= MANY_RECORDS && documents.usage().plaintext <= MANY_BYTES
-        });
-        if is_small {
+        if is_quick {
             return work(&database);
         }
-        // The tenant's turn first: who asks for much stands in the node's queue once.
-        let own_turn = self.tenant(tenant)?.turn().await?;
-        let turn = Arc::clone(&self.large_queries).acquire_owned().await;
-        let turn = turn.map_err(|_| VaultError::Stopped)?;
+        let turn = self.queries.turn(tenant).await?;
         let computing = tokio::task::spawn_blocking(move || {
             let result = work(&database);
             // Held by the work itself: it goes on when its caller has gone.
-            drop((turn, own_turn));
+            drop(turn);
             result
         });
         computing.await.map_err(|_| VaultError::Stopped)?
@@ -458,8 +468,6 @@ async fn evict_idle(vault: Weak<Vault>, idle: Duration) {
 mod tests {
     use super::*;
     use adyton_client::endpoint::EgressPolicy;
-    use adyton_client::pull::{PlainBatch, PullBatch};
-    use adyton_couch::rev::Rev;
     use adyton_keys::context_session::ContextSession;
 
     #[tokio::test]
@@ -486,20 +494,8 @@ mod tests {
         let session = ContextSession::parse_api_key(vector["x_api_key"].as_str().unwrap());
         let tenant = TenantId::of(&session.unwrap());
         let database = Arc::new(LoadedDatabase::empty(Budget::new(1 << 30)));
-        let mut records = PlainBatch::default();
-        for n in 0..=MANY_RECORDS {
-            let text = format!("{{\"_id\":\"{n}\"}}");
-            records
-                .push(&n.to_string(), Rev::LOWEST, text.as_bytes())
-                .unwrap();
-        }
-        let batch = PullBatch {
-            records,
-            ..PullBatch::default()
-        };
-        database.apply(batch).await.unwrap();
 
-        let (began, has_begun) = tokio::sync::oneshot::channel();
+        let (began, has_begun) = oneshot::channel();
         let (done, until_done) = std::sync::mpsc::channel::<()>();
         let first = tokio::spawn({
             let (vault, tenant, database) = (vault.clone(), tenant.clone(), database.clone());
@@ -509,16 +505,19 @@ mod tests {
                     let _ = until_done.recv_timeout(Duration::from_secs(20));
                     Ok(())
                 };
-                vault.compute(&tenant, database, work).await
+                vault.compute(&tenant, database, false, work).await
             }
         });
         has_begun.await.unwrap();
         first.abort();
         assert!(first.await.is_err());
-        let second = vault.compute(&tenant, Arc::clone(&database), |_| Ok(()));
+        let second = vault.compute(&tenant, Arc::clone(&database), false, |_| Ok(()));
         let waiting = tokio::time::timeout(Duration::from_millis(200), second).await;
         assert!(waiting.is_err());
         done.send(()).unwrap();
-        vault.compute(&tenant, database, |_| Ok(())).await.unwrap();
+        vault
+            .compute(&tenant, database, false, |_| Ok(()))
+            .await
+            .unwrap();
     }
 }
