@@ -292,7 +292,8 @@ impl Vault {
         Ok(saved)
     }
 
-    /// Deletes a record, if it has the expected revision or none is expected.
+    /// Deletes a record, if it has the expected revision or none is expected. Of it nobody shall know less than who deletes
+    /// it.
     pub async fn delete(
         &self,
         permit: &Permit<Delete>,
