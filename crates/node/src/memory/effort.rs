@@ -4,7 +4,7 @@
 
 use adyton_couch::selector::{FieldPath, Selector};
 
-use super::access::Candidates;
+use super::access::Building;
 use super::documents::Documents;
 use super::filter::Filter;
 use super::query::SortKey;

@@ -7,6 +7,7 @@
 mod access;
 mod answer;
 mod budget;
+mod cursor;
 mod document;
 mod documents;
 mod effort;
@@ -23,6 +24,7 @@ mod slots;
 mod view;
 
 pub use budget::{Budget, OverBudget, Reservation};
+pub use cursor::{Cursor, InvalidCursor};
 pub use document::Document;
 pub use documents::{Applied, Documents, Usage};
 pub use projection::{Parts, Projection};
