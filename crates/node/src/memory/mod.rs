@@ -5,6 +5,7 @@
 //! way out of here but through a view. Nothing here waits, does I/O, or knows who is asking.
 
 mod access;
+mod aggregate;
 mod answer;
 mod budget;
 mod cursor;
@@ -23,6 +24,7 @@ mod slabs;
 mod slots;
 mod view;
 
+pub use aggregate::{Measure, Period, Summary, TimeCount, ValueCount};
 pub use budget::{Budget, OverBudget, Reservation};
 pub use cursor::{Cursor, InvalidCursor};
 pub use document::Document;
