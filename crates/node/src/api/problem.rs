@@ -16,7 +16,7 @@ use crate::authn::{AuthenticationError, CredentialError};
 use crate::authz::Denied;
 use crate::grants::{GrantError, MintError};
 use crate::memory::QueryError;
-use crate::vault::VaultError;
+use crate::vault::{TooManyWatches, VaultError};
 
 /// A problem on its way to the caller.
 #[derive(Debug)]
@@ -187,7 +187,10 @@ impl From<VaultError> for ApiProblem {
                 };
             }
             VaultError::Unreadable | VaultError::NothingOpens => ProblemKind::CiphertextRejected,
-            VaultError::Overloaded => ProblemKind::Overloaded,
+            VaultError::Overloaded | VaultError::Watches(TooManyWatches::All) => {
+                ProblemKind::Overloaded
+            }
+            VaultError::Watches(TooManyWatches::Yours) => ProblemKind::RateLimited,
             VaultError::Record(InvalidRecord::TooLarge) => ProblemKind::RequestTooLarge,
             VaultError::Record(_) => ProblemKind::RecordInvalid,
             VaultError::InvalidSession(_) => ProblemKind::CredentialsInvalid,

@@ -11,9 +11,11 @@ use adyton_keys::sealed_box::SealedBox;
 use adyton_protocol::did::Did;
 use adyton_protocol::scope::ScopeSet;
 use rand_core::{OsRng, TryRngCore};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::life::GrantLife;
 use super::token::{TokenHash, TokenSecret};
 use crate::authn::TenantId;
 use crate::authz::Owner;
@@ -43,6 +45,8 @@ pub struct Grant {
     created: SystemTime,
     expires: SystemTime,
     sealed_session: String,
+    /// Cancelled when the owner revokes it.
+    revoked: CancellationToken,
     /// About what it takes in memory.
     bytes: usize,
 }
@@ -85,6 +89,7 @@ pub enum MintError {
 pub struct LiveGrant {
     grant: Arc<Grant>,
     seal: SealedBox,
+    clock: Clock,
 }
 
 impl LiveGrant {
@@ -96,6 +101,17 @@ impl LiveGrant {
     /// What is allowed.
     pub fn scopes(&self) -> &ScopeSet {
         &self.grant.scopes
+    }
+
+    /// How long it lives: for what goes on after the request.
+    pub fn life(&self) -> GrantLife {
+        let Grant {
+            id,
+            revoked,
+            expires,
+            ..
+        } = &*self.grant;
+        GrantLife::new(*id, revoked.clone(), *expires, self.clock.clone())
     }
 
     /// The grant as its owner sees it.
@@ -214,6 +230,7 @@ impl Grants {
             created: now,
             expires: now + life,
             sealed_session,
+            revoked: CancellationToken::new(),
             bytes,
         });
         let view = GrantView::of(&grant);
@@ -252,6 +269,7 @@ impl Grants {
             Some(Entry::Live(grant)) => Ok(LiveGrant {
                 grant: Arc::clone(grant),
                 seal: SealedBox::of_key(token.sealing_key()),
+                clock: self.clock.clone(),
             }),
         }
     }
@@ -272,13 +290,16 @@ impl Grants {
     /// has one cannot be told.
     pub fn revoke(&self, owner: &Owner<'_>, id: Uuid) -> Option<GrantView> {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        let (hash, view) = live_of(&entries, owner.tenant())
+        let (hash, view, revoked) = live_of(&entries, owner.tenant())
             .find(|(_, grant)| grant.id == id)
-            .map(|(hash, grant)| (*hash, GrantView::of(grant)))?;
+            .map(|(hash, grant)| (*hash, GrantView::of(grant), grant.revoked.clone()))?;
         let tenant = owner.tenant().clone();
         let until = view.expires;
         entries.insert(hash, Entry::Revoked { tenant, until });
         forget_revoked(&mut entries, owner.tenant());
+        drop(entries);
+        // What goes on under it ends.
+        revoked.cancel();
         Some(view)
     }
 }

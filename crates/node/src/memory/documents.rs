@@ -12,6 +12,7 @@ use adyton_couch::lazy_json::LazyValue;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::budget::{Budget, OverBudget, Reservation};
+use super::changes::{Change, Changes, Now, Was};
 use super::document::Document;
 use super::indexes::Indexes;
 use super::schemas::Schemas;
@@ -31,6 +32,7 @@ pub struct Documents {
     /// Covers `slots`, `ids` and `schemas`.
     counted: Reservation,
     pub(super) indexes: Indexes,
+    pub(super) changes: Changes,
 }
 
 /// Which records a caller may see at all. It stands outside of anything the caller says.
@@ -65,6 +67,9 @@ pub struct Usage {
 }
 
 impl Documents {
+    /// The longest schema name by which a record is told from others after it is gone.
+    const LONGEST_SCHEMA: usize = 2048;
+
     /// No records. All that comes is counted in `budget`, which other databases may share.
     #[must_use]
     pub fn new(budget: Budget) -> Self {
@@ -76,6 +81,7 @@ impl Documents {
             schemas: Schemas::default(),
             counted: budget.reserve_beyond_limit(0),
             indexes: Indexes::new(budget.clone()),
+            changes: Changes::new(&budget),
             budget,
         }
     }
@@ -96,6 +102,7 @@ impl Documents {
             Ok(counted) => counted,
             Err(OverBudget) => {
                 self.indexes.clear();
+                self.changes.clear();
                 self.reserve(bytes.capacity(), records)?
             }
         };
@@ -138,6 +145,7 @@ impl Documents {
         self.slabs.tidy(&mut self.slots, &self.budget);
         self.update_indexes(touched);
         self.recount();
+        self.changes.settle();
         Ok(applied)
     }
 
@@ -206,6 +214,7 @@ impl Documents {
             .ids
             .find(hash, |slot| slots.id(*slot, slabs) == id)
             .copied();
+        let was = known.and_then(|slot| self.was(slot));
         let slot = match known {
             Some(slot) => {
                 if let Some(old) = self.slots.slot(slot) {
@@ -228,10 +237,13 @@ impl Documents {
         self.slots.set(slot, new);
         self.slabs.moved_in(place.slab, slot);
         touched.push(slot);
+        let now = Now::Record(new.rev);
+        self.note(Change { slot, was, now });
     }
 
     fn remove(&mut self, id: &str, applied: &mut Applied, touched: &mut Vec<u32>) {
         let Some(slot) = self.find(id) else { return };
+        let was = self.was(slot);
         let hash = self.hasher.hash_one(id.as_bytes());
         if let Ok(entry) = self.ids.find_entry(hash, |found| *found == slot) {
             entry.remove();
@@ -242,6 +254,34 @@ impl Documents {
         }
         applied.removed += 1;
         touched.push(slot);
+        let now = Now::Gone(id.into());
+        self.note(Change { slot, was, now });
+    }
+
+    fn note(&mut self, change: Change) {
+        if self.changes.is_begun() {
+            self.changes.note(change);
+        }
+    }
+
+    /// What decides who can see a record that is about to change.
+    fn was(&self, number: u32) -> Option<Was> {
+        let slot = self.slots.slot(number).filter(|_| self.changes.is_begun())?;
+        Some(match slot.schema {
+            Schemas::OTHER => Was::Named(self.schema_in_text(number).unwrap_or_default()),
+            code => Was::Coded(code),
+        })
+    }
+
+    fn schema_in_text(&self, number: u32) -> Option<Box<str>> {
+        let schema = LazyValue::first_of(self.object(number))?.member("schema")?;
+        let name = schema.as_text()?.decode();
+        (name.len() <= Self::LONGEST_SCHEMA).then(|| name.into())
+    }
+
+    /// The number of a schema, if it has one.
+    pub(super) fn schema_code(&self, name: &str) -> Option<u16> {
+        self.schemas.find(name)
     }
 
     fn find(&self, id: &str) -> Option<u32> {

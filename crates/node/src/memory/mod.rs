@@ -7,6 +7,7 @@
 mod access;
 mod answer;
 mod budget;
+mod changes;
 mod document;
 mod documents;
 mod index;
@@ -17,9 +18,11 @@ mod schemas;
 mod slab;
 mod slabs;
 mod slots;
+mod watching;
 
 pub use budget::{Budget, OverBudget, Reservation};
 pub use document::Document;
 pub use documents::{Applied, Documents, Scope, Usage};
 pub use projection::{Parts, Projection};
 pub use query::{Direction, Explanation, Page, Query, QueryError, SortKey};
+pub use watching::{Gap, Since, Tidings, Told, Watching};

@@ -8,6 +8,7 @@ use adyton_client::session::SessionError;
 use adyton_couch::rev::Rev;
 use adyton_keys::context_session::InvalidSession;
 
+use super::watch_seats::TooManyWatches;
 use crate::memory::{OverBudget, QueryError};
 
 /// The vault could not do what it was asked.
@@ -26,6 +27,9 @@ pub enum VaultError {
     /// There is no memory for this.
     #[error("the memory budget is exhausted")]
     Overloaded,
+    /// Too much is watched.
+    #[error(transparent)]
+    Watches(#[from] TooManyWatches),
     /// The query cannot be answered.
     #[error(transparent)]
     Query(#[from] QueryError),

@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use adyton_client::pull::{PlainBatch, PullBatch, RecordFault};
+use tokio::sync::watch;
 
+use super::cursor::Cursors;
 use super::error::VaultError;
 use crate::memory::{Applied, Budget, Document, Documents, OverBudget, Scope};
 
@@ -16,6 +18,9 @@ const MAX_FAULTS: usize = 10_000;
 pub(crate) struct LoadedDatabase {
     documents: RwLock<Documents>,
     faults: RwLock<Faults>,
+    /// Told of every change, after it is visible.
+    changed: watch::Sender<()>,
+    cursors: Cursors,
 }
 
 #[derive(Default)]
@@ -29,6 +34,8 @@ impl LoadedDatabase {
         Self {
             documents: RwLock::new(Documents::new(budget)),
             faults: RwLock::default(),
+            changed: watch::Sender::new(()),
+            cursors: Cursors::generate(),
         }
     }
 
@@ -46,6 +53,21 @@ impl LoadedDatabase {
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
+    }
+
+    /// Remembers changes from now on: it is loaded.
+    pub(super) fn begin_changes(&self) {
+        self.write().begin_changes();
+    }
+
+    /// Ready for each change, and at last when the database is dropped.
+    pub(super) fn changed(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// What names positions among its changes.
+    pub(super) fn cursors(&self) -> &Cursors {
+        &self.cursors
     }
 
     /// Records that could not be opened.
@@ -109,13 +131,18 @@ impl LoadedDatabase {
             Err(TryLockError::WouldBlock) => return None,
         };
         let records = self.note_faults(std::mem::take(batch));
-        Some(documents.apply(records))
+        let applied = documents.apply(records);
+        drop(documents);
+        self.changed.send_replace(());
+        Some(applied)
     }
 
     /// Applies a batch on this thread.
     pub(super) fn apply_waiting(&self, batch: PullBatch) -> Result<Applied, OverBudget> {
         let records = self.note_faults(batch);
-        self.write().apply(records)
+        let applied = self.write().apply(records);
+        self.changed.send_replace(());
+        applied
     }
 
     fn note_faults(&self, batch: PullBatch) -> PlainBatch {

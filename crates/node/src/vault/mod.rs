@@ -2,6 +2,7 @@
 //!
 //! The records themselves are in [`crate::memory`]; here is who owns them and how they come and go.
 
+mod cursor;
 mod database_task;
 mod error;
 mod loaded;
@@ -11,7 +12,12 @@ mod tenant;
     reason = "the vault is the door of this module"
 )]
 mod vault;
+mod watch;
+mod watch_seats;
 
+pub use cursor::Cursors;
 pub use database_task::Saved;
 pub use error::VaultError;
 pub use vault::{Answer, Vault, VaultLimits};
+pub use watch::{Beginning, Ended, Watch, Word};
+pub use watch_seats::{TooManyWatches, WatchLimits};

@@ -16,11 +16,14 @@ use adyton_couch::selector::Selector;
 use adyton_protocol::scope::Resource;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::database_task::{Budgets, Change, Saved};
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
 use super::tenant::{NotSaved, Tenant};
+use super::watch_seats::{TooManyWatches, WatchLimits, WatchSeat, WatchSeats};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Permit, PermitAction, Read, Write};
 use crate::memory::{Budget, Document, Page, Query, Scope};
@@ -58,6 +61,8 @@ pub struct VaultLimits {
     pub stale: Duration,
     /// Batches of records opened at the same time, and large queries run at the same time.
     pub workers: usize,
+    /// Watches open at a time.
+    pub watches: WatchLimits,
 }
 
 /// What every tenant needs from outside.
@@ -77,6 +82,9 @@ pub struct Vault {
     transit: Budget,
     tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
     large_queries: Arc<Semaphore>,
+    watches: Arc<WatchSeats>,
+    /// Cancelled when the node shuts down.
+    closing: CancellationToken,
 }
 
 /// The answer to a query, and what could not be part of it.
@@ -107,6 +115,8 @@ impl Vault {
             transit: Budget::new(limits.node_bytes / TRANSIT_SHARE),
             tenants: Mutex::default(),
             large_queries: Arc::new(Semaphore::new(limits.workers.max(1))),
+            watches: Arc::default(),
+            closing: CancellationToken::new(),
         });
         tokio::spawn(evict_idle(Arc::downgrade(&vault), limits.idle));
         vault
@@ -183,6 +193,33 @@ impl Vault {
         self.budget.used()
     }
 
+    /// How many watches are open.
+    pub fn watches(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// Ends all watches: the node shuts down.
+    pub fn end_watches(&self) {
+        self.closing.cancel();
+    }
+
+    pub(super) fn closing(&self) -> CancellationToken {
+        self.closing.clone()
+    }
+
+    pub(super) fn watch_seat(
+        &self,
+        tenant: &TenantId,
+        grant: Option<Uuid>,
+    ) -> Result<WatchSeat, TooManyWatches> {
+        self.watches.take(self.around.limits.watches, tenant, grant)
+    }
+
+    /// The tenant if it is in memory, and not held there.
+    pub(super) fn in_memory(&self, id: &TenantId) -> Option<Weak<Tenant>> {
+        self.lock().get(id).map(Arc::downgrade)
+    }
+
     /// Drops everything in memory.
     pub fn evict_all(&self) {
         self.lock().clear();
@@ -207,7 +244,7 @@ impl Vault {
         Err(VaultError::Stopped)
     }
 
-    async fn loaded<A: PermitAction>(
+    pub(super) async fn loaded<A: PermitAction>(
         &self,
         permit: &Permit<A>,
     ) -> Result<Arc<LoadedDatabase>, VaultError> {
@@ -254,7 +291,7 @@ impl Vault {
     }
 
     /// Runs a computation where it does not hold up others.
-    async fn compute<T: Send + 'static>(
+    pub(super) async fn compute<T: Send + 'static>(
         &self,
         tenant: &TenantId,
         database: Arc<LoadedDatabase>,
@@ -306,7 +343,7 @@ async fn evict_idle(vault: Weak<Vault>, idle: Duration) {
         tick.tick().await;
         let Some(vault) = vault.upgrade() else { return };
         let mut tenants = vault.lock();
-        tenants.retain(|_, tenant| tenant.idle_for() < idle);
+        tenants.retain(|_, tenant| tenant.unheard_for() < idle);
         tenants.values().for_each(|tenant| tenant.forget_idle(idle));
     }
 }
@@ -331,6 +368,7 @@ mod tests {
             stale: Duration::from_secs(60),
             load: Duration::from_secs(60),
             workers: 2,
+            watches: WatchLimits { node: 1, tenant: 1 },
         };
         let vault = Vault::new(
             Transport::new(EgressPolicy::AlsoLoopback).unwrap(),
