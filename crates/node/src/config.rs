@@ -248,7 +248,12 @@ impl Config {
                 workers: within("workers", limits.workers, 1, 1024)?,
                 watches: WatchLimits {
                     node: within("watches", limits.watches, 1, 1_000_000)?,
-                    tenant: within("watches_per_tenant", limits.watches_per_tenant, 1, 1_000_000)?,
+                    tenant: within(
+                        "watches_per_tenant",
+                        limits.watches_per_tenant,
+                        1,
+                        1_000_000,
+                    )?,
                 },
             },
         })

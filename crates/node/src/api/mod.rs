@@ -2,6 +2,7 @@
 //! vault and shapes the answer; none holds a key.
 
 mod caller;
+mod event_stream;
 mod health;
 mod info;
 mod json_body;
@@ -11,7 +12,9 @@ mod query_body;
 mod record_stream;
 mod records;
 mod routes;
+mod tickets;
 mod tokens;
+mod watch;
 
 use std::sync::Arc;
 
@@ -21,6 +24,7 @@ use adyton_client::schema::SchemaSet;
 pub use problem::ApiProblem;
 pub use routes::{Route, router, routes};
 
+use self::tickets::Tickets;
 use crate::config::Config;
 use crate::grants::Grants;
 use crate::memory::Budget;
@@ -37,6 +41,7 @@ pub struct Api {
     pub(crate) vault: Arc<Vault>,
     pub(crate) grants: Grants,
     pub(crate) schemas: Arc<SchemaSet>,
+    tickets: Tickets,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
     pub(crate) config: Config,
@@ -61,6 +66,7 @@ impl Api {
             vault,
             grants,
             schemas,
+            tickets: Tickets::default(),
             bodies,
             config,
             clock,

@@ -47,6 +47,18 @@ impl ApiProblem {
         Self::new(ProblemKind::RequestMalformed, detail)
     }
 
+    /// The JSON of the problem, with its extension members.
+    pub(super) fn into_body(self) -> Value {
+        let problem = Problem::new(self.kind, self.detail);
+        let mut body = serde_json::to_value(&problem).unwrap_or_default();
+        if let Some(members) = body.as_object_mut() {
+            for (name, value) in self.members {
+                members.insert(name.to_owned(), value);
+            }
+        }
+        body
+    }
+
     /// There is nothing here for this caller: absent and not yours look the same.
     pub(crate) fn not_found() -> Self {
         Self::new(ProblemKind::NotFound, "Not found")
@@ -55,15 +67,10 @@ impl ApiProblem {
 
 impl IntoResponse for ApiProblem {
     fn into_response(self) -> Response {
-        let problem = Problem::new(self.kind, self.detail);
-        let mut body = serde_json::to_value(&problem).unwrap_or_default();
-        if let Some(members) = body.as_object_mut() {
-            for (name, value) in self.members {
-                members.insert(name.to_owned(), value);
-            }
-        }
+        let kind = self.kind;
+        let body = self.into_body();
         let status =
-            StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(
@@ -77,7 +84,7 @@ impl IntoResponse for ApiProblem {
             );
         }
         if matches!(
-            self.kind,
+            kind,
             ProblemKind::Overloaded | ProblemKind::Draining | ProblemKind::RateLimited
         ) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));

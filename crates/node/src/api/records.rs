@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use adyton_couch::selector::Selector;
 use adyton_protocol::database::DatabaseName;
 use adyton_protocol::schema::SchemaUri;
 use adyton_protocol::scope::{ApiScope, Resource};
@@ -129,7 +130,7 @@ pub(super) async fn count<D: Door>(
     mut body: JsonObject,
 ) -> Answer {
     let permit = caller.permit::<Read>(D::QUERY, D::resource(&api, &name)?)?;
-    let selector = take_selector(&mut body)?;
+    let selector = take_selector(&mut body)?.unwrap_or_else(Selector::everything);
     let _counted = body.nothing_else("query (or selector, filter, filters)")?;
     let count = api.vault.count(&permit, selector).await?;
     Ok(Json(json!({ "count": count })).into_response())

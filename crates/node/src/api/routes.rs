@@ -16,7 +16,7 @@ use http::{HeaderValue, Method};
 use tower_http::cors::{Any, CorsLayer};
 
 use super::problem::ApiProblem;
-use super::{Api, health, info, records, tokens};
+use super::{Api, health, info, records, tokens, watch};
 use crate::attestation::NodeKeys;
 use crate::sealed_requests::{self, Gateway};
 use crate::signed_answers::{
@@ -81,11 +81,12 @@ const BESIDE: [Route; 2] = [
 ];
 
 /// The routes, by the module that answers them.
-const GROUPS: [&[Route]; 5] = [
+const GROUPS: [&[Route]; 6] = [
     &health::ROUTES,
     &info::ROUTES,
     &tokens::ROUTES,
     &records::ROUTES,
+    &watch::ROUTES,
     &BESIDE,
 ];
 
@@ -136,6 +137,7 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
                     AUTHORIZATION,
                     CONTENT_TYPE,
                     HeaderName::from_static("x-api-key"),
+                    HeaderName::from_static("last-event-id"),
                     ACCEPT_SIGNATURE,
                     CONTENT_DIGEST,
                 ])

@@ -1,10 +1,10 @@
 //! How long a grant lives, for who does something under it that lasts.
 
 use std::fmt;
-use std::future::pending;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use adyton_client::clock::Clock;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -17,6 +17,8 @@ pub struct GrantLife {
     revoked: CancellationToken,
     expires: SystemTime,
     clock: Clock,
+    /// When it expires if nobody touches the clock: setting it back prolongs nothing. None: further away than timers go.
+    until: Option<Instant>,
 }
 
 impl GrantLife {
@@ -26,10 +28,12 @@ impl GrantLife {
         expires: SystemTime,
         clock: Clock,
     ) -> Self {
+        let left = expires.duration_since(clock.now()).unwrap_or_default();
         Self {
             id,
             revoked,
             expires,
+            until: Instant::now().checked_add(left),
             clock,
         }
     }
@@ -44,18 +48,16 @@ impl GrantLife {
         if self.revoked.is_cancelled() {
             return Some(GrantError::Revoked);
         }
-        (self.clock.now() >= self.expires).then_some(GrantError::Expired)
+        let is_late = self.until.is_some_and(|until| Instant::now() >= until);
+        (is_late || self.clock.now() >= self.expires).then_some(GrantError::Expired)
     }
 
     /// Ready when the grant is revoked or expires.
     pub async fn ended(&self) -> GrantError {
-        let left = self.expires.duration_since(self.clock.now());
         let expiry = async {
-            match left {
-                // Further away than timers go.
-                Ok(left) if left > LONGEST_TIMER => pending().await,
-                Ok(left) => tokio::time::sleep(left).await,
-                Err(_) => {}
+            match self.until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -64,9 +66,6 @@ impl GrantLife {
         }
     }
 }
-
-/// Nothing under a grant lasts so long without asking again.
-const LONGEST_TIMER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl fmt::Debug for GrantLife {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -266,7 +266,10 @@ impl Documents {
 
     /// What decides who can see a record that is about to change.
     fn was(&self, number: u32) -> Option<Was> {
-        let slot = self.slots.slot(number).filter(|_| self.changes.is_begun())?;
+        let slot = self
+            .slots
+            .slot(number)
+            .filter(|_| self.changes.is_begun())?;
         Some(match slot.schema {
             Schemas::OTHER => Was::Named(self.schema_in_text(number).unwrap_or_default()),
             code => Was::Coded(code),

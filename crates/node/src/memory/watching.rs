@@ -317,10 +317,7 @@ mod tests {
     fn copy_of(document: &Document) -> (String, String) {
         let mut text = Vec::new();
         document.write_to(&mut text);
-        (
-            document.id().to_owned(),
-            String::from_utf8(text).unwrap(),
-        )
+        (document.id().to_owned(), String::from_utf8(text).unwrap())
     }
 
     fn begun() -> Documents {
@@ -377,7 +374,10 @@ mod tests {
         let mut copy = scene.query(what.0, what.1);
         scene.put("new", "s", 1);
         scene.put("old", "s", 2);
-        assert_eq!(follow(&scene, &mut watching, what, &mut copy), ["+new", "=old"]);
+        assert_eq!(
+            follow(&scene, &mut watching, what, &mut copy),
+            ["+new", "=old"]
+        );
         scene.remove("new");
         scene.remove("never there");
         assert_eq!(follow(&scene, &mut watching, what, &mut copy), ["-new"]);
@@ -446,9 +446,7 @@ mod tests {
         let told = scene.documents.tell(&mut watching, what.0, what.1);
         assert_eq!(told.unwrap().unwrap_err(), Gap);
         for nowhere in [position, 1_000_000, u64::MAX] {
-            let again = scene
-                .documents
-                .watch(what.0, what.1, Since::After(nowhere));
+            let again = scene.documents.watch(what.0, what.1, Since::After(nowhere));
             assert_eq!(again.unwrap().unwrap_err(), Gap, "{nowhere}");
         }
     }

@@ -51,7 +51,9 @@ impl Cursors {
         let mut sealed = sealed.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let opened = self.key.as_ref()?;
-        let position = opened.open_in_place(nonce, Aad::empty(), &mut sealed).ok()?;
+        let position = opened
+            .open_in_place(nonce, Aad::empty(), &mut sealed)
+            .ok()?;
         Some(u64::from_be_bytes((&*position).try_into().ok()?))
     }
 }
@@ -79,6 +81,10 @@ mod tests {
                 assert_eq!(here.open(std::str::from_utf8(&changed).unwrap()), None);
             }
         }
-        assert_ne!(here.seal(1), here.seal(1), "who has two cannot compare them");
+        assert_ne!(
+            here.seal(1),
+            here.seal(1),
+            "who has two cannot compare them"
+        );
     }
 }

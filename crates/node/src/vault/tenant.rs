@@ -127,7 +127,9 @@ impl Tenant {
             .last_watched
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        watched.map_or(Duration::MAX, |at| at.elapsed()).min(self.idle_for())
+        watched
+            .map_or(Duration::MAX, |at| at.elapsed())
+            .min(self.idle_for())
     }
 
     /// Drops the databases that nobody asked for so long, while others may be in use.

@@ -150,6 +150,11 @@ impl Watch {
         word
     }
 
+    /// Whether it has ended, or will at the next word.
+    pub fn has_ended(&self) -> bool {
+        self.end().is_some() || self.database.strong_count() == 0
+    }
+
     async fn word(&mut self) -> Word {
         loop {
             if let Some(ended) = self.end() {

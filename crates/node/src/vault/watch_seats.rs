@@ -158,7 +158,10 @@ mod tests {
         assert_eq!(ninth.unwrap_err(), TooManyWatches::Yours);
         drop(second);
         let again = seats.take(limits, &tenant, grant).unwrap();
-        let full = WatchLimits { node: 8, tenant: 20 };
+        let full = WatchLimits {
+            node: 8,
+            tenant: 20,
+        };
         let none = seats.take(full, &tenant, None);
         assert_eq!(none.unwrap_err(), TooManyWatches::All);
         drop((first, again, owners));
