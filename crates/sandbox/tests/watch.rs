@@ -498,13 +498,12 @@ async fn what_a_watch_does_not_understand_is_refused() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_neither_signed_nor_sealed() {
+async fn an_answer_without_end_is_not_signed_and_does_not_wait_for_its_signature() {
     let mut scene = Scene::set().await;
     let key = scene.key.clone();
-    let headers = [
-        ("x-api-key", key.as_str()),
-        ("accept-signature", "sig1=(\"@status\")"),
-    ];
+    let ask = "sig1=(\"@status\" \"content-digest\" \"@method\";req \"@target-uri\";req);created;nonce=\"n-7\";tag=\"adyton\"";
+    let headers = [("x-api-key", key.as_str()), ("accept-signature", ask)];
     let refused = scene.node.send("GET", WATCH, &headers, "").await;
-    assert_eq!(refused.status, 400);
+    assert!(refused.headers.contains_key("signature"));
+    refused.problem(400, "request-malformed");
 }
