@@ -8,9 +8,11 @@
 )]
 
 mod data;
+mod dataset;
 mod evidence;
 mod figures;
 mod floor;
+mod gets;
 mod server;
 
 use std::path::PathBuf;
@@ -43,6 +45,8 @@ struct Arguments {
 enum Server {
     /// Measures bound evidence from a slow device over real TLS connections, instead of everything else.
     Evidence(evidence::Load),
+    /// Measures how many small records a second are given by id, instead of everything else.
+    Gets(gets::Load),
     /// Runs a server that answers with evidence (used by the benchmark itself).
     #[command(hide = true)]
     Attesting {
@@ -62,6 +66,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.server {
         Some(Server::Storage { data }) => server::run_storage(data).await,
+        Some(Server::Gets(load)) => gets::measure(&load).await,
         Some(Server::Evidence(load)) => evidence::measure(&load).await,
         Some(Server::Attesting { form, device_ms }) => server::run_attesting(form, device_ms).await,
         Some(Server::Node) => server::run_node().await,

@@ -15,6 +15,7 @@ pub enum ProblemKind {
     TokenExpired,
     TokenRevoked,
     ScopeMissing,
+    FieldNotGranted,
     NotFound,
     MethodNotAllowed,
     RequestMalformed,
@@ -23,6 +24,12 @@ pub enum ProblemKind {
     RequestTooLarge,
     ResultTooLarge,
     RevisionConflict,
+    PreconditionFailed,
+    MediaTypeUnsupported,
+    PermissionsUnsupported,
+    Gone,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
     ScopeInvalid,
     RateLimited,
     StorageUnreachable,
@@ -37,13 +44,14 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 31] = [
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
         Self::CredentialsAmbiguous,
         Self::TokenExpired,
         Self::TokenRevoked,
         Self::ScopeMissing,
+        Self::FieldNotGranted,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestMalformed,
@@ -52,6 +60,12 @@ impl ProblemKind {
         Self::RequestTooLarge,
         Self::ResultTooLarge,
         Self::RevisionConflict,
+        Self::PreconditionFailed,
+        Self::MediaTypeUnsupported,
+        Self::PermissionsUnsupported,
+        Self::Gone,
+        Self::IdempotencyKeyInUse,
+        Self::IdempotencyKeyReused,
         Self::ScopeInvalid,
         Self::RateLimited,
         Self::StorageUnreachable,
@@ -93,6 +107,11 @@ impl ProblemKind {
             Self::TokenExpired => ("token-expired", 401, "The access token has expired"),
             Self::TokenRevoked => ("token-revoked", 401, "The access token was revoked"),
             Self::ScopeMissing => ("scope-missing", 403, "The access token does not allow this"),
+            Self::FieldNotGranted => (
+                "field-not-granted",
+                403,
+                "The question touches a field that was not granted",
+            ),
             Self::NotFound => ("not-found", 404, "There is nothing here for you"),
             Self::MethodNotAllowed => (
                 "method-not-allowed",
@@ -109,6 +128,28 @@ impl ProblemKind {
             Self::RevisionConflict => {
                 ("revision-conflict", 409, "The record was changed meanwhile")
             }
+            Self::PreconditionFailed => (
+                "precondition-failed",
+                412,
+                "The record is not the one that was expected",
+            ),
+            Self::MediaTypeUnsupported => ("media-type-unsupported", 415, "The body is not JSON"),
+            Self::PermissionsUnsupported => (
+                "permissions-unsupported",
+                400,
+                "This node serves what its owner alone can read",
+            ),
+            Self::Gone => ("gone", 410, "The original had this; this node does not"),
+            Self::IdempotencyKeyInUse => (
+                "idempotency-key-in-use",
+                409,
+                "A request with this key is still under way",
+            ),
+            Self::IdempotencyKeyReused => (
+                "idempotency-key-reused",
+                422,
+                "This key was used for another request",
+            ),
             Self::ScopeInvalid => ("scope-invalid", 400, "A scope cannot be granted"),
             Self::RateLimited => ("rate-limited", 429, "Too many requests"),
             Self::StorageUnreachable => (

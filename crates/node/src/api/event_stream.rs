@@ -133,7 +133,7 @@ fn id_line(cursor: Option<String>) -> String {
 mod tests {
     use super::*;
     use crate::grants::GrantError;
-    use crate::memory::{Budget, Documents, Scope};
+    use crate::memory::{Budget, Documents, View};
     use adyton_client::pull::PlainBatch;
     use adyton_couch::rev::Rev;
 
@@ -142,7 +142,10 @@ mod tests {
         let mut batch = PlainBatch::default();
         batch.push("a", Rev::LOWEST, object.as_bytes()).unwrap();
         documents.apply(batch).unwrap();
-        documents.get(Scope::Database, "a").unwrap()
+        documents
+            .get(&View::whole_database(), "a")
+            .unwrap()
+            .unwrap()
     }
 
     fn written(text: &mut EventText) -> (String, usize) {

@@ -2,24 +2,32 @@
 //! vault and shapes the answer; none holds a key.
 
 mod caller;
+mod door;
 mod event_stream;
+mod export;
 mod health;
 mod info;
 mod json_body;
+mod pages;
 mod path;
+mod precondition;
 mod problem;
 mod query_body;
 mod record_stream;
 mod records;
 mod routes;
+mod sessions;
 mod tickets;
 mod tokens;
 mod watch;
+mod write_body;
+mod writes;
 
 use std::sync::Arc;
 
 use adyton_client::clock::Clock;
 use adyton_client::schema::SchemaSet;
+use tokio::sync::Semaphore;
 
 pub use problem::ApiProblem;
 pub use routes::{Route, router, routes};
@@ -44,6 +52,8 @@ pub struct Api {
     tickets: Tickets,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
+    /// A turn for each login that is carried to storage nodes.
+    pub(crate) logins: Semaphore,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     /// What a person should be told about the TEE, for `/info/status`.
@@ -68,6 +78,7 @@ impl Api {
             schemas,
             tickets: Tickets::default(),
             bodies,
+            logins: Semaphore::new(sessions::LOGINS_AT_A_TIME),
             config,
             clock,
             tee,

@@ -7,16 +7,20 @@ use adyton_client::schema;
 use adyton_client::session::SessionError;
 use adyton_client::transport::TransportError;
 use adyton_protocol::problem::{Problem, ProblemKind};
+use adyton_protocol::scope::InvalidTerms;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::authn::{AuthenticationError, CredentialError};
 use crate::authz::Denied;
 use crate::grants::{GrantError, MintError};
-use crate::memory::QueryError;
+use crate::memory::{FieldNotGranted, QueryError};
 use crate::vault::{TooManyWatches, VaultError};
+
+/// Most invalid records of a bulk write that are described; all are counted.
+const MAX_INVALID: usize = 32;
 
 /// A problem on its way to the caller.
 #[derive(Debug)]
@@ -57,6 +61,49 @@ impl ApiProblem {
             }
         }
         body
+    }
+
+    /// A name that is not known, and those that are. Which one it is, the caller can see.
+    pub(crate) fn unknown_member(place: &str, known: &[&str]) -> Self {
+        let names = known.join(", ");
+        Self::malformed(format!(
+            "{place} has a member that this route does not know; it knows {names}"
+        ))
+        .with("known", json!(known))
+    }
+
+    /// The same problem for somebody to whom it is of another kind.
+    pub(crate) fn again(self, kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            ..self
+        }
+    }
+
+    /// What kind it is.
+    #[cfg(test)]
+    pub(crate) fn kind(&self) -> ProblemKind {
+        self.kind
+    }
+
+    /// What is said about it.
+    #[cfg(test)]
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The problem as one member of an answer about several things.
+    pub(crate) fn into_member(self) -> Map<String, Value> {
+        let mut member = Map::from_iter([
+            ("status".to_owned(), json!(self.kind.status())),
+            ("code".to_owned(), json!(self.kind.slug())),
+            ("error".to_owned(), json!(self.detail)),
+        ]);
+        for (name, value) in self.members {
+            member.insert(name.to_owned(), value);
+        }
+        member
     }
 
     /// There is nothing here for this caller: absent and not yours look the same.
@@ -129,6 +176,29 @@ impl From<Denied> for ApiProblem {
     }
 }
 
+impl From<FieldNotGranted> for ApiProblem {
+    fn from(error: FieldNotGranted) -> Self {
+        QueryError::from(error).into()
+    }
+}
+
+impl From<InvalidTerms> for ApiProblem {
+    fn from(error: InvalidTerms) -> Self {
+        let kind = match &error {
+            InvalidTerms::TooLong
+            | InvalidTerms::NotAnObject
+            | InvalidTerms::Unknown
+            | InvalidTerms::Wrong(..) => ProblemKind::RequestMalformed,
+            _ => ProblemKind::ScopeInvalid,
+        };
+        let problem = Self::new(kind, error.to_string());
+        match error.scope() {
+            Some(at) => problem.with("scopeIndex", json!(at.index)),
+            None => problem,
+        }
+    }
+}
+
 impl From<MintError> for ApiProblem {
     fn from(error: MintError) -> Self {
         let kind = match error {
@@ -144,6 +214,7 @@ impl From<QueryError> for ApiProblem {
     fn from(error: QueryError) -> Self {
         let kind = match error {
             QueryError::OverBudget(_) => ProblemKind::Overloaded,
+            QueryError::FieldNotGranted(_) => ProblemKind::FieldNotGranted,
             _ => ProblemKind::QueryUnsupported,
         };
         Self::new(kind, error.to_string())
@@ -192,6 +263,18 @@ impl From<VaultError> for ApiProblem {
                     Some(rev) => problem.with("currentRev", json!(rev.to_string())),
                     None => problem,
                 };
+            }
+            VaultError::Bulk(invalid) => {
+                let errors = invalid.iter().map(|(index, error)| {
+                    let mut member = Self::from(error.clone()).into_member();
+                    member.insert("index".to_owned(), json!(index));
+                    Value::Object(member)
+                });
+                let errors: Vec<Value> = errors.take(MAX_INVALID).collect();
+                return Self::new(ProblemKind::RecordInvalid, error.to_string())
+                    .with("success", json!(false))
+                    .with("invalid", json!(invalid.len()))
+                    .with("errors", errors.into());
             }
             VaultError::Unreadable | VaultError::NothingOpens => ProblemKind::CiphertextRejected,
             VaultError::Overloaded | VaultError::Watches(TooManyWatches::All) => {

@@ -12,7 +12,7 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
 use crate::memory::{Document, Parts, Projection, Reservation};
-use crate::vault::Answer;
+use crate::vault::{Answer, Found};
 
 /// Small records are gathered into pieces of about this size, in bytes.
 const PIECE: usize = 64 * 1024;
@@ -32,23 +32,14 @@ pub(super) fn query_response(
         "],\"limit\":{limit},\"skip\":{skip},\"dbRows\":{},\"total\":{},\"unreadable\":{unreadable}}}",
         page.rows, page.total
     );
-    let writer = Writer {
-        documents: page.documents.into_iter(),
-        _counted: page.counted,
-        fields,
-        tail: Some(tail),
-        begun: false,
-        held: VecDeque::new(),
-    };
-    let pieces = stream::unfold(writer, |mut writer| async move {
-        let piece = writer.next()?;
-        Some((Ok::<_, Infallible>(piece), writer))
-    });
-    let mut response = Body::from_stream(pieces).into_response();
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    Writer::response(page.documents, page.counted, fields, tail)
+}
+
+/// The answer to a request for several records by their ids.
+pub(super) fn found_response(found: Found) -> Response {
+    let missing = serde_json::to_string(&found.missing).unwrap_or_default();
+    let tail = format!("],\"missing\":{missing}}}");
+    Writer::response(found.documents, found.counted, None, tail)
 }
 
 /// One record, in the member `item`.
@@ -80,6 +71,31 @@ struct Writer {
 }
 
 impl Writer {
+    fn response(
+        documents: Vec<Document>,
+        counted: Reservation,
+        fields: Option<Projection>,
+        tail: String,
+    ) -> Response {
+        let writer = Self {
+            documents: documents.into_iter(),
+            _counted: counted,
+            fields,
+            tail: Some(tail),
+            begun: false,
+            held: VecDeque::new(),
+        };
+        let pieces = stream::unfold(writer, |mut writer| async move {
+            let piece = writer.next()?;
+            Some((Ok::<_, Infallible>(piece), writer))
+        });
+        let mut response = Body::from_stream(pieces).into_response();
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+
     fn next(&mut self) -> Option<Bytes> {
         if let Some(held) = self.held.pop_front() {
             return Some(held);
@@ -126,7 +142,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::{Budget, Documents, Query, Scope};
+    use crate::memory::{Budget, Documents, Query, View};
     use adyton_client::pull::PlainBatch;
     use adyton_couch::rev::Rev;
     use adyton_couch::selector::Selector;
@@ -158,7 +174,10 @@ mod tests {
     #[tokio::test]
     async fn a_record_is_served_from_where_it_lies() {
         let documents = documents(&Budget::new(1 << 24), 1, 1 << 20);
-        let document = documents.get(Scope::Database, "id\"0").unwrap();
+        let document = documents
+            .get(&View::whole_database(), "id\"0")
+            .unwrap()
+            .unwrap();
         let pieces = pieces(item_response(&document)).await;
         let held = document.object().as_ptr_range();
         let copied = pieces
@@ -185,7 +204,7 @@ mod tests {
                 let before = budget.used();
                 let mut query = Query::new(Selector::everything());
                 query.limit = usize::MAX;
-                let page = documents.query(Scope::Database, &query).unwrap();
+                let page = documents.query(&View::whole_database(), &query).unwrap();
                 let answer = Answer {
                     page,
                     unreadable: 0,

@@ -6,23 +6,22 @@ use std::sync::Arc;
 use adyton_couch::selector::Selector;
 use adyton_protocol::scope::Resource;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, routing};
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Api;
 use super::caller::Caller;
+use super::door::{Db, Door, Ds, Records};
 use super::event_stream::EventText;
 use super::json_body::JsonObject;
-use super::path::Parameters;
+use super::path::{Parameters, QueryString};
 use super::problem::ApiProblem;
-use super::query_body::{parse_selector, take_selector};
-use super::records::{Db, Door, Ds};
+use super::query_body::{SELECTOR_NAMES, parse_selector, take_selector};
 use super::routes::Route;
 use super::tickets;
 use crate::authn::{CredentialError, Principal, secret_in_url};
@@ -54,21 +53,22 @@ const PREFIX: &str = "/api/rest/v1";
 async fn watch<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
-    Parameters(name): Parameters<String>,
-    uri: Uri,
+    at: Records<D>,
+    RawQuery(url): RawQuery,
     headers: HeaderMap,
     body: JsonObject,
 ) -> Answer {
-    let asked = Asked::parse(&uri, &headers, body)?;
-    let resource = D::resource(&api, &name)?;
-    Ok(stream_of(open::<D>(&api, &caller, resource, asked).await?))
+    let asked = Asked::parse(url.as_deref(), &headers, body)?;
+    Ok(stream_of(
+        open::<D>(&api, &caller, at.resource, asked).await?,
+    ))
 }
 
 /// `POST /watch/tickets`: `{"path": "/ds/watch/…", "query"?: {…}, "options"?: {…}}`
 async fn issue(
     State(api): Shared,
     Caller(caller): Caller,
-    uri: Uri,
+    RawQuery(url): RawQuery,
     headers: HeaderMap,
     mut body: JsonObject,
 ) -> Answer {
@@ -77,7 +77,7 @@ async fn issue(
             "the request body needs a member `path`: what to watch, such as /ds/watch/<schema>",
         ));
     };
-    let asked = Asked::parse(&uri, &headers, body)?;
+    let asked = Asked::parse(url.as_deref(), &headers, body)?;
     let within = path.strip_prefix(PREFIX).unwrap_or(&path);
     let [schema, database] = DOORS.map(|door| within.strip_prefix(door));
     let watch = match (schema, database) {
@@ -146,41 +146,41 @@ struct Asked {
 }
 
 /// What a URL can say.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct InUrl {
-    filter: Option<String>,
-    since: Option<String>,
-}
+const IN_URL: [&str; 2] = ["filter", "since"];
+/// What the options can say.
+const OPTIONS: [&str; 4] = ["since", "selector", "live", "include_docs"];
 
 impl Asked {
     /// The selector is in the body or in the URL; where to begin is in the header of a reader that comes back, in the body
     /// or in the URL.
-    fn parse(uri: &Uri, headers: &HeaderMap, mut body: JsonObject) -> Result<Self, ApiProblem> {
-        let Ok(Query(in_url)) = Query::<InUrl>::try_from_uri(uri) else {
-            return Err(ApiProblem::malformed(
-                "the query knows filter (a selector in JSON) and since (now, start or a cursor), each once",
-            ));
-        };
+    fn parse(
+        url: Option<&str>,
+        headers: &HeaderMap,
+        mut body: JsonObject,
+    ) -> Result<Self, ApiProblem> {
+        let mut in_url = QueryString::parse(url)?;
+        let [filter, since] = IN_URL.map(|name| in_url.take(name));
+        in_url.nothing_else(&IN_URL)?;
         let mut options = match body.take("options") {
             None | Some(Value::Null) => Map::new(),
             Some(Value::Object(options)) => options,
             Some(_) => return Err(ApiProblem::malformed("`options` must be an object")),
         };
         let in_body = take_selector(&mut body)?;
-        let counted = body.nothing_else("query (or selector, filter, filters) and options")?;
+        let known = [&SELECTOR_NAMES[..], &["options"]].concat();
+        let counted = body.nothing_else(&known)?;
         let in_options = match options.remove("selector") {
             None | Some(Value::Null) => None,
             Some(selector) => Some(parse_selector(&selector.to_string())?),
         };
-        let in_url_selector = in_url.filter.as_deref().map(parse_selector).transpose()?;
-        let mut given = [in_body, in_options, in_url_selector].into_iter().flatten();
+        let in_url = filter.as_deref().map(parse_selector).transpose()?;
+        let mut given = [in_body, in_options, in_url].into_iter().flatten();
         let (selector, None) = (given.next(), given.next()) else {
             return Err(ApiProblem::malformed(
                 "give the selector once: in the body, in options or in the URL",
             ));
         };
-        let since = match (options.remove("since"), in_url.since) {
+        let since = match (options.remove("since"), since) {
             (None | Some(Value::Null), since) => since,
             (Some(Value::String(since)), None) => Some(since),
             (Some(_), None) => {
@@ -199,9 +199,7 @@ impl Asked {
             }
         }
         if !options.is_empty() {
-            return Err(ApiProblem::malformed(
-                "`options` has a member that this route does not know; it knows since and selector",
-            ));
+            return Err(ApiProblem::unknown_member("`options`", &OPTIONS));
         }
         let last = headers.get(HeaderName::from_static("last-event-id"));
         let last = last.and_then(|last| last.to_str().ok());

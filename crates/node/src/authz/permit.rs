@@ -13,6 +13,7 @@ use adyton_protocol::scope::{Action, ApiScope, Resource};
 
 use crate::authn::{Authority, Principal, TenantId};
 use crate::grants::GrantLife;
+use crate::memory::View;
 
 mod sealed {
     pub trait Sealed {}
@@ -74,7 +75,7 @@ pub enum Denied {
 /// ```compile_fail,E0451
 /// use adyton_node::authz::{Permit, Read};
 /// fn forge(tenant: adyton_node::authn::TenantId, resource: adyton_protocol::scope::Resource) -> Permit<Read> {
-///     Permit { tenant, resource, principal: todo!(), _action: std::marker::PhantomData }
+///     Permit { tenant, resource, view: todo!(), principal: todo!(), _action: std::marker::PhantomData }
 /// }
 /// ```
 /// ```compile_fail,E0599
@@ -91,6 +92,7 @@ pub enum Denied {
 pub struct Permit<A: PermitAction> {
     tenant: TenantId,
     resource: Resource,
+    view: View,
     principal: Arc<Principal>,
     _action: PhantomData<A>,
 }
@@ -112,6 +114,11 @@ impl<A: PermitAction> Permit<A> {
             Authority::Owner(_) => None,
             Authority::App(grant) => Some(grant.life()),
         }
+    }
+
+    /// What of it the caller may see. For changing and deleting: which records there are to change or delete.
+    pub fn view(&self) -> &View {
+        &self.view
     }
 
     /// The session with which the data can be loaded.
@@ -153,20 +160,24 @@ impl Principal {
         api: ApiScope,
         resource: Resource,
     ) -> Result<Permit<A>, Denied> {
-        match self.authority() {
-            Authority::Owner(_) => {}
+        let all = match resource.schema() {
+            Some(schema) => View::of_schema(schema.as_str()),
+            None => View::whole_database(),
+        };
+        let view = match self.authority() {
+            Authority::Owner(_) => all,
             Authority::App(grant) => {
-                if !grant.scopes().allows_api(api) {
+                if !grant.terms().scopes().allows_api(api) {
                     return Err(Denied::Api(api));
                 }
-                if !grant.scopes().allows(A::ACTION, &resource) {
-                    return Err(Denied::Data);
-                }
+                let covered = grant.terms().covers(A::ACTION, &resource);
+                all.narrowed(covered.ok_or(Denied::Data)?.narrowing)
             }
-        }
+        };
         Ok(Permit {
             tenant: self.tenant().clone(),
             resource,
+            view,
             principal: Arc::clone(self),
             _action: PhantomData,
         })

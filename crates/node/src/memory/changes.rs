@@ -1,12 +1,13 @@
 //! What changed in a database lately: for those who watch, and for those who were away and come back.
 //!
-//! Guarantees: a change is noted with what its record was before (its schema, never its text), in the order in which changes
+//! Guarantees: a change is noted with what its record was before (schema and time, never its text), in the order in which changes
 //! became visible; the log is bounded, counted in the database's budget, and the first thing to give way when that is
 //! exhausted. Refuses to know: who watches, and what of it they may see.
 
 use std::collections::VecDeque;
 
 use adyton_couch::rev::Rev;
+use adyton_protocol::scope::Instant;
 
 use super::budget::{Budget, Reservation};
 
@@ -37,11 +38,19 @@ pub(super) struct Change {
 
 /// What a record was before it changed: as much as decides who could see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Was {
-    /// Its schema, as the database numbers them; also when it has none.
-    Coded(u16),
-    /// Its schema, when it has no number.
-    Named(Box<str>),
+pub(super) struct Was {
+    pub(super) schema: WasOf,
+    /// When it happened.
+    pub(super) at: Option<Instant>,
+}
+
+/// The schema of a record that was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum WasOf {
+    /// As the database numbers them; also none.
+    Code(u16),
+    /// One that has no number.
+    Name(Box<str>),
 }
 
 /// What a change made of a record.
@@ -55,8 +64,11 @@ pub(super) enum Now {
 impl Change {
     fn text_bytes(&self) -> usize {
         let was = match &self.was {
-            Some(Was::Named(name)) => name.len(),
-            Some(Was::Coded(_)) | None => 0,
+            Some(Was {
+                schema: WasOf::Name(name),
+                ..
+            }) => name.len(),
+            Some(_) | None => 0,
         };
         let gone = match &self.now {
             Now::Gone(id) => id.len(),

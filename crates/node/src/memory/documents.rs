@@ -8,17 +8,23 @@
 
 use std::hash::BuildHasher;
 
-use adyton_couch::lazy_json::LazyValue;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::budget::{Budget, OverBudget, Reservation};
-use super::changes::{Change, Changes, Now, Was};
+use super::changes::{Change, Changes, Now, Was, WasOf};
 use super::document::Document;
+use super::filter::Filter;
 use super::indexes::Indexes;
 use super::schemas::Schemas;
 use super::slabs::{self, Place, Slabs};
 use super::slots::{Slot, Slots};
+use super::view::{View, moment};
 use adyton_client::pull::{PlainBatch, PlainRow, SchemaText};
+use adyton_couch::lazy_json::LazyValue;
+use adyton_couch::rev::Rev;
+use adyton_couch::selector::{FieldPath, walk};
+use adyton_protocol::scope::time_field;
+use zeroize::Zeroizing;
 
 /// The records of one database.
 pub struct Documents {
@@ -33,15 +39,6 @@ pub struct Documents {
     counted: Reservation,
     pub(super) indexes: Indexes,
     pub(super) changes: Changes,
-}
-
-/// Which records a caller may see at all. It stands outside of anything the caller says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope<'a> {
-    /// The whole database.
-    Database,
-    /// The records whose `schema` is exactly this.
-    Schema(&'a str),
 }
 
 /// What a batch changed.
@@ -149,26 +146,44 @@ impl Documents {
         Ok(applied)
     }
 
-    /// The record with that id, if the scope has it.
-    #[must_use]
-    pub fn get(&self, scope: Scope<'_>, id: &str) -> Option<Document> {
-        let number = self.find(id)?;
-        let slot = self.slots.slot(number)?;
-        self.has(self.filter(scope), number, slot)
-            .then(|| self.document(number))?
+    /// The record with that id as the view shows it, if it does.
+    ///
+    /// # Errors
+    /// When there is no memory to show it without what the view leaves out.
+    pub fn get(&self, view: &View, id: &str) -> Result<Option<Document>, OverBudget> {
+        match self.find_in(view, id) {
+            Some(number) => self.shown(view, number),
+            None => Ok(None),
+        }
     }
 
-    /// How many records there are in the scope.
+    /// Those of the records with these ids that the view shows, as it shows them, in this order, and what covers the handles.
+    ///
+    /// # Errors
+    /// When there is no memory for the handles.
+    pub fn get_all(
+        &self,
+        view: &View,
+        ids: &[String],
+    ) -> Result<(Vec<Document>, Reservation), OverBudget> {
+        let counted = self.budget.reserve(ids.len() * size_of::<Document>())?;
+        let found = ids.iter().filter_map(|id| self.get(view, id).transpose());
+        Ok((found.collect::<Result<_, _>>()?, counted))
+    }
+
+    /// The revision of the record with that id, if the view shows it.
     #[must_use]
-    pub fn count_all(&self, scope: Scope<'_>) -> usize {
-        let filter = self.filter(scope);
-        match filter {
-            Filter::All => self.len(),
-            _ => self
-                .occupied()
-                .filter(|(number, slot)| self.has(filter, *number, slot))
-                .count(),
-        }
+    pub fn rev(&self, view: &View, id: &str) -> Option<Rev> {
+        let number = self.find_in(view, id)?;
+        self.slots.slot(number).map(|slot| slot.rev)
+    }
+
+    fn find_in(&self, view: &View, id: &str) -> Option<u32> {
+        let number = self.find(id)?;
+        let slot = self.slots.slot(number)?;
+        Filter::of(self, view)
+            .has(self, number, slot)
+            .then_some(number)
     }
 
     /// How many records there are.
@@ -196,6 +211,11 @@ impl Documents {
             overhead: (self.counted.bytes() + self.slabs.counted()).saturating_sub(plaintext),
             indexes: self.indexes.bytes(),
         }
+    }
+
+    /// What the records take of the budget, without indexes. Unlike [`Documents::usage`] it does not look at each.
+    pub(super) fn held(&self) -> usize {
+        self.counted.bytes() + self.slabs.counted()
     }
 
     /// Drops all indexes; queries build again what they need.
@@ -270,21 +290,25 @@ impl Documents {
             .slots
             .slot(number)
             .filter(|_| self.changes.is_begun())?;
-        Some(match slot.schema {
-            Schemas::OTHER => Was::Named(self.schema_in_text(number).unwrap_or_default()),
-            code => Was::Coded(code),
-        })
-    }
-
-    fn schema_in_text(&self, number: u32) -> Option<Box<str>> {
-        let schema = LazyValue::first_of(self.object(number))?.member("schema")?;
-        let name = schema.as_text()?.decode();
-        (name.len() <= Self::LONGEST_SCHEMA).then(|| name.into())
-    }
-
-    /// The number of a schema, if it has one.
-    pub(super) fn schema_code(&self, name: &str) -> Option<u16> {
-        self.schemas.find(name)
+        let object = LazyValue::first_of(self.object(number));
+        let named = match slot.schema {
+            Schemas::OTHER => object.and_then(|object| object.member("schema")?.as_text()),
+            _ => None,
+        };
+        let named = named.map(|name| name.decode());
+        let name = named.as_deref().or_else(|| self.schemas.name(slot.schema));
+        let path = FieldPath::parse(time_field(name)).ok();
+        let time = object
+            .zip(path)
+            .and_then(|(object, path)| walk(object, path.steps()));
+        let at = moment(time);
+        let schema = match named {
+            Some(name) if name.len() <= Self::LONGEST_SCHEMA => WasOf::Name(name.into()),
+            // Longer than any that a caller can name.
+            Some(_) => WasOf::Name(Box::default()),
+            None => WasOf::Code(slot.schema),
+        };
+        Some(Was { schema, at })
     }
 
     fn find(&self, id: &str) -> Option<u32> {
@@ -342,33 +366,8 @@ impl Documents {
         &self.budget
     }
 
-    pub(super) fn filter<'a>(&self, scope: Scope<'a>) -> Filter<'a> {
-        match scope {
-            Scope::Database => Filter::All,
-            Scope::Schema(name) => {
-                let code = self.schemas.find(name);
-                let is_all = code.is_some_and(|code| self.schemas.count(code) == self.len());
-                if is_all {
-                    Filter::All
-                } else {
-                    Filter::Schema { code, name }
-                }
-            }
-        }
-    }
-
-    /// Whether the filter lets the record through.
-    #[inline]
-    pub(super) fn has(&self, filter: Filter<'_>, number: u32, slot: &Slot) -> bool {
-        match filter {
-            Filter::All => true,
-            Filter::Schema { code, .. } if slot.schema != Schemas::OTHER => {
-                code == Some(slot.schema)
-            }
-            Filter::Schema { name, .. } => LazyValue::first_of(self.object(number))
-                .and_then(|object| object.member("schema")?.as_text())
-                .is_some_and(|schema| schema.is(name)),
-        }
+    pub(super) fn schemas(&self) -> &Schemas {
+        &self.schemas
     }
 
     pub(super) fn slot(&self, slot: u32) -> Option<&Slot> {
@@ -397,9 +396,22 @@ impl Documents {
         self.slots.id(slot, &self.slabs)
     }
 
-    pub(super) fn document(&self, slot: u32) -> Option<Document> {
-        let Slot { place, rev, .. } = *self.slots.slot(slot)?;
-        let slab = self.slabs.slab(place.slab)?.clone();
+    /// The record as the view shows it: where it lies or, if something is left out, a copy without that.
+    pub(super) fn shown(&self, view: &View, number: u32) -> Result<Option<Document>, OverBudget> {
+        let Some(Slot { place, rev, .. }) = self.slots.slot(number).copied() else {
+            return Ok(None);
+        };
+        let mut text = Zeroizing::new(Vec::new());
+        if view.leaves_out_fields() {
+            // What is written is no longer than what is there.
+            let counted = self.budget.reserve(place.len as usize)?;
+            text.reserve_exact(place.len as usize);
+            if view.write(self.object(number), &mut text) {
+                let document = Document::copied(&text, self.id(number), rev, &self.budget);
+                drop(counted);
+                return document.map(Some);
+            }
+        }
         let Place {
             at,
             len,
@@ -407,14 +419,14 @@ impl Documents {
             id_len,
             ..
         } = place;
-        Some(Document {
-            slab,
+        Ok(self.slabs.slab(place.slab).map(|slab| Document {
+            slab: slab.clone(),
             at,
             len,
             id_at,
             id_len,
             rev,
-        })
+        }))
     }
 
     #[cfg(test)]
@@ -428,17 +440,9 @@ impl Documents {
     }
 }
 
-/// A scope, as the slots know it.
-#[derive(Clone, Copy)]
-pub(super) enum Filter<'a> {
-    All,
-    Schema { code: Option<u16>, name: &'a str },
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use adyton_couch::rev::Rev;
 
     fn rev(generation: u64) -> Rev {
         Rev::new(generation, adyton_couch::rev::RevHash::from_bytes([7; 16])).unwrap()
@@ -463,7 +467,7 @@ mod tests {
     }
 
     fn text(documents: &Documents, id: &str) -> Option<String> {
-        let document = documents.get(Scope::Database, id)?;
+        let document = documents.get(&View::whole_database(), id).unwrap()?;
         Some(String::from_utf8(document.object().to_vec()).unwrap())
     }
 
@@ -511,13 +515,13 @@ mod tests {
             &[("id7", "canary three"), ("id8", "canary four")],
         );
         let selector = adyton_couch::selector::Selector::parse(r#"{"text":"canary one"}"#).unwrap();
-        assert_eq!(documents.count(Scope::Database, &selector), Ok(1));
+        assert_eq!(documents.count(&View::whole_database(), &selector), Ok(1));
         assert!(documents.holds(b"canary one") && !documents.indexes.paths().is_empty());
         put(&mut documents, &[("old", "new"), ("id7", "new")]);
         remove(&mut documents, "gone");
         remove(&mut documents, "id8");
         assert!(!documents.holds(b"canary"));
-        assert_eq!(documents.count(Scope::Database, &selector), Ok(0));
+        assert_eq!(documents.count(&View::whole_database(), &selector), Ok(0));
     }
 
     #[test]
@@ -525,7 +529,10 @@ mod tests {
         let mut documents = empty();
         let budget = documents.budget().clone();
         put(&mut documents, &[("a", "canary"), ("b", "other")]);
-        let held = documents.get(Scope::Database, "a").unwrap();
+        let held = documents
+            .get(&View::whole_database(), "a")
+            .unwrap()
+            .unwrap();
         let [_, tail] = held.served();
         put(&mut documents, &[("a", "new")]);
         assert_eq!(held.object(), record("a", "canary").as_bytes());
@@ -601,7 +608,7 @@ mod tests {
         let all: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), id.as_str())).collect();
         put(&mut documents, &all);
         let selector = adyton_couch::selector::Selector::parse(r#"{"text":"id5"}"#).unwrap();
-        documents.count(Scope::Database, &selector).unwrap();
+        documents.count(&View::whole_database(), &selector).unwrap();
         assert!(documents.usage().indexes > 0);
         let free = budget.limit() - budget.used();
         let mut batch = PlainBatch::with_capacity(free);
@@ -614,7 +621,7 @@ mod tests {
             .unwrap();
         documents.apply(batch).unwrap();
         assert_eq!(documents.usage().indexes, 0);
-        assert_eq!(documents.count(Scope::Database, &selector), Ok(1));
+        assert_eq!(documents.count(&View::whole_database(), &selector), Ok(1));
     }
 
     #[test]
@@ -635,12 +642,12 @@ mod tests {
         documents.apply(batch).unwrap();
         for n in 0..100 {
             let name = format!("https://s/{n}");
-            let scope = Scope::Schema(&name);
-            assert_eq!(documents.count_all(scope), 2);
-            assert!(documents.get(scope, &format!("id{n}")).is_some());
-            assert!(documents.get(scope, "none").is_none());
+            let view = View::of_schema(&name);
+            assert_eq!(documents.count_all(&view), 2);
+            assert!(documents.rev(&view, &format!("id{n}")).is_some());
+            assert!(documents.rev(&view, "none").is_none());
         }
-        assert_eq!(documents.count_all(Scope::Database), 201);
-        assert_eq!(documents.count_all(Scope::Schema("https://s/100")), 0);
+        assert_eq!(documents.count_all(&View::whole_database()), 201);
+        assert_eq!(documents.count_all(&View::of_schema("https://s/100")), 0);
     }
 }

@@ -6,13 +6,16 @@
 
 use adyton_couch::selector::Selector;
 
-use super::access::Building;
+use super::access::Access;
 use super::answer::MATCH_BYTES;
 use super::budget::{OverBudget, Reservation};
-use super::changes::{Change, Now, Was};
+use super::changes::{Change, Now, Was, WasOf};
 use super::document::Document;
-use super::documents::{Documents, Filter, Scope};
+use super::documents::Documents;
+use super::filter::Filter;
+use super::query::QueryError;
 use super::schemas::Schemas;
+use super::view::View;
 
 /// Most changes or records that are looked at in one go.
 const MOST_LOOKED_AT: usize = 256;
@@ -109,16 +112,17 @@ impl Documents {
         self.changes.begin();
     }
 
-    /// Begins to watch what a selector takes within a scope.
+    /// Begins to watch what a selector takes within a view.
     ///
     /// # Errors
-    /// When there is no memory for it.
+    /// When the selector touches what the view leaves out; when there is no memory for it.
     pub fn watch(
         &self,
-        scope: Scope<'_>,
+        view: &View,
         selector: &Selector,
         since: Since,
-    ) -> Result<Result<Watching, Gap>, OverBudget> {
+    ) -> Result<Result<Watching, Gap>, QueryError> {
+        view.may_select(selector)?;
         let end = self.changes.end();
         let mut watching = Watching {
             position: end,
@@ -130,11 +134,10 @@ impl Documents {
             watching.backlog = Some(0);
             return Ok(Ok(watching));
         }
-        let filter = self.filter(scope);
-        let access = self.access(selector, Building::Wanted);
+        let access = self.access(selector, Filter::of(self, view));
         {
             let _counted = self.budget().reserve(access.count * MATCH_BYTES)?;
-            for slot in self.matches(&access, filter, selector) {
+            for slot in self.matches(&access, selector) {
                 watching.set(slot, true)?;
             }
         }
@@ -145,7 +148,7 @@ impl Documents {
             // Back through time: what the caller may have had at its position. Whether the selector took it then cannot
             // be known, because its text is gone; who is told that a record left which it never had loses nothing.
             for (_, change) in missed.rev() {
-                watching.set(change.slot, self.was_in(scope, change.was.as_ref()))?;
+                watching.set(change.slot, self.was_in(view, change.was.as_ref()))?;
             }
             watching.position = position;
         }
@@ -159,11 +162,17 @@ impl Documents {
     pub fn tell(
         &self,
         watching: &mut Watching,
-        scope: Scope<'_>,
+        view: &View,
         selector: &Selector,
     ) -> Result<Result<Tidings, Gap>, OverBudget> {
-        let filter = self.filter(scope);
-        let takes = |slot| self.takes(slot, filter, selector, false);
+        // One record at a time: no index helps.
+        let access = Access {
+            index: None,
+            is_exact: false,
+            count: self.len(),
+            filter: Filter::of(self, view),
+        };
+        let takes = |slot| self.takes(slot, &access, selector);
         let Some(changes) = self.changes.since(watching.position) else {
             return Ok(Err(Gap));
         };
@@ -180,7 +189,7 @@ impl Documents {
             while (next as usize) < until && bytes < MANY_BYTES {
                 if !changed.contains(&next)
                     && takes(next)
-                    && let Some(document) = self.document(next)
+                    && let Some(document) = self.shown(view, next)?
                 {
                     watching.set(next, true)?;
                     bytes += document.served_len();
@@ -202,7 +211,7 @@ impl Documents {
                 tidings.more = looked_at < pending;
                 return Ok(Ok(tidings));
             }
-            if let Some(told) = self.told(watching, change, filter, takes(change.slot))? {
+            if let Some(told) = self.told(watching, change, view, &access, takes(change.slot))? {
                 if let Told::Created(document) | Told::Updated(document) = &told {
                     bytes += document.served_len();
                 }
@@ -218,7 +227,8 @@ impl Documents {
         &self,
         watching: &mut Watching,
         change: &Change,
-        filter: Filter<'_>,
+        view: &View,
+        access: &Access<'_>,
         takes: bool,
     ) -> Result<Option<Told>, OverBudget> {
         let knew = watching.knows(change.slot);
@@ -228,20 +238,20 @@ impl Documents {
                 Ok(knew.then(|| Told::Deleted(id.clone())))
             }
             Now::Record(rev) => {
-                let Some(slot) = self.slot(change.slot).filter(|slot| slot.rev == *rev) else {
+                if self.slot(change.slot).is_none_or(|slot| slot.rev != *rev) {
                     // It has changed again since: a later change tells.
                     return Ok(None);
-                };
+                }
                 watching.set(change.slot, takes)?;
                 if takes {
-                    let document = self.document(change.slot);
+                    let document = self.shown(view, change.slot)?;
                     return Ok(document.map(|document| match knew {
                         true => Told::Updated(document),
                         false => Told::Created(document),
                     }));
                 }
                 let id = std::str::from_utf8(self.id(change.slot)).unwrap_or_default();
-                Ok(knew.then(|| match self.has(filter, change.slot, slot) {
+                Ok(knew.then(|| match self.has(&access.filter, change.slot) {
                     true => Told::Left(id.into()),
                     false => Told::Deleted(id.into()),
                 }))
@@ -249,29 +259,32 @@ impl Documents {
         }
     }
 
-    /// Whether a record was in the scope before it changed.
-    fn was_in(&self, scope: Scope<'_>, was: Option<&Was>) -> bool {
-        match (scope, was) {
-            (_, None) => false,
-            (Scope::Database, Some(_)) => true,
-            (Scope::Schema(name), Some(Was::Coded(code))) => {
-                self.schema_code(name) == Some(*code) && *code != Schemas::NONE
-            }
-            (Scope::Schema(name), Some(Was::Named(was))) => **was == *name,
-        }
+    /// Whether the view showed a record before it changed.
+    fn was_in(&self, view: &View, was: Option<&Was>) -> bool {
+        let Some(Was { schema, at }) = was else {
+            return false;
+        };
+        let is_of_schema = view.schema().is_none_or(|wanted| match schema {
+            WasOf::Code(Schemas::NONE) => false,
+            WasOf::Code(code) => self.schemas().find(wanted) == Some(*code),
+            WasOf::Name(name) => **name == *wanted,
+        });
+        let window = view.window();
+        is_of_schema && (window.is_always() || at.is_some_and(|at| window.contains(at)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use adyton_client::pull::PlainBatch;
     use adyton_couch::rev::{Rev, RevHash};
+    use adyton_protocol::scope::{Instant, Window};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::memory::{Budget, Query};
+    use crate::memory::{Budget, Query, View};
 
     /// A database that is being changed, with a number for each revision.
     struct Scene {
@@ -292,7 +305,10 @@ mod tests {
             let mut hash = [0; 16];
             hash[..8].copy_from_slice(&self.edits.to_be_bytes());
             let rev = Rev::new(1, RevHash::from_bytes(hash)).unwrap();
-            let text = format!(r#"{{"_id":"{id}","schema":"{schema}","n":{n}}}"#);
+            let day = n + 1;
+            let text = format!(
+                r#"{{"_id":"{id}","schema":"{schema}","n":{n},"insertedAt":"2026-01-0{day}T00:00:00Z"}}"#
+            );
             let mut batch = PlainBatch::default();
             batch.push(id, rev, text.as_bytes()).unwrap();
             self.documents.apply(batch).unwrap();
@@ -304,12 +320,12 @@ mod tests {
             self.documents.apply(batch).unwrap();
         }
 
-        fn query(&self, scope: Scope<'_>, selector: &Selector) -> BTreeMap<String, String> {
+        fn query(&self, view: &View, selector: &Selector) -> BTreeMap<String, String> {
             let query = Query {
                 limit: usize::MAX,
                 ..Query::new(selector.clone())
             };
-            let page = self.documents.query(scope, &query).unwrap();
+            let page = self.documents.query(view, &query).unwrap();
             page.documents.iter().map(copy_of).collect()
         }
     }
@@ -330,12 +346,12 @@ mod tests {
     fn follow(
         scene: &Scene,
         watching: &mut Watching,
-        (scope, selector): (Scope<'_>, &Selector),
+        (view, selector): (&View, &Selector),
         copy: &mut BTreeMap<String, String>,
     ) -> Vec<String> {
         let mut words = Vec::new();
         loop {
-            let tidings = scene.documents.tell(watching, scope, selector);
+            let tidings = scene.documents.tell(watching, view, selector);
             let tidings = tidings.unwrap().unwrap();
             for (told, _) in tidings.told {
                 words.push(match told {
@@ -367,7 +383,7 @@ mod tests {
     fn created_updated_and_deleted_are_told_as_they_happen() {
         let mut scene = Scene::of(begun());
         let all = Selector::everything();
-        let what = (Scope::Database, &all);
+        let what = (&View::whole_database(), &all);
         scene.put("old", "s", 1);
         let watching = scene.documents.watch(what.0, what.1, Since::Now);
         let mut watching = watching.unwrap().unwrap();
@@ -387,7 +403,7 @@ mod tests {
     fn a_record_that_leaves_the_filter_is_told_and_one_that_never_was_in_it_is_not() {
         let mut scene = Scene::of(begun());
         let one = Selector::parse(r#"{"n":1}"#).unwrap();
-        let what = (Scope::Schema("s"), &one);
+        let what = (&View::of_schema("s"), &one);
         for (id, schema, n) in [("in", "s", 1), ("out", "s", 2), ("foreign", "t", 1)] {
             scene.put(id, schema, n);
         }
@@ -412,7 +428,7 @@ mod tests {
     fn who_was_away_is_told_what_it_missed_and_nothing_that_it_could_not_see() {
         let mut scene = Scene::of(begun());
         let all = Selector::everything();
-        let what = (Scope::Schema("s"), &all);
+        let what = (&View::of_schema("s"), &all);
         for (id, schema) in [("a", "s"), ("b", "s"), ("foreign", "t")] {
             scene.put(id, schema, 1);
         }
@@ -437,7 +453,7 @@ mod tests {
     fn who_was_away_for_too_long_must_begin_again() {
         let mut scene = Scene::of(begun());
         let all = Selector::everything();
-        let what = (Scope::Database, &all);
+        let what = (&View::whole_database(), &all);
         let watching = scene.documents.watch(what.0, what.1, Since::Now);
         let mut watching = watching.unwrap().unwrap();
         let position = watching.position().unwrap();
@@ -462,14 +478,18 @@ mod tests {
         }
         let before = budget.used();
         let all = Selector::everything();
-        let watching = scene.documents.watch(Scope::Database, &all, Since::Now);
+        let watching = scene
+            .documents
+            .watch(&View::whole_database(), &all, Since::Now);
         let taken = budget.used() - before;
         assert!((1000 / 8..400).contains(&taken), "{taken}");
         drop(watching);
         assert_eq!(budget.used(), before);
         let held = budget.reserve(budget.limit() - before).unwrap();
-        let refused = scene.documents.watch(Scope::Database, &all, Since::Now);
-        assert_eq!(refused.unwrap_err(), OverBudget);
+        let refused = scene
+            .documents
+            .watch(&View::whole_database(), &all, Since::Now);
+        assert_eq!(refused.unwrap_err(), OverBudget.into());
         drop(held);
     }
 
@@ -490,7 +510,7 @@ mod tests {
 
     proptest! {
         /// Whatever happens, and wherever a watch begins, comes back or falls asleep: its copy is what a query gives, and
-        /// nothing of the other schema is ever told.
+        /// no record is ever told that the view never showed.
         #[test]
         fn a_copy_that_follows_a_watch_is_what_a_query_gives(
             before in proptest::collection::vec(step(), 0..20),
@@ -498,13 +518,19 @@ mod tests {
             away in 0..60_usize,
             from_start: bool,
             filtered: bool,
+            windowed: bool,
         ) {
             let mut scene = Scene::of(begun());
             let selector = match filtered {
                 true => Selector::parse(r#"{"n":1}"#).unwrap(),
                 false => Selector::everything(),
             };
-            let what = (Scope::Schema("own"), &selector);
+            let mut view = View::of_schema("own");
+            if windowed {
+                let moment = |text: &str| Instant::parse(text.as_bytes());
+                view = view.during(Window::new(moment("2026-01-02"), moment("2026-01-03")).unwrap());
+            }
+            let what = (&view, &selector);
             // One namespace of ids for each schema, and a few that change from one to the other.
             let change = |scene: &mut Scene, step: &Step| match step {
                 Step::Put(id @ 0..2, own, n) => scene.put(&format!("both{id}"), if *own { "own" } else { "other" }, *n),
@@ -523,11 +549,15 @@ mod tests {
                 false => (Since::Now, scene.query(what.0, what.1)),
             };
             let mut watching = scene.documents.watch(what.0, what.1, since).unwrap().unwrap();
+            let everything = Selector::everything();
+            let mut shown: BTreeSet<String> = scene.query(&view, &everything).into_keys().collect();
             for (at, step) in steps.iter().enumerate() {
                 change(&mut scene, step);
+                shown.extend(scene.query(&view, &everything).into_keys());
                 if matches!(step, Step::Read) {
                     let told = follow(&scene, &mut watching, what, &mut copy);
-                    prop_assert!(told.iter().all(|word| !word.contains("other")), "{told:?}");
+                    let seen = |word: &String| word == "complete" || shown.contains(&word[1..]);
+                    prop_assert!(told.iter().all(seen), "{told:?}");
                     prop_assert_eq!(&copy, &scene.query(what.0, what.1));
                 }
                 if at == away && let Some(position) = watching.position() {

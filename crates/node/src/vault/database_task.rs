@@ -24,7 +24,7 @@ use super::error::VaultError;
 use super::loaded::LoadedDatabase;
 use super::tenant::{OpenSession, State};
 use super::vault::Surroundings;
-use crate::memory::{Budget, Scope};
+use crate::memory::{Budget, View};
 use crate::zeroing_allocator;
 
 /// Rows that a snapshot may have beyond twice what the node says it has, for what changes meanwhile.
@@ -45,8 +45,15 @@ pub(super) enum Change {
         record: Map<String, Value>,
         force: bool,
     },
+    /// A merge patch (RFC 7396) of the revision that `expected` names, or of whichever is current.
+    Patch {
+        id: String,
+        patch: Map<String, Value>,
+        expected: Option<String>,
+    },
     Delete {
         id: String,
+        expected: Option<String>,
     },
 }
 
@@ -59,11 +66,43 @@ pub(super) struct Budgets {
     pub(super) transit: Budget,
 }
 
-/// A change, and where its outcome goes.
-pub(super) struct Command {
-    pub(super) schema: Option<SchemaUri>,
-    pub(super) change: Change,
-    pub(super) reply: oneshot::Sender<Result<Saved, VaultError>>,
+/// Where an outcome goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, VaultError>>;
+
+/// The outcome of a bulk write: one for each record, in their order.
+pub type BulkSaved = Vec<Result<Saved, VaultError>>;
+
+/// Something to do, and where its outcome goes.
+pub(super) enum Command {
+    /// One record.
+    Change {
+        /// The schema that the record must fit.
+        schema: Option<SchemaUri>,
+        /// What its caller sees: which records there are to change.
+        view: View,
+        change: Change,
+        reply: Reply<Saved>,
+    },
+    /// Many records in one request to the storage node: those with a `_rev` are new versions, the others new records.
+    Bulk {
+        schema: Option<SchemaUri>,
+        view: View,
+        records: Vec<Map<String, Value>>,
+        reply: Reply<BulkSaved>,
+    },
+    /// The end of the whole database, here and on its storage node.
+    Destroy { reply: Reply<()> },
+}
+
+impl Command {
+    /// Whose caller has gone before it began is not begun: the caller was told that it failed.
+    fn is_given_up(&self) -> bool {
+        match self {
+            Self::Change { reply, .. } => reply.is_closed(),
+            Self::Bulk { reply, .. } => reply.is_closed(),
+            Self::Destroy { reply } => reply.is_closed(),
+        }
+    }
 }
 
 /// A change that is durable and visible.
@@ -152,7 +191,7 @@ impl DatabaseTask {
             }
             position = pull.position().cloned().unwrap_or(position);
         }
-        if loaded.documents().is_empty() && loaded.unreadable() > 0 {
+        if loaded.documents().is_empty() && loaded.unreadable(&View::whole_database()) > 0 {
             return Err(VaultError::NothingOpens);
         }
         loaded.begin_changes();
@@ -181,12 +220,23 @@ impl DatabaseTask {
         loop {
             tokio::select! {
                 command = queue.recv() => match command {
-                    // Whose caller has gone before it began is not begun: the caller was told that it failed.
-                    Some(Command { reply, .. }) if reply.is_closed() => {}
-                    Some(Command { schema, change, reply }) => {
-                        let saved = self.carry_out(schema.as_ref(), change).await;
-                        // The caller may have gone; the change is durable all the same.
+                    Some(given_up) if given_up.is_given_up() => {}
+                    // The caller may have gone meanwhile; what was done is durable all the same.
+                    Some(Command::Change { schema, view, change, reply }) => {
+                        let saved = self.carry_out(schema.as_ref(), &view, change).await;
                         let _: Result<(), _> = reply.send(saved);
+                    }
+                    Some(Command::Bulk { schema, view, records, reply }) => {
+                        let saved = self.carry_out_all(schema.as_ref(), &view, records).await;
+                        let _: Result<(), _> = reply.send(saved);
+                    }
+                    Some(Command::Destroy { reply }) => {
+                        let destroyed = self.destroy().await;
+                        let is_gone = destroyed.is_ok();
+                        let _: Result<(), _> = reply.send(destroyed);
+                        if is_gone {
+                            return VaultError::Stopped;
+                        }
                     }
                     None => return VaultError::Stopped,
                 },
@@ -269,31 +319,13 @@ impl DatabaseTask {
     async fn carry_out(
         &mut self,
         schema: Option<&SchemaUri>,
+        view: &View,
         change: Change,
     ) -> Result<Saved, VaultError> {
         let session = Arc::clone(&self.session);
-        let (members, save) = self.members_of(schema, change)?;
-        let schema_text = schema.map(SchemaUri::as_str);
-        let prepared = match save {
-            Save::Delete => {
-                // A tombstone keeps the content, as the original's does; of a record that cannot be signed it keeps
-                // the name alone, because what is to be deleted must not stay for that.
-                let [id, rev] = ["_id", "_rev"].map(|name| {
-                    (
-                        name.to_owned(),
-                        members.get(name).cloned().unwrap_or_default(),
-                    )
-                });
-                PreparedRecord::new(members, save, schema_text, &session).or_else(|_| {
-                    PreparedRecord::new(Map::from_iter([id, rev]), save, schema_text, &session)
-                })?
-            }
-            _ => PreparedRecord::new(members, save, schema_text, &session)?,
-        };
+        let (members, save) = self.members_of(view, change)?;
+        let prepared = self.prepare(schema, members, save)?;
         let is_new_version = save != Save::Delete;
-        if is_new_version && let Some(schema) = schema {
-            self.validate(&prepared, schema)?;
-        }
         let text = prepared.text()?;
         // Room first: a write that could not be shown afterwards is not begun. Who deletes makes room.
         let room = match is_new_version {
@@ -307,26 +339,11 @@ impl DatabaseTask {
         let rev = match database.put(&prepared, &self.cipher).await {
             Ok(rev) => rev,
             Err(WriteError::Conflict) => {
-                // The feed may not have brought yet what we collided with. Not knowing it is no failure; and whether
-                // it is of this schema can be known of what is here alone.
-                let id = prepared.id();
-                let may_know = schema.is_none() || self.visible(schema, id).is_ok();
-                let current = match may_know {
-                    true => database
-                        .revision(id)
-                        .await
-                        .ok()
-                        .flatten()
-                        .or_else(|| self.current(id)),
-                    false => None,
-                };
-                return Err(VaultError::Conflict { current });
+                return Err(self.conflict(view, &database, prepared.id()).await);
             }
             Err(error) => return Err(error.into()),
         };
-        if self.echoes.len() < MAX_ECHOES {
-            self.echoes.insert(prepared.id().to_owned(), rev);
-        }
+        self.expect_echo(prepared.id(), rev);
         drop(room);
         let mut records = PlainBatch::with_capacity(text.len() + prepared.id().len());
         if prepared.is_deleted() {
@@ -351,10 +368,166 @@ impl DatabaseTask {
         Ok(Saved { record, rev })
     }
 
+    /// Writes many records with one request. Nothing is written unless all of them are valid; what then collides is
+    /// told of each.
+    async fn carry_out_all(
+        &mut self,
+        schema: Option<&SchemaUri>,
+        view: &View,
+        records: Vec<Map<String, Value>>,
+    ) -> Result<BulkSaved, VaultError> {
+        let session = Arc::clone(&self.session);
+        let mut outcomes: Vec<Option<Result<Saved, VaultError>>> = Vec::new();
+        let (mut prepared, mut places) = (Vec::new(), Vec::new());
+        let mut invalid = Vec::new();
+        let mut bytes = 0;
+        for (at, record) in records.into_iter().enumerate() {
+            let change = match record.get("_rev") {
+                Some(Value::String(_)) => Change::Update {
+                    id: record
+                        .get("_id")
+                        .and_then(Value::as_str)
+                        .unwrap_or_default()
+                        .to_owned(),
+                    record,
+                    force: false,
+                },
+                _ => Change::Create { record },
+            };
+            let ready = self
+                .members_of(view, change)
+                .and_then(|(members, save)| self.prepare(schema, members, save))
+                .and_then(|record| Ok((record.text()?.len(), record)));
+            match ready {
+                Ok((length, record)) => {
+                    bytes += length;
+                    outcomes.push(None);
+                    prepared.push(record);
+                    places.push(at);
+                }
+                Err(error @ (VaultError::Schema(_) | VaultError::Record(_))) => {
+                    invalid.push((at, error));
+                    outcomes.push(None);
+                }
+                Err(error) => outcomes.push(Some(Err(error))),
+            }
+        }
+        if !invalid.is_empty() {
+            return Err(VaultError::Bulk(invalid));
+        }
+        if !prepared.is_empty() {
+            let room = self.budget.reserve(bytes)?;
+            let database = session.database(&self.name);
+            if !self.exists {
+                self.create(&database).await?;
+            }
+            let written = database.put_all(&prepared, &self.cipher).await?;
+            drop(room);
+            let mut shown = PlainBatch::with_capacity(bytes);
+            for ((record, written), at) in prepared.into_iter().zip(written).zip(places) {
+                let outcome = match written {
+                    Ok(rev) => {
+                        self.expect_echo(record.id(), rev);
+                        let text = record.text()?;
+                        shown
+                            .push(record.id(), rev, &text)
+                            .map_err(|_| VaultError::Stopped)?;
+                        let mut record = record.into_members();
+                        record.insert("_rev".to_owned(), rev.to_string().into());
+                        Ok(Saved { record, rev })
+                    }
+                    Err(WriteError::Conflict) => {
+                        Err(self.conflict(view, &database, record.id()).await)
+                    }
+                    Err(error) => Err(error.into()),
+                };
+                if let Some(place) = outcomes.get_mut(at) {
+                    *place = Some(outcome);
+                }
+            }
+            let ids: Vec<Box<str>> = shown.ids().map(Into::into).collect();
+            let batch = PullBatch {
+                records: shown,
+                ..PullBatch::default()
+            };
+            if self.loaded.apply(batch).await.is_err() {
+                // Durable all the same: the feed must bring it.
+                for id in ids {
+                    self.echoes.remove(&*id);
+                }
+            }
+        }
+        let outcomes = outcomes.into_iter();
+        Ok(outcomes
+            .map(|outcome| outcome.unwrap_or(Err(VaultError::Stopped)))
+            .collect())
+    }
+
+    /// Ends the database on its storage node, and takes it out of the registry.
+    async fn destroy(&mut self) -> Result<(), VaultError> {
+        let session = Arc::clone(&self.session);
+        registry::destroy_registered(&session.database(&self.name)).await?;
+        Ok(())
+    }
+
+    /// Signs a record and holds it to its schema.
+    fn prepare(
+        &self,
+        schema: Option<&SchemaUri>,
+        members: Map<String, Value>,
+        save: Save,
+    ) -> Result<PreparedRecord, VaultError> {
+        let (session, schema_text) = (&self.session, schema.map(SchemaUri::as_str));
+        let prepared = match save {
+            Save::Delete => {
+                // A tombstone keeps the content, as the original's does; of a record that cannot be signed it keeps
+                // the name alone, because what is to be deleted must not stay for that.
+                let [id, rev] = ["_id", "_rev"].map(|name| {
+                    (
+                        name.to_owned(),
+                        members.get(name).cloned().unwrap_or_default(),
+                    )
+                });
+                PreparedRecord::new(members, save, schema_text, session).or_else(|_| {
+                    PreparedRecord::new(Map::from_iter([id, rev]), save, schema_text, session)
+                })?
+            }
+            _ => PreparedRecord::new(members, save, schema_text, session)?,
+        };
+        if save != Save::Delete
+            && let Some(schema) = schema
+        {
+            self.validate(&prepared, schema)?;
+        }
+        Ok(prepared)
+    }
+
+    /// What is told of a collision. The feed may not have brought yet what we collided with. Not knowing it is no failure;
+    /// and whether the caller sees it can be known of what is here alone.
+    async fn conflict(&self, view: &View, database: &Database<'_>, id: &str) -> VaultError {
+        let may_know = view.is_whole_database() || self.loaded.rev(view, id).is_ok();
+        let current = match may_know {
+            true => database
+                .revision(id)
+                .await
+                .ok()
+                .flatten()
+                .or_else(|| self.current(id)),
+            false => None,
+        };
+        VaultError::Conflict { current }
+    }
+
+    fn expect_echo(&mut self, id: &str, rev: Rev) {
+        if self.echoes.len() < MAX_ECHOES {
+            self.echoes.insert(id.to_owned(), rev);
+        }
+    }
+
     /// The members to save, checked against what is in memory.
     fn members_of(
         &self,
-        schema: Option<&SchemaUri>,
+        view: &View,
         change: Change,
     ) -> Result<(Map<String, Value>, Save), VaultError> {
         match change {
@@ -364,7 +537,7 @@ impl DatabaseTask {
                     && self.current(id).is_some()
                 {
                     // That the id is taken cannot be hidden; what has it is told to those who may see it.
-                    let current = self.visible(schema, id).ok();
+                    let current = self.loaded.rev(view, id).ok();
                     return Err(VaultError::Conflict { current });
                 }
                 Ok((record, Save::Insert))
@@ -374,7 +547,7 @@ impl DatabaseTask {
                 mut record,
                 force,
             } => {
-                let current = self.visible(schema, &id)?;
+                let current = self.loaded.rev(view, &id)?;
                 let named = record.get("_id").and_then(Value::as_str).unwrap_or(&id);
                 if named != id {
                     return Err(InvalidRecord::Id.into());
@@ -392,28 +565,49 @@ impl DatabaseTask {
                 record.insert("_rev".to_owned(), current.to_string().into());
                 Ok((record, Save::Update))
             }
-            Change::Delete { id } => {
-                let current = self.visible(schema, &id)?;
-                let document = self.loaded.get(Scope::Database, &id)?;
-                let mut record: Map<String, Value> = serde_json::from_slice(document.object())
-                    .map_err(|_| VaultError::Unreadable)?;
+            Change::Patch {
+                id,
+                patch,
+                expected,
+            } => {
+                let (mut record, current) = self.whole(view, &id, expected.as_deref())?;
+                merge_patch(&mut record, patch);
+                if record.get("_id").and_then(Value::as_str) != Some(&*id) {
+                    return Err(InvalidRecord::Id.into());
+                }
+                record.insert("_rev".to_owned(), current.to_string().into());
+                Ok((record, Save::Update))
+            }
+            Change::Delete { id, expected } => {
+                let (mut record, current) = self.whole(view, &id, expected.as_deref())?;
                 record.insert("_rev".to_owned(), current.to_string().into());
                 Ok((record, Save::Delete))
             }
         }
     }
 
-    /// The revision of a record that the resource includes.
-    fn visible(&self, schema: Option<&SchemaUri>, id: &str) -> Result<Rev, VaultError> {
-        let scope = schema.map_or(Scope::Database, |schema| Scope::Schema(schema.as_str()));
-        Ok(self.loaded.get(scope, id)?.rev())
+    /// A record that the view shows, with all its fields, if it still has the expected revision.
+    fn whole(
+        &self,
+        view: &View,
+        id: &str,
+        expected: Option<&str>,
+    ) -> Result<(Map<String, Value>, Rev), VaultError> {
+        let current = self.loaded.rev(view, id)?;
+        if expected.is_some_and(|expected| expected != current.to_string()) {
+            return Err(VaultError::Conflict {
+                current: Some(current),
+            });
+        }
+        let document = self.loaded.get(&View::whole_database(), id)?;
+        let record =
+            serde_json::from_slice(document.object()).map_err(|_| VaultError::Unreadable)?;
+        Ok((record, current))
     }
 
+    /// The revision of a record, whoever may see it.
     fn current(&self, id: &str) -> Option<Rev> {
-        self.loaded
-            .documents()
-            .get(Scope::Database, id)
-            .map(|document| document.rev())
+        self.loaded.documents().rev(&View::whole_database(), id)
     }
 
     fn validate(&self, prepared: &PreparedRecord, schema: &SchemaUri) -> Result<(), VaultError> {
@@ -437,6 +631,29 @@ impl DatabaseTask {
     }
 }
 
+/// Changes a record as a merge patch says (RFC 7396 section 2). The nesting is that of JSON that was parsed: limited.
+fn merge_patch(target: &mut Map<String, Value>, patch: Map<String, Value>) {
+    for (name, value) in patch {
+        match value {
+            Value::Null => {
+                target.remove(&name);
+            }
+            Value::Object(patch) => {
+                let member = target.entry(name).or_insert(Value::Null);
+                if !member.is_object() {
+                    *member = Value::Object(Map::new());
+                }
+                if let Value::Object(member) = member {
+                    merge_patch(member, patch);
+                }
+            }
+            other => {
+                target.insert(name, other);
+            }
+        }
+    }
+}
+
 /// A feed that is not open never has a next batch.
 async fn next_of(feed: &mut Option<Pull>) -> Option<Result<PullBatch, PullError>> {
     match feed {
@@ -451,4 +668,45 @@ fn is_cut_off(error: &PullError) -> bool {
         error,
         PullError::Misbehaved(adyton_client::pull::Misbehaviour::Truncated)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_merge_patch_does_what_the_examples_of_its_rfc_say() {
+        // RFC 7396 appendix A, those whose target and patch are objects.
+        for (target, patch, result) in [
+            (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),
+            (json!({"a":"b"}), json!({"a":null}), json!({})),
+            (
+                json!({"a":"b","b":"c"}),
+                json!({"a":null}),
+                json!({"b":"c"}),
+            ),
+            (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"c"}), json!({"a":["b"]}), json!({"a":["b"]})),
+            (
+                json!({"a":{"b":"c"}}),
+                json!({"a":{"b":"d","c":null}}),
+                json!({"a":{"b":"d"}}),
+            ),
+            (json!({"a":[{"b":"c"}]}), json!({"a":[1]}), json!({"a":[1]})),
+            (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
+            (
+                json!({}),
+                json!({"a":{"bb":{"ccc":null}}}),
+                json!({"a":{"bb":{}}}),
+            ),
+        ] {
+            let (Value::Object(mut target), Value::Object(patch)) = (target, patch) else {
+                panic!("objects")
+            };
+            merge_patch(&mut target, patch);
+            assert_eq!(Value::Object(target), result);
+        }
+    }
 }

@@ -5,7 +5,9 @@
 mod cursor;
 mod database_task;
 mod error;
+mod lanes;
 mod loaded;
+mod schedule;
 mod tenant;
 #[allow(
     clippy::module_inception,
@@ -16,8 +18,8 @@ mod watch;
 mod watch_seats;
 
 pub use cursor::Cursors;
-pub use database_task::Saved;
+pub use database_task::{BulkSaved, Saved};
 pub use error::VaultError;
-pub use vault::{Answer, Vault, VaultLimits};
+pub use vault::{Answer, Found, Vault, VaultLimits};
 pub use watch::{Beginning, Ended, Watch, Word};
 pub use watch_seats::{TooManyWatches, WatchLimits};

@@ -4,7 +4,7 @@
 //! that a resource does not include does not exist for its caller; what is idle is dropped and
 //! zeroized. Refuses to know: HTTP, credentials, scopes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -13,32 +13,32 @@ use adyton_client::clock::Clock;
 use adyton_client::schema::SchemaSet;
 use adyton_client::transport::Transport;
 use adyton_couch::selector::Selector;
-use adyton_protocol::scope::Resource;
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::database_task::{Budgets, Change, Saved};
+use super::database_task::{Budgets, BulkSaved, Change, Command, Saved};
 use super::error::VaultError;
+use super::lanes::Turns;
 use super::loaded::LoadedDatabase;
-use super::tenant::{NotSaved, Tenant};
+use super::schedule::Schedule;
+use super::tenant::{NotDone, Tenant};
 use super::watch_seats::{TooManyWatches, WatchLimits, WatchSeat, WatchSeats};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Permit, PermitAction, Read, Write};
-use crate::memory::{Budget, Document, Page, Query, Scope};
+use crate::memory::{
+    Budget, Document, Explanation, FieldNotGranted, Page, Query, QueryError, Reservation,
+};
 
 /// The part of the node's memory that large rows may take on their way.
 const TRANSIT_SHARE: usize = 2;
-/// How often a change is handed to a database whose task may just have ended.
-const CHANGE_ATTEMPTS: usize = 3;
-/// Queries over more records than this leave the async threads.
-const MANY_RECORDS: usize = 2_000;
-
+/// How often a command is handed to a database whose task may just have ended.
+const ORDER_ATTEMPTS: usize = 3;
+/// Large queries of one tenant that may wait for their turn.
+const WAITING_QUERIES: usize = 1_000;
 /// Until a record that is just being changed is read again.
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
-/// Queries over more bytes of records than this leave the async threads, too.
-const MANY_BYTES: usize = 4 << 20;
 
 /// What the vault may use.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +81,8 @@ pub struct Vault {
     /// Large rows on their way, beside what is loaded: peers that send without end fill this and nothing else.
     transit: Budget,
     tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
-    large_queries: Arc<Semaphore>,
+    /// Large queries.
+    queries: Schedule<TenantId>,
     watches: Arc<WatchSeats>,
     /// Cancelled when the node shuts down.
     closing: CancellationToken,
@@ -94,6 +95,17 @@ pub struct Answer {
     pub page: Page,
     /// Records of the database that could not be opened.
     pub unreadable: usize,
+}
+
+/// Records asked for by their ids.
+#[derive(Debug)]
+pub struct Found {
+    /// Those that are there for the caller.
+    pub documents: Vec<Document>,
+    /// The ids of the others.
+    pub missing: Vec<String>,
+    /// Covers the handles.
+    pub counted: Reservation,
 }
 
 impl Vault {
@@ -114,7 +126,12 @@ impl Vault {
             budget: Budget::new(limits.node_bytes),
             transit: Budget::new(limits.node_bytes / TRANSIT_SHARE),
             tenants: Mutex::default(),
-            large_queries: Arc::new(Semaphore::new(limits.workers.max(1))),
+            queries: Schedule::new(Turns {
+                at_once: limits.workers,
+                // Whoever asks for much leaves a turn for whoever comes.
+                of_one: (limits.workers / 2).max(1),
+                waiting_of_one: WAITING_QUERIES,
+            }),
             watches: Arc::default(),
             closing: CancellationToken::new(),
         });
@@ -122,11 +139,16 @@ impl Vault {
         vault
     }
 
+    /// The connections to storage nodes.
+    pub fn transport(&self) -> &Transport {
+        &self.around.transport
+    }
+
     /// The record with this id, if the resource includes it.
     pub async fn get(&self, permit: &Permit<Read>, id: &str) -> Result<Document, VaultError> {
         let database = self.loaded(permit).await?;
         loop {
-            if let Some(found) = database.try_get(scope_of(permit.resource()), id) {
+            if let Some(found) = database.try_get(permit.view(), id) {
                 return found;
             }
             // A change waits for a long query. Readers of one record are many: none of them takes a thread.
@@ -134,44 +156,91 @@ impl Vault {
         }
     }
 
-    /// Answers a query within the permit's resource.
-    pub async fn query(&self, permit: &Permit<Read>, query: Query) -> Result<Answer, VaultError> {
+    /// Those of these records that the permit's view shows, in the order asked for; how many handles that may be is for the
+    /// caller to limit.
+    pub async fn get_all(
+        &self,
+        permit: &Permit<Read>,
+        ids: Vec<String>,
+    ) -> Result<Found, VaultError> {
         let database = self.loaded(permit).await?;
-        let resource = permit.resource().clone();
-        self.compute(permit.tenant(), database, move |database| {
-            let page = database.documents().query(scope_of(&resource), &query)?;
-            Ok(Answer {
-                page,
-                unreadable: database.unreadable(),
+        let view = permit.view().clone();
+        let is_quick = database.try_documents().is_some();
+        self.compute(permit.tenant(), database, is_quick, move |database| {
+            let (documents, counted) = database.documents().get_all(&view, &ids)?;
+            let mut missing = ids;
+            let found: HashSet<&str> = documents.iter().map(Document::id).collect();
+            missing.retain(|id| !found.contains(&**id));
+            Ok(Found {
+                documents,
+                missing,
+                counted,
             })
         })
         .await
     }
 
-    /// Counts the records of the permit's resource that a selector takes.
+    /// Answers a query within the permit's view.
+    pub async fn query(&self, permit: &Permit<Read>, query: Query) -> Result<Answer, VaultError> {
+        let database = self.loaded(permit).await?;
+        let view = permit.view().clone();
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_quick(&view, &query.selector, &query.sort));
+        self.compute(permit.tenant(), database, is_quick, move |database| {
+            let page = database.documents().query(&view, &query)?;
+            Ok(Answer {
+                page,
+                unreadable: database.unreadable(&view),
+            })
+        })
+        .await
+    }
+
+    /// Counts the records of the permit's view that a selector takes.
     pub async fn count(
         &self,
         permit: &Permit<Read>,
         selector: Selector,
     ) -> Result<usize, VaultError> {
         let database = self.loaded(permit).await?;
-        let resource = permit.resource().clone();
-        self.compute(permit.tenant(), database, move |database| {
-            Ok(database.documents().count(scope_of(&resource), &selector)?)
+        let view = permit.view().clone();
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_quick(&view, &selector, &[]));
+        self.compute(permit.tenant(), database, is_quick, move |database| {
+            Ok(database.documents().count(&view, &selector)?)
         })
         .await
     }
 
-    /// Creates a record. Returns when the storage node has it durably.
+    /// How a query would be answered within the permit's view.
+    pub async fn explain(
+        &self,
+        permit: &Permit<Read>,
+        query: Query,
+    ) -> Result<Explanation, VaultError> {
+        let database = self.loaded(permit).await?;
+        let view = permit.view().clone();
+        let is_quick = database.try_documents().is_some();
+        self.compute(permit.tenant(), database, is_quick, move |database| {
+            Ok(database.documents().explain(&view, &query)?)
+        })
+        .await
+    }
+
+    /// Creates a record. Returns when the storage node has it durably. The answer has of it what the view shows.
     pub async fn create(
         &self,
         permit: &Permit<Write>,
         record: Map<String, Value>,
     ) -> Result<Saved, VaultError> {
-        self.change(permit, Change::Create { record }).await
+        let mut saved = self.change(permit, Change::Create { record }).await?;
+        permit.view().strip(&mut saved.record);
+        Ok(saved)
     }
 
-    /// Replaces a record. `force` takes the current revision, whatever the record says.
+    /// Replaces a record. Whoever does not see all of it would lose the rest, and is refused. `force` takes the current revision, whatever the record says.
     pub async fn update(
         &self,
         permit: &Permit<Write>,
@@ -179,13 +248,74 @@ impl Vault {
         record: Map<String, Value>,
         force: bool,
     ) -> Result<Saved, VaultError> {
+        sees_all_of_records(permit)?;
         self.change(permit, Change::Update { id, record, force })
             .await
     }
 
-    /// Deletes a record.
-    pub async fn delete(&self, permit: &Permit<Delete>, id: String) -> Result<Saved, VaultError> {
-        self.change(permit, Change::Delete { id }).await
+    /// Changes some members of a record (RFC 7396): of the expected revision, or of whichever is current. The answer has the
+    /// whole record, so whoever does not see all of it is refused.
+    pub async fn patch(
+        &self,
+        permit: &Permit<Write>,
+        id: String,
+        patch: Map<String, Value>,
+        expected: Option<String>,
+    ) -> Result<Saved, VaultError> {
+        sees_all_of_records(permit)?;
+        let change = Change::Patch {
+            id,
+            patch,
+            expected,
+        };
+        self.change(permit, change).await
+    }
+
+    /// Writes many records at once, those with a `_rev` as new versions. Nothing is written unless all are valid.
+    pub async fn write_all(
+        &self,
+        permit: &Permit<Write>,
+        records: Vec<Map<String, Value>>,
+    ) -> Result<BulkSaved, VaultError> {
+        if records.iter().any(|record| record.contains_key("_rev")) {
+            sees_all_of_records(permit)?;
+        }
+        let (schema, view) = (permit.resource().schema().cloned(), permit.view().clone());
+        let (reply, outcome) = oneshot::channel();
+        let command = Command::Bulk {
+            schema,
+            view,
+            records,
+            reply,
+        };
+        let mut saved = self.order(permit, command, outcome).await?;
+        for saved in saved.iter_mut().flatten() {
+            permit.view().strip(&mut saved.record);
+        }
+        Ok(saved)
+    }
+
+    /// Deletes a record, if it has the expected revision or none is expected. Of it nobody shall know less than who deletes
+    /// it.
+    pub async fn delete(
+        &self,
+        permit: &Permit<Delete>,
+        id: String,
+        expected: Option<String>,
+    ) -> Result<Saved, VaultError> {
+        sees_all_of_records(permit)?;
+        self.change(permit, Change::Delete { id, expected }).await
+    }
+
+    /// Ends a whole database with everything in it, here and on its storage node. A permit for less than the whole
+    /// database does not reach it.
+    pub async fn destroy(&self, permit: &Permit<Delete>) -> Result<(), VaultError> {
+        if !permit.view().is_whole_database() {
+            return Err(VaultError::NotFound);
+        }
+        let (reply, outcome) = oneshot::channel();
+        self.order(permit, Command::Destroy { reply }, outcome)
+            .await
     }
 
     /// Bytes held for all tenants.
@@ -228,17 +358,33 @@ impl Vault {
     async fn change<A: PermitAction>(
         &self,
         permit: &Permit<A>,
-        mut change: Change,
+        change: Change,
     ) -> Result<Saved, VaultError> {
-        for _ in 0..CHANGE_ATTEMPTS {
+        let (schema, view) = (permit.resource().schema().cloned(), permit.view().clone());
+        let (reply, outcome) = oneshot::channel();
+        let command = Command::Change {
+            schema,
+            view,
+            change,
+            reply,
+        };
+        self.order(permit, command, outcome).await
+    }
+
+    async fn order<A: PermitAction, T>(
+        &self,
+        permit: &Permit<A>,
+        mut command: Command,
+        mut outcome: oneshot::Receiver<Result<T, VaultError>>,
+    ) -> Result<T, VaultError> {
+        for _ in 0..ORDER_ATTEMPTS {
             self.loaded(permit).await?;
             let tenant = self.tenant(permit.tenant())?;
-            let schema = permit.resource().schema().cloned();
             let name = permit.resource().database();
-            match tenant.change(name, schema, change).await {
-                Ok(saved) => return Ok(saved),
-                Err(NotSaved::Failed(error)) => return Err(error),
-                Err(NotSaved::NotTaken(untouched)) => change = untouched,
+            match tenant.order(name, command, &mut outcome).await {
+                Ok(done) => return Ok(done),
+                Err(NotDone::Failed(error)) => return Err(error),
+                Err(NotDone::NotTaken(untouched)) => command = untouched,
             }
         }
         Err(VaultError::Stopped)
@@ -290,27 +436,22 @@ impl Vault {
         Ok(tenant)
     }
 
-    /// Runs a computation where it does not hold up others.
+    /// Runs a computation where it does not hold up others: at once if it is quick, or else when it is the tenant's turn.
     pub(super) async fn compute<T: Send + 'static>(
         &self,
         tenant: &TenantId,
         database: Arc<LoadedDatabase>,
+        is_quick: bool,
         work: impl FnOnce(&LoadedDatabase) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, VaultError> {
-        let is_small = database.try_documents().is_some_and(|documents| {
-            documents.len() <= MANY_RECORDS && documents.usage().plaintext <= MANY_BYTES
-        });
-        if is_small {
+        if is_quick {
             return work(&database);
         }
-        // The tenant's turn first: who asks for much stands in the node's queue once.
-        let own_turn = self.tenant(tenant)?.turn().await?;
-        let turn = Arc::clone(&self.large_queries).acquire_owned().await;
-        let turn = turn.map_err(|_| VaultError::Stopped)?;
+        let turn = self.queries.turn(tenant).await?;
         let computing = tokio::task::spawn_blocking(move || {
             let result = work(&database);
             // Held by the work itself: it goes on when its caller has gone.
-            drop((turn, own_turn));
+            drop(turn);
             result
         });
         computing.await.map_err(|_| VaultError::Stopped)?
@@ -327,11 +468,11 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// What a resource lets its caller see.
-pub(super) fn scope_of(resource: &Resource) -> Scope<'_> {
-    match resource.schema() {
-        Some(schema) => Scope::Schema(schema.as_str()),
-        None => Scope::Database,
+/// Refuses whoever does not see all fields of the records they may see.
+fn sees_all_of_records<A: PermitAction>(permit: &Permit<A>) -> Result<(), VaultError> {
+    match permit.view().leaves_out_fields() {
+        true => Err(QueryError::from(FieldNotGranted).into()),
+        false => Ok(()),
     }
 }
 
@@ -352,8 +493,6 @@ async fn evict_idle(vault: Weak<Vault>, idle: Duration) {
 mod tests {
     use super::*;
     use adyton_client::endpoint::EgressPolicy;
-    use adyton_client::pull::{PlainBatch, PullBatch};
-    use adyton_couch::rev::Rev;
     use adyton_keys::context_session::ContextSession;
 
     #[tokio::test]
@@ -381,20 +520,8 @@ mod tests {
         let session = ContextSession::parse_api_key(vector["x_api_key"].as_str().unwrap());
         let tenant = TenantId::of(&session.unwrap());
         let database = Arc::new(LoadedDatabase::empty(Budget::new(1 << 30)));
-        let mut records = PlainBatch::default();
-        for n in 0..=MANY_RECORDS {
-            let text = format!("{{\"_id\":\"{n}\"}}");
-            records
-                .push(&n.to_string(), Rev::LOWEST, text.as_bytes())
-                .unwrap();
-        }
-        let batch = PullBatch {
-            records,
-            ..PullBatch::default()
-        };
-        database.apply(batch).await.unwrap();
 
-        let (began, has_begun) = tokio::sync::oneshot::channel();
+        let (began, has_begun) = oneshot::channel();
         let (done, until_done) = std::sync::mpsc::channel::<()>();
         let first = tokio::spawn({
             let (vault, tenant, database) = (vault.clone(), tenant.clone(), database.clone());
@@ -404,16 +531,19 @@ mod tests {
                     let _ = until_done.recv_timeout(Duration::from_secs(20));
                     Ok(())
                 };
-                vault.compute(&tenant, database, work).await
+                vault.compute(&tenant, database, false, work).await
             }
         });
         has_begun.await.unwrap();
         first.abort();
         assert!(first.await.is_err());
-        let second = vault.compute(&tenant, Arc::clone(&database), |_| Ok(()));
+        let second = vault.compute(&tenant, Arc::clone(&database), false, |_| Ok(()));
         let waiting = tokio::time::timeout(Duration::from_millis(200), second).await;
         assert!(waiting.is_err());
         done.send(()).unwrap();
-        vault.compute(&tenant, database, |_| Ok(())).await.unwrap();
+        vault
+            .compute(&tenant, database, false, |_| Ok(()))
+            .await
+            .unwrap();
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use adyton_couch::selector::Selector;
-use adyton_protocol::scope::Resource;
+use adyton_protocol::database::DatabaseName;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
 use super::tenant::Tenant;
-use super::vault::{Vault, scope_of};
+use super::vault::Vault;
 use super::watch_seats::WatchSeat;
 use crate::authz::{Permit, Read};
 use crate::grants::{GrantError, GrantLife};
-use crate::memory::{Gap, Since, Told, Watching};
+use crate::memory::{Gap, Since, Told, View, Watching};
 
 /// How long a watch is silent before it gives a sign of life.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -43,7 +43,8 @@ pub enum Beginning {
 pub struct Watch {
     database: Weak<LoadedDatabase>,
     tenant: Weak<Tenant>,
-    resource: Resource,
+    name: DatabaseName,
+    view: View,
     selector: Selector,
     watching: Watching,
     /// The beginning is still to be told: whether the reader must begin anew.
@@ -96,8 +97,11 @@ impl Vault {
         let seat = self.watch_seat(permit.tenant(), grant)?;
         let database = self.loaded(permit).await?;
         let (weak, changed) = (Arc::downgrade(&database), database.changed());
-        let resource = permit.resource().clone();
-        let begun = self.compute(permit.tenant(), database, move |database| {
+        let view = permit.view().clone();
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_quick(&view, &selector, &[]));
+        let begun = self.compute(permit.tenant(), database, is_quick, move |database| {
             let since = match &beginning {
                 Beginning::Now => Ok(Since::Now),
                 Beginning::Start => Ok(Since::Start),
@@ -106,26 +110,27 @@ impl Vault {
                     position.map(Since::After).ok_or(Gap)
                 }
             };
-            let (documents, scope) = (database.documents(), scope_of(&resource));
+            let documents = database.documents();
             let watching = match since {
-                Ok(since) => documents.watch(scope, &selector, since)?,
+                Ok(since) => documents.watch(&view, &selector, since)?,
                 Err(Gap) => Err(Gap),
             };
             let is_known = watching.is_ok();
             let watching = match watching {
                 Ok(watching) => watching,
                 Err(Gap) => documents
-                    .watch(scope, &selector, Since::Now)?
+                    .watch(&view, &selector, Since::Now)?
                     .map_err(|Gap| VaultError::Stopped)?,
             };
             drop(documents);
-            Ok((watching, is_known, resource, selector))
+            Ok((watching, is_known, view, selector))
         });
-        let (watching, is_known, resource, selector) = begun.await?;
+        let (watching, is_known, view, selector) = begun.await?;
         Ok(Watch {
             database: weak,
             tenant: self.in_memory(permit.tenant()).unwrap_or_default(),
-            resource,
+            name: permit.resource().database().clone(),
+            view,
             selector,
             watching,
             opening: Some(!is_known),
@@ -145,7 +150,7 @@ impl Watch {
         self.heartbeat = Instant::now() + HEARTBEAT;
         // Whoever waits here has taken what came before.
         if let Some(tenant) = self.tenant.upgrade() {
-            tenant.is_watched(self.resource.database());
+            tenant.is_watched(&self.name);
         }
         word
     }
@@ -228,12 +233,11 @@ impl Watch {
         let Some(documents) = database.try_documents() else {
             return Look::Busy;
         };
-        let scope = scope_of(&self.resource);
-        match documents.tell(&mut self.watching, scope, &self.selector) {
+        match documents.tell(&mut self.watching, &self.view, &self.selector) {
             Ok(Ok(tidings)) if !tidings.told.is_empty() => Look::Found(tidings.told),
             Ok(Ok(tidings)) if tidings.more => Look::More,
             Ok(Ok(_)) => Look::Nothing,
-            Ok(Err(Gap)) => match documents.watch(scope, &self.selector, Since::Now) {
+            Ok(Err(Gap)) => match documents.watch(&self.view, &self.selector, Since::Now) {
                 Ok(Ok(anew)) => {
                     self.watching = anew;
                     Look::Lost
