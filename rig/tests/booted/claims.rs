@@ -241,6 +241,13 @@ const ALLOWED: &[(&str, &str)] = &[
     ("PATCH", "/api/rest/v1/db/{database}/{id}"),
     ("DELETE", "/api/rest/v1/db/{database}"),
     ("POST", "/api/rest/v1/db/bulk/{database}"),
+    ("GET", "/api/rest/v1/ds/watch/{schema}"),
+    ("POST", "/api/rest/v1/ds/watch/{schema}"),
+    ("GET", "/api/rest/v1/db/watch/{database}"),
+    ("POST", "/api/rest/v1/db/watch/{database}"),
+    // A watch that was opened with a credential, for who cannot send one: once, for a minute.
+    ("POST", "/api/rest/v1/watch/tickets"),
+    ("GET", "/api/rest/v1/watch/{ticket}"),
     // What a browser needs to log in at its storage nodes, and the pages: files, the same for everybody.
     ("POST", "/api/rest/v1/auth/session/challenges"),
     ("POST", "/api/rest/v1/auth/session"),
