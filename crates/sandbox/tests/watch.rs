@@ -129,6 +129,16 @@ async fn what_is_created_changed_and_deleted_is_told_in_the_shape_that_old_reade
 }
 
 #[tokio::test]
+async fn a_watch_over_http2_is_told_the_same() {
+    let mut scene = Scene::set().await;
+    let sandbox = &scene.world.sandbox;
+    let (url, pem) = (sandbox.node_url(), sandbox.certificate_pem());
+    let events = support::events::over_http2(&url, pem, WATCH, &scene.key).await;
+    let mut events = events.open().await;
+    scene.live_and_die_before(7, &mut [&mut events]).await;
+}
+
+#[tokio::test]
 async fn who_begins_at_the_start_is_told_everything_once_and_then_goes_on() {
     let mut scene = Scene::set().await;
     let path = format!("{WATCH}?since=start");

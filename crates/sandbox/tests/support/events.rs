@@ -1,14 +1,50 @@
 //! Reading an event stream as the standard says (WHATWG HTML, 9.2.6).
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// Nothing in a test takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Opens an event stream over HTTP/2.
+pub async fn over_http2(url: &str, certificate_pem: &str, path: &str, key: &str) -> Events {
+    let mut roots = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes()).unwrap();
+    roots.add(certificate).unwrap();
+    let mut config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let address = url.trim_start_matches("https://");
+    let tcp = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let tls = TlsConnector::from(Arc::new(config));
+    let tls = TokioIo::new(tls.connect(name, tcp).await.unwrap());
+    let executor = TokioExecutor::new();
+    let (mut sender, connection) = http2::handshake(executor, tls).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let request = Request::get(format!("{url}{path}"))
+        .header("x-api-key", key)
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.version(), http::Version::HTTP_2);
+    Events::of(answer.into_body(), Box::new((sender, driver)))
+}
 
 /// An open event stream. Dropping it closes its connection.
 pub struct Events {
