@@ -210,6 +210,13 @@ const ALLOWED: &[(&str, &str)] = &[
     ("GET", "/livez"),
     ("GET", "/readyz"),
     ("GET", "/api/rest/v1/info/status"),
+    ("GET", "/oauth/authorize"),
+    ("POST", "/oauth/par"),
+    ("POST", "/oauth/token"),
+    ("POST", "/oauth/revoke"),
+    ("POST", "/oauth/introspect"),
+    ("GET", "/.well-known/oauth-authorization-server"),
+    ("GET", "/.well-known/oauth-protected-resource"),
     ("GET", "/api/rest/v1/auth/scopes"),
     ("GET", "/api/rest/v1/auth/me"),
     ("POST", "/api/rest/v1/auth/token"),
@@ -248,6 +255,13 @@ const ALLOWED: &[(&str, &str)] = &[
     // A watch that was opened with a credential, for who cannot send one: once, for a minute.
     ("POST", "/api/rest/v1/watch/tickets"),
     ("GET", "/api/rest/v1/watch/{ticket}"),
+    // What an owner allowed, and the questions of the consent page.
+    ("GET", "/api/rest/v1/auth/grants"),
+    ("DELETE", "/api/rest/v1/auth/grants/{id}"),
+    ("GET", "/consent/requests/{request}"),
+    ("POST", "/consent/requests/{request}/preview"),
+    ("POST", "/consent/requests/{request}/approve"),
+    ("POST", "/consent/requests/{request}/deny"),
     // What a browser needs to log in at its storage nodes, and the pages: files, the same for everybody.
     ("POST", "/api/rest/v1/auth/session/challenges"),
     ("POST", "/api/rest/v1/auth/session"),

@@ -1,14 +1,15 @@
 //! How long a grant lives, for who does something under it that lasts.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use adyton_client::clock::Clock;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::store::GrantError;
+use super::grant::GrantError;
+use super::store::NeverBack;
 
 /// A grant's life. Holds nothing of the token and nothing of the session.
 #[derive(Clone)]
@@ -16,7 +17,7 @@ pub struct GrantLife {
     id: Uuid,
     revoked: CancellationToken,
     expires: SystemTime,
-    clock: Clock,
+    clock: Arc<NeverBack>,
     /// When it expires if nobody touches the clock: setting it back prolongs nothing. None: further away than timers go.
     until: Option<Instant>,
 }
@@ -26,7 +27,7 @@ impl GrantLife {
         id: Uuid,
         revoked: CancellationToken,
         expires: SystemTime,
-        clock: Clock,
+        clock: Arc<NeverBack>,
     ) -> Self {
         let left = expires.duration_since(clock.now()).unwrap_or_default();
         Self {
