@@ -330,10 +330,12 @@ impl From<VaultError> for ApiProblem {
                     .with("errors", errors.into());
             }
             VaultError::Unreadable | VaultError::NothingOpens => ProblemKind::CiphertextRejected,
-            VaultError::Overloaded | VaultError::Watches(TooManyWatches::All) => {
-                ProblemKind::Overloaded
-            }
+            // Which nobody sees: `prefer` answers in its place.
+            VaultError::Overloaded
+            | VaultError::StillLoading
+            | VaultError::Watches(TooManyWatches::All) => ProblemKind::Overloaded,
             VaultError::Watches(TooManyWatches::Yours) => ProblemKind::RateLimited,
+            VaultError::TooLarge => ProblemKind::TooLargeForThisNode,
             VaultError::Record(InvalidRecord::TooLarge) => ProblemKind::RequestTooLarge,
             VaultError::Record(_) => ProblemKind::RecordInvalid,
             VaultError::InvalidSession(_) => ProblemKind::CredentialsInvalid,

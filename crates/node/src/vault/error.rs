@@ -31,6 +31,12 @@ pub enum VaultError {
     /// Too much is watched.
     #[error(transparent)]
     Watches(#[from] TooManyWatches),
+    /// There is not as much memory for this as it takes, and never will be here.
+    #[error("the data is larger than this node holds for one user")]
+    TooLarge,
+    /// The caller did not want to wait until the data is loaded.
+    #[error("the data is still being loaded")]
+    StillLoading,
     /// The query cannot be answered.
     #[error(transparent)]
     Query(#[from] QueryError),
