@@ -21,6 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("adyton-couch", &[]),
     ("adyton-attest", &[]),
     ("adyton-vsock", &[]),
+    ("adyton-search", &[]),
     ("adyton-init", &["adyton-vsock"]),
     ("adyton-enclave", &["adyton-attest"]),
     ("adyton-keys", &["adyton-protocol"]),
@@ -44,6 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "adyton-attest",
             "adyton-client",
             "adyton-vsock",
+            "adyton-search",
         ],
     ),
     ("adyton-host", &["adyton-vsock"]),
@@ -65,6 +67,7 @@ const EVERYTHING_BUT_SANDBOX: &[&str] = &[
 ];
 
 const EVERYTHING: &[&str] = &[
+    "adyton-search",
     "adyton-protocol",
     "adyton-keys",
     "adyton-couch",
@@ -87,6 +90,7 @@ const SHIPPED: &[&str] = &[
     "adyton-storage",
     "adyton-verifier",
     "adyton-vsock",
+    "adyton-search",
     "adyton-host",
 ];
 
