@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::database::{Database, WriteError};
 use crate::record::{PreparedRecord, Save};
+use crate::session::SessionError;
 
 const SCHEMA: &str = "https://core.schemas.verida.io/storage/database/v0.1.0/schema.json";
 
@@ -21,6 +22,31 @@ pub async fn create_registered(
     let record = registry_record(database, permissions);
     let prepared = PreparedRecord::new(record, Save::Insert, Some(SCHEMA), session)?;
     match registry.put(&prepared, &registry.cipher()).await {
+        Ok(_) | Err(WriteError::Conflict) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes a database with everything in it, and then its record in the registry. Doing so again is no failure.
+pub async fn destroy_registered(database: &Database<'_>) -> Result<(), WriteError> {
+    match database.destroy().await {
+        Ok(()) => {}
+        // A database that the node does not have is destroyed already.
+        Err(SessionError::Refused { status: 404 }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let session = database.session();
+    let registry = session.database(&DatabaseName::registry());
+    let hash = database.hash().to_string();
+    let Some(rev) = registry.revision(&hash).await? else {
+        return Ok(());
+    };
+    let tombstone = [("_id", hash), ("_rev", rev.to_string())];
+    let tombstone = tombstone.map(|(name, value)| (name.to_owned(), Value::String(value)));
+    let tombstone = Map::from_iter(tombstone);
+    let prepared = PreparedRecord::new(tombstone, Save::Delete, Some(SCHEMA), session)?;
+    match registry.put(&prepared, &registry.cipher()).await {
+        // Somebody else registers it anew at this moment.
         Ok(_) | Err(WriteError::Conflict) => Ok(()),
         Err(error) => Err(error),
     }

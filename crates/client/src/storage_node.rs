@@ -23,6 +23,24 @@ pub struct StorageNode {
     endpoint: Endpoint,
 }
 
+/// What a storage node asks before it lets somebody in.
+#[derive(Debug, Clone)]
+pub struct LoginChallenge {
+    /// What the signed text ends with: [`consent::authenticate`].
+    pub request_id: String,
+    /// Goes back with the answer; the node keeps nothing.
+    pub token: String,
+}
+
+/// The answer to a challenge.
+#[derive(Debug, Clone)]
+pub struct LoginAnswer {
+    /// [`LoginChallenge::token`].
+    pub challenge: String,
+    /// The account key's signature, `0x` and hex.
+    pub signature: String,
+}
+
 /// A storage node did not do what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -94,17 +112,45 @@ impl StorageNode {
         keyring: &Keyring,
     ) -> Result<NodeAuth, StorageNodeError> {
         let did = account.did();
+        let challenge = self.challenge(did, context).await?;
+        let text = consent::authenticate(did, context, &challenge.request_id);
+        let answer = LoginAnswer {
+            challenge: challenge.token,
+            signature: account.sign_consent(&text).to_string(),
+        };
+        let key = to_hex(&keyring.sign_public_key().compressed());
+        self.authenticate(did, context, &answer, key).await
+    }
+
+    /// Asks for the challenge that begins a login. Whoever has the account key answers it: here, or in another program.
+    pub async fn challenge(
+        &self,
+        did: &Did,
+        context: &ContextName,
+    ) -> Result<LoginChallenge, StorageNodeError> {
         let asked = json!({ "did": did.as_given(), "contextName": context.as_str() });
         let challenge: Challenge = self.post("auth/generateAuthJwt", &asked).await?;
-        let text = consent::authenticate(did, context, &challenge.auth_jwt.auth_request_id);
+        Ok(LoginChallenge {
+            request_id: challenge.auth_jwt.auth_request_id,
+            token: challenge.auth_jwt.auth_jwt,
+        })
+    }
+
+    /// Ends a login with the answer to a challenge. `sign_key` is the context's signing key, compressed, `0x` and hex.
+    pub async fn authenticate(
+        &self,
+        did: &Did,
+        context: &ContextName,
+        answer: &LoginAnswer,
+        sign_key: String,
+    ) -> Result<NodeAuth, StorageNodeError> {
         let answer = json!({
-            "authJwt": challenge.auth_jwt.auth_jwt,
+            "authJwt": answer.challenge,
             "did": did.as_given(),
             "contextName": context.as_str(),
-            "signature": account.sign_consent(&text).to_string(),
+            "signature": answer.signature,
         });
         let logged_in: LoggedIn = self.post("auth/authenticate", &answer).await?;
-        let key = keyring.sign_public_key().compressed();
         Ok(NodeAuth {
             refresh_token: logged_in.refresh_token,
             access_token: logged_in.access_token,
@@ -112,7 +158,7 @@ impl StorageNode {
             endpoint_uri: self.endpoint.as_str().to_owned(),
             public_signing_key: TypedKey {
                 kind: "EcdsaSecp256k1VerificationKey2019".to_owned(),
-                public_key_hex: to_hex(&key),
+                public_key_hex: sign_key,
             },
         })
     }

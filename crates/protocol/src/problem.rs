@@ -23,6 +23,12 @@ pub enum ProblemKind {
     RequestTooLarge,
     ResultTooLarge,
     RevisionConflict,
+    PreconditionFailed,
+    MediaTypeUnsupported,
+    PermissionsUnsupported,
+    Gone,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
     ScopeInvalid,
     RateLimited,
     StorageUnreachable,
@@ -37,7 +43,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 30] = [
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
         Self::CredentialsAmbiguous,
@@ -52,6 +58,12 @@ impl ProblemKind {
         Self::RequestTooLarge,
         Self::ResultTooLarge,
         Self::RevisionConflict,
+        Self::PreconditionFailed,
+        Self::MediaTypeUnsupported,
+        Self::PermissionsUnsupported,
+        Self::Gone,
+        Self::IdempotencyKeyInUse,
+        Self::IdempotencyKeyReused,
         Self::ScopeInvalid,
         Self::RateLimited,
         Self::StorageUnreachable,
@@ -109,6 +121,28 @@ impl ProblemKind {
             Self::RevisionConflict => {
                 ("revision-conflict", 409, "The record was changed meanwhile")
             }
+            Self::PreconditionFailed => (
+                "precondition-failed",
+                412,
+                "The record is not the one that was expected",
+            ),
+            Self::MediaTypeUnsupported => ("media-type-unsupported", 415, "The body is not JSON"),
+            Self::PermissionsUnsupported => (
+                "permissions-unsupported",
+                400,
+                "This node serves what its owner alone can read",
+            ),
+            Self::Gone => ("gone", 410, "The original had this; this node does not"),
+            Self::IdempotencyKeyInUse => (
+                "idempotency-key-in-use",
+                409,
+                "A request with this key is still under way",
+            ),
+            Self::IdempotencyKeyReused => (
+                "idempotency-key-reused",
+                422,
+                "This key was used for another request",
+            ),
             Self::ScopeInvalid => ("scope-invalid", 400, "A scope cannot be granted"),
             Self::RateLimited => ("rate-limited", 429, "Too many requests"),
             Self::StorageUnreachable => (

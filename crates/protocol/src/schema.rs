@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::database::DatabaseName;
 use crate::did::Network;
@@ -68,11 +68,12 @@ impl SchemaUri {
         if let Ok(uri) = text.parse() {
             return Ok(uri);
         }
-        let bare = text.trim_end_matches('=');
-        let bytes = STANDARD_NO_PAD
-            .decode(bare)
-            .or_else(|_| URL_SAFE_NO_PAD.decode(bare))
-            .map_err(|_| InvalidSchemaUri)?;
+        // Both alphabets at once, as the original's decoder takes them.
+        let bare = text
+            .trim_end_matches('=')
+            .replace('+', "-")
+            .replace('/', "_");
+        let bytes = URL_SAFE_NO_PAD.decode(bare).map_err(|_| InvalidSchemaUri)?;
         let decoded = std::str::from_utf8(&bytes).map_err(|_| InvalidSchemaUri)?;
         Self::of_shortcut(decoded).map_or_else(|| decoded.parse(), Ok)
     }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use adyton_protocol::problem::ProblemKind;
 use axum::extract::{FromRequest, Request};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
@@ -27,6 +29,7 @@ impl FromRequest<Arc<Api>> for JsonObject {
     type Rejection = ApiProblem;
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, ApiProblem> {
+        says_json(request.headers())?;
         let limit = api.config.body_bytes;
         let mut counted = api.bodies.reserve(0).map_err(QueryError::from)?;
         let mut body = Limited::new(request.into_body(), limit);
@@ -83,13 +86,46 @@ impl JsonObject {
     /// Refuses what was not taken: a misspelt name must not be ignored in silence.
     ///
     /// Returns what covers the members that were taken: to be held as long as they are.
-    pub(super) fn nothing_else(self, known: &str) -> Result<Reservation, ApiProblem> {
-        match self.members.keys().next() {
-            None => Ok(self.counted),
-            Some(_) => Err(ApiProblem::malformed(format!(
-                "the request body has a member that this route does not know; it knows {known}"
-            ))),
+    pub(super) fn nothing_else(self, known: &[&str]) -> Result<Reservation, ApiProblem> {
+        match self.members.is_empty() {
+            true => Ok(self.counted),
+            false => Err(ApiProblem::unknown_member("the request body", known)),
         }
+    }
+
+    /// All members, and what covers them.
+    pub(super) fn into_members(self) -> (Map<String, Value>, Reservation) {
+        (self.members, self.counted)
+    }
+
+    /// A body for tests.
+    #[cfg(test)]
+    pub(super) fn of(value: Value) -> Self {
+        let Value::Object(members) = value else {
+            panic!("not an object")
+        };
+        let budget = crate::memory::Budget::new(usize::MAX);
+        let counted = budget.reserve(0).unwrap();
+        Self { members, counted }
+    }
+}
+
+/// Refuses what says that it is something else: a form, an upload. Who says nothing means JSON.
+fn says_json(headers: &HeaderMap) -> Result<(), ApiProblem> {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let value = value.to_str().unwrap_or("?").to_ascii_lowercase();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    let is_json = essence == "application/json"
+        || essence == "text/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"));
+    match is_json {
+        true => Ok(()),
+        false => Err(ApiProblem::new(
+            ProblemKind::MediaTypeUnsupported,
+            "the request body must be JSON: send Content-Type: application/json",
+        )),
     }
 }
 

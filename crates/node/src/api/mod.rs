@@ -2,21 +2,29 @@
 //! vault and shapes the answer; none holds a key.
 
 mod caller;
+mod door;
+mod export;
 mod health;
 mod info;
 mod json_body;
+mod pages;
 mod path;
+mod precondition;
 mod problem;
 mod query_body;
 mod record_stream;
 mod records;
 mod routes;
+mod sessions;
 mod tokens;
+mod write_body;
+mod writes;
 
 use std::sync::Arc;
 
 use adyton_client::clock::Clock;
 use adyton_client::schema::SchemaSet;
+use tokio::sync::Semaphore;
 
 pub use problem::ApiProblem;
 pub use routes::{Route, router, routes};
@@ -39,6 +47,8 @@ pub struct Api {
     pub(crate) schemas: Arc<SchemaSet>,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
+    /// A turn for each login that is carried to storage nodes.
+    pub(crate) logins: Semaphore,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     /// What a person should be told about the TEE, for `/info/status`.
@@ -62,6 +72,7 @@ impl Api {
             grants,
             schemas,
             bodies,
+            logins: Semaphore::new(sessions::LOGINS_AT_A_TIME),
             config,
             clock,
             tee,

@@ -10,13 +10,16 @@ use adyton_protocol::problem::{Problem, ProblemKind};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::authn::{AuthenticationError, CredentialError};
 use crate::authz::Denied;
 use crate::grants::{GrantError, MintError};
 use crate::memory::QueryError;
 use crate::vault::VaultError;
+
+/// Most invalid records of a bulk write that are described; all are counted.
+const MAX_INVALID: usize = 32;
 
 /// A problem on its way to the caller.
 #[derive(Debug)]
@@ -45,6 +48,49 @@ impl ApiProblem {
     /// The request cannot be understood.
     pub(crate) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(ProblemKind::RequestMalformed, detail)
+    }
+
+    /// A name that is not known, and those that are. Which one it is, the caller can see.
+    pub(crate) fn unknown_member(place: &str, known: &[&str]) -> Self {
+        let names = known.join(", ");
+        Self::malformed(format!(
+            "{place} has a member that this route does not know; it knows {names}"
+        ))
+        .with("known", json!(known))
+    }
+
+    /// The same problem for somebody to whom it is of another kind.
+    pub(crate) fn again(self, kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+            ..self
+        }
+    }
+
+    /// What kind it is.
+    #[cfg(test)]
+    pub(crate) fn kind(&self) -> ProblemKind {
+        self.kind
+    }
+
+    /// What is said about it.
+    #[cfg(test)]
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The problem as one member of an answer about several things.
+    pub(crate) fn into_member(self) -> Map<String, Value> {
+        let mut member = Map::from_iter([
+            ("status".to_owned(), json!(self.kind.status())),
+            ("code".to_owned(), json!(self.kind.slug())),
+            ("error".to_owned(), json!(self.detail)),
+        ]);
+        for (name, value) in self.members {
+            member.insert(name.to_owned(), value);
+        }
+        member
     }
 
     /// There is nothing here for this caller: absent and not yours look the same.
@@ -185,6 +231,18 @@ impl From<VaultError> for ApiProblem {
                     Some(rev) => problem.with("currentRev", json!(rev.to_string())),
                     None => problem,
                 };
+            }
+            VaultError::Bulk(invalid) => {
+                let errors = invalid.iter().map(|(index, error)| {
+                    let mut member = Self::from(error.clone()).into_member();
+                    member.insert("index".to_owned(), json!(index));
+                    Value::Object(member)
+                });
+                let errors: Vec<Value> = errors.take(MAX_INVALID).collect();
+                return Self::new(ProblemKind::RecordInvalid, error.to_string())
+                    .with("success", json!(false))
+                    .with("invalid", json!(invalid.len()))
+                    .with("errors", errors.into());
             }
             VaultError::Unreadable | VaultError::NothingOpens => ProblemKind::CiphertextRejected,
             VaultError::Overloaded => ProblemKind::Overloaded,

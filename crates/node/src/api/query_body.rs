@@ -10,7 +10,7 @@ use crate::memory::{Projection, Query, QueryError, SortKey};
 /// Most records in one answer.
 pub(super) const MAX_LIMIT: usize = 1_000_000;
 /// Names under which clients send the selector.
-const SELECTOR_NAMES: [&str; 4] = ["query", "selector", "filter", "filters"];
+pub(super) const SELECTOR_NAMES: [&str; 4] = ["query", "selector", "filter", "filters"];
 
 /// A parsed query.
 #[derive(Debug)]
@@ -37,6 +37,9 @@ pub(super) fn take_selector(body: &mut JsonObject) -> Result<Selector, ApiProble
     }
 }
 
+/// What stands in `options`, or beside the selector as CouchDB has it.
+const OPTION_NAMES: [&str; 5] = ["sort", "limit", "skip", "fields", "use_index"];
+
 impl QueryBody {
     /// Reads a body.
     pub(super) fn parse(mut body: JsonObject) -> Result<Self, ApiProblem> {
@@ -46,27 +49,36 @@ impl QueryBody {
             Some(Value::Object(options)) => options,
             Some(_) => return Err(ApiProblem::malformed("`options` must be an object")),
         };
-        let _counted = body.nothing_else("query (or selector, filter, filters) and options")?;
-        if let Some(sort) = options.remove("sort") {
+        for name in OPTION_NAMES {
+            if let Some(value) = body.take(name)
+                && options.insert(name.to_owned(), value).is_some()
+            {
+                return Err(ApiProblem::malformed(format!(
+                    "give `{name}` once: in `options` or beside it"
+                )));
+            }
+        }
+        let known = [&SELECTOR_NAMES[..], &["options"], &OPTION_NAMES].concat();
+        let _counted = body.nothing_else(&known)?;
+        let mut given = |name: &str| options.remove(name).filter(|value| !value.is_null());
+        if let Some(sort) = given("sort") {
             query.sort = SortKey::parse_list(&sort)?;
         }
-        if let Some(limit) = options.remove("limit") {
+        if let Some(limit) = given("limit") {
             query.limit = number("limit", &limit, MAX_LIMIT)?;
         }
-        if let Some(skip) = options.remove("skip") {
+        if let Some(skip) = given("skip") {
             query.skip = number("skip", &skip, usize::MAX)?;
         }
-        let fields = match options.remove("fields") {
-            None | Some(Value::Null) => None,
+        let fields = match given("fields") {
+            None => None,
             Some(fields) => Some(Projection::parse(&fields)?),
         };
         // A hint for the original's engine. Ours chooses by itself, for any sort.
-        options.remove("use_index");
+        given("use_index");
         match options.is_empty() {
             true => Ok(Self { query, fields }),
-            false => Err(ApiProblem::malformed(
-                "`options` has a member that this route does not know; it knows sort, limit, skip and fields",
-            )),
+            false => Err(ApiProblem::unknown_member("`options`", &OPTION_NAMES)),
         }
     }
 }

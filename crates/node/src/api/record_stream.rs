@@ -12,7 +12,7 @@ use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
 use crate::memory::{Document, Parts, Projection, Reservation};
-use crate::vault::Answer;
+use crate::vault::{Answer, Found};
 
 /// Small records are gathered into pieces of about this size, in bytes.
 const PIECE: usize = 64 * 1024;
@@ -32,23 +32,14 @@ pub(super) fn query_response(
         "],\"limit\":{limit},\"skip\":{skip},\"dbRows\":{},\"total\":{},\"unreadable\":{unreadable}}}",
         page.rows, page.total
     );
-    let writer = Writer {
-        documents: page.documents.into_iter(),
-        _counted: page.counted,
-        fields,
-        tail: Some(tail),
-        begun: false,
-        held: VecDeque::new(),
-    };
-    let pieces = stream::unfold(writer, |mut writer| async move {
-        let piece = writer.next()?;
-        Some((Ok::<_, Infallible>(piece), writer))
-    });
-    let mut response = Body::from_stream(pieces).into_response();
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+    Writer::response(page.documents, page.counted, fields, tail)
+}
+
+/// The answer to a request for several records by their ids.
+pub(super) fn found_response(found: Found) -> Response {
+    let missing = serde_json::to_string(&found.missing).unwrap_or_default();
+    let tail = format!("],\"missing\":{missing}}}");
+    Writer::response(found.documents, found.counted, None, tail)
 }
 
 /// One record, in the member `item`.
@@ -80,6 +71,31 @@ struct Writer {
 }
 
 impl Writer {
+    fn response(
+        documents: Vec<Document>,
+        counted: Reservation,
+        fields: Option<Projection>,
+        tail: String,
+    ) -> Response {
+        let writer = Self {
+            documents: documents.into_iter(),
+            _counted: counted,
+            fields,
+            tail: Some(tail),
+            begun: false,
+            held: VecDeque::new(),
+        };
+        let pieces = stream::unfold(writer, |mut writer| async move {
+            let piece = writer.next()?;
+            Some((Ok::<_, Infallible>(piece), writer))
+        });
+        let mut response = Body::from_stream(pieces).into_response();
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+    }
+
     fn next(&mut self) -> Option<Bytes> {
         if let Some(held) = self.held.pop_front() {
             return Some(held);

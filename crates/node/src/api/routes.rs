@@ -10,13 +10,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Method};
 use tower_http::cors::{Any, CorsLayer};
 
 use super::problem::ApiProblem;
-use super::{Api, health, info, records, tokens};
+use super::{Api, health, info, pages, records, sessions, tokens, writes};
 use crate::attestation::NodeKeys;
 use crate::sealed_requests::{self, Gateway};
 use crate::signed_answers::{
@@ -81,17 +82,20 @@ const BESIDE: [Route; 2] = [
 ];
 
 /// The routes, by the module that answers them.
-const GROUPS: [&[Route]; 5] = [
+const GROUPS: &[&[Route]] = &[
     &health::ROUTES,
     &info::ROUTES,
     &tokens::ROUTES,
+    &sessions::ROUTES,
+    &pages::ROUTES,
     &records::ROUTES,
+    &writes::ROUTES,
     &BESIDE,
 ];
 
 /// All routes.
 pub fn routes() -> impl Iterator<Item = &'static Route> {
-    GROUPS.into_iter().flatten()
+    GROUPS.iter().copied().flatten()
 }
 
 /// The router: the table's routes, the attestation route beside them, and around both the route for sealed requests
@@ -130,16 +134,25 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
         .layer(
             CorsLayer::new()
                 .allow_origin(Any)
-                .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+                .allow_methods([
+                    Method::GET,
+                    Method::POST,
+                    Method::PUT,
+                    Method::PATCH,
+                    Method::DELETE,
+                ])
                 // By name: browsers do not take `*` for `authorization`.
                 .allow_headers([
                     AUTHORIZATION,
                     CONTENT_TYPE,
                     HeaderName::from_static("x-api-key"),
+                    IF_MATCH,
+                    IF_NONE_MATCH,
+                    HeaderName::from_static("permissions"),
                     ACCEPT_SIGNATURE,
                     CONTENT_DIGEST,
                 ])
-                .expose_headers([CONTENT_DIGEST, SIGNATURE_INPUT, SIGNATURE]),
+                .expose_headers([ETAG, CONTENT_DIGEST, SIGNATURE_INPUT, SIGNATURE]),
         )
 }
 

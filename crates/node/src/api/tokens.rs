@@ -72,7 +72,7 @@ pub(super) async fn create(
             Some(Duration::from_secs(seconds))
         }
     };
-    let _counted = body.nothing_else("scopes, appDID and expiresIn")?;
+    let _counted = body.nothing_else(&["scopes", "appDID", "expiresIn"])?;
     let scopes =
         ScopeSet::parse(texts.iter().map(String::as_str), &*api.schemas).map_err(|error| {
             let problem = ApiProblem::new(ProblemKind::ScopeInvalid, error.to_string());

@@ -150,6 +150,20 @@ impl Documents {
             .then(|| self.document(number))?
     }
 
+    /// Those of the records with these ids that the scope has, in this order, and what covers the handles.
+    ///
+    /// # Errors
+    /// When there is no memory for the handles.
+    pub fn get_all(
+        &self,
+        scope: Scope<'_>,
+        ids: &[String],
+    ) -> Result<(Vec<Document>, Reservation), OverBudget> {
+        let counted = self.budget.reserve(ids.len() * size_of::<Document>())?;
+        let found = ids.iter().filter_map(|id| self.get(scope, id));
+        Ok((found.collect(), counted))
+    }
+
     /// How many records there are in the scope.
     #[must_use]
     pub fn count_all(&self, scope: Scope<'_>) -> usize {
@@ -188,6 +202,11 @@ impl Documents {
             overhead: (self.counted.bytes() + self.slabs.counted()).saturating_sub(plaintext),
             indexes: self.indexes.bytes(),
         }
+    }
+
+    /// What the records take of the budget, without indexes. Unlike [`Documents::usage`] it does not look at each.
+    pub(super) fn held(&self) -> usize {
+        self.counted.bytes() + self.slabs.counted()
     }
 
     /// Drops all indexes; queries build again what they need.

@@ -9,6 +9,7 @@ mod answer;
 mod budget;
 mod document;
 mod documents;
+mod effort;
 mod index;
 mod indexes;
 mod projection;

@@ -45,8 +45,15 @@ pub(super) enum Change {
         record: Map<String, Value>,
         force: bool,
     },
+    /// A merge patch (RFC 7396) of the revision that `expected` names, or of whichever is current.
+    Patch {
+        id: String,
+        patch: Map<String, Value>,
+        expected: Option<String>,
+    },
     Delete {
         id: String,
+        expected: Option<String>,
     },
 }
 
@@ -59,11 +66,39 @@ pub(super) struct Budgets {
     pub(super) transit: Budget,
 }
 
-/// A change, and where its outcome goes.
-pub(super) struct Command {
-    pub(super) schema: Option<SchemaUri>,
-    pub(super) change: Change,
-    pub(super) reply: oneshot::Sender<Result<Saved, VaultError>>,
+/// Where an outcome goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, VaultError>>;
+
+/// The outcome of a bulk write: one for each record, in their order.
+pub type BulkSaved = Vec<Result<Saved, VaultError>>;
+
+/// Something to do, and where its outcome goes.
+pub(super) enum Command {
+    /// One record.
+    Change {
+        schema: Option<SchemaUri>,
+        change: Change,
+        reply: Reply<Saved>,
+    },
+    /// Many records in one request to the storage node: those with a `_rev` are new versions, the others new records.
+    Bulk {
+        schema: Option<SchemaUri>,
+        records: Vec<Map<String, Value>>,
+        reply: Reply<BulkSaved>,
+    },
+    /// The end of the whole database, here and on its storage node.
+    Destroy { reply: Reply<()> },
+}
+
+impl Command {
+    /// Whose caller has gone before it began is not begun: the caller was told that it failed.
+    fn is_given_up(&self) -> bool {
+        match self {
+            Self::Change { reply, .. } => reply.is_closed(),
+            Self::Bulk { reply, .. } => reply.is_closed(),
+            Self::Destroy { reply } => reply.is_closed(),
+        }
+    }
 }
 
 /// A change that is durable and visible.
@@ -180,12 +215,23 @@ impl DatabaseTask {
         loop {
             tokio::select! {
                 command = queue.recv() => match command {
-                    // Whose caller has gone before it began is not begun: the caller was told that it failed.
-                    Some(Command { reply, .. }) if reply.is_closed() => {}
-                    Some(Command { schema, change, reply }) => {
+                    Some(given_up) if given_up.is_given_up() => {}
+                    // The caller may have gone meanwhile; what was done is durable all the same.
+                    Some(Command::Change { schema, change, reply }) => {
                         let saved = self.carry_out(schema.as_ref(), change).await;
-                        // The caller may have gone; the change is durable all the same.
                         let _: Result<(), _> = reply.send(saved);
+                    }
+                    Some(Command::Bulk { schema, records, reply }) => {
+                        let saved = self.carry_out_all(schema.as_ref(), records).await;
+                        let _: Result<(), _> = reply.send(saved);
+                    }
+                    Some(Command::Destroy { reply }) => {
+                        let destroyed = self.destroy().await;
+                        let is_gone = destroyed.is_ok();
+                        let _: Result<(), _> = reply.send(destroyed);
+                        if is_gone {
+                            return VaultError::Stopped;
+                        }
                     }
                     None => return VaultError::Stopped,
                 },
@@ -272,27 +318,8 @@ impl DatabaseTask {
     ) -> Result<Saved, VaultError> {
         let session = Arc::clone(&self.session);
         let (members, save) = self.members_of(schema, change)?;
-        let schema_text = schema.map(SchemaUri::as_str);
-        let prepared = match save {
-            Save::Delete => {
-                // A tombstone keeps the content, as the original's does; of a record that cannot be signed it keeps
-                // the name alone, because what is to be deleted must not stay for that.
-                let [id, rev] = ["_id", "_rev"].map(|name| {
-                    (
-                        name.to_owned(),
-                        members.get(name).cloned().unwrap_or_default(),
-                    )
-                });
-                PreparedRecord::new(members, save, schema_text, &session).or_else(|_| {
-                    PreparedRecord::new(Map::from_iter([id, rev]), save, schema_text, &session)
-                })?
-            }
-            _ => PreparedRecord::new(members, save, schema_text, &session)?,
-        };
+        let prepared = self.prepare(schema, members, save)?;
         let is_new_version = save != Save::Delete;
-        if is_new_version && let Some(schema) = schema {
-            self.validate(&prepared, schema)?;
-        }
         let text = prepared.text()?;
         // Room first: a write that could not be shown afterwards is not begun. Who deletes makes room.
         let room = match is_new_version {
@@ -306,26 +333,11 @@ impl DatabaseTask {
         let rev = match database.put(&prepared, &self.cipher).await {
             Ok(rev) => rev,
             Err(WriteError::Conflict) => {
-                // The feed may not have brought yet what we collided with. Not knowing it is no failure; and whether
-                // it is of this schema can be known of what is here alone.
-                let id = prepared.id();
-                let may_know = schema.is_none() || self.visible(schema, id).is_ok();
-                let current = match may_know {
-                    true => database
-                        .revision(id)
-                        .await
-                        .ok()
-                        .flatten()
-                        .or_else(|| self.current(id)),
-                    false => None,
-                };
-                return Err(VaultError::Conflict { current });
+                return Err(self.conflict(schema, &database, prepared.id()).await);
             }
             Err(error) => return Err(error.into()),
         };
-        if self.echoes.len() < MAX_ECHOES {
-            self.echoes.insert(prepared.id().to_owned(), rev);
-        }
+        self.expect_echo(prepared.id(), rev);
         drop(room);
         let mut records = PlainBatch::with_capacity(text.len() + prepared.id().len());
         if prepared.is_deleted() {
@@ -348,6 +360,166 @@ impl DatabaseTask {
         let mut record = prepared.into_members();
         record.insert("_rev".to_owned(), rev.to_string().into());
         Ok(Saved { record, rev })
+    }
+
+    /// Writes many records with one request. Nothing is written unless all of them are valid; what then collides is
+    /// told of each.
+    async fn carry_out_all(
+        &mut self,
+        schema: Option<&SchemaUri>,
+        records: Vec<Map<String, Value>>,
+    ) -> Result<BulkSaved, VaultError> {
+        let session = Arc::clone(&self.session);
+        let mut outcomes: Vec<Option<Result<Saved, VaultError>>> = Vec::new();
+        let (mut prepared, mut places) = (Vec::new(), Vec::new());
+        let mut invalid = Vec::new();
+        let mut bytes = 0;
+        for (at, record) in records.into_iter().enumerate() {
+            let change = match record.get("_rev") {
+                Some(Value::String(_)) => Change::Update {
+                    id: record
+                        .get("_id")
+                        .and_then(Value::as_str)
+                        .unwrap_or_default()
+                        .to_owned(),
+                    record,
+                    force: false,
+                },
+                _ => Change::Create { record },
+            };
+            let ready = self
+                .members_of(schema, change)
+                .and_then(|(members, save)| self.prepare(schema, members, save))
+                .and_then(|record| Ok((record.text()?.len(), record)));
+            match ready {
+                Ok((length, record)) => {
+                    bytes += length;
+                    outcomes.push(None);
+                    prepared.push(record);
+                    places.push(at);
+                }
+                Err(error @ (VaultError::Schema(_) | VaultError::Record(_))) => {
+                    invalid.push((at, error));
+                    outcomes.push(None);
+                }
+                Err(error) => outcomes.push(Some(Err(error))),
+            }
+        }
+        if !invalid.is_empty() {
+            return Err(VaultError::Bulk(invalid));
+        }
+        if !prepared.is_empty() {
+            let room = self.budget.reserve(bytes)?;
+            let database = session.database(&self.name);
+            if !self.exists {
+                self.create(&database).await?;
+            }
+            let written = database.put_all(&prepared, &self.cipher).await?;
+            drop(room);
+            let mut shown = PlainBatch::with_capacity(bytes);
+            for ((record, written), at) in prepared.into_iter().zip(written).zip(places) {
+                let outcome = match written {
+                    Ok(rev) => {
+                        self.expect_echo(record.id(), rev);
+                        let text = record.text()?;
+                        shown
+                            .push(record.id(), rev, &text)
+                            .map_err(|_| VaultError::Stopped)?;
+                        let mut record = record.into_members();
+                        record.insert("_rev".to_owned(), rev.to_string().into());
+                        Ok(Saved { record, rev })
+                    }
+                    Err(WriteError::Conflict) => {
+                        Err(self.conflict(schema, &database, record.id()).await)
+                    }
+                    Err(error) => Err(error.into()),
+                };
+                if let Some(place) = outcomes.get_mut(at) {
+                    *place = Some(outcome);
+                }
+            }
+            let ids: Vec<Box<str>> = shown.ids().map(Into::into).collect();
+            let batch = PullBatch {
+                records: shown,
+                ..PullBatch::default()
+            };
+            if self.loaded.apply(batch).await.is_err() {
+                // Durable all the same: the feed must bring it.
+                for id in ids {
+                    self.echoes.remove(&*id);
+                }
+            }
+        }
+        let outcomes = outcomes.into_iter();
+        Ok(outcomes
+            .map(|outcome| outcome.unwrap_or(Err(VaultError::Stopped)))
+            .collect())
+    }
+
+    /// Ends the database on its storage node, and takes it out of the registry.
+    async fn destroy(&mut self) -> Result<(), VaultError> {
+        let session = Arc::clone(&self.session);
+        registry::destroy_registered(&session.database(&self.name)).await?;
+        Ok(())
+    }
+
+    /// Signs a record and holds it to its schema.
+    fn prepare(
+        &self,
+        schema: Option<&SchemaUri>,
+        members: Map<String, Value>,
+        save: Save,
+    ) -> Result<PreparedRecord, VaultError> {
+        let (session, schema_text) = (&self.session, schema.map(SchemaUri::as_str));
+        let prepared = match save {
+            Save::Delete => {
+                // A tombstone keeps the content, as the original's does; of a record that cannot be signed it keeps
+                // the name alone, because what is to be deleted must not stay for that.
+                let [id, rev] = ["_id", "_rev"].map(|name| {
+                    (
+                        name.to_owned(),
+                        members.get(name).cloned().unwrap_or_default(),
+                    )
+                });
+                PreparedRecord::new(members, save, schema_text, session).or_else(|_| {
+                    PreparedRecord::new(Map::from_iter([id, rev]), save, schema_text, session)
+                })?
+            }
+            _ => PreparedRecord::new(members, save, schema_text, session)?,
+        };
+        if save != Save::Delete
+            && let Some(schema) = schema
+        {
+            self.validate(&prepared, schema)?;
+        }
+        Ok(prepared)
+    }
+
+    /// What is told of a collision. The feed may not have brought yet what we collided with. Not knowing it is no failure;
+    /// and whether it is of this schema can be known of what is here alone.
+    async fn conflict(
+        &self,
+        schema: Option<&SchemaUri>,
+        database: &Database<'_>,
+        id: &str,
+    ) -> VaultError {
+        let may_know = schema.is_none() || self.visible(schema, id).is_ok();
+        let current = match may_know {
+            true => database
+                .revision(id)
+                .await
+                .ok()
+                .flatten()
+                .or_else(|| self.current(id)),
+            false => None,
+        };
+        VaultError::Conflict { current }
+    }
+
+    fn expect_echo(&mut self, id: &str, rev: Rev) {
+        if self.echoes.len() < MAX_ECHOES {
+            self.echoes.insert(id.to_owned(), rev);
+        }
     }
 
     /// The members to save, checked against what is in memory.
@@ -391,15 +563,44 @@ impl DatabaseTask {
                 record.insert("_rev".to_owned(), current.to_string().into());
                 Ok((record, Save::Update))
             }
-            Change::Delete { id } => {
-                let current = self.visible(schema, &id)?;
-                let document = self.loaded.get(Scope::Database, &id)?;
-                let mut record: Map<String, Value> = serde_json::from_slice(document.object())
-                    .map_err(|_| VaultError::Unreadable)?;
+            Change::Patch {
+                id,
+                patch,
+                expected,
+            } => {
+                let (mut record, current) = self.whole(schema, &id, expected.as_deref())?;
+                merge_patch(&mut record, patch);
+                if record.get("_id").and_then(Value::as_str) != Some(&*id) {
+                    return Err(InvalidRecord::Id.into());
+                }
+                record.insert("_rev".to_owned(), current.to_string().into());
+                Ok((record, Save::Update))
+            }
+            Change::Delete { id, expected } => {
+                let (mut record, current) = self.whole(schema, &id, expected.as_deref())?;
                 record.insert("_rev".to_owned(), current.to_string().into());
                 Ok((record, Save::Delete))
             }
         }
+    }
+
+    /// A record that the resource includes, if it still has the expected revision.
+    fn whole(
+        &self,
+        schema: Option<&SchemaUri>,
+        id: &str,
+        expected: Option<&str>,
+    ) -> Result<(Map<String, Value>, Rev), VaultError> {
+        let current = self.visible(schema, id)?;
+        if expected.is_some_and(|expected| expected != current.to_string()) {
+            return Err(VaultError::Conflict {
+                current: Some(current),
+            });
+        }
+        let document = self.loaded.get(Scope::Database, id)?;
+        let record =
+            serde_json::from_slice(document.object()).map_err(|_| VaultError::Unreadable)?;
+        Ok((record, current))
     }
 
     /// The revision of a record that the resource includes.
@@ -436,6 +637,29 @@ impl DatabaseTask {
     }
 }
 
+/// Changes a record as a merge patch says (RFC 7396 section 2). The nesting is that of JSON that was parsed: limited.
+fn merge_patch(target: &mut Map<String, Value>, patch: Map<String, Value>) {
+    for (name, value) in patch {
+        match value {
+            Value::Null => {
+                target.remove(&name);
+            }
+            Value::Object(patch) => {
+                let member = target.entry(name).or_insert(Value::Null);
+                if !member.is_object() {
+                    *member = Value::Object(Map::new());
+                }
+                if let Value::Object(member) = member {
+                    merge_patch(member, patch);
+                }
+            }
+            other => {
+                target.insert(name, other);
+            }
+        }
+    }
+}
+
 /// A feed that is not open never has a next batch.
 async fn next_of(feed: &mut Option<Pull>) -> Option<Result<PullBatch, PullError>> {
     match feed {
@@ -450,4 +674,45 @@ fn is_cut_off(error: &PullError) -> bool {
         error,
         PullError::Misbehaved(adyton_client::pull::Misbehaviour::Truncated)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_merge_patch_does_what_the_examples_of_its_rfc_say() {
+        // RFC 7396 appendix A, those whose target and patch are objects.
+        for (target, patch, result) in [
+            (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),
+            (json!({"a":"b"}), json!({"a":null}), json!({})),
+            (
+                json!({"a":"b","b":"c"}),
+                json!({"a":null}),
+                json!({"b":"c"}),
+            ),
+            (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"c"}), json!({"a":["b"]}), json!({"a":["b"]})),
+            (
+                json!({"a":{"b":"c"}}),
+                json!({"a":{"b":"d","c":null}}),
+                json!({"a":{"b":"d"}}),
+            ),
+            (json!({"a":[{"b":"c"}]}), json!({"a":[1]}), json!({"a":[1]})),
+            (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
+            (
+                json!({}),
+                json!({"a":{"bb":{"ccc":null}}}),
+                json!({"a":{"bb":{}}}),
+            ),
+        ] {
+            let (Value::Object(mut target), Value::Object(patch)) = (target, patch) else {
+                panic!("objects")
+            };
+            merge_patch(&mut target, patch);
+            assert_eq!(Value::Object(target), result);
+        }
+    }
 }

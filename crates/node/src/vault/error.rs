@@ -8,6 +8,7 @@ use adyton_client::session::SessionError;
 use adyton_couch::rev::Rev;
 use adyton_keys::context_session::InvalidSession;
 
+use super::lanes::LaneFull;
 use crate::memory::{OverBudget, QueryError};
 
 /// The vault could not do what it was asked.
@@ -41,6 +42,9 @@ pub enum VaultError {
     /// The record does not fit its schema.
     #[error("the record does not fit its schema")]
     Schema(schema::InvalidRecord),
+    /// Some records of a bulk write cannot be saved: their places, and why. Nothing was written.
+    #[error("some of the records cannot be saved, and none was")]
+    Bulk(Vec<(usize, VaultError)>),
     /// The user's session is not valid.
     #[error(transparent)]
     InvalidSession(#[from] InvalidSession),
@@ -60,6 +64,12 @@ pub enum VaultError {
 
 impl From<OverBudget> for VaultError {
     fn from(_: OverBudget) -> Self {
+        Self::Overloaded
+    }
+}
+
+impl From<LaneFull> for VaultError {
+    fn from(_: LaneFull) -> Self {
         Self::Overloaded
     }
 }

@@ -4,7 +4,9 @@
 
 mod database_task;
 mod error;
+mod lanes;
 mod loaded;
+mod schedule;
 mod tenant;
 #[allow(
     clippy::module_inception,
@@ -12,6 +14,6 @@ mod tenant;
 )]
 mod vault;
 
-pub use database_task::Saved;
+pub use database_task::{BulkSaved, Saved};
 pub use error::VaultError;
-pub use vault::{Answer, Vault, VaultLimits};
+pub use vault::{Answer, Found, Vault, VaultLimits};

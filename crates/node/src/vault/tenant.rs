@@ -7,12 +7,11 @@ use std::time::Duration;
 use adyton_client::session::Session;
 use adyton_keys::context_session::{ContextSession, InvalidSession};
 use adyton_protocol::database::DatabaseName;
-use adyton_protocol::schema::SchemaUri;
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::database_task::{self, Budgets, Change, Command, Saved};
+use super::database_task::{self, Budgets, Command};
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
 use super::vault::Surroundings;
@@ -38,13 +37,12 @@ pub(super) struct Tenant {
     session: Mutex<OpenSession>,
     databases: Mutex<HashMap<DatabaseName, Running>>,
     last_used: Mutex<Instant>,
-    large_query: Arc<Semaphore>,
 }
 
-/// A change that is not durable, or not known to be.
-pub(super) enum NotSaved {
-    /// The database's task had ended before it took the change: nothing was begun.
-    NotTaken(Change),
+/// Something that was not done, or is not known to be.
+pub(super) enum NotDone {
+    /// The database's task had ended before it took the command: nothing was begun.
+    NotTaken(Command),
     /// It was begun and failed.
     Failed(VaultError),
 }
@@ -82,14 +80,7 @@ impl Tenant {
             session: Mutex::default(),
             databases: Mutex::default(),
             last_used: Mutex::new(Instant::now()),
-            large_query: Arc::new(Semaphore::new(1)),
         }
-    }
-
-    /// Waits until no other large query of this tenant is under way.
-    pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit, VaultError> {
-        let turn = Arc::clone(&self.large_query).acquire_owned().await;
-        turn.map_err(|_| VaultError::Stopped)
     }
 
     pub(super) fn touch(&self) {
@@ -137,30 +128,24 @@ impl Tenant {
         }
     }
 
-    /// Hands a change to the database's task and waits until it is durable.
-    pub(super) async fn change(
+    /// Hands a command to the database's task and waits for its outcome.
+    pub(super) async fn order<T>(
         &self,
         name: &DatabaseName,
-        schema: Option<SchemaUri>,
-        change: Change,
-    ) -> Result<Saved, NotSaved> {
+        command: Command,
+        outcome: &mut oneshot::Receiver<Result<T, VaultError>>,
+    ) -> Result<T, NotDone> {
         let commands = match self.lock().get(name) {
             Some(running) => running.commands.clone(),
-            None => return Err(NotSaved::NotTaken(change)),
-        };
-        let (reply, answer) = oneshot::channel();
-        let command = Command {
-            schema,
-            change,
-            reply,
+            None => return Err(NotDone::NotTaken(command)),
         };
         commands
             .send(command)
             .await
-            .map_err(|unsent| NotSaved::NotTaken(unsent.0.change))?;
-        let saved = answer.await.unwrap_or(Err(VaultError::Stopped));
+            .map_err(|unsent| NotDone::NotTaken(unsent.0))?;
+        let done = outcome.await.unwrap_or(Err(VaultError::Stopped));
         self.touch();
-        saved.map_err(NotSaved::Failed)
+        done.map_err(NotDone::Failed)
     }
 
     /// The state of a database, and whether somebody else had its load started.

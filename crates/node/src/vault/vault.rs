@@ -4,7 +4,7 @@
 //! that a resource does not include does not exist for its caller; what is idle is dropped and
 //! zeroized. Refuses to know: HTTP, credentials, scopes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -15,27 +15,26 @@ use adyton_client::transport::Transport;
 use adyton_couch::selector::Selector;
 use adyton_protocol::scope::Resource;
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
-use super::database_task::{Budgets, Change, Saved};
+use super::database_task::{Budgets, BulkSaved, Change, Command, Saved};
 use super::error::VaultError;
+use super::lanes::Turns;
 use super::loaded::LoadedDatabase;
-use super::tenant::{NotSaved, Tenant};
+use super::schedule::Schedule;
+use super::tenant::{NotDone, Tenant};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Permit, PermitAction, Read, Write};
-use crate::memory::{Budget, Document, Page, Query, Scope};
+use crate::memory::{Budget, Document, Page, Query, Reservation, Scope};
 
 /// The part of the node's memory that large rows may take on their way.
 const TRANSIT_SHARE: usize = 2;
-/// How often a change is handed to a database whose task may just have ended.
-const CHANGE_ATTEMPTS: usize = 3;
-/// Queries over more records than this leave the async threads.
-const MANY_RECORDS: usize = 2_000;
-
+/// How often a command is handed to a database whose task may just have ended.
+const ORDER_ATTEMPTS: usize = 3;
+/// Large queries of one tenant that may wait for their turn.
+const WAITING_QUERIES: usize = 1_000;
 /// Until a record that is just being changed is read again.
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
-/// Queries over more bytes of records than this leave the async threads, too.
-const MANY_BYTES: usize = 4 << 20;
 
 /// What the vault may use.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +75,8 @@ pub struct Vault {
     /// Large rows on their way, beside what is loaded: peers that send without end fill this and nothing else.
     transit: Budget,
     tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
-    large_queries: Arc<Semaphore>,
+    /// Large queries.
+    queries: Schedule<TenantId>,
 }
 
 /// The answer to a query, and what could not be part of it.
@@ -86,6 +86,17 @@ pub struct Answer {
     pub page: Page,
     /// Records of the database that could not be opened.
     pub unreadable: usize,
+}
+
+/// Records asked for by their ids.
+#[derive(Debug)]
+pub struct Found {
+    /// Those that are there for the caller.
+    pub documents: Vec<Document>,
+    /// The ids of the others.
+    pub missing: Vec<String>,
+    /// Covers the handles.
+    pub counted: Reservation,
 }
 
 impl Vault {
@@ -106,10 +117,20 @@ impl Vault {
             budget: Budget::new(limits.node_bytes),
             transit: Budget::new(limits.node_bytes / TRANSIT_SHARE),
             tenants: Mutex::default(),
-            large_queries: Arc::new(Semaphore::new(limits.workers.max(1))),
+            queries: Schedule::new(Turns {
+                at_once: limits.workers,
+                // Whoever asks for much leaves a turn for whoever comes.
+                of_one: (limits.workers / 2).max(1),
+                waiting_of_one: WAITING_QUERIES,
+            }),
         });
         tokio::spawn(evict_idle(Arc::downgrade(&vault), limits.idle));
         vault
+    }
+
+    /// The connections to storage nodes.
+    pub fn transport(&self) -> &Transport {
+        &self.around.transport
     }
 
     /// The record with this id, if the resource includes it.
@@ -124,11 +145,38 @@ impl Vault {
         }
     }
 
+    /// Those of these records that the resource includes, in the order asked for; how many handles that may be is for the
+    /// caller to limit.
+    pub async fn get_all(
+        &self,
+        permit: &Permit<Read>,
+        ids: Vec<String>,
+    ) -> Result<Found, VaultError> {
+        let database = self.loaded(permit).await?;
+        let resource = permit.resource().clone();
+        let is_quick = database.try_documents().is_some();
+        self.compute(permit.tenant(), database, is_quick, move |database| {
+            let (documents, counted) = database.documents().get_all(scope_of(&resource), &ids)?;
+            let mut missing = ids;
+            let found: HashSet<&str> = documents.iter().map(Document::id).collect();
+            missing.retain(|id| !found.contains(&**id));
+            Ok(Found {
+                documents,
+                missing,
+                counted,
+            })
+        })
+        .await
+    }
+
     /// Answers a query within the permit's resource.
     pub async fn query(&self, permit: &Permit<Read>, query: Query) -> Result<Answer, VaultError> {
         let database = self.loaded(permit).await?;
         let resource = permit.resource().clone();
-        self.compute(permit.tenant(), database, move |database| {
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_quick(&query.selector, &query.sort));
+        self.compute(permit.tenant(), database, is_quick, move |database| {
             let page = database.documents().query(scope_of(&resource), &query)?;
             Ok(Answer {
                 page,
@@ -146,7 +194,10 @@ impl Vault {
     ) -> Result<usize, VaultError> {
         let database = self.loaded(permit).await?;
         let resource = permit.resource().clone();
-        self.compute(permit.tenant(), database, move |database| {
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_quick(&selector, &[]));
+        self.compute(permit.tenant(), database, is_quick, move |database| {
             Ok(database.documents().count(scope_of(&resource), &selector)?)
         })
         .await
@@ -173,9 +224,57 @@ impl Vault {
             .await
     }
 
-    /// Deletes a record.
-    pub async fn delete(&self, permit: &Permit<Delete>, id: String) -> Result<Saved, VaultError> {
-        self.change(permit, Change::Delete { id }).await
+    /// Changes some members of a record (RFC 7396): of the expected revision, or of whichever is current.
+    pub async fn patch(
+        &self,
+        permit: &Permit<Write>,
+        id: String,
+        patch: Map<String, Value>,
+        expected: Option<String>,
+    ) -> Result<Saved, VaultError> {
+        let change = Change::Patch {
+            id,
+            patch,
+            expected,
+        };
+        self.change(permit, change).await
+    }
+
+    /// Writes many records at once, those with a `_rev` as new versions. Nothing is written unless all are valid.
+    pub async fn write_all(
+        &self,
+        permit: &Permit<Write>,
+        records: Vec<Map<String, Value>>,
+    ) -> Result<BulkSaved, VaultError> {
+        let schema = permit.resource().schema().cloned();
+        let (reply, outcome) = oneshot::channel();
+        let command = Command::Bulk {
+            schema,
+            records,
+            reply,
+        };
+        self.order(permit, command, outcome).await
+    }
+
+    /// Deletes a record, if it has the expected revision or none is expected.
+    pub async fn delete(
+        &self,
+        permit: &Permit<Delete>,
+        id: String,
+        expected: Option<String>,
+    ) -> Result<Saved, VaultError> {
+        self.change(permit, Change::Delete { id, expected }).await
+    }
+
+    /// Ends a whole database with everything in it, here and on its storage node. A permit for less than the whole
+    /// database does not reach it.
+    pub async fn destroy(&self, permit: &Permit<Delete>) -> Result<(), VaultError> {
+        if permit.resource().schema().is_some() {
+            return Err(VaultError::NotFound);
+        }
+        let (reply, outcome) = oneshot::channel();
+        self.order(permit, Command::Destroy { reply }, outcome)
+            .await
     }
 
     /// Bytes held for all tenants.
@@ -191,17 +290,32 @@ impl Vault {
     async fn change<A: PermitAction>(
         &self,
         permit: &Permit<A>,
-        mut change: Change,
+        change: Change,
     ) -> Result<Saved, VaultError> {
-        for _ in 0..CHANGE_ATTEMPTS {
+        let schema = permit.resource().schema().cloned();
+        let (reply, outcome) = oneshot::channel();
+        let command = Command::Change {
+            schema,
+            change,
+            reply,
+        };
+        self.order(permit, command, outcome).await
+    }
+
+    async fn order<A: PermitAction, T>(
+        &self,
+        permit: &Permit<A>,
+        mut command: Command,
+        mut outcome: oneshot::Receiver<Result<T, VaultError>>,
+    ) -> Result<T, VaultError> {
+        for _ in 0..ORDER_ATTEMPTS {
             self.loaded(permit).await?;
             let tenant = self.tenant(permit.tenant())?;
-            let schema = permit.resource().schema().cloned();
             let name = permit.resource().database();
-            match tenant.change(name, schema, change).await {
-                Ok(saved) => return Ok(saved),
-                Err(NotSaved::Failed(error)) => return Err(error),
-                Err(NotSaved::NotTaken(untouched)) => change = untouched,
+            match tenant.order(name, command, &mut outcome).await {
+                Ok(done) => return Ok(done),
+                Err(NotDone::Failed(error)) => return Err(error),
+                Err(NotDone::NotTaken(untouched)) => command = untouched,
             }
         }
         Err(VaultError::Stopped)
@@ -253,27 +367,22 @@ impl Vault {
         Ok(tenant)
     }
 
-    /// Runs a computation where it does not hold up others.
+    /// Runs a computation where it does not hold up others: at once if it is quick, or else when it is the tenant's turn.
     async fn compute<T: Send + 'static>(
         &self,
         tenant: &TenantId,
         database: Arc<LoadedDatabase>,
+        is_quick: bool,
         work: impl FnOnce(&LoadedDatabase) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, VaultError> {
-        let is_small = database.try_documents().is_some_and(|documents| {
-            documents.len() <= MANY_RECORDS && documents.usage().plaintext <= MANY_BYTES
-        });
-        if is_small {
+        if is_quick {
             return work(&database);
         }
-        // The tenant's turn first: who asks for much stands in the node's queue once.
-        let own_turn = self.tenant(tenant)?.turn().await?;
-        let turn = Arc::clone(&self.large_queries).acquire_owned().await;
-        let turn = turn.map_err(|_| VaultError::Stopped)?;
+        let turn = self.queries.turn(tenant).await?;
         let computing = tokio::task::spawn_blocking(move || {
             let result = work(&database);
             // Held by the work itself: it goes on when its caller has gone.
-            drop((turn, own_turn));
+            drop(turn);
             result
         });
         computing.await.map_err(|_| VaultError::Stopped)?
@@ -315,8 +424,6 @@ async fn evict_idle(vault: Weak<Vault>, idle: Duration) {
 mod tests {
     use super::*;
     use adyton_client::endpoint::EgressPolicy;
-    use adyton_client::pull::{PlainBatch, PullBatch};
-    use adyton_couch::rev::Rev;
     use adyton_keys::context_session::ContextSession;
 
     #[tokio::test]
@@ -343,20 +450,8 @@ mod tests {
         let session = ContextSession::parse_api_key(vector["x_api_key"].as_str().unwrap());
         let tenant = TenantId::of(&session.unwrap());
         let database = Arc::new(LoadedDatabase::empty(Budget::new(1 << 30)));
-        let mut records = PlainBatch::default();
-        for n in 0..=MANY_RECORDS {
-            let text = format!("{{\"_id\":\"{n}\"}}");
-            records
-                .push(&n.to_string(), Rev::LOWEST, text.as_bytes())
-                .unwrap();
-        }
-        let batch = PullBatch {
-            records,
-            ..PullBatch::default()
-        };
-        database.apply(batch).await.unwrap();
 
-        let (began, has_begun) = tokio::sync::oneshot::channel();
+        let (began, has_begun) = oneshot::channel();
         let (done, until_done) = std::sync::mpsc::channel::<()>();
         let first = tokio::spawn({
             let (vault, tenant, database) = (vault.clone(), tenant.clone(), database.clone());
@@ -366,16 +461,19 @@ mod tests {
                     let _ = until_done.recv_timeout(Duration::from_secs(20));
                     Ok(())
                 };
-                vault.compute(&tenant, database, work).await
+                vault.compute(&tenant, database, false, work).await
             }
         });
         has_begun.await.unwrap();
         first.abort();
         assert!(first.await.is_err());
-        let second = vault.compute(&tenant, Arc::clone(&database), |_| Ok(()));
+        let second = vault.compute(&tenant, Arc::clone(&database), false, |_| Ok(()));
         let waiting = tokio::time::timeout(Duration::from_millis(200), second).await;
         assert!(waiting.is_err());
         done.send(()).unwrap();
-        vault.compute(&tenant, database, |_| Ok(())).await.unwrap();
+        vault
+            .compute(&tenant, database, false, |_| Ok(()))
+            .await
+            .unwrap();
     }
 }

@@ -12,16 +12,31 @@ pub struct GrantableDatabase(DatabaseName);
 #[error("this database is never granted to an app")]
 pub struct NeverGrantable;
 
-/// Prefixes, compared without case: `user_wallet_v2` is a wallet, too.
-const NEVER: [&str; 8] = [
+/// Beginnings of names, compared without case: `user_wallet_v2` is a wallet, too.
+///
+/// Wallets and tokens; the registries of databases and of their replication; connections to other services with their
+/// tokens, positions and logs; keys and credentials; what was sent to or by this user under another consent; and the
+/// receipts of who read what, which no reader may see or change.
+const NEVER: [&str; 19] = [
+    "access_receipt",
+    "api_key",
+    "connection",
+    "credential",
+    "data_connection",
+    "inbox",
+    "keyring",
+    "key_",
+    "keys",
+    "outbox",
+    "private_key",
+    "security_",
+    "storage_",
+    "sync_log",
+    "sync_position",
+    "token_",
+    "tokens",
     "user_wallet",
     "wallet",
-    "storage_",
-    "data_connection",
-    "sync_position",
-    "api_key",
-    "token_",
-    "security_",
 ];
 
 impl GrantableDatabase {

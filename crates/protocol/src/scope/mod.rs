@@ -5,11 +5,17 @@
 
 mod api;
 mod grantable;
+mod instant;
+mod narrowing;
+mod terms;
 
 use std::fmt;
 
 pub use api::ApiScope;
 pub use grantable::{GrantableDatabase, NeverGrantable};
+pub use instant::Instant;
+pub use narrowing::{FieldName, InvalidFieldName, Narrowing, Target, Window, time_field};
+pub use terms::{Covered, InvalidTerms, Rate, Terms};
 
 use crate::database::DatabaseName;
 use crate::schema::{SchemaDirectory, SchemaUri};
@@ -243,6 +249,35 @@ impl Scope {
         })
     }
 
+    /// What it opens; nothing when it is a capability of the API.
+    pub fn target(&self) -> Option<Target> {
+        match self {
+            Self::Api(_) => None,
+            Self::Datastore {
+                schema, database, ..
+            } => Some(Target::Datastore {
+                schema: schema.clone(),
+                database: database.clone(),
+            }),
+            Self::Database { database, .. } => Some(Target::Database(database.clone())),
+        }
+    }
+
+    /// All that it opens, as a request names it.
+    pub fn resource(&self) -> Option<Resource> {
+        let (schema, database) = match self {
+            Self::Api(_) => return None,
+            Self::Datastore {
+                schema, database, ..
+            } => (Some(schema.clone()), database),
+            Self::Database { database, .. } => (None, database),
+        };
+        Some(Resource {
+            database: database.name().clone(),
+            schema,
+        })
+    }
+
     /// Does this scope alone allow `action` on `resource`?
     fn covers(&self, action: Action, resource: &Resource) -> bool {
         match self {
@@ -340,7 +375,18 @@ impl ScopeSet {
     /// May `action` be done on `resource`? Actions of several scopes do not add up to more than each
     /// grants: one scope must cover the whole question.
     pub fn allows(&self, action: Action, resource: &Resource) -> bool {
-        self.0.iter().any(|scope| scope.covers(action, resource))
+        self.covering(action, resource).next().is_some()
+    }
+
+    /// The scopes that each allow `action` on `resource`.
+    fn covering<'s>(
+        &'s self,
+        action: Action,
+        resource: &'s Resource,
+    ) -> impl Iterator<Item = &'s Scope> {
+        self.0
+            .iter()
+            .filter(move |scope| scope.covers(action, resource))
     }
 
     /// The scopes, in order.

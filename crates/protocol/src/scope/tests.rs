@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Knows the shortcuts, and two schemas that share a database with another or hold secrets.
-struct Directory;
+pub(super) struct Directory;
 
 impl SchemaDirectory for Directory {
     fn database_of(&self, schema: &SchemaUri) -> Option<DatabaseName> {
@@ -29,11 +29,11 @@ fn uri(path: &str) -> SchemaUri {
         .unwrap()
 }
 
-fn datastore(path: &str) -> Resource {
+pub(super) fn datastore(path: &str) -> Resource {
     Resource::datastore(uri(path), &Directory).unwrap()
 }
 
-fn database(name: &str) -> Resource {
+pub(super) fn database(name: &str) -> Resource {
     Resource::whole_database(DatabaseName::new(name).unwrap())
 }
 
@@ -74,20 +74,55 @@ fn a_scope_allows_what_it_says_and_nothing_else() {
 
 #[test]
 fn secrets_are_never_grantable_by_any_name() {
-    for text in [
-        "db:r:user_wallet",
-        "db:rwd:USER_WALLET_v2",
-        "db:r:storage_database",
-        "db:r:data_connections",
-        "db:r:data_connections_sync_log",
-        "db:r:api_keys_private",
-        "db:r:api_keys",
-        "ds:r:https://common.schemas.verida.io/wallets/v0.1.0/schema.json",
+    for name in [
+        "user_wallet",
+        "USER_WALLET_v2",
+        "wallets",
+        "storage_database",
+        "storage_sync",
+        "data_connections",
+        "data_connections_sync_log",
+        "connections",
+        "sync_position",
+        "sync_log",
+        "api_keys_private",
+        "api_keys",
+        "keyring",
+        "keys",
+        "key_backup",
+        "private_keys",
+        "token_metadata_public",
+        "tokens",
+        "credential",
+        "credential_public",
+        "Credentials",
+        "security_log",
+        "inbox",
+        "inbox_item",
+        "inbox_entry",
+        "outbox_entry",
+        "access_receipts",
+        "Access_Receipts_2",
     ] {
-        assert_eq!(
-            Scope::parse(text, &Directory),
-            Err(InvalidScope::NeverGrantable),
-            "{text}"
+        for letters in ["r", "w", "d", "rwd"] {
+            let text = format!("db:{letters}:{name}");
+            let refused = Scope::parse(&text, &Directory);
+            assert_eq!(refused, Err(InvalidScope::NeverGrantable), "{text}");
+        }
+    }
+    let wallets = "ds:r:https://common.schemas.verida.io/wallets/v0.1.0/schema.json";
+    let refused = Scope::parse(wallets, &Directory);
+    assert_eq!(refused, Err(InvalidScope::NeverGrantable));
+    // What is like them by chance is not refused.
+    for name in [
+        "keynotes",
+        "favourite",
+        "profile_public",
+        "my_wallet_photos",
+    ] {
+        assert!(
+            Scope::parse(&format!("db:r:{name}"), &Directory).is_ok(),
+            "{name}"
         );
     }
 }

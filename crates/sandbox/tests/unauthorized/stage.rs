@@ -254,6 +254,11 @@ impl Stage {
             )
             .replace("{database}", database)
             .replace("{id}", if record_id { &id } else { &token_id });
+        // What a path does not name, its query does.
+        if matches!(guard, Guard::Data(_, _, Right::Delete)) && !path.contains("{id}") {
+            let joint = if query.is_empty() { '?' } else { '&' };
+            query = format!("{query}{joint}id={id}");
+        }
         let body = body(method, guard, schema, self.serial);
         let headers: Vec<(&str, &str)> = headers
             .iter()
@@ -436,7 +441,14 @@ fn scopes(guard: Guard, kind: Kind) -> Vec<String> {
 fn body(method: &str, guard: Guard, schema: &str, serial: u64) -> Option<Value> {
     let record = |id: &str| json!({ "record": with_schema(email(id, "changed"), schema), "options": { "forceUpdate": true } });
     match guard {
-        Guard::Data(_, _, Right::Query | Right::Count) => Some(json!({ "query": {} })),
+        Guard::Data(_, _, Right::Query | Right::Count) if method == "POST" => {
+            Some(json!({ "query": {} }))
+        }
+        Guard::Data(_, _, Right::Fetch) => Some(json!({ "ids": [RECORD] })),
+        Guard::Data(_, _, Right::Bulk) => {
+            let record = |n: u32| with_schema(email(&format!("bulk-{serial}-{n}"), "new"), schema);
+            Some(json!({ "records": [record(1), record(2)] }))
+        }
         Guard::Data(_, _, Right::Create) => {
             Some(json!({ "record": with_schema(email(&format!("new-{serial}"), "new"), schema) }))
         }
@@ -446,7 +458,7 @@ fn body(method: &str, guard: Guard, schema: &str, serial: u64) -> Option<Value> 
             Some(body)
         }
         Guard::Owner if method == "POST" => Some(json!({ "scopes": ["api:ds-query"] })),
-        Guard::Data(_, _, Right::Get | Right::Delete)
+        Guard::Data(_, _, Right::Get | Right::Query | Right::Count | Right::Delete)
         | Guard::Owner
         | Guard::Anyone
         | Guard::Public => None,

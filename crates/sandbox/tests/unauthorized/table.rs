@@ -26,9 +26,13 @@ pub enum Reach {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
     Get,
+    /// Many by their ids.
+    Fetch,
     Query,
     Count,
     Create,
+    /// Many at once.
+    Bulk,
     Update,
     Delete,
 }
@@ -37,8 +41,8 @@ impl Right {
     /// Its letter in a scope.
     pub fn letter(self) -> char {
         match self {
-            Self::Get | Self::Query | Self::Count => 'r',
-            Self::Create | Self::Update => 'w',
+            Self::Get | Self::Fetch | Self::Query | Self::Count => 'r',
+            Self::Create | Self::Bulk | Self::Update => 'w',
             Self::Delete => 'd',
         }
     }
@@ -65,6 +69,12 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("POST", "/api/rest/v1/auth/token", Guard::Owner),
         ("GET", "/api/rest/v1/auth/tokens", Guard::Owner),
         ("DELETE", "/api/rest/v1/auth/tokens/{id}", Guard::Owner),
+        ("POST", "/api/rest/v1/auth/session/challenges", Guard::Public),
+        ("POST", "/api/rest/v1/auth/session", Guard::Public),
+        ("GET", "/consent", Guard::Public),
+        ("GET", "/console", Guard::Public),
+        ("GET", "/docs", Guard::Public),
+        ("GET", "/assets/{file}", Guard::Public),
         ("GET", "/api/rest/v1/ds/get/{schema}/{id}", ds(Api::DsGetById, Right::Get)),
         ("POST", "/api/rest/v1/ds/query/{schema}", ds(Api::DsQuery, Right::Query)),
         ("POST", "/api/rest/v1/ds/count/{schema}", ds(Api::DsQuery, Right::Count)),
@@ -77,6 +87,20 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("POST", "/api/rest/v1/db/{database}", db(Api::DbCreate, Right::Create)),
         ("PUT", "/api/rest/v1/db/{database}/{id}", db(Api::DbUpdate, Right::Update)),
         ("DELETE", "/api/rest/v1/db/{database}/{id}", db(Api::DbUpdate, Right::Delete)),
+        ("POST", "/api/rest/v1/ds/get/{schema}/{id}", ds(Api::DsGetById, Right::Get)),
+        ("GET", "/api/rest/v1/ds/{schema}/{id}", ds(Api::DsGetById, Right::Get)),
+        ("POST", "/api/rest/v1/ds/bulk-get/{schema}", ds(Api::DsGetById, Right::Fetch)),
+        ("GET", "/api/rest/v1/ds/export/{schema}", ds(Api::DsQuery, Right::Query)),
+        ("PATCH", "/api/rest/v1/ds/{schema}/{id}", ds(Api::DsUpdate, Right::Update)),
+        ("DELETE", "/api/rest/v1/ds/{schema}", ds(Api::DsDelete, Right::Delete)),
+        ("POST", "/api/rest/v1/ds/bulk/{schema}", ds(Api::DsCreate, Right::Bulk)),
+        ("POST", "/api/rest/v1/db/get/{database}/{id}", db(Api::DbGetById, Right::Get)),
+        ("GET", "/api/rest/v1/db/{database}/{id}", db(Api::DbGetById, Right::Get)),
+        ("POST", "/api/rest/v1/db/bulk-get/{database}", db(Api::DbGetById, Right::Fetch)),
+        ("GET", "/api/rest/v1/db/export/{database}", db(Api::DbQuery, Right::Query)),
+        ("PATCH", "/api/rest/v1/db/{database}/{id}", db(Api::DbUpdate, Right::Update)),
+        ("DELETE", "/api/rest/v1/db/{database}", db(Api::DbUpdate, Right::Delete)),
+        ("POST", "/api/rest/v1/db/bulk/{database}", db(Api::DbCreate, Right::Bulk)),
         ("GET", "/.well-known/adyton-attestation", Guard::Public),
         ("POST", "/.well-known/ohttp-gateway", Guard::Public),
     ]
@@ -181,6 +205,12 @@ pub fn expected(guard: Guard, path: &str, kind: Kind) -> Expect {
             "/.well-known/adyton-attestation" if in_url => Problem(400, "request-malformed"),
             // It takes nothing but sealed requests; `sealed_requests.rs` sends some.
             "/.well-known/ohttp-gateway" => Problem(400, "request-malformed"),
+            // They take a login to carry; `browser_login.rs` has some.
+            "/api/rest/v1/auth/session/challenges" | "/api/rest/v1/auth/session" => {
+                Problem(400, "request-malformed")
+            }
+            // It has what the pages name; `pages.rs` asks for all of that.
+            "/assets/{file}" => Problem(404, "not-found"),
             _ => Served,
         };
     }

@@ -1,0 +1,43 @@
+// Made by `npm run build` in web/. Do not edit: `web/check` compares.
+const BUILT: [Built; 10] = [
+    Built {
+        path: "/consent",
+        bytes: include_bytes!("consent.html"),
+    },
+    Built {
+        path: "/console",
+        bytes: include_bytes!("console.html"),
+    },
+    Built {
+        path: "/docs",
+        bytes: include_bytes!("docs.html"),
+    },
+    Built {
+        path: "/assets/consent-C6DNkz92.js",
+        bytes: include_bytes!("assets/consent-C6DNkz92.js"),
+    },
+    Built {
+        path: "/assets/console-CiUo_yi_.js",
+        bytes: include_bytes!("assets/console-CiUo_yi_.js"),
+    },
+    Built {
+        path: "/assets/docs-CwrEYRVp.js",
+        bytes: include_bytes!("assets/docs-CwrEYRVp.js"),
+    },
+    Built {
+        path: "/assets/dom-BUu2LCkj.css",
+        bytes: include_bytes!("assets/dom-BUu2LCkj.css"),
+    },
+    Built {
+        path: "/assets/dom-BZAfQrcQ.js",
+        bytes: include_bytes!("assets/dom-BZAfQrcQ.js"),
+    },
+    Built {
+        path: "/assets/icon-DOS8cbsp.svg",
+        bytes: include_bytes!("assets/icon-DOS8cbsp.svg"),
+    },
+    Built {
+        path: "/assets/words-CdxY64ZK.js",
+        bytes: include_bytes!("assets/words-CdxY64ZK.js"),
+    },
+];

@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod approval;
+pub mod authorization;
+pub mod challenge;
+pub mod client;
+pub mod client_id;
+pub mod client_metadata;
+pub mod client_name;
+pub mod consent;
+pub mod did_signature;
+pub mod dpop;
+pub mod form;
+pub mod jwk;
+pub mod jws;
+pub mod metadata;
+pub mod origin;
+pub mod pkce;
+pub mod redirect_uri;
+pub mod refused;
+pub mod replay;
+pub mod token_request;

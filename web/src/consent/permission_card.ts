@@ -1,0 +1,163 @@
+/** One permission: what it is in words, how many records, three of them as the app would get them, and what can be taken away. */
+
+import { fill, freshId, h } from "../dom.ts";
+import { actionWords, records } from "../words.ts";
+import type { Choice } from "./choices.ts";
+import type { Field, Preview } from "./request.ts";
+
+/** Fields of an example that are shown before "everything in it". */
+const SHOWN_FIELDS = 4;
+const SHOWN_CHARACTERS = 90;
+
+export interface PermissionCard {
+  readonly element: HTMLElement;
+  /** Shows the choice as it is now. */
+  update(): void;
+  /** Shows what the node says the app would get. */
+  show(preview: Preview): void;
+  /** Says why there are no examples now. */
+  say(text: string): void;
+}
+
+export function permissionCard(choice: Choice, changed: () => void): PermissionCard {
+  const { permission } = choice;
+  const titleId = freshId("permission");
+  const kept = tick(permission.title, () => {
+    choice.kept = kept.input.checked;
+    changed();
+  });
+  kept.input.setAttribute("aria-label", `Allow ${permission.title}`);
+  const summary = h("p", { class: "words" });
+  const count = h("p", { class: "count" });
+  const examples = h("div", { class: "examples" });
+
+  const actions = (["read", "write", "delete"] as const)
+    .filter((action) => permission.actions[action])
+    .map((action) => {
+      const control = tick({ read: "Read", write: "Add and change", delete: "Delete" }[action], () => {
+        choice[action] = control.input.checked;
+        changed();
+      });
+      return { action, control };
+    });
+  const addOnly = h("p", { class: "hint" }, "With fields left out, the app can add records, but not change those that are there.");
+
+  const fields = permission.fields.map((field) => {
+    const control = tick(fieldWords(field), () => {
+      if (control.input.checked) choice.without.delete(field.path);
+      else choice.without.add(field.path);
+      changed();
+    });
+    return { field, control };
+  });
+  const from = day("From", () => {
+    choice.from = from.input.value;
+    changed();
+  });
+  const until = day("Until", () => {
+    choice.until = until.input.value;
+    changed();
+  });
+
+  const narrowing = h(
+    "details",
+    { class: "narrow" },
+    h("summary", {}, "Choose what it gets"),
+    h("div", { class: "stack" },
+      h("fieldset", {}, h("legend", {}, "It may"), ...actions.map(({ control }) => control.element), addOnly),
+      permission.timeField
+        ? h("fieldset", {}, h("legend", {}, "Only records dated"), h("div", { class: "days" }, from.element, until.element))
+        : h("p", { class: "hint" }, "These records cannot be told apart by date."),
+      fields.length > 0 ? h("fieldset", { class: "fields" }, h("legend", {}, "With these fields"), ...fields.map(({ control }) => control.element)) : null,
+    ),
+  );
+
+  const element = h(
+    "li",
+    { class: "card" },
+    h("h3", { id: titleId }, kept.element),
+    summary,
+    h("p", { class: "hint" }, "Opens ", permission.schema ? "these records of your database " : "all of your database ", h("code", {}, permission.database)),
+    count,
+    examples,
+    narrowing,
+  );
+
+  return {
+    element,
+    update() {
+      kept.input.checked = choice.kept;
+      element.classList.toggle("dropped", !choice.kept);
+      for (const { action, control } of actions) {
+        control.input.checked = choice[action];
+        control.input.disabled = !choice.kept;
+      }
+      for (const { field, control } of fields) {
+        control.input.checked = !choice.without.has(field.path);
+        control.input.disabled = !choice.kept;
+      }
+      from.input.value = choice.from;
+      until.input.value = choice.until;
+      from.input.disabled = !choice.kept;
+      until.input.disabled = !choice.kept;
+      addOnly.hidden = !(choice.write && choice.without.size > 0);
+      fill(summary, choice.kept ? `The app may ${actionWords(choice) || "do nothing with"} them.` : "The app gets none of them.");
+      if (!choice.kept) {
+        fill(count);
+        fill(examples);
+      }
+    },
+    show(preview) {
+      fill(count, choice.read ? `${records(preview.count)} now` : "The app cannot read them.");
+      if (preview.examples.length === 0) {
+        fill(examples, preview.count === 0 && choice.read ? h("p", { class: "hint" }, "There is nothing to show: no record is within these limits.") : null);
+        return;
+      }
+      const label = preview.examples.length === 1 ? "An example, as the app would get it" : "Examples, as the app would get them";
+      fill(examples, h("h4", {}, label), h("ol", {}, ...preview.examples.map((record) => example(record, permission.fields))));
+    },
+    say(text) {
+      fill(count, text);
+      fill(examples);
+    },
+  };
+}
+
+/** A record: its first fields at a glance, and all of it on demand. */
+function example(record: Readonly<Record<string, unknown>>, fields: readonly Field[]): HTMLElement {
+  const glances = fields
+    .map((field) => ({ title: field.title, value: glance(inside(record, field.path)) }))
+    .filter((entry): entry is { title: string; value: string } => entry.value !== null)
+    .slice(0, SHOWN_FIELDS);
+  return h(
+    "li",
+    {},
+    h("dl", {}, ...glances.map((entry) => h("div", {}, h("dt", {}, entry.title), h("dd", {}, entry.value)))),
+    h("details", {}, h("summary", {}, "Everything in it"), h("pre", { attributes: { tabindex: 0 } }, JSON.stringify(record, null, 2))),
+  );
+}
+
+function inside(record: unknown, path: string): unknown {
+  return path.split(".").reduce<unknown>((value, step) => (value as Record<string, unknown> | null | undefined)?.[step], record);
+}
+
+function glance(value: unknown): string | null {
+  if (value === null || value === undefined || value === "") return null;
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
+}
+
+function fieldWords(field: Field): string {
+  return field.sensitive === "body" ? `${field.title} (the words themselves)` : field.sensitive === "source" ? `${field.title} (raw source data)` : field.title;
+}
+
+/** A labelled check box. */
+export function tick(label: string, changed: () => void): { element: HTMLElement; input: HTMLInputElement } {
+  const input = h("input", { attributes: { type: "checkbox" }, on: { change: changed } });
+  return { element: h("label", { class: "choice" }, input, h("span", {}, label)), input };
+}
+
+function day(label: string, changed: () => void): { element: HTMLElement; input: HTMLInputElement } {
+  const input = h("input", { attributes: { type: "date" }, on: { change: changed } });
+  return { element: h("label", { class: "day" }, h("span", {}, label), input), input };
+}

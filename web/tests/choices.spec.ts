@@ -1,0 +1,70 @@
+/** Choices become terms, and can only take away. */
+
+import { expect, test } from "@playwright/test";
+import { asAsked, goBack, isLeftOut, leaveOut, readOnly, termsOf } from "../src/consent/choices.ts";
+import { EMAIL, request } from "./asked.ts";
+
+test("what was asked for and not touched is approved as it was asked", () => {
+  const asked = request();
+  const terms = termsOf(asked, asAsked(asked));
+  expect(terms).toEqual({ ...asked.terms, expiresIn: 30 * 86_400 });
+});
+
+test("read only takes writing and deleting away, and gives back what was asked and no more", () => {
+  const asked = request();
+  const choices = asAsked(asked);
+  readOnly(choices, true);
+  expect(termsOf(asked, choices)?.scopes).toEqual([`ds:r:${EMAIL}`, "db:r:notes", "api:ds-query", "api:ds-create"]);
+  readOnly(choices, false);
+  expect(termsOf(asked, choices)?.scopes).toEqual(asked.terms.scopes);
+});
+
+test("a permission that is dropped takes its scopes and its narrowing along", () => {
+  const asked = request();
+  const choices = asAsked(asked);
+  choices.permissions[0]!.without.add("messageText");
+  choices.permissions[0]!.kept = false;
+  const terms = termsOf(asked, choices);
+  expect(terms?.scopes).toEqual(["db:r:notes", "api:ds-query", "api:ds-create"]);
+  expect(terms?.narrow).toBeUndefined();
+});
+
+test("with every permission dropped there is nothing to approve", () => {
+  const asked = request();
+  const choices = asAsked(asked);
+  for (const choice of choices.permissions) choice.kept = false;
+  expect(termsOf(asked, choices)).toBeNull();
+});
+
+test("fields are left out by kind or one by one", () => {
+  const asked = request();
+  const choices = asAsked(asked);
+  expect(isLeftOut(choices, "body")).toBe(false);
+  leaveOut(choices, "body", true);
+  expect(isLeftOut(choices, "body")).toBe(true);
+  expect(termsOf(asked, choices)?.narrow).toEqual([{ target: `ds:${EMAIL}`, without: ["messageHTML", "messageText"] }]);
+  choices.permissions[0]!.without.delete("messageHTML");
+  expect(isLeftOut(choices, "body")).toBe("some");
+});
+
+test("a window of whole days is until the first moment after its last day", () => {
+  const asked = request();
+  const choices = asAsked(asked);
+  choices.permissions[0]!.from = "2026-01-01";
+  choices.permissions[0]!.until = "2026-01-31";
+  expect(termsOf(asked, choices)?.narrow).toEqual([{ target: `ds:${EMAIL}`, from: "2026-01-01T00:00:00Z", until: "2026-02-01T00:00:00Z" }]);
+});
+
+test("a window that the app itself asked for stays to the second", () => {
+  const narrow = [{ target: `ds:${EMAIL}`, from: "2026-01-01T12:34:56Z", until: "2026-02-03T04:05:06Z", without: ["messageHTML"] }];
+  const asked = request({ narrow });
+  const choices = asAsked(asked);
+  expect(termsOf(asked, choices)?.narrow).toEqual(narrow);
+});
+
+test("going back a month touches only what has a time", () => {
+  const asked = request();
+  const choices = asAsked(asked);
+  goBack(choices, 30, new Date("2026-03-31T10:00:00Z"));
+  expect(choices.permissions.map((choice) => choice.from)).toEqual(["2026-03-01", ""]);
+});
