@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use adyton_client::pull::PlainBatch;
 use adyton_couch::rev::{Rev, RevHash};
 use adyton_couch::selector::Selector;
-use adyton_node::memory::{Budget, Documents, Query, Scope, SortKey};
+use adyton_node::memory::{Budget, Documents, Query, SortKey, View};
 use adyton_node::zeroing_allocator::ZeroingAllocator;
 use serde_json::{Value, json};
 
@@ -51,13 +51,13 @@ fn emails() {
     first_and_later(
         "  sort by sentAt, all",
         &documents,
-        Scope::Schema(EMAIL),
+        &View::of_schema(EMAIL),
         &query(&json!({}), &json!([{"sentAt": "desc"}]), 1000),
     );
     first_and_later(
         "  one sender, by sentAt",
         &documents,
-        Scope::Schema(EMAIL),
+        &View::of_schema(EMAIL),
         &query(
             &json!({"fromEmail": "person7@example.org"}),
             &json!([{"sentAt": "desc"}]),
@@ -65,7 +65,10 @@ fn emails() {
         ),
     );
     let page = documents
-        .query(Scope::Schema(EMAIL), &query(&json!({}), &json!([]), 1000))
+        .query(
+            &View::of_schema(EMAIL),
+            &query(&json!({}), &json!([]), 1000),
+        )
         .unwrap();
     rate("  write all as JSON", bytes, 10, || {
         let mut out = Vec::with_capacity(bytes + 100_000);
@@ -96,39 +99,39 @@ fn chats() {
     first_and_later(
         "  regex, no index",
         &documents,
-        Scope::Schema(CHAT),
+        &View::of_schema(CHAT),
         &query(&regex, &json!([]), 20),
     );
     let group = json!({"groupId": "group-17", "sentAt": {"$gte": "2025-06-01"}});
     first_and_later(
         "  group since, by sentAt",
         &documents,
-        Scope::Schema(CHAT),
+        &View::of_schema(CHAT),
         &query(&group, &json!([{"sentAt": "desc"}]), 20),
     );
     first_and_later(
         "  latest 20",
         &documents,
-        Scope::Schema(CHAT),
+        &View::of_schema(CHAT),
         &query(&json!({}), &json!([{"sentAt": "desc"}]), 20),
     );
     first_and_later(
         "  all, by id",
         &documents,
-        Scope::Schema(CHAT),
+        &View::of_schema(CHAT),
         &query(&json!({}), &json!([]), 20),
     );
     first_and_later(
         "  all 100,000, by sentAt",
         &documents,
-        Scope::Schema(CHAT),
+        &View::of_schema(CHAT),
         &query(&json!({}), &json!([{"sentAt": "asc"}]), 100_000),
     );
     let ids: Vec<&str> = records.iter().map(|(id, _)| id.as_str()).collect();
     let started = Instant::now();
     let found = ids
         .iter()
-        .filter(|id| documents.get(Scope::Schema(CHAT), id).is_some())
+        .filter(|id| documents.get(&View::of_schema(CHAT), id).unwrap().is_some())
         .count();
     println!(
         "  get by id: {:?} each ({found} found)",
@@ -199,9 +202,9 @@ fn query(selector: &Value, sort: &Value, limit: usize) -> Query {
     }
 }
 
-fn first_and_later(name: &str, documents: &Documents, scope: Scope<'_>, query: &Query) {
+fn first_and_later(name: &str, documents: &Documents, view: &View, query: &Query) {
     let started = Instant::now();
-    let page = documents.query(scope, query).unwrap();
+    let page = documents.query(view, query).unwrap();
     println!(
         "{name}: first {:?} ({} of {})",
         started.elapsed(),
@@ -209,7 +212,7 @@ fn first_and_later(name: &str, documents: &Documents, scope: Scope<'_>, query: &
         page.total
     );
     figure(&format!("{name}: later"), 50, || {
-        black_box(documents.query(scope, query).unwrap());
+        black_box(documents.query(view, query).unwrap());
     });
 }
 

@@ -8,7 +8,7 @@
 
 use adyton_client::pull::PlainBatch;
 use adyton_couch::rev::{Rev, RevHash};
-use adyton_node::memory::{Budget, Documents, Scope};
+use adyton_node::memory::{Budget, Documents, View};
 use serde_json::Value;
 
 const SEEDS: [&str; 6] = [
@@ -29,7 +29,10 @@ fn check(bytes: &[u8]) {
     }
     let mut documents = Documents::new(Budget::new(1 << 20));
     documents.apply(batch).unwrap();
-    let document = documents.get(Scope::Database, "a").unwrap();
+    let document = documents
+        .get(&View::whole_database(), "a")
+        .unwrap()
+        .unwrap();
     let mut served = Vec::new();
     document.write_to(&mut served);
     // A whole parser may refuse lone surrogates and great depth, which are valid JSON.

@@ -13,7 +13,7 @@ use std::io::{Read, Seek, SeekFrom};
 use adyton_client::pull::{PlainBatch, RecordError};
 use adyton_couch::rev::{Rev, RevHash};
 use adyton_couch::selector::Selector;
-use adyton_node::memory::{Budget, Documents, Parts, Projection, Query, Scope, SortKey};
+use adyton_node::memory::{Budget, Documents, Parts, Projection, Query, SortKey, View};
 use adyton_node::zeroing_allocator::ZeroingAllocator;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -139,7 +139,7 @@ fn nothing_is_left_of_a_vault_that_was_dropped() {
             limit: 1000,
             ..Query::new(Selector::parse(&selector).unwrap())
         };
-        let page = documents.query(Scope::Database, &query).unwrap();
+        let page = documents.query(&View::whole_database(), &query).unwrap();
         assert_eq!(page.documents.len(), 200);
         let projection = Projection::parse(&json!(["text"])).unwrap();
         let mut out = Vec::new();

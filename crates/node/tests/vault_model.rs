@@ -13,7 +13,7 @@ use adyton_client::pull::PlainBatch;
 use adyton_couch::rev::{Rev, RevHash};
 use adyton_couch::selector::Selector;
 use adyton_node::memory::{
-    Budget, Direction, Document, Documents, Parts, Projection, Query, Scope, SortKey,
+    Budget, Direction, Document, Documents, Parts, Projection, Query, SortKey, View,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -290,9 +290,9 @@ fn question() -> impl Strategy<Value = Question> {
 }
 
 impl Question {
-    fn scope(&self) -> Scope<'static> {
-        self.schema
-            .map_or(Scope::Database, |schema| Scope::Schema(SCHEMAS[schema]))
+    fn view(&self) -> View {
+        let of_schema = |schema: usize| View::of_schema(SCHEMAS[schema]);
+        self.schema.map_or(View::whole_database(), of_schema)
     }
 
     fn query(&self) -> Query {
@@ -313,9 +313,11 @@ impl Question {
     fn expected(&self, model: &Model) -> Vec<Value> {
         let mut found: Vec<Value> = model
             .values()
-            .filter(|record| match self.scope() {
-                Scope::Database => true,
-                Scope::Schema(schema) => record.get("schema").is_some_and(|name| name == schema),
+            .filter(|record| match self.schema {
+                None => true,
+                Some(schema) => record
+                    .get("schema")
+                    .is_some_and(|name| name == SCHEMAS[schema]),
             })
             .filter(|record| takes(&self.selector, record))
             .cloned()
@@ -341,8 +343,8 @@ impl Question {
     }
 
     fn check(&self, documents: &Documents, model: &Model) {
-        let (scope, query) = (self.scope(), self.query());
-        let page = documents.query(scope, &query).unwrap();
+        let (view, query) = (self.view(), self.query());
+        let page = documents.query(&view, &query).unwrap();
         let expected = self.expected(model);
         assert_eq!(page.total, expected.len());
         let everything = Self {
@@ -351,7 +353,7 @@ impl Question {
         };
         assert_eq!(page.rows, everything.expected(model).len());
         assert_eq!(
-            documents.count(scope, &query.selector).unwrap(),
+            documents.count(&view, &query.selector).unwrap(),
             expected.len()
         );
         let expected: Vec<_> = expected
@@ -367,11 +369,11 @@ impl Question {
 fn check_all(documents: &Documents, model: &Model) {
     assert_eq!(documents.len(), model.len());
     for (id, record) in model {
-        let document = documents.get(Scope::Database, id).unwrap();
+        let document = documents.get(&View::whole_database(), id).unwrap().unwrap();
         assert_eq!(document.id(), id);
         assert_eq!(&served(&document), record);
     }
-    assert!(documents.get(Scope::Database, "nobody").is_none());
+    assert!(documents.rev(&View::whole_database(), "nobody").is_none());
 }
 
 proptest! {
@@ -414,7 +416,7 @@ proptest! {
         let free = budget.limit() - budget.used();
         let held = budget.reserve(free.saturating_sub(room)).unwrap();
         for question in &questions {
-            if let Ok(page) = documents.query(question.scope(), &question.query()) {
+            if let Ok(page) = documents.query(&question.view(), &question.query()) {
                 let expected = question.expected(&model);
                 prop_assert_eq!(page.total, expected.len());
                 let found: Vec<_> = page.documents.iter().map(served).collect();
@@ -440,7 +442,7 @@ proptest! {
         let mut model = Model::new();
         apply(&mut documents, &mut model, &[Change::Put { id: 0, fields }], 0);
         let projection = Projection::parse(&json!(wanted)).unwrap();
-        let document = documents.get(Scope::Database, &id(0)).unwrap();
+        let document = documents.get(&View::whole_database(), &id(0)).unwrap().unwrap();
         let mut out = Vec::new();
         let mut parts = Parts::after(std::mem::take(&mut out));
         projection.write(&document, &mut parts);

@@ -15,6 +15,7 @@ pub enum ProblemKind {
     TokenExpired,
     TokenRevoked,
     ScopeMissing,
+    FieldNotGranted,
     NotFound,
     MethodNotAllowed,
     RequestMalformed,
@@ -43,13 +44,14 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
         Self::CredentialsAmbiguous,
         Self::TokenExpired,
         Self::TokenRevoked,
         Self::ScopeMissing,
+        Self::FieldNotGranted,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestMalformed,
@@ -105,6 +107,11 @@ impl ProblemKind {
             Self::TokenExpired => ("token-expired", 401, "The access token has expired"),
             Self::TokenRevoked => ("token-revoked", 401, "The access token was revoked"),
             Self::ScopeMissing => ("scope-missing", 403, "The access token does not allow this"),
+            Self::FieldNotGranted => (
+                "field-not-granted",
+                403,
+                "The question touches a field that was not granted",
+            ),
             Self::NotFound => ("not-found", 404, "There is nothing here for you"),
             Self::MethodNotAllowed => (
                 "method-not-allowed",

@@ -110,6 +110,32 @@ impl Condition {
     }
 }
 
+impl Condition {
+    /// Adds the places that this looks at, `here` being those of the value at hand. Depth is bounded by the parser.
+    pub(super) fn places<'s>(&'s self, here: &mut Vec<&'s str>, places: &mut Vec<Vec<&'s str>>) {
+        match self {
+            Condition::All(list) | Condition::Any(list) | Condition::None(list) => {
+                // Of no conditions: the value is named, if not looked at.
+                if list.is_empty() && !here.is_empty() {
+                    places.push(here.clone());
+                }
+                list.iter().for_each(|one| one.places(here, places));
+            }
+            Condition::Not(not) => not.places(here, places),
+            Condition::Member { path, is, .. } | Condition::Below { path, is } => {
+                let depth = here.len();
+                here.extend(path.steps().iter().map(|step| &**step));
+                is.places(here, places);
+                here.truncate(depth);
+            }
+            Condition::Is(Test::AnyElement(element) | Test::EveryElement(element)) => {
+                element.places(here, places);
+            }
+            Condition::Is(_) => places.push(here.clone()),
+        }
+    }
+}
+
 impl Test {
     fn passes(&self, here: Option<LazyValue<'_>>) -> bool {
         let Some(value) = here else {

@@ -26,6 +26,7 @@ use crate::lazy_json::{LazyValue, MemberNames};
 pub struct Selector {
     root: Condition,
     names: MemberNames,
+    source: Box<str>,
 }
 
 impl Selector {
@@ -42,10 +43,11 @@ impl Selector {
     /// When the text is no selector or is over a limit. Nothing recurses before the limits hold.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let mut parser = Parser::default();
-        let root = parser.selector(text)?;
+        let (root, source) = parser.selector(text)?;
         Ok(Self {
             root,
             names: parser.names,
+            source: source.into(),
         })
     }
 
@@ -55,7 +57,23 @@ impl Selector {
         Self {
             root: Condition::All(Vec::new()),
             names: MemberNames::default(),
+            source: "{}".into(),
         }
+    }
+
+    /// What was parsed, as JSON in one form: members sorted, no space.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The places that the selector looks at, each as its steps from the document inwards. Whoever changes nothing at
+    /// these places, inside of them or on the way to them, does not change the answer.
+    #[must_use]
+    pub fn places(&self) -> Vec<Vec<&str>> {
+        let mut places = Vec::new();
+        self.root.places(&mut Vec::new(), &mut places);
+        places
     }
 
     /// Whether `object`, the JSON text of a document, is what the selector asks for.
@@ -176,6 +194,37 @@ mod tests {
         Selector::parse(selector)
             .unwrap_or_else(|error| panic!("{error}"))
             .takes(document.as_bytes())
+    }
+
+    #[test]
+    fn every_place_that_is_looked_at_is_named() {
+        for (selector, expected) in [
+            ("{}", vec![]),
+            (r#"{"a":1}"#, vec!["a"]),
+            (r#"{"a":{}}"#, vec!["a"]),
+            (r#"{"a.b":{"$gt":1,"c":{"d":2}}}"#, vec!["a.b", "a.b.c.d"]),
+            (r#"{"a":{"b":1,"c":{"$exists":false}}}"#, vec!["a.b", "a.c"]),
+            (
+                r#"{"$or":[{"a":1},{"$nor":[{"b":1},{"$not":{"c":1}}]}]}"#,
+                vec!["a", "b", "c"],
+            ),
+            (r#"{"a":{"$not":{"b":1}}}"#, vec!["a.b"]),
+            (
+                r#"{"a":{"$elemMatch":{"b":1,"c.d":{"$gt":1}}}}"#,
+                vec!["a.b", "a.c.d"],
+            ),
+            (r#"{"a":{"$allMatch":{"$gt":1}}}"#, vec!["a"]),
+            (r#"{"a":{"$allMatch":{}}}"#, vec!["a"]),
+            (r#"{"a":{"$or":[]}}"#, vec!["a"]),
+        ] {
+            let selector = Selector::parse(selector).unwrap();
+            let places: Vec<String> = selector
+                .places()
+                .iter()
+                .map(|steps| steps.join("."))
+                .collect();
+            assert_eq!(places, expected, "{}", selector.source());
+        }
     }
 
     #[test]

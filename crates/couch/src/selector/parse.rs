@@ -27,8 +27,8 @@ pub(super) struct Parser {
 }
 
 impl Parser {
-    /// Parses the text of a selector.
-    pub(super) fn selector(&mut self, text: &str) -> Result<Condition, SelectorError> {
+    /// Parses the text of a selector. Also returns it as JSON in one form.
+    pub(super) fn selector(&mut self, text: &str) -> Result<(Condition, String), SelectorError> {
         if text.len() > Selector::MAX_BYTES {
             return Err(SelectorError::TooLong);
         }
@@ -37,7 +37,8 @@ impl Parser {
         }
         let value: Value = serde_json::from_str(text).map_err(|_| SelectorError::NotJson)?;
         let object = value.as_object().ok_or(SelectorError::NotAnObject)?;
-        self.object(object, Subject::Document)
+        let condition = self.object(object, Subject::Document)?;
+        Ok((condition, value.to_string()))
     }
 
     fn object(

@@ -7,6 +7,7 @@ use adyton_client::schema;
 use adyton_client::session::SessionError;
 use adyton_client::transport::TransportError;
 use adyton_protocol::problem::{Problem, ProblemKind};
+use adyton_protocol::scope::InvalidTerms;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -15,7 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::authn::{AuthenticationError, CredentialError};
 use crate::authz::Denied;
 use crate::grants::{GrantError, MintError};
-use crate::memory::QueryError;
+use crate::memory::{FieldNotGranted, QueryError};
 use crate::vault::VaultError;
 
 /// Most invalid records of a bulk write that are described; all are counted.
@@ -168,6 +169,29 @@ impl From<Denied> for ApiProblem {
     }
 }
 
+impl From<FieldNotGranted> for ApiProblem {
+    fn from(error: FieldNotGranted) -> Self {
+        QueryError::from(error).into()
+    }
+}
+
+impl From<InvalidTerms> for ApiProblem {
+    fn from(error: InvalidTerms) -> Self {
+        let kind = match &error {
+            InvalidTerms::TooLong
+            | InvalidTerms::NotAnObject
+            | InvalidTerms::Unknown
+            | InvalidTerms::Wrong(..) => ProblemKind::RequestMalformed,
+            _ => ProblemKind::ScopeInvalid,
+        };
+        let problem = Self::new(kind, error.to_string());
+        match error.scope() {
+            Some(at) => problem.with("scopeIndex", json!(at.index)),
+            None => problem,
+        }
+    }
+}
+
 impl From<MintError> for ApiProblem {
     fn from(error: MintError) -> Self {
         let kind = match error {
@@ -183,6 +207,7 @@ impl From<QueryError> for ApiProblem {
     fn from(error: QueryError) -> Self {
         let kind = match error {
             QueryError::OverBudget(_) => ProblemKind::Overloaded,
+            QueryError::FieldNotGranted(_) => ProblemKind::FieldNotGranted,
             _ => ProblemKind::QueryUnsupported,
         };
         Self::new(kind, error.to_string())

@@ -142,7 +142,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::{Budget, Documents, Query, Scope};
+    use crate::memory::{Budget, Documents, Query, View};
     use adyton_client::pull::PlainBatch;
     use adyton_couch::rev::Rev;
     use adyton_couch::selector::Selector;
@@ -174,7 +174,10 @@ mod tests {
     #[tokio::test]
     async fn a_record_is_served_from_where_it_lies() {
         let documents = documents(&Budget::new(1 << 24), 1, 1 << 20);
-        let document = documents.get(Scope::Database, "id\"0").unwrap();
+        let document = documents
+            .get(&View::whole_database(), "id\"0")
+            .unwrap()
+            .unwrap();
         let pieces = pieces(item_response(&document)).await;
         let held = document.object().as_ptr_range();
         let copied = pieces
@@ -201,7 +204,7 @@ mod tests {
                 let before = budget.used();
                 let mut query = Query::new(Selector::everything());
                 query.limit = usize::MAX;
-                let page = documents.query(Scope::Database, &query).unwrap();
+                let page = documents.query(&View::whole_database(), &query).unwrap();
                 let answer = Answer {
                     page,
                     unreadable: 0,

@@ -70,6 +70,9 @@ pub(super) async fn query<D: Door>(
 ) -> Answer {
     let permit = caller.permit::<Read>(D::QUERY, at.resource)?;
     let QueryBody { query, fields } = QueryBody::parse(body)?;
+    if let Some(fields) = &fields {
+        permit.view().may_serve(fields)?;
+    }
     let (limit, skip) = (query.limit, query.skip);
     let answer = api.vault.query(&permit, query).await?;
     Ok(query_response(answer, fields, limit, skip))

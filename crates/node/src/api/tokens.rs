@@ -3,12 +3,11 @@
 use super::routes::Route;
 use axum::routing;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use adyton_protocol::did::Did;
-use adyton_protocol::problem::ProblemKind;
 use adyton_protocol::schema::SchemaUri;
-use adyton_protocol::scope::{ApiScope, InvalidScopeSet, ScopeSet};
+use adyton_protocol::scope::{ApiScope, Terms};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -39,22 +38,13 @@ pub(super) const ROUTES: [Route; 5] = [
 
 type Answer = Result<Response, ApiProblem>;
 
-/// `POST /auth/token`: `{"scopes": [...], "appDID"?: "did:vda:…", "expiresIn"?: seconds}`
+/// `POST /auth/token`: terms (`{"scopes": [...], "narrow"?: [...], "expiresIn"?: seconds, …}`) and `"appDID"?`.
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     Caller(caller): Caller,
     mut body: JsonObject,
 ) -> Answer {
     let owner = caller.as_owner()?;
-    let texts: Vec<String> = match body.take("scopes") {
-        Some(value) => serde_json::from_value(value)
-            .map_err(|_| ApiProblem::malformed("`scopes` must be a list of texts"))?,
-        None => {
-            return Err(ApiProblem::malformed(
-                "the request body needs a member `scopes`, a list of texts",
-            ));
-        }
-    };
     let app: Option<Did> = match body.take("appDID") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(
@@ -63,25 +53,16 @@ pub(super) async fn create(
         ),
         Some(_) => return Err(ApiProblem::malformed("`appDID` must be a DID")),
     };
-    let life = match body.take("expiresIn") {
-        None | Some(Value::Null) => None,
-        Some(value) => {
-            let seconds = value.as_u64().ok_or_else(|| {
-                ApiProblem::malformed("`expiresIn` must be a whole number of seconds")
-            })?;
-            Some(Duration::from_secs(seconds))
-        }
-    };
-    let _counted = body.nothing_else(&["scopes", "appDID", "expiresIn"])?;
-    let scopes =
-        ScopeSet::parse(texts.iter().map(String::as_str), &*api.schemas).map_err(|error| {
-            let problem = ApiProblem::new(ProblemKind::ScopeInvalid, error.to_string());
-            match error {
-                InvalidScopeSet::Scope(at) => problem.with("scopeIndex", json!(at.index)),
-                _ => problem,
-            }
-        })?;
-    let minted = api.grants.mint(&owner, scopes, app, life)?;
+    let names = ["scopes", "narrow", "purpose", "expiresIn", "rate"];
+    let terms = names
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), body.take(name)?)));
+    let terms = Value::Object(terms.collect());
+    let _counted =
+        body.nothing_else(&["scopes", "narrow", "purpose", "expiresIn", "rate", "appDID"])?;
+    let minted = api
+        .grants
+        .mint(&owner, Terms::from_value(terms, &*api.schemas)?, app)?;
     let mut body = view_of(&minted.grant);
     body.insert("token".to_owned(), minted.token.as_str().into());
     Ok((StatusCode::CREATED, Json(Value::Object(body))).into_response())
@@ -147,10 +128,16 @@ pub(super) async fn scopes(State(api): State<Arc<Api>>) -> Answer {
 fn view_of(grant: &GrantView) -> Map<String, Value> {
     let mut view = Map::from_iter([
         ("_id".to_owned(), json!(grant.id.to_string())),
-        ("scopes".to_owned(), json!(grant.scopes)),
+        ("scopes".to_owned(), json!(grant.terms.scopes().to_texts())),
         ("insertedAt".to_owned(), json!(iso(grant.created))),
         ("expiresAt".to_owned(), json!(iso(grant.expires))),
     ]);
+    // Scopes are shown in the order in which they were given.
+    if let Value::Object(mut terms) = grant.terms.to_value() {
+        terms.remove("scopes");
+        terms.remove("expiresIn");
+        view.extend(terms);
+    }
     if let Some(app) = &grant.app {
         view.insert("appDID".to_owned(), app.as_given().into());
     }

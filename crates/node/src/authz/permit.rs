@@ -12,6 +12,7 @@ use adyton_keys::context_session::{ContextSession, InvalidSession};
 use adyton_protocol::scope::{Action, ApiScope, Resource};
 
 use crate::authn::{Authority, Principal, TenantId};
+use crate::memory::View;
 
 mod sealed {
     pub trait Sealed {}
@@ -73,7 +74,7 @@ pub enum Denied {
 /// ```compile_fail,E0451
 /// use adyton_node::authz::{Permit, Read};
 /// fn forge(tenant: adyton_node::authn::TenantId, resource: adyton_protocol::scope::Resource) -> Permit<Read> {
-///     Permit { tenant, resource, principal: todo!(), _action: std::marker::PhantomData }
+///     Permit { tenant, resource, view: todo!(), principal: todo!(), _action: std::marker::PhantomData }
 /// }
 /// ```
 /// ```compile_fail,E0599
@@ -90,6 +91,7 @@ pub enum Denied {
 pub struct Permit<A: PermitAction> {
     tenant: TenantId,
     resource: Resource,
+    view: View,
     principal: Arc<Principal>,
     _action: PhantomData<A>,
 }
@@ -103,6 +105,11 @@ impl<A: PermitAction> Permit<A> {
     /// Which data.
     pub fn resource(&self) -> &Resource {
         &self.resource
+    }
+
+    /// What of it the caller may see. For changing and deleting: which records there are to change or delete.
+    pub fn view(&self) -> &View {
+        &self.view
     }
 
     /// The session with which the data can be loaded.
@@ -144,20 +151,24 @@ impl Principal {
         api: ApiScope,
         resource: Resource,
     ) -> Result<Permit<A>, Denied> {
-        match self.authority() {
-            Authority::Owner(_) => {}
+        let all = match resource.schema() {
+            Some(schema) => View::of_schema(schema.as_str()),
+            None => View::whole_database(),
+        };
+        let view = match self.authority() {
+            Authority::Owner(_) => all,
             Authority::App(grant) => {
-                if !grant.scopes().allows_api(api) {
+                if !grant.terms().scopes().allows_api(api) {
                     return Err(Denied::Api(api));
                 }
-                if !grant.scopes().allows(A::ACTION, &resource) {
-                    return Err(Denied::Data);
-                }
+                let covered = grant.terms().covers(A::ACTION, &resource);
+                all.narrowed(covered.ok_or(Denied::Data)?.narrowing)
             }
-        }
+        };
         Ok(Permit {
             tenant: self.tenant().clone(),
             resource,
+            view,
             principal: Arc::clone(self),
             _action: PhantomData,
         })

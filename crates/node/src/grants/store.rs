@@ -9,7 +9,7 @@ use adyton_client::clock::Clock;
 use adyton_keys::context_session::{ContextSession, InvalidSession};
 use adyton_keys::sealed_box::SealedBox;
 use adyton_protocol::did::Did;
-use adyton_protocol::scope::ScopeSet;
+use adyton_protocol::scope::Terms;
 use rand_core::{OsRng, TryRngCore};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -38,7 +38,7 @@ const MAX_LIFE: Duration = Duration::from_secs(366 * 24 * 3600);
 pub struct Grant {
     id: Uuid,
     tenant: TenantId,
-    scopes: ScopeSet,
+    terms: Terms,
     app: Option<Did>,
     created: SystemTime,
     expires: SystemTime,
@@ -94,8 +94,8 @@ impl LiveGrant {
     }
 
     /// What is allowed.
-    pub fn scopes(&self) -> &ScopeSet {
-        &self.grant.scopes
+    pub fn terms(&self) -> &Terms {
+        &self.grant.terms
     }
 
     /// The grant as its owner sees it.
@@ -123,8 +123,8 @@ impl fmt::Debug for LiveGrant {
 pub struct GrantView {
     /// Names the grant; not secret.
     pub id: Uuid,
-    /// Canonical scopes.
-    pub scopes: Vec<String>,
+    /// What is allowed.
+    pub terms: Terms,
     /// The app, if the owner named one.
     pub app: Option<Did>,
     /// When it was made.
@@ -137,7 +137,7 @@ impl GrantView {
     fn of(grant: &Grant) -> Self {
         Self {
             id: grant.id,
-            scopes: grant.scopes.to_texts(),
+            terms: grant.terms.clone(),
             app: grant.app.clone(),
             created: grant.created,
             expires: grant.expires,
@@ -192,11 +192,10 @@ impl Grants {
     pub fn mint(
         &self,
         owner: &Owner<'_>,
-        scopes: ScopeSet,
+        terms: Terms,
         app: Option<Did>,
-        life: Option<Duration>,
     ) -> Result<Minted, MintError> {
-        let life = life.unwrap_or(DEFAULT_LIFE);
+        let life = terms.expires_in().map_or(DEFAULT_LIFE, Duration::from_secs);
         if life < Duration::from_secs(1) || life > MAX_LIFE {
             return Err(MintError::Life);
         }
@@ -204,12 +203,11 @@ impl Grants {
         let seal = SealedBox::of_key(secret.sealing_key());
         let sealed_session =
             seal.seal_bytes(&owner.session().expose_json(), &mut OsRng.unwrap_err());
-        let scope_bytes: usize = scopes.to_texts().iter().map(String::len).sum();
-        let bytes = size_of::<Grant>() + sealed_session.len() + 2 * scope_bytes;
+        let bytes = size_of::<Grant>() + sealed_session.len() + 2 * terms.to_text().len();
         let grant = Arc::new(Grant {
             id: Uuid::new_v4(),
             tenant: owner.tenant().clone(),
-            scopes,
+            terms,
             app,
             created: now,
             expires: now + life,
@@ -339,8 +337,8 @@ mod tests {
 
     fn mint(grants: &Grants, owner: &Principal) -> Result<Minted, MintError> {
         let schemas = SchemaSet::embedded().unwrap();
-        let scopes = ScopeSet::parse(["api:ds-query"], &schemas).unwrap();
-        grants.mint(&owner.as_owner().unwrap(), scopes, None, None)
+        let terms = Terms::parse(r#"{"scopes":["api:ds-query"]}"#, &schemas).unwrap();
+        grants.mint(&owner.as_owner().unwrap(), terms, None)
     }
 
     #[test]

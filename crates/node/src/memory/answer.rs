@@ -14,11 +14,13 @@ use adyton_couch::lazy_json::MemberNames;
 use adyton_couch::selector::{FieldPath, Selector};
 
 use super::access::{Access, Building};
-use super::budget::{OverBudget, Reservation};
+use super::budget::OverBudget;
 use super::document::Document;
-use super::documents::{Documents, Filter, Scope};
+use super::documents::Documents;
+use super::filter::Filter;
 use super::index::{Index, field};
-use super::query::{Direction, Explanation, Page, Query, SortKey};
+use super::query::{Direction, Page, Query, QueryError, SortKey};
+use super::view::View;
 
 /// With fewer matches than this, sorting them is cheaper than building an index.
 const WORTH_AN_INDEX: usize = 256;
@@ -26,66 +28,74 @@ const WORTH_AN_INDEX: usize = 256;
 const MATCH_BYTES: usize = 8;
 
 impl Documents {
-    /// Answers a query within a scope. May build indexes, which are kept for later.
+    /// Answers a query within a view. May build indexes, which are kept for later.
     ///
     /// # Errors
-    /// When there is no memory to sort the matches in.
-    pub fn query(&self, scope: Scope<'_>, query: &Query) -> Result<Page, OverBudget> {
-        let filter = self.filter(scope);
-        let access = self.access(&query.selector, Building::Wanted);
+    /// When the query touches what the view leaves out, which is known before anything is read; when there is no
+    /// memory to sort the matches in.
+    pub fn query(&self, view: &View, query: &Query) -> Result<Page, QueryError> {
+        view.may_select(&query.selector)?;
+        view.may_sort(&query.sort)?;
+        let access = self.access(&query.selector, Filter::of(self, view), Building::Wanted);
         let needed = query.skip.saturating_add(query.limit);
         let (total, numbers) = match self.walk_only(&access, query) {
-            Some(index) => self.page_along(&index, &access, filter, &query.sort, needed)?,
-            None => self.page_of_matches(&access, filter, query, needed)?,
+            Some(index) => self.page_along(&index, &access, &query.sort, needed)?,
+            None => self.page_of_matches(&access, query, needed)?,
         };
         let wanted = numbers.len().saturating_sub(query.skip).min(query.limit);
         let counted = self.budget().reserve(wanted * size_of::<Document>())?;
         let mut documents = Vec::with_capacity(wanted);
-        let wanted = numbers.into_iter().skip(query.skip).take(query.limit);
-        documents.extend(wanted.filter_map(|number| self.document(number)));
+        for number in numbers.into_iter().skip(query.skip).take(query.limit) {
+            documents.extend(self.shown(view, number)?);
+        }
         Ok(Page {
             documents,
             total,
-            rows: self.count_all(scope),
+            rows: self.count_all(view),
             counted,
         })
     }
 
-    /// How many records a selector takes within a scope.
+    /// How many records a selector takes within a view.
     ///
     /// # Errors
-    /// When there is no memory to count in.
-    pub fn count(&self, scope: Scope<'_>, selector: &Selector) -> Result<usize, OverBudget> {
-        let filter = self.filter(scope);
-        let access = self.access(selector, Building::Wanted);
-        if access.is_exact && matches!(filter, Filter::All) {
-            return Ok(access.count);
+    /// When the selector touches what the view leaves out; when there is no memory to count in.
+    pub fn count(&self, view: &View, selector: &Selector) -> Result<usize, QueryError> {
+        view.may_select(selector)?;
+        let access = self.access(selector, Filter::of(self, view), Building::Wanted);
+        if access.is_exact {
+            return Ok(self.count_seen(&access));
         }
         let _counted = self.budget().reserve(access.count * MATCH_BYTES)?;
-        Ok(self.matches(&access, filter, selector).len())
+        Ok(self.matches(&access, selector).len())
     }
 
-    /// How a query would be answered now. Builds nothing.
+    /// How many records a view shows.
     #[must_use]
-    pub fn explain(&self, query: &Query) -> Explanation {
-        let access = self.access(&query.selector, Building::Unwanted);
-        let order = query.sort.first().map(|key| &key.path);
-        let ordering = order.filter(|path| self.indexes.find(path).is_some());
-        Explanation {
-            index: access
-                .index
-                .as_ref()
-                .map(|(index, _)| index.path().to_string()),
-            candidates: access.count,
-            covered: access.is_exact,
-            order: ordering.map(ToString::to_string),
-            indexed: self.indexes.paths(),
+    pub fn count_all(&self, view: &View) -> usize {
+        let filter = Filter::of(self, view);
+        match filter.is_all() {
+            true => self.len(),
+            false => {
+                self.count_seen(&self.access(&Selector::everything(), filter, Building::Wanted))
+            }
+        }
+    }
+
+    /// How many of the candidates are seen.
+    fn count_seen(&self, access: &Access<'_>) -> usize {
+        match access.filter.is_all() {
+            true => access.count,
+            false => self
+                .candidates(access)
+                .filter(|number| self.has(&access.filter, *number))
+                .count(),
         }
     }
 
     /// The index along which the page can be read without looking for all matches first: when the
     /// candidates are the matches, and lie in the order wanted.
-    fn walk_only(&self, access: &Access, query: &Query) -> Option<Arc<Index>> {
+    fn walk_only(&self, access: &Access<'_>, query: &Query) -> Option<Arc<Index>> {
         if !access.is_exact {
             return None;
         }
@@ -103,8 +113,7 @@ impl Documents {
     fn page_along(
         &self,
         index: &Index,
-        access: &Access,
-        filter: Filter<'_>,
+        access: &Access<'_>,
         sort: &[SortKey],
         needed: usize,
     ) -> Result<(usize, Vec<u32>), OverBudget> {
@@ -113,41 +122,25 @@ impl Documents {
             Some((_, ranges)) => (ranges.as_slice(), &[][..]),
             None => (from_ref(&everything), index.missing()),
         };
-        let has = |number: u32| {
-            matches!(filter, Filter::All)
-                || self
-                    .slot(number)
-                    .is_some_and(|slot| self.has(filter, number, slot))
-        };
-        let total = match filter {
-            Filter::All => access.count,
-            _ => {
-                let entries = ranges.iter().flat_map(|range| index.entries(range.clone()));
-                let numbers = entries
-                    .map(|entry| entry.slot)
-                    .chain(missing.iter().copied());
-                numbers.filter(|number| has(*number)).count()
-            }
-        };
         let mut walk = Walk {
             documents: self,
             found: Vec::new(),
             needed,
         };
+        let has = |number: u32| self.has(&access.filter, number);
         walk.along(index, ranges, missing, has, sort)?;
-        Ok((total, walk.found))
+        Ok((self.count_seen(access), walk.found))
     }
 
     /// The page, out of all matches.
     fn page_of_matches(
         &self,
-        access: &Access,
-        filter: Filter<'_>,
+        access: &Access<'_>,
         query: &Query,
         needed: usize,
     ) -> Result<(usize, Vec<u32>), OverBudget> {
         let _counted = self.budget().reserve(access.count * MATCH_BYTES)?;
-        let matches = self.matches(access, filter, &query.selector);
+        let matches = self.matches(access, &query.selector);
         let total = matches.len();
         let order = match query.sort.first() {
             Some(key) => Some(key.path.clone()),
@@ -298,7 +291,7 @@ impl Walk<'_> {
             self.found.extend(numbers);
             return Ok(());
         }
-        let index = self.index_of(&first.path, &numbers)?;
+        let index = self.documents.index_of(&first.path, &numbers)?;
         self.along(
             &index,
             from_ref(&(0..index.len())),
@@ -352,11 +345,5 @@ impl Walk<'_> {
             self.sorted(group.iter().map(|(_, number)| *number).collect(), rest)?;
         }
         Ok(())
-    }
-
-    fn index_of(&self, path: &FieldPath, numbers: &[u32]) -> Result<Index, OverBudget> {
-        let counted: Reservation = self.documents.budget().reserve(0)?;
-        let object = |number| self.documents.object(number);
-        Index::build(path.clone(), numbers.iter().copied(), object, counted)
     }
 }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use adyton_couch::lazy_json::LazyValue;
 use bytes::Bytes;
 
+use super::budget::{Budget, OverBudget};
 use super::slab::Slab;
 use adyton_couch::rev::Rev;
+use zeroize::Zeroizing;
 
-/// A handle on one record. It keeps the record's bytes alive and as they are, whatever happens to
+/// A handle on one record, as its holder may see it: what a view leaves out is not in it. It keeps the record's bytes alive and as they are, whatever happens to
 /// the database meanwhile; drop it soon.
 #[derive(Clone)]
 pub struct Document {
@@ -22,6 +24,31 @@ pub struct Document {
 }
 
 impl Document {
+    /// A record that has a text of its own.
+    pub(super) fn copied(
+        text: &[u8],
+        id: &[u8],
+        rev: Rev,
+        budget: &Budget,
+    ) -> Result<Self, OverBudget> {
+        let bytes = text.len() + id.len();
+        let counted = budget.reserve(bytes + Slab::OVERHEAD)?;
+        let mut both = Zeroizing::new(Vec::with_capacity(bytes));
+        both.extend_from_slice(text);
+        both.extend_from_slice(id);
+        // Records and ids are limited far below what these numbers can say.
+        let len = u32::try_from(text.len()).map_err(|_| OverBudget)?;
+        let id_len = u16::try_from(id.len()).map_err(|_| OverBudget)?;
+        Ok(Self {
+            slab: Arc::new(Slab::new(both, counted)),
+            at: 0,
+            len,
+            id_at: len,
+            id_len,
+            rev,
+        })
+    }
+
     /// The record's id.
     #[must_use]
     pub fn id(&self) -> &str {

@@ -8,16 +8,19 @@
 
 use std::hash::BuildHasher;
 
-use adyton_couch::lazy_json::LazyValue;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::budget::{Budget, OverBudget, Reservation};
 use super::document::Document;
+use super::filter::Filter;
 use super::indexes::Indexes;
 use super::schemas::Schemas;
 use super::slabs::{self, Place, Slabs};
 use super::slots::{Slot, Slots};
+use super::view::View;
 use adyton_client::pull::{PlainBatch, PlainRow, SchemaText};
+use adyton_couch::rev::Rev;
+use zeroize::Zeroizing;
 
 /// The records of one database.
 pub struct Documents {
@@ -31,15 +34,6 @@ pub struct Documents {
     /// Covers `slots`, `ids` and `schemas`.
     counted: Reservation,
     pub(super) indexes: Indexes,
-}
-
-/// Which records a caller may see at all. It stands outside of anything the caller says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope<'a> {
-    /// The whole database.
-    Database,
-    /// The records whose `schema` is exactly this.
-    Schema(&'a str),
 }
 
 /// What a batch changed.
@@ -141,40 +135,47 @@ impl Documents {
         Ok(applied)
     }
 
-    /// The record with that id, if the scope has it.
-    #[must_use]
-    pub fn get(&self, scope: Scope<'_>, id: &str) -> Option<Document> {
-        let number = self.find(id)?;
-        let slot = self.slots.slot(number)?;
-        self.has(self.filter(scope), number, slot)
-            .then(|| self.document(number))?
-    }
-
-    /// Those of the records with these ids that the scope has, in this order, and what covers the handles.
+    /// The record with that id as the view shows it, if it does.
     ///
     /// # Errors
-    /// When there is no memory for the handles.
+    /// When there is no memory to show it without what the view leaves out.
+    pub fn get(&self, view: &View, id: &str) -> Result<Option<Document>, OverBudget> {
+        match self.find_in(view, id) {
+            Some(number) => self.shown(view, number),
+            None => Ok(None),
+        }
+    }
+
+    /// Those of the records with these ids that the view shows, in this order, and what covers the handles.
+    ///
+    /// # Errors
+    /// When there is no memory for the handles, or to show records without what the view leaves out.
     pub fn get_all(
         &self,
-        scope: Scope<'_>,
+        view: &View,
         ids: &[String],
     ) -> Result<(Vec<Document>, Reservation), OverBudget> {
         let counted = self.budget.reserve(ids.len() * size_of::<Document>())?;
-        let found = ids.iter().filter_map(|id| self.get(scope, id));
-        Ok((found.collect(), counted))
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            found.extend(self.get(view, id)?);
+        }
+        Ok((found, counted))
     }
 
-    /// How many records there are in the scope.
+    /// The revision of the record with that id, if the view shows it.
     #[must_use]
-    pub fn count_all(&self, scope: Scope<'_>) -> usize {
-        let filter = self.filter(scope);
-        match filter {
-            Filter::All => self.len(),
-            _ => self
-                .occupied()
-                .filter(|(number, slot)| self.has(filter, *number, slot))
-                .count(),
-        }
+    pub fn rev(&self, view: &View, id: &str) -> Option<Rev> {
+        let number = self.find_in(view, id)?;
+        self.slots.slot(number).map(|slot| slot.rev)
+    }
+
+    fn find_in(&self, view: &View, id: &str) -> Option<u32> {
+        let number = self.find(id)?;
+        let slot = self.slots.slot(number)?;
+        Filter::of(self, view)
+            .has(self, number, slot)
+            .then_some(number)
     }
 
     /// How many records there are.
@@ -318,33 +319,8 @@ impl Documents {
         &self.budget
     }
 
-    pub(super) fn filter<'a>(&self, scope: Scope<'a>) -> Filter<'a> {
-        match scope {
-            Scope::Database => Filter::All,
-            Scope::Schema(name) => {
-                let code = self.schemas.find(name);
-                let is_all = code.is_some_and(|code| self.schemas.count(code) == self.len());
-                if is_all {
-                    Filter::All
-                } else {
-                    Filter::Schema { code, name }
-                }
-            }
-        }
-    }
-
-    /// Whether the filter lets the record through.
-    #[inline]
-    pub(super) fn has(&self, filter: Filter<'_>, number: u32, slot: &Slot) -> bool {
-        match filter {
-            Filter::All => true,
-            Filter::Schema { code, .. } if slot.schema != Schemas::OTHER => {
-                code == Some(slot.schema)
-            }
-            Filter::Schema { name, .. } => LazyValue::first_of(self.object(number))
-                .and_then(|object| object.member("schema")?.as_text())
-                .is_some_and(|schema| schema.is(name)),
-        }
+    pub(super) fn schemas(&self) -> &Schemas {
+        &self.schemas
     }
 
     pub(super) fn slot(&self, slot: u32) -> Option<&Slot> {
@@ -373,9 +349,22 @@ impl Documents {
         self.slots.id(slot, &self.slabs)
     }
 
-    pub(super) fn document(&self, slot: u32) -> Option<Document> {
-        let Slot { place, rev, .. } = *self.slots.slot(slot)?;
-        let slab = self.slabs.slab(place.slab)?.clone();
+    /// The record as the view shows it: where it lies or, if something is left out, a copy without that.
+    pub(super) fn shown(&self, view: &View, number: u32) -> Result<Option<Document>, OverBudget> {
+        let Some(Slot { place, rev, .. }) = self.slots.slot(number).copied() else {
+            return Ok(None);
+        };
+        let mut text = Zeroizing::new(Vec::new());
+        if view.leaves_out_fields() {
+            // What is written is no longer than what is there.
+            let counted = self.budget.reserve(place.len as usize)?;
+            text.reserve_exact(place.len as usize);
+            if view.write(self.object(number), &mut text) {
+                let document = Document::copied(&text, self.id(number), rev, &self.budget);
+                drop(counted);
+                return document.map(Some);
+            }
+        }
         let Place {
             at,
             len,
@@ -383,14 +372,14 @@ impl Documents {
             id_len,
             ..
         } = place;
-        Some(Document {
-            slab,
+        Ok(self.slabs.slab(place.slab).map(|slab| Document {
+            slab: slab.clone(),
             at,
             len,
             id_at,
             id_len,
             rev,
-        })
+        }))
     }
 
     #[cfg(test)]
@@ -404,17 +393,9 @@ impl Documents {
     }
 }
 
-/// A scope, as the slots know it.
-#[derive(Clone, Copy)]
-pub(super) enum Filter<'a> {
-    All,
-    Schema { code: Option<u16>, name: &'a str },
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use adyton_couch::rev::Rev;
 
     fn rev(generation: u64) -> Rev {
         Rev::new(generation, adyton_couch::rev::RevHash::from_bytes([7; 16])).unwrap()
@@ -439,7 +420,7 @@ mod tests {
     }
 
     fn text(documents: &Documents, id: &str) -> Option<String> {
-        let document = documents.get(Scope::Database, id)?;
+        let document = documents.get(&View::whole_database(), id).unwrap()?;
         Some(String::from_utf8(document.object().to_vec()).unwrap())
     }
 
@@ -487,13 +468,13 @@ mod tests {
             &[("id7", "canary three"), ("id8", "canary four")],
         );
         let selector = adyton_couch::selector::Selector::parse(r#"{"text":"canary one"}"#).unwrap();
-        assert_eq!(documents.count(Scope::Database, &selector), Ok(1));
+        assert_eq!(documents.count(&View::whole_database(), &selector), Ok(1));
         assert!(documents.holds(b"canary one") && !documents.indexes.paths().is_empty());
         put(&mut documents, &[("old", "new"), ("id7", "new")]);
         remove(&mut documents, "gone");
         remove(&mut documents, "id8");
         assert!(!documents.holds(b"canary"));
-        assert_eq!(documents.count(Scope::Database, &selector), Ok(0));
+        assert_eq!(documents.count(&View::whole_database(), &selector), Ok(0));
     }
 
     #[test]
@@ -501,7 +482,10 @@ mod tests {
         let mut documents = empty();
         let budget = documents.budget().clone();
         put(&mut documents, &[("a", "canary"), ("b", "other")]);
-        let held = documents.get(Scope::Database, "a").unwrap();
+        let held = documents
+            .get(&View::whole_database(), "a")
+            .unwrap()
+            .unwrap();
         let [_, tail] = held.served();
         put(&mut documents, &[("a", "new")]);
         assert_eq!(held.object(), record("a", "canary").as_bytes());
@@ -577,7 +561,7 @@ mod tests {
         let all: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), id.as_str())).collect();
         put(&mut documents, &all);
         let selector = adyton_couch::selector::Selector::parse(r#"{"text":"id5"}"#).unwrap();
-        documents.count(Scope::Database, &selector).unwrap();
+        documents.count(&View::whole_database(), &selector).unwrap();
         assert!(documents.usage().indexes > 0);
         let free = budget.limit() - budget.used();
         let mut batch = PlainBatch::with_capacity(free);
@@ -590,7 +574,7 @@ mod tests {
             .unwrap();
         documents.apply(batch).unwrap();
         assert_eq!(documents.usage().indexes, 0);
-        assert_eq!(documents.count(Scope::Database, &selector), Ok(1));
+        assert_eq!(documents.count(&View::whole_database(), &selector), Ok(1));
     }
 
     #[test]
@@ -611,12 +595,12 @@ mod tests {
         documents.apply(batch).unwrap();
         for n in 0..100 {
             let name = format!("https://s/{n}");
-            let scope = Scope::Schema(&name);
-            assert_eq!(documents.count_all(scope), 2);
-            assert!(documents.get(scope, &format!("id{n}")).is_some());
-            assert!(documents.get(scope, "none").is_none());
+            let view = View::of_schema(&name);
+            assert_eq!(documents.count_all(&view), 2);
+            assert!(documents.rev(&view, &format!("id{n}")).is_some());
+            assert!(documents.rev(&view, "none").is_none());
         }
-        assert_eq!(documents.count_all(Scope::Database), 201);
-        assert_eq!(documents.count_all(Scope::Schema("https://s/100")), 0);
+        assert_eq!(documents.count_all(&View::whole_database()), 201);
+        assert_eq!(documents.count_all(&View::of_schema("https://s/100")), 0);
     }
 }

@@ -6,7 +6,9 @@ use adyton_couch::selector::{FieldPath, Selector};
 
 use super::access::Building;
 use super::documents::Documents;
+use super::filter::Filter;
 use super::query::SortKey;
+use super::view::View;
 
 /// Most records that a quick answer looks at.
 const FEW_RECORDS: usize = 2_000;
@@ -24,9 +26,9 @@ impl Documents {
         self.len() <= FEW_RECORDS && self.held() <= FEW_BYTES
     }
 
-    /// Whether the records that a selector takes are quickly found, and quickly put in this order.
+    /// Whether the records of a view that a selector takes are quickly found, and quickly put in this order.
     #[must_use]
-    pub fn is_quick(&self, selector: &Selector, sort: &[SortKey]) -> bool {
+    pub fn is_quick(&self, view: &View, selector: &Selector, sort: &[SortKey]) -> bool {
         if self.is_small() {
             return true;
         }
@@ -40,7 +42,7 @@ impl Documents {
         {
             return false;
         }
-        let access = self.access(selector, Building::Unwanted);
+        let access = self.access(selector, Filter::of(self, view), Building::Unwanted);
         let Some((index, _)) = &access.index else {
             return false;
         };
@@ -63,7 +65,7 @@ impl Documents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::{Budget, Direction, Scope};
+    use crate::memory::{Budget, Direction, View};
     use adyton_client::pull::PlainBatch;
     use adyton_couch::rev::Rev;
     use serde_json::json;
@@ -96,25 +98,31 @@ mod tests {
     fn a_question_is_quick_once_its_indexes_are_there() {
         let documents = documents(5_000);
         let one_group = selector(&json!({ "group": 7 }));
-        assert!(!documents.is_quick(&one_group, &[]));
-        documents.count(Scope::Database, &one_group).unwrap();
-        assert!(documents.is_quick(&one_group, &[]));
-        assert!(documents.is_quick(&one_group, &by("at")));
+        assert!(!documents.is_quick(&View::whole_database(), &one_group, &[]));
+        documents
+            .count(&View::whole_database(), &one_group)
+            .unwrap();
+        assert!(documents.is_quick(&View::whole_database(), &one_group, &[]));
+        assert!(documents.is_quick(&View::whole_database(), &one_group, &by("at")));
         // Many of them; and a field whose index would have to be built.
         let many = selector(&json!({ "group": { "$gte": 7 } }));
-        assert!(!documents.is_quick(&many, &by("at")));
-        assert!(documents.is_quick(&many, &by("group")));
+        assert!(!documents.is_quick(&View::whole_database(), &many, &by("at")));
+        assert!(documents.is_quick(&View::whole_database(), &many, &by("group")));
         let other = selector(&json!({ "group": 7, "at": 7 }));
-        assert!(!documents.is_quick(&other, &[]));
+        assert!(!documents.is_quick(&View::whole_database(), &other, &[]));
         // Nothing to begin with.
         let scan = selector(&json!({ "group": { "$regex": "x" } }));
-        assert!(!documents.is_quick(&scan, &[]));
-        assert!(!documents.is_quick(&selector(&json!({})), &[]));
+        assert!(!documents.is_quick(&View::whole_database(), &scan, &[]));
+        assert!(!documents.is_quick(&View::whole_database(), &selector(&json!({})), &[]));
     }
 
     #[test]
     fn everything_about_a_small_database_is_quick() {
         let documents = documents(2_000);
-        assert!(documents.is_quick(&selector(&json!({ "at": { "$regex": "x" } })), &by("at")));
+        assert!(documents.is_quick(
+            &View::whole_database(),
+            &selector(&json!({ "at": { "$regex": "x" } })),
+            &by("at")
+        ));
     }
 }

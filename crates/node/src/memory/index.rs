@@ -5,6 +5,8 @@
 //! needs the exact order of keys that long compares the records. Costs 8 bytes per record, and the
 //! key once per distinct value.
 
+mod times;
+
 use std::ops::Range;
 
 use adyton_couch::collate::{Key, write_key};
@@ -354,10 +356,17 @@ fn cut(key: &[u8]) -> &[u8] {
 }
 
 /// Keys, one behind the other, each after its length. Zeroized on drop and when it moves.
-#[derive(Default)]
 struct Keys {
     bytes: Zeroizing<Vec<u8>>,
     dead: usize,
+    /// Whether every text among the keys that were copied here names a moment.
+    are_times: bool,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self::with_capacity(0)
+    }
 }
 
 impl Keys {
@@ -365,6 +374,7 @@ impl Keys {
         Self {
             bytes: Zeroizing::new(Vec::with_capacity(bytes)),
             dead: 0,
+            are_times: true,
         }
     }
 
@@ -399,6 +409,7 @@ impl Keys {
 
     fn copy(&mut self, key: &[u8]) -> Result<u32, OverBudget> {
         let at = self.make_room(key.len())?;
+        self.are_times = self.are_times && times::is_no_other_text(key);
         self.bytes.push(u8::try_from(key.len()).unwrap_or(u8::MAX));
         self.bytes.extend_from_slice(key);
         Ok(at)

@@ -1,8 +1,8 @@
 //! A user's databases, decrypted, in memory and nowhere else.
 //!
 //! [`Documents`] holds the records of one database: it takes [`PlainBatch`](adyton_client::pull::PlainBatch)es of decrypted records
-//! in and answers [`Query`]s with shared [`Document`] handles, all within a [`Budget`]. Nothing here
-//! waits, does I/O, or knows who is asking.
+//! in and answers [`Query`]s through a [`View`] with shared [`Document`] handles, all within a [`Budget`]. There is no
+//! way out of here but through a view. Nothing here waits, does I/O, or knows who is asking.
 
 mod access;
 mod answer;
@@ -10,6 +10,8 @@ mod budget;
 mod document;
 mod documents;
 mod effort;
+mod explain;
+mod filter;
 mod index;
 mod indexes;
 mod projection;
@@ -18,9 +20,11 @@ mod schemas;
 mod slab;
 mod slabs;
 mod slots;
+mod view;
 
 pub use budget::{Budget, OverBudget, Reservation};
 pub use document::Document;
-pub use documents::{Applied, Documents, Scope, Usage};
+pub use documents::{Applied, Documents, Usage};
 pub use projection::{Parts, Projection};
 pub use query::{Direction, Explanation, Page, Query, QueryError, SortKey};
+pub use view::{FieldNotGranted, View};

@@ -168,6 +168,22 @@ impl Projection {
         }
     }
 
+    /// The paths of the wanted parts, as steps.
+    pub(super) fn places(&self) -> Vec<Vec<&str>> {
+        let mut places = Vec::new();
+        for part in &self.parts {
+            let within = part.within.places();
+            if within.is_empty() {
+                places.push(vec![&*part.name]);
+            }
+            for mut steps in within {
+                steps.insert(0, &part.name);
+                places.push(steps);
+            }
+        }
+        places
+    }
+
     fn part(&self, name: &str) -> Option<&Part> {
         self.parts.iter().find(|part| *part.name == *name)
     }
@@ -175,7 +191,7 @@ impl Projection {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Budget, Documents, Scope};
+    use super::super::{Budget, Documents, View};
     use super::*;
     use adyton_client::pull::PlainBatch;
     use adyton_couch::rev::Rev;
@@ -191,7 +207,10 @@ mod tests {
         batch.push("a", Rev::LOWEST, text.as_bytes()).unwrap();
         let mut documents = Documents::new(Budget::new(1 << 20));
         documents.apply(batch).unwrap();
-        let document = documents.get(Scope::Database, "a").unwrap();
+        let document = documents
+            .get(&View::whole_database(), "a")
+            .unwrap()
+            .unwrap();
 
         let fields = json!(["body", "in.body", "in.z", "none.absent"]);
         let mut parts = Parts::after(b"before ".to_vec());

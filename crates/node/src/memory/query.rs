@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::budget::{OverBudget, Reservation};
 use super::document::Document;
+use super::view::FieldNotGranted;
 
 /// A question: which records, in which order, which of them.
 ///
@@ -48,7 +49,7 @@ pub struct Page {
     pub documents: Vec<Document>,
     /// How many records match, whatever `skip` and `limit` say.
     pub total: usize,
-    /// How many records the scope has, whatever the selector says.
+    /// How many records the view shows, whatever the selector says.
     pub rows: usize,
     /// Covers the handles: a caller that takes long to read an answer takes room, too.
     pub counted: Reservation,
@@ -82,6 +83,9 @@ pub enum QueryError {
     /// The caller's option: its name, and how many there may be.
     #[error("query option {0} has more than {1} elements")]
     TooMany(&'static str, usize),
+    /// The caller's question about what was left out of the grant.
+    #[error(transparent)]
+    FieldNotGranted(#[from] FieldNotGranted),
     /// Nobody's fault: there is no memory to answer now.
     #[error(transparent)]
     OverBudget(#[from] OverBudget),

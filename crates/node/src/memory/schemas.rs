@@ -38,6 +38,19 @@ impl Schemas {
         u16::try_from(number).ok()
     }
 
+    /// The schema with this number.
+    pub(super) fn name(&self, code: u16) -> Option<&str> {
+        self.names.get(usize::from(code)).map(|name| &**name)
+    }
+
+    /// The schemas that have a number, and how many records have each.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.names
+            .iter()
+            .map(|name| &**name)
+            .zip(self.counts.iter().copied())
+    }
+
     /// Notes that a record has this code now.
     pub(super) fn came(&mut self, code: u16) {
         self.counts

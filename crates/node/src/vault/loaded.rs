@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use adyton_client::pull::{PlainBatch, PullBatch, RecordFault};
+use adyton_couch::rev::Rev;
 
 use super::error::VaultError;
-use crate::memory::{Applied, Budget, Document, Documents, OverBudget, Scope};
+use crate::memory::{Applied, Budget, Document, Documents, OverBudget, View};
 
 /// Most unreadable records that are remembered by id.
 const MAX_FAULTS: usize = 10_000;
@@ -48,42 +49,47 @@ impl LoadedDatabase {
         }
     }
 
-    /// Records that could not be opened.
-    pub(crate) fn unreadable(&self) -> usize {
+    /// Records that could not be opened, as far as the view may know of them: what they are cannot be told, so whoever
+    /// does not see the whole database knows of none.
+    pub(crate) fn unreadable(&self, view: &View) -> usize {
+        if !view.is_whole_database() {
+            return 0;
+        }
         let faults = self.faults.read().unwrap_or_else(PoisonError::into_inner);
         faults.by_id.len() + faults.unnamed
     }
 
-    pub(super) fn get(&self, scope: Scope<'_>, id: &str) -> Result<Document, VaultError> {
-        let found = self.documents().get(scope, id);
-        self.found(found, scope, id)
+    /// The record as the view shows it.
+    pub(super) fn get(&self, view: &View, id: &str) -> Result<Document, VaultError> {
+        let found = self.documents().get(view, id)?;
+        self.found(found, view, id)
     }
 
     /// Like [`LoadedDatabase::get`]; `None` when a change is waiting or under way.
-    pub(super) fn try_get(
-        &self,
-        scope: Scope<'_>,
-        id: &str,
-    ) -> Option<Result<Document, VaultError>> {
-        let found = self.try_documents()?.get(scope, id);
-        Some(self.found(found, scope, id))
+    pub(super) fn try_get(&self, view: &View, id: &str) -> Option<Result<Document, VaultError>> {
+        let found = self.try_documents()?.get(view, id);
+        Some(match found {
+            Ok(found) => self.found(found, view, id),
+            Err(over) => Err(over.into()),
+        })
     }
 
-    fn found(
-        &self,
-        found: Option<Document>,
-        scope: Scope<'_>,
-        id: &str,
-    ) -> Result<Document, VaultError> {
-        if let Some(document) = found {
-            return Ok(document);
+    /// The revision of the record, if the view shows it.
+    pub(super) fn rev(&self, view: &View, id: &str) -> Result<Rev, VaultError> {
+        let found = self.documents().rev(view, id);
+        self.found(found, view, id)
+    }
+
+    fn found<T>(&self, found: Option<T>, view: &View, id: &str) -> Result<T, VaultError> {
+        if let Some(found) = found {
+            return Ok(found);
         }
         let faults = self.faults.read().unwrap_or_else(PoisonError::into_inner);
-        // Which schema an unreadable record had cannot be known; only a caller that may see the
-        // whole database is told that it is there.
-        match (scope, faults.by_id.contains_key(id)) {
-            (Scope::Database, true) => Err(VaultError::Unreadable),
-            _ => Err(VaultError::NotFound),
+        // Which schema or time an unreadable record had cannot be known; only a caller that may see the whole database
+        // is told that it is there.
+        match view.is_whole_database() && faults.by_id.contains_key(id) {
+            true => Err(VaultError::Unreadable),
+            false => Err(VaultError::NotFound),
         }
     }
 
@@ -152,7 +158,6 @@ impl fmt::Debug for LoadedDatabase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use adyton_couch::rev::Rev;
 
     /// Only one thread runs async tasks here: whoever blocks it, blocks everybody.
     #[tokio::test]
@@ -185,10 +190,15 @@ mod tests {
         }
         // The change waits, and others were served meanwhile; nobody reads around it.
         assert!(!applying.is_finished());
-        assert!(database.try_get(Scope::Database, "a").is_none());
+        assert!(database.try_get(&View::whole_database(), "a").is_none());
         done.send(()).unwrap();
         assert!(querying.join().unwrap().is_ok());
         assert_eq!(applying.await.unwrap().unwrap().inserted, 1);
-        assert!(database.try_get(Scope::Database, "a").unwrap().is_ok());
+        assert!(
+            database
+                .try_get(&View::whole_database(), "a")
+                .unwrap()
+                .is_ok()
+        );
     }
 }

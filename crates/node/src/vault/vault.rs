@@ -13,11 +13,10 @@ use adyton_client::clock::Clock;
 use adyton_client::schema::SchemaSet;
 use adyton_client::transport::Transport;
 use adyton_couch::selector::Selector;
-use adyton_protocol::scope::Resource;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
-use super::database_task::{Budgets, BulkSaved, Change, Command, Saved};
+use super::database_task::{Budgets, BulkSaved, Change, Command, Reach, Saved};
 use super::error::VaultError;
 use super::lanes::Turns;
 use super::loaded::LoadedDatabase;
@@ -25,7 +24,9 @@ use super::schedule::Schedule;
 use super::tenant::{NotDone, Tenant};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Permit, PermitAction, Read, Write};
-use crate::memory::{Budget, Document, Page, Query, Reservation, Scope};
+use crate::memory::{
+    Budget, Document, Explanation, FieldNotGranted, Page, Query, QueryError, Reservation,
+};
 
 /// The part of the node's memory that large rows may take on their way.
 const TRANSIT_SHARE: usize = 2;
@@ -133,11 +134,11 @@ impl Vault {
         &self.around.transport
     }
 
-    /// The record with this id, if the resource includes it.
+    /// The record with this id, as the permit's view shows it.
     pub async fn get(&self, permit: &Permit<Read>, id: &str) -> Result<Document, VaultError> {
         let database = self.loaded(permit).await?;
         loop {
-            if let Some(found) = database.try_get(scope_of(permit.resource()), id) {
+            if let Some(found) = database.try_get(permit.view(), id) {
                 return found;
             }
             // A change waits for a long query. Readers of one record are many: none of them takes a thread.
@@ -145,7 +146,7 @@ impl Vault {
         }
     }
 
-    /// Those of these records that the resource includes, in the order asked for; how many handles that may be is for the
+    /// Those of these records that the view shows, in the order asked for; how many handles that may be is for the
     /// caller to limit.
     pub async fn get_all(
         &self,
@@ -153,10 +154,10 @@ impl Vault {
         ids: Vec<String>,
     ) -> Result<Found, VaultError> {
         let database = self.loaded(permit).await?;
-        let resource = permit.resource().clone();
+        let view = permit.view().clone();
         let is_quick = database.try_documents().is_some();
         self.compute(permit.tenant(), database, is_quick, move |database| {
-            let (documents, counted) = database.documents().get_all(scope_of(&resource), &ids)?;
+            let (documents, counted) = database.documents().get_all(&view, &ids)?;
             let mut missing = ids;
             let found: HashSet<&str> = documents.iter().map(Document::id).collect();
             missing.retain(|id| !found.contains(&**id));
@@ -169,36 +170,53 @@ impl Vault {
         .await
     }
 
-    /// Answers a query within the permit's resource.
+    /// Answers a query within the permit's view.
     pub async fn query(&self, permit: &Permit<Read>, query: Query) -> Result<Answer, VaultError> {
         let database = self.loaded(permit).await?;
-        let resource = permit.resource().clone();
+        let view = permit.view().clone();
         let is_quick = database
             .try_documents()
-            .is_some_and(|documents| documents.is_quick(&query.selector, &query.sort));
+            .is_some_and(|documents| documents.is_quick(&view, &query.selector, &query.sort));
         self.compute(permit.tenant(), database, is_quick, move |database| {
-            let page = database.documents().query(scope_of(&resource), &query)?;
+            let page = database.documents().query(&view, &query)?;
             Ok(Answer {
                 page,
-                unreadable: database.unreadable(),
+                unreadable: database.unreadable(&view),
             })
         })
         .await
     }
 
-    /// Counts the records of the permit's resource that a selector takes.
+    /// Counts the records of the permit's view that a selector takes.
     pub async fn count(
         &self,
         permit: &Permit<Read>,
         selector: Selector,
     ) -> Result<usize, VaultError> {
         let database = self.loaded(permit).await?;
-        let resource = permit.resource().clone();
+        let view = permit.view().clone();
         let is_quick = database
             .try_documents()
-            .is_some_and(|documents| documents.is_quick(&selector, &[]));
+            .is_some_and(|documents| documents.is_quick(&view, &selector, &[]));
         self.compute(permit.tenant(), database, is_quick, move |database| {
-            Ok(database.documents().count(scope_of(&resource), &selector)?)
+            Ok(database.documents().count(&view, &selector)?)
+        })
+        .await
+    }
+
+    /// How a query would be answered within the permit's view.
+    pub async fn explain(
+        &self,
+        permit: &Permit<Read>,
+        query: Query,
+    ) -> Result<Explanation, VaultError> {
+        let database = self.loaded(permit).await?;
+        let view = permit.view().clone();
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_small());
+        self.compute(permit.tenant(), database, is_quick, move |database| {
+            Ok(database.documents().explain(&view, &query)?)
         })
         .await
     }
@@ -209,7 +227,9 @@ impl Vault {
         permit: &Permit<Write>,
         record: Map<String, Value>,
     ) -> Result<Saved, VaultError> {
-        self.change(permit, Change::Create { record }).await
+        let mut saved = self.change(permit, Change::Create { record }).await?;
+        permit.view().strip(&mut saved.record);
+        Ok(saved)
     }
 
     /// Replaces a record. `force` takes the current revision, whatever the record says.
@@ -220,18 +240,28 @@ impl Vault {
         record: Map<String, Value>,
         force: bool,
     ) -> Result<Saved, VaultError> {
+        sees_whole_records(permit)?;
         self.change(permit, Change::Update { id, record, force })
             .await
     }
 
-    /// Changes some members of a record (RFC 7396): of the expected revision, or of whichever is current.
+    /// Changes some members of a record (RFC 7396): of the expected revision, or of whichever is current. What comes
+    /// back has the members that were not named, too, so reading is needed as well.
     pub async fn patch(
         &self,
         permit: &Permit<Write>,
+        reading: &Permit<Read>,
         id: String,
         patch: Map<String, Value>,
         expected: Option<String>,
     ) -> Result<Saved, VaultError> {
+        sees_whole_records(permit)?;
+        sees_whole_records(reading)?;
+        let view = reading.view();
+        if !view.is_whole_database() && view != permit.view() {
+            // What may be changed and what may be read are not the same: this must be both.
+            self.get(reading, &id).await?;
+        }
         let change = Change::Patch {
             id,
             patch,
@@ -246,14 +276,20 @@ impl Vault {
         permit: &Permit<Write>,
         records: Vec<Map<String, Value>>,
     ) -> Result<BulkSaved, VaultError> {
-        let schema = permit.resource().schema().cloned();
+        if records.iter().any(|record| record.contains_key("_rev")) {
+            sees_whole_records(permit)?;
+        }
         let (reply, outcome) = oneshot::channel();
         let command = Command::Bulk {
-            schema,
+            reach: reach_of(permit),
             records,
             reply,
         };
-        self.order(permit, command, outcome).await
+        let mut saved = self.order(permit, command, outcome).await?;
+        for saved in saved.iter_mut().flatten() {
+            permit.view().strip(&mut saved.record);
+        }
+        Ok(saved)
     }
 
     /// Deletes a record, if it has the expected revision or none is expected.
@@ -263,13 +299,14 @@ impl Vault {
         id: String,
         expected: Option<String>,
     ) -> Result<Saved, VaultError> {
+        sees_whole_records(permit)?;
         self.change(permit, Change::Delete { id, expected }).await
     }
 
     /// Ends a whole database with everything in it, here and on its storage node. A permit for less than the whole
     /// database does not reach it.
     pub async fn destroy(&self, permit: &Permit<Delete>) -> Result<(), VaultError> {
-        if permit.resource().schema().is_some() {
+        if !permit.view().is_whole_database() {
             return Err(VaultError::NotFound);
         }
         let (reply, outcome) = oneshot::channel();
@@ -292,10 +329,9 @@ impl Vault {
         permit: &Permit<A>,
         change: Change,
     ) -> Result<Saved, VaultError> {
-        let schema = permit.resource().schema().cloned();
         let (reply, outcome) = oneshot::channel();
         let command = Command::Change {
-            schema,
+            reach: reach_of(permit),
             change,
             reply,
         };
@@ -399,11 +435,19 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// What a resource lets its caller see.
-pub(super) fn scope_of(resource: &Resource) -> Scope<'_> {
-    match resource.schema() {
-        Some(schema) => Scope::Schema(schema.as_str()),
-        None => Scope::Database,
+/// Refuses whoever does not see all fields of the records they may see: they would replace what they do not know.
+fn sees_whole_records<A: PermitAction>(permit: &Permit<A>) -> Result<(), VaultError> {
+    match permit.view().leaves_out_fields() {
+        true => Err(QueryError::from(FieldNotGranted).into()),
+        false => Ok(()),
+    }
+}
+
+/// What a change with this permit may reach.
+fn reach_of<A: PermitAction>(permit: &Permit<A>) -> Reach {
+    Reach {
+        schema: permit.resource().schema().cloned(),
+        view: permit.view().clone(),
     }
 }
 
