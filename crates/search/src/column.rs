@@ -89,6 +89,22 @@ impl Column {
         found
     }
 
+    /// The number that stands for the value of a document, while it has it.
+    pub(crate) fn number_of(&self, doc: u32) -> Option<u32> {
+        self.of_doc
+            .get(doc as usize)
+            .copied()
+            .filter(|number| *number > 0)
+    }
+
+    /// The documents that have the value of this number.
+    pub(crate) fn having(&self, number: u32) -> impl Iterator<Item = u32> {
+        (0_u32..)
+            .zip(&self.of_doc)
+            .filter(move |(_, other)| **other == number)
+            .map(|(doc, _)| doc)
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         const PER_VALUE: usize = size_of::<(Box<str>, u32)>() * 2 + 16;
         self.of_doc.capacity() * 4 + self.values.capacity() * PER_VALUE + self.text * 2

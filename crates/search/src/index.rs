@@ -35,6 +35,7 @@ pub struct Index {
     words: Vec<Box<[u8]>>,
     words_heap: usize,
     pub(crate) columns: Vec<Column>,
+    groups: Column,
     /// How many documents were taken to be in each language.
     pub(crate) spoken: [u32; Language::COUNT],
     scratch: Scratch,
@@ -80,6 +81,7 @@ impl Index {
             words: Vec::new(),
             words_heap: 0,
             columns,
+            groups: Column::default(),
             spoken: [0; Language::COUNT],
             scratch: Scratch::default(),
         }
@@ -107,6 +109,11 @@ impl Index {
     #[must_use]
     pub fn contains(&self, doc: u32) -> bool {
         self.present.contains(doc)
+    }
+
+    /// The documents, ascending.
+    pub fn documents(&self) -> impl Iterator<Item = u32> {
+        self.present.iter()
     }
 
     /// How many different words it has.
@@ -176,6 +183,7 @@ impl Index {
             *time = NO_TIME;
         }
         self.columns.iter_mut().for_each(|column| column.clear(doc));
+        self.groups.clear(doc);
         true
     }
 
@@ -197,6 +205,7 @@ impl Index {
             + self.words.capacity() * size_of::<Box<[u8]>>()
             + self.words_heap
             + self.columns.iter().map(Column::bytes).sum::<usize>()
+            + self.groups.bytes()
             + self.scratch.hits.capacity() * 8
             + size_of::<Self>()
     }
@@ -284,6 +293,17 @@ impl Index {
             .get(doc as usize)
             .copied()
             .filter(|time| *time != NO_TIME)
+    }
+
+    /// The conversation of a document, as a number that means it while it exists.
+    #[must_use]
+    pub fn group_of(&self, doc: u32) -> Option<u32> {
+        self.groups.number_of(doc)
+    }
+
+    /// The documents of a conversation.
+    pub fn in_group(&self, group: u32) -> impl Iterator<Item = u32> {
+        self.groups.having(group)
     }
 
     /// The language that a document was taken to be in, by its number.
@@ -465,6 +485,11 @@ impl Draft<'_> {
         if let Some(place) = self.index.times.get_mut(self.doc as usize) {
             *place = time;
         }
+    }
+
+    /// Says to which conversation the document belongs.
+    pub fn group(&mut self, group: &str) {
+        self.index.groups.set(self.doc, group);
     }
 
     /// Sets what is counted for this document, by the place in [`Plan::facets`].

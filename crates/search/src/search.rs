@@ -58,6 +58,8 @@ pub enum Combine {
     Any,
     /// All must be there.
     All,
+    /// The first must be there, and none of the others.
+    FirstAlone,
 }
 
 /// Which words may go on.
@@ -299,6 +301,12 @@ impl<'i> Gathered<'i> {
             counts,
             now: options.now.filter(|_| !sight.without_time),
         })
+    }
+
+    /// The index that was asked.
+    #[must_use]
+    pub fn index(&self) -> &'i Index {
+        self.index
     }
 
     /// The documents that match.
@@ -756,6 +764,19 @@ fn matching(node: &Node, leaves: &[LeafHits], combine: Combine, present: &Bits) 
                 _ if free.is_empty() => None,
                 Combine::All => all_of(free, leaves, combine, present),
                 Combine::Any => any_of(free, leaves, combine, present),
+                Combine::FirstAlone => {
+                    let mut nodes = free.into_iter();
+                    let first = all_of(nodes.next(), leaves, combine, present);
+                    first.map(|mut first| {
+                        for node in nodes {
+                            match matching(node, leaves, combine, present) {
+                                Some(other) => first.take_away(&other),
+                                None => first = Bits::default(),
+                            }
+                        }
+                        first
+                    })
+                }
             };
             let bound = all_of(bound, leaves, combine, present);
             both(free, bound)

@@ -15,6 +15,8 @@ mod query_body;
 mod record_stream;
 mod records;
 mod routes;
+mod search;
+mod search_body;
 mod sessions;
 mod tokens;
 mod write_body;

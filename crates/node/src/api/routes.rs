@@ -17,7 +17,7 @@ use http::{HeaderValue, Method};
 use tower_http::cors::{Any, CorsLayer};
 
 use super::problem::ApiProblem;
-use super::{Api, health, info, pages, records, sessions, tokens, writes};
+use super::{Api, health, info, pages, records, search, sessions, tokens, writes};
 use crate::attestation::NodeKeys;
 use crate::sealed_requests::{self, Gateway};
 use crate::signed_answers::{
@@ -90,6 +90,7 @@ const GROUPS: &[&[Route]] = &[
     &pages::ROUTES,
     &records::ROUTES,
     &writes::ROUTES,
+    &search::ROUTES,
     &BESIDE,
 ];
 

@@ -7,6 +7,7 @@
 //! the feed says so, and the last one said counts.
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -18,6 +19,7 @@ use super::schemas::Schemas;
 use super::slabs::{self, Place, Slabs};
 use super::slots::{Slot, Slots};
 use super::view::View;
+use super::words::{AllWords, Words};
 use adyton_client::pull::{PlainBatch, PlainRow, SchemaText};
 use adyton_couch::rev::Rev;
 use zeroize::Zeroizing;
@@ -34,6 +36,7 @@ pub struct Documents {
     /// Covers `slots`, `ids` and `schemas`.
     counted: Reservation,
     pub(super) indexes: Indexes,
+    pub(super) words: AllWords,
 }
 
 /// What a batch changed.
@@ -70,6 +73,7 @@ impl Documents {
             schemas: Schemas::default(),
             counted: budget.reserve_beyond_limit(0),
             indexes: Indexes::new(budget.clone()),
+            words: AllWords::default(),
             budget,
         }
     }
@@ -89,7 +93,7 @@ impl Documents {
         let counted = match self.reserve(bytes.capacity(), records) {
             Ok(counted) => counted,
             Err(OverBudget) => {
-                self.indexes.clear();
+                self.drop_indexes();
                 self.reserve(bytes.capacity(), records)?
             }
         };
@@ -201,7 +205,7 @@ impl Documents {
         Usage {
             plaintext,
             overhead: (self.counted.bytes() + self.slabs.counted()).saturating_sub(plaintext),
-            indexes: self.indexes.bytes(),
+            indexes: self.indexes.bytes() + self.words.bytes(),
         }
     }
 
@@ -213,6 +217,7 @@ impl Documents {
     /// Drops all indexes; queries build again what they need.
     pub fn drop_indexes(&mut self) {
         self.indexes.clear();
+        self.words.clear();
     }
 
     fn put(&mut self, new: Slot, applied: &mut Applied, touched: &mut Vec<u32>) {
@@ -283,6 +288,9 @@ impl Documents {
             let place = slots.slot(slot)?.place;
             Some(slabs.text(place.slab, place.at, place.len as usize))
         });
+        let mut words = std::mem::take(&mut self.words);
+        words.update(self, &touched);
+        self.words = words;
     }
 
     /// Reserves all that a batch can need, so that applying it cannot fail half-way.
@@ -317,6 +325,11 @@ impl Documents {
 
     pub(super) fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// The index of a schema's words, if there is one.
+    pub(super) fn words_of(&self, schema: &str) -> Option<Arc<Words>> {
+        self.words.find(schema)
     }
 
     pub(super) fn schemas(&self) -> &Schemas {

@@ -17,14 +17,17 @@ mod indexes;
 mod projection;
 mod query;
 mod schemas;
+mod search;
 mod slab;
 mod slabs;
 mod slots;
 mod view;
+mod words;
 
 pub use budget::{Budget, OverBudget, Reservation};
 pub use document::Document;
 pub use documents::{Applied, Documents, Usage};
 pub use projection::{Parts, Projection};
 pub use query::{Direction, Explanation, Page, Query, QueryError, SortKey};
+pub use search::{Finding, Findings, Place, Search, Searched, Thread, search, search_threads};
 pub use view::{FieldNotGranted, View};

@@ -7,6 +7,7 @@ mod error;
 mod lanes;
 mod loaded;
 mod schedule;
+mod search;
 mod tenant;
 #[allow(
     clippy::module_inception,

@@ -357,7 +357,7 @@ impl Vault {
         Err(VaultError::Stopped)
     }
 
-    async fn loaded<A: PermitAction>(
+    pub(super) async fn loaded<A: PermitAction>(
         &self,
         permit: &Permit<A>,
     ) -> Result<Arc<LoadedDatabase>, VaultError> {
@@ -404,7 +404,7 @@ impl Vault {
     }
 
     /// Runs a computation where it does not hold up others: at once if it is quick, or else when it is the tenant's turn.
-    async fn compute<T: Send + 'static>(
+    pub(super) async fn compute<T: Send + 'static>(
         &self,
         tenant: &TenantId,
         database: Arc<LoadedDatabase>,
