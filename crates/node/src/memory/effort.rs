@@ -35,10 +35,14 @@ impl Documents {
         let conjunction = selector.conjunction();
         // Without its index, answering would begin with building it.
         let has_index = |path: &FieldPath| self.indexes.find(path).is_some();
-        if !conjunction
-            .conjuncts
-            .iter()
-            .all(|conjunct| has_index(conjunct.path))
+        let time = Filter::of(self, view)
+            .time()
+            .map(|(path, _)| has_index(path));
+        if time == Some(false)
+            || !conjunction
+                .conjuncts
+                .iter()
+                .all(|conjunct| has_index(conjunct.path))
         {
             return false;
         }

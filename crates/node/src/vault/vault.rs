@@ -25,7 +25,8 @@ use super::tenant::{NotDone, Tenant};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Permit, PermitAction, Read, Write};
 use crate::memory::{
-    Budget, Document, Explanation, FieldNotGranted, Page, Query, QueryError, Reservation,
+    Budget, Document, Explanation, FieldNotGranted, Measure, Page, Query, QueryError, Reservation,
+    Summary,
 };
 
 /// The part of the node's memory that large rows may take on their way.
@@ -204,6 +205,25 @@ impl Vault {
         .await
     }
 
+    /// Sums over the records of the permit's view that a selector takes.
+    pub async fn aggregate(
+        &self,
+        permit: &Permit<Read>,
+        selector: Selector,
+        measures: Vec<Measure>,
+    ) -> Result<Vec<Summary>, VaultError> {
+        let database = self.loaded(permit).await?;
+        let view = permit.view().clone();
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_small());
+        self.compute(permit.tenant(), database, is_quick, move |database| {
+            let documents = database.documents();
+            Ok(documents.aggregate(&view, &selector, &measures)?)
+        })
+        .await
+    }
+
     /// How a query would be answered within the permit's view.
     pub async fn explain(
         &self,
@@ -292,7 +312,8 @@ impl Vault {
         Ok(saved)
     }
 
-    /// Deletes a record, if it has the expected revision or none is expected.
+    /// Deletes a record, if it has the expected revision or none is expected. Of it nobody shall know less than who deletes
+    /// it.
     pub async fn delete(
         &self,
         permit: &Permit<Delete>,
