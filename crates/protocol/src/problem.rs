@@ -31,6 +31,7 @@ pub enum ProblemKind {
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     ScopeInvalid,
+    ConsentInvalid,
     RateLimited,
     StorageUnreachable,
     StorageMisbehaved,
@@ -44,7 +45,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
         Self::CredentialsAmbiguous,
@@ -67,6 +68,7 @@ impl ProblemKind {
         Self::IdempotencyKeyInUse,
         Self::IdempotencyKeyReused,
         Self::ScopeInvalid,
+        Self::ConsentInvalid,
         Self::RateLimited,
         Self::StorageUnreachable,
         Self::StorageMisbehaved,
@@ -151,6 +153,7 @@ impl ProblemKind {
                 "This key was used for another request",
             ),
             Self::ScopeInvalid => ("scope-invalid", 400, "A scope cannot be granted"),
+            Self::ConsentInvalid => ("consent-invalid", 400, "The consent does not hold"),
             Self::RateLimited => ("rate-limited", 429, "Too many requests"),
             Self::StorageUnreachable => (
                 "storage-unreachable",

@@ -20,6 +20,8 @@ pub enum Guard {
 pub enum Reach {
     Schema,
     Database,
+    /// Chat messages and their groups, both.
+    Chats,
 }
 
 /// What a data route does with records.
@@ -29,6 +31,7 @@ pub enum Right {
     /// Many by their ids.
     Fetch,
     Query,
+    Search,
     Count,
     Create,
     /// Many at once.
@@ -56,6 +59,8 @@ const fn db(scope: ApiScope, right: Right) -> Guard {
     Guard::Data(Reach::Database, scope, right)
 }
 
+const CHATS: Guard = Guard::Data(Reach::Chats, ApiScope::SearchChatThreads, Right::Search);
+
 /// Method, path and guard of every route. A test holds the table to the routes.
 #[rustfmt::skip]
 pub const TABLE: &[(&str, &str, Guard)] = {
@@ -69,12 +74,25 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("POST", "/api/rest/v1/auth/token", Guard::Owner),
         ("GET", "/api/rest/v1/auth/tokens", Guard::Owner),
         ("DELETE", "/api/rest/v1/auth/tokens/{id}", Guard::Owner),
+        ("GET", "/api/rest/v1/auth/grants", Guard::Owner),
+        ("DELETE", "/api/rest/v1/auth/grants/{id}", Guard::Owner),
+        ("GET", "/consent/requests/{request}", Guard::Public),
+        ("POST", "/consent/requests/{request}/preview", Guard::Owner),
+        ("POST", "/consent/requests/{request}/approve", Guard::Owner),
+        ("POST", "/consent/requests/{request}/deny", Guard::Public),
         ("POST", "/api/rest/v1/auth/session/challenges", Guard::Public),
         ("POST", "/api/rest/v1/auth/session", Guard::Public),
         ("GET", "/consent", Guard::Public),
         ("GET", "/console", Guard::Public),
         ("GET", "/docs", Guard::Public),
         ("GET", "/assets/{file}", Guard::Public),
+        ("GET", "/oauth/authorize", Guard::Public),
+        ("POST", "/oauth/par", Guard::Public),
+        ("POST", "/oauth/token", Guard::Public),
+        ("POST", "/oauth/revoke", Guard::Public),
+        ("POST", "/oauth/introspect", Guard::Anyone),
+        ("GET", "/.well-known/oauth-authorization-server", Guard::Public),
+        ("GET", "/.well-known/oauth-protected-resource", Guard::Public),
         ("GET", "/api/rest/v1/ds/get/{schema}/{id}", ds(Api::DsGetById, Right::Get)),
         ("POST", "/api/rest/v1/ds/query/{schema}", ds(Api::DsQuery, Right::Query)),
         ("POST", "/api/rest/v1/ds/count/{schema}", ds(Api::DsQuery, Right::Count)),
@@ -101,6 +119,12 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("PATCH", "/api/rest/v1/db/{database}/{id}", db(Api::DbUpdate, Right::Update)),
         ("DELETE", "/api/rest/v1/db/{database}", db(Api::DbUpdate, Right::Delete)),
         ("POST", "/api/rest/v1/db/bulk/{database}", db(Api::DbCreate, Right::Bulk)),
+        ("GET", "/api/rest/v1/search/universal", ds(Api::SearchUniversal, Right::Search)),
+        ("POST", "/api/rest/v1/search/universal", ds(Api::SearchUniversal, Right::Search)),
+        ("GET", "/api/rest/v1/search/chatThreads", CHATS),
+        ("GET", "/api/rest/v1/search/chat-threads", CHATS),
+        ("POST", "/api/rest/v1/search/datastore/{schema}", ds(Api::SearchDs, Right::Search)),
+        ("POST", "/api/rest/v1/search/ds/{schema}", ds(Api::SearchDs, Right::Search)),
         ("GET", "/.well-known/adyton-attestation", Guard::Public),
         ("POST", "/.well-known/ohttp-gateway", Guard::Public),
     ]
@@ -183,6 +207,8 @@ const _: () = {
 pub enum Expect {
     /// This problem, and nothing else.
     Problem(u16, &'static str),
+    /// This error in the form of OAuth: the route takes a form, and it was sent none.
+    NoForm,
     /// A success about the caller's own data, in which nothing of the owner's is.
     OwnEmptiness,
     /// The answer of the route.
@@ -193,7 +219,15 @@ pub enum Expect {
 
 /// The one table of answers.
 pub fn expected(guard: Guard, path: &str, kind: Kind) -> Expect {
-    use Expect::{NotApplicable, OwnEmptiness, Problem, Served};
+    match (path, expected_of_most(guard, path, kind)) {
+        // Whoever has a credential gets as far as the form.
+        ("/oauth/introspect", Expect::Served | Expect::OwnEmptiness) => Expect::NoForm,
+        (_, expect) => expect,
+    }
+}
+
+fn expected_of_most(guard: Guard, path: &str, kind: Kind) -> Expect {
+    use Expect::{NoForm, NotApplicable, OwnEmptiness, Problem, Served};
     if guard == Guard::Public {
         let in_url = matches!(
             kind,
@@ -204,16 +238,26 @@ pub fn expected(guard: Guard, path: &str, kind: Kind) -> Expect {
             "/.well-known/adyton-attestation" if in_url => Problem(400, "request-malformed"),
             // It takes nothing but sealed requests; `sealed_requests.rs` sends some.
             "/.well-known/ohttp-gateway" => Problem(400, "request-malformed"),
+            // `auth_oauth.rs` sends what they take.
+            "/oauth/authorize" => Problem(400, "request-malformed"),
+            "/oauth/par" | "/oauth/token" | "/oauth/revoke" => NoForm,
             // They take a login to carry; `browser_login.rs` has some.
             "/api/rest/v1/auth/session/challenges" | "/api/rest/v1/auth/session" => {
                 Problem(400, "request-malformed")
             }
             // It has what the pages name; `pages.rs` asks for all of that.
             "/assets/{file}" => Problem(404, "not-found"),
+            // `consent_pages.rs` has an app that asks; nobody else's guess finds a request.
+            _ if path.contains("{request}") => Problem(404, "not-found"),
             _ => Served,
         };
     }
-    let names_a_token = path.ends_with("/tokens/{id}");
+    let names_a_token = path.ends_with("/tokens/{id}") || path.ends_with("/grants/{id}");
+    if path.contains("{request}")
+        && matches!(kind, Kind::Owner | Kind::OtherUser | Kind::OtherContext)
+    {
+        return Problem(404, "not-found");
+    }
     match kind {
         Kind::Nothing => Problem(401, "credentials-missing"),
         Kind::WrongScheme
@@ -269,9 +313,10 @@ pub fn expected(guard: Guard, path: &str, kind: Kind) -> Expect {
         },
         Kind::SchemaScopeOnDatabase => match guard {
             Guard::Data(Reach::Database, ..) => Problem(403, "scope-missing"),
-            Guard::Data(Reach::Schema, ..) | Guard::Owner | Guard::Anyone | Guard::Public => {
-                NotApplicable
-            }
+            Guard::Data(Reach::Schema | Reach::Chats, ..)
+            | Guard::Owner
+            | Guard::Anyone
+            | Guard::Public => NotApplicable,
         },
         Kind::LeastToken => match guard {
             Guard::Owner => Problem(403, "scope-missing"),
