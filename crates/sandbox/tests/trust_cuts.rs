@@ -21,7 +21,6 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("adyton-couch", &[]),
     ("adyton-oauth", &["adyton-protocol"]),
     ("adyton-attest", &[]),
-    ("adyton-oauth", &["adyton-protocol"]),
     ("adyton-vsock", &[]),
     ("adyton-search", &[]),
     ("adyton-init", &["adyton-vsock"]),

@@ -262,7 +262,13 @@ impl Index {
     #[must_use]
     pub fn named(&self, name: &str) -> FieldSet {
         let mut found = FieldSet::default();
-        for path in aliases(name).iter().copied().chain([name]) {
+        // MiniSearch has each element of a list as a field of its own: `attachments_0.textContent`.
+        let (first, rest) = name.split_at(name.find('.').unwrap_or(name.len()));
+        let plain = match first.rsplit_once('_') {
+            Some((list, number)) if number.parse::<u8>().is_ok() => format!("{list}{rest}"),
+            _ => name.to_owned(),
+        };
+        for path in aliases(name).iter().copied().chain([name, &plain]) {
             for (at, field) in (0_u8..).zip(&self.plan.fields) {
                 if field.path == path {
                     found = found.with(at);

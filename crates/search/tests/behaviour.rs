@@ -221,3 +221,17 @@ fn a_match_says_by_which_words_and_where() {
         ]
     );
 }
+
+#[test]
+fn a_field_has_the_names_that_people_and_the_original_give_it() {
+    let index = Index::new(Plan::for_schema(EMAIL));
+    let subject = index.named("name");
+    assert!(
+        !subject.is_empty() && index.named("subject") == subject && index.named("Title") == subject
+    );
+    let text = index.named("attachments.textContent");
+    assert!(!text.is_empty() && index.named("attachments_2.textContent") == text);
+    assert!(
+        index.named("attachments_x.textContent").is_empty() && index.named("nobody").is_empty()
+    );
+}

@@ -19,8 +19,8 @@ use tower_http::cors::{Any, CorsLayer};
 
 use super::problem::ApiProblem;
 use super::{
-    Api, consent, grants, health, info, oauth, oauth_tokens, pages, records, search, sessions, tokens,
-    writes,
+    Api, consent, grants, health, info, oauth, oauth_tokens, pages, records, search, sessions,
+    tokens, writes,
 };
 use crate::attestation::NodeKeys;
 use crate::authn::Origins;

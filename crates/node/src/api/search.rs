@@ -120,6 +120,11 @@ async fn datastore(
     let (members, _counted) = body.into_members();
     let mut asked = Parameters::of_body(members, DATASTORE);
     let mut search = asked.search(&api.clock)?;
+    if !asked.has_keywords() {
+        return Err(ApiProblem::malformed(
+            "the request body needs a member `keywords`, a text",
+        ));
+    }
     asked.options(&mut search.options)?;
     if let Some(fields) = asked.names(&["index", "indexFields", "fields"])? {
         search.options.fields = fields;

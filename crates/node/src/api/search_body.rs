@@ -25,6 +25,7 @@ const DAY: i64 = 86_400_000;
 pub(super) struct Parameters {
     members: Map<String, Value>,
     known: &'static [&'static str],
+    has_keywords: bool,
 }
 
 impl Parameters {
@@ -41,12 +42,16 @@ impl Parameters {
             }
         }
         given.nothing_else(known)?;
-        Ok(Self { members, known })
+        Ok(Self::of_body(members, known))
     }
 
     /// Those of a body.
     pub(super) fn of_body(members: Map<String, Value>, known: &'static [&'static str]) -> Self {
-        Self { members, known }
+        Self {
+            members,
+            known,
+            has_keywords: false,
+        }
     }
 
     fn take(&mut self, names: &[&str]) -> Result<Option<Value>, ApiProblem> {
@@ -122,9 +127,16 @@ impl Parameters {
         }
     }
 
+    /// Whether the search that was read said what to look for.
+    pub(super) fn has_keywords(&self) -> bool {
+        self.has_keywords
+    }
+
     /// What all searches have in common.
     pub(super) fn search(&mut self, clock: &Clock) -> Result<Search, ApiProblem> {
-        let keywords = self.text(&["keywords", "query", "q"])?.unwrap_or_default();
+        let keywords = self.text(&["keywords", "query", "q"])?;
+        self.has_keywords = keywords.is_some();
+        let keywords = keywords.unwrap_or_default();
         let mut query =
             Query::parse(&keywords).map_err(|error| ApiProblem::malformed(error.to_string()))?;
         let now = clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -180,15 +192,12 @@ impl Parameters {
 
     /// The original's options: those of MiniSearch, as far as they have a meaning here.
     pub(super) fn options(&mut self, options: &mut Options) -> Result<(), ApiProblem> {
-        let mut given = match self.take(&["options"])? {
+        let given = match self.take(&["options"])? {
             None => Map::new(),
             Some(Value::Object(given)) => given,
             Some(_) => return Err(must_be(&["options"], "an object")),
         };
-        let mut inner = Self {
-            members: std::mem::take(&mut given),
-            known: &OPTION_NAMES,
-        };
+        let mut inner = Self::of_body(given, &OPTION_NAMES);
         if let Some(fields) = inner.names(&["fields"])? {
             options.fields = fields;
         }

@@ -13,6 +13,7 @@
 mod aliases;
 mod bulk;
 mod changing;
+mod search;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -44,7 +44,7 @@ impl Right {
     /// Its letter in a scope.
     pub fn letter(self) -> char {
         match self {
-            Self::Get | Self::Fetch | Self::Query | Self::Count => 'r',
+            Self::Get | Self::Fetch | Self::Query | Self::Search | Self::Count => 'r',
             Self::Create | Self::Bulk | Self::Update => 'w',
             Self::Delete => 'd',
         }
