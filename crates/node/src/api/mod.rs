@@ -26,6 +26,8 @@ mod query_body;
 mod record_stream;
 mod records;
 mod routes;
+mod search;
+mod search_body;
 mod sessions;
 mod throttle;
 mod tickets;

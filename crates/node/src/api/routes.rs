@@ -21,7 +21,7 @@ use super::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use super::problem::ApiProblem;
 use super::{
     Api, consent, gone, grants, health, index, info, oauth, oauth_tokens, pages, prefer, records,
-    sessions, throttle, tokens, watch, writes,
+    search, sessions, throttle, tokens, watch, writes,
 };
 use crate::attestation::NodeKeys;
 use crate::authn::Origins;
@@ -106,6 +106,7 @@ const GROUPS: &[&[Route]] = &[
     &records::ROUTES,
     &watch::ROUTES,
     &writes::ROUTES,
+    &search::ROUTES,
     &BESIDE,
 ];
 

@@ -373,6 +373,8 @@ pub fn everything() -> Vec<String> {
     scopes.extend([
         format!("ds:rwd:{EMAIL}"),
         format!("db:rwd:{EMAIL_DATABASE}"),
+        "ds:rwd:social-chat-message".to_owned(),
+        "ds:rwd:social-chat-group".to_owned(),
     ]);
     scopes
 }
@@ -427,12 +429,15 @@ fn scopes(method: &str, guard: Guard, kind: Kind) -> Vec<String> {
                 _ => letter.to_string(),
             };
             let data = match guard {
-                Guard::Data(Reach::Schema, ..) => format!("ds:{letter}:{EMAIL}"),
+                Guard::Data(Reach::Schema, ..) => vec![format!("ds:{letter}:{EMAIL}")],
+                Guard::Data(Reach::Chats, ..) => ["message", "group"]
+                    .map(|kind| format!("ds:{letter}:social-chat-{kind}"))
+                    .to_vec(),
                 Guard::Data(Reach::Database, ..) | Guard::Public | Guard::Anyone | Guard::Owner => {
-                    format!("db:{letter}:{EMAIL_DATABASE}")
+                    vec![format!("db:{letter}:{EMAIL_DATABASE}")]
                 }
             };
-            vec![needed, data]
+            [vec![needed], data].concat()
         }
     }
 }
@@ -449,6 +454,9 @@ fn body(method: &str, guard: Guard, schema: &str, serial: u64) -> Option<Value> 
             let schema = SchemaUri::parse_lenient(schema).unwrap().to_base64();
             Some(json!({ "path": format!("/ds/watch/{schema}") }))
         }
+        Guard::Data(_, _, Right::Search) if method == "POST" => {
+            Some(json!({ "keywords": "only the owner" }))
+        }
         Guard::Data(_, _, Right::Fetch) => Some(json!({ "ids": [RECORD] })),
         Guard::Data(_, _, Right::Bulk) => {
             let record = |n: u32| with_schema(email(&format!("bulk-{serial}-{n}"), "new"), schema);
@@ -463,7 +471,11 @@ fn body(method: &str, guard: Guard, schema: &str, serial: u64) -> Option<Value> 
             Some(body)
         }
         Guard::Owner if method == "POST" => Some(json!({ "scopes": ["api:ds-query"] })),
-        Guard::Data(_, _, Right::Get | Right::Query | Right::Count | Right::Delete)
+        Guard::Data(
+            _,
+            _,
+            Right::Get | Right::Query | Right::Search | Right::Count | Right::Delete,
+        )
         | Guard::Owner
         | Guard::Anyone
         | Guard::Public => None,

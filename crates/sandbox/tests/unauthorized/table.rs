@@ -20,6 +20,8 @@ pub enum Guard {
 pub enum Reach {
     Schema,
     Database,
+    /// Chat messages and their groups, both.
+    Chats,
 }
 
 /// What a data route does with records.
@@ -29,6 +31,7 @@ pub enum Right {
     /// Many by their ids.
     Fetch,
     Query,
+    Search,
     Count,
     /// Being told of changes.
     Watch,
@@ -45,7 +48,13 @@ impl Right {
     /// Its letter in a scope.
     pub fn letter(self) -> char {
         match self {
-            Self::Get | Self::Fetch | Self::Query | Self::Count | Self::Watch | Self::Ticket => 'r',
+            Self::Get
+            | Self::Fetch
+            | Self::Query
+            | Self::Search
+            | Self::Count
+            | Self::Watch
+            | Self::Ticket => 'r',
             Self::Create | Self::Bulk | Self::Update => 'w',
             Self::Delete => 'd',
         }
@@ -59,6 +68,8 @@ const fn ds(scope: ApiScope, right: Right) -> Guard {
 const fn db(scope: ApiScope, right: Right) -> Guard {
     Guard::Data(Reach::Database, scope, right)
 }
+
+const CHATS: Guard = Guard::Data(Reach::Chats, ApiScope::SearchChatThreads, Right::Search);
 
 /// Method, path and guard of every route. A test holds the table to the routes.
 #[rustfmt::skip]
@@ -127,6 +138,12 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("POST", "/api/rest/v1/db/watch/{database}", db(Api::DbQuery, Right::Watch)),
         ("POST", "/api/rest/v1/watch/tickets", ds(Api::DsQuery, Right::Ticket)),
         ("GET", "/api/rest/v1/watch/{ticket}", Guard::Public),
+        ("GET", "/api/rest/v1/search/universal", ds(Api::SearchUniversal, Right::Search)),
+        ("POST", "/api/rest/v1/search/universal", ds(Api::SearchUniversal, Right::Search)),
+        ("GET", "/api/rest/v1/search/chatThreads", CHATS),
+        ("GET", "/api/rest/v1/search/chat-threads", CHATS),
+        ("POST", "/api/rest/v1/search/datastore/{schema}", ds(Api::SearchDs, Right::Search)),
+        ("POST", "/api/rest/v1/search/ds/{schema}", ds(Api::SearchDs, Right::Search)),
         ("GET", "/.well-known/adyton-attestation", Guard::Public),
         ("POST", "/.well-known/ohttp-gateway", Guard::Public),
     ]
@@ -318,9 +335,10 @@ fn expected_of_most(guard: Guard, path: &str, kind: Kind) -> Expect {
         },
         Kind::SchemaScopeOnDatabase => match guard {
             Guard::Data(Reach::Database, ..) => Problem(403, "scope-missing"),
-            Guard::Data(Reach::Schema, ..) | Guard::Owner | Guard::Anyone | Guard::Public => {
-                NotApplicable
-            }
+            Guard::Data(Reach::Schema | Reach::Chats, ..)
+            | Guard::Owner
+            | Guard::Anyone
+            | Guard::Public => NotApplicable,
         },
         Kind::LeastToken => match guard {
             Guard::Owner => Problem(403, "scope-missing"),
