@@ -18,7 +18,10 @@ use http::{HeaderValue, Method};
 use tower_http::cors::{Any, CorsLayer};
 
 use super::problem::ApiProblem;
-use super::{Api, health, info, oauth, oauth_tokens, pages, records, sessions, tokens, writes};
+use super::{
+    Api, health, info, legacy_auth, oauth, oauth_tokens, pages, records, resolve_scopes, sessions,
+    tokens, writes,
+};
 use crate::attestation::NodeKeys;
 use crate::authn::Origins;
 use crate::sealed_requests::{self, Gateway};
@@ -91,6 +94,8 @@ const GROUPS: &[&[Route]] = &[
     &health::ROUTES,
     &info::ROUTES,
     &tokens::ROUTES,
+    &resolve_scopes::ROUTES,
+    &legacy_auth::ROUTES,
     &oauth::ROUTES,
     &oauth_tokens::ROUTES,
     &sessions::ROUTES,
