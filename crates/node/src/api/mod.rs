@@ -1,10 +1,13 @@
 //! The REST API under `/api/rest/v1`, and the health routes. Each handler names the permit, calls the
 //! vault and shapes the answer; none holds a key.
 
+mod asked;
 mod caller;
+mod consent;
 mod door;
 mod export;
 mod form_body;
+mod grants;
 mod health;
 mod info;
 mod json_body;

@@ -19,8 +19,8 @@ use tower_http::cors::{Any, CorsLayer};
 
 use super::problem::ApiProblem;
 use super::{
-    Api, health, info, legacy_auth, oauth, oauth_tokens, pages, records, resolve_scopes, sessions,
-    tokens, writes,
+    Api, consent, grants, health, info, legacy_auth, oauth, oauth_tokens, pages, records,
+    resolve_scopes, sessions, tokens, writes,
 };
 use crate::attestation::NodeKeys;
 use crate::authn::Origins;
@@ -98,6 +98,8 @@ const GROUPS: &[&[Route]] = &[
     &legacy_auth::ROUTES,
     &oauth::ROUTES,
     &oauth_tokens::ROUTES,
+    &grants::ROUTES,
+    &consent::ROUTES,
     &sessions::ROUTES,
     &pages::ROUTES,
     &records::ROUTES,

@@ -151,7 +151,7 @@ fn view_of(grant: &GrantView) -> Map<String, Value> {
     view
 }
 
-fn iso(time: SystemTime) -> String {
+pub(super) fn iso(time: SystemTime) -> String {
     OffsetDateTime::from(time)
         .replace_millisecond(0)
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)

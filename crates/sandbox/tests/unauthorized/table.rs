@@ -69,12 +69,24 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("POST", "/api/rest/v1/auth/token", Guard::Owner),
         ("GET", "/api/rest/v1/auth/tokens", Guard::Owner),
         ("DELETE", "/api/rest/v1/auth/tokens/{id}", Guard::Owner),
+        ("GET", "/api/rest/v1/auth/grants", Guard::Owner),
+        ("DELETE", "/api/rest/v1/auth/grants/{id}", Guard::Owner),
+        ("GET", "/consent/requests/{request}", Guard::Public),
+        ("POST", "/consent/requests/{request}/preview", Guard::Owner),
+        ("POST", "/consent/requests/{request}/approve", Guard::Owner),
+        ("POST", "/consent/requests/{request}/deny", Guard::Public),
         ("POST", "/api/rest/v1/auth/session/challenges", Guard::Public),
         ("POST", "/api/rest/v1/auth/session", Guard::Public),
         ("GET", "/consent", Guard::Public),
         ("GET", "/console", Guard::Public),
         ("GET", "/docs", Guard::Public),
         ("GET", "/assets/{file}", Guard::Public),
+        ("GET", "/api/rest/v1/auth/resolve-scopes", Guard::Public),
+        ("POST", "/api/rest/v1/auth/auth", Guard::Owner),
+        ("GET", "/api/rest/v1/auth/check-scope", Guard::Anyone),
+        ("GET", "/api/rest/v1/auth/token", Guard::Anyone),
+        ("GET", "/api/rest/v1/auth/revoke", Guard::Owner),
+        ("POST", "/api/rest/v1/auth/revoke", Guard::Owner),
         ("GET", "/oauth/authorize", Guard::Public),
         ("POST", "/oauth/par", Guard::Public),
         ("POST", "/oauth/token", Guard::Public),
@@ -231,10 +243,17 @@ fn expected_of_most(guard: Guard, path: &str, kind: Kind) -> Expect {
             }
             // It has what the pages name; `pages.rs` asks for all of that.
             "/assets/{file}" => Problem(404, "not-found"),
+            // `consent_pages.rs` has an app that asks; nobody else's guess finds a request.
+            _ if path.contains("{request}") => Problem(404, "not-found"),
             _ => Served,
         };
     }
-    let names_a_token = path.ends_with("/tokens/{id}");
+    let names_a_token = path.ends_with("/tokens/{id}") || path.ends_with("/grants/{id}");
+    if path.contains("{request}")
+        && matches!(kind, Kind::Owner | Kind::OtherUser | Kind::OtherContext)
+    {
+        return Problem(404, "not-found");
+    }
     match kind {
         Kind::Nothing => Problem(401, "credentials-missing"),
         Kind::WrongScheme
