@@ -148,6 +148,8 @@ fn the_table_says_something_about_every_kind() {
                         *path,
                         "/.well-known/ohttp-gateway"
                             | "/oauth/authorize"
+                            | "/api/rest/v1/auth/auth"
+                            | "/api/rest/v1/auth/token"
                             | "/api/rest/v1/auth/session"
                             | "/api/rest/v1/auth/session/challenges"
                             | "/assets/{file}"

@@ -230,8 +230,8 @@ fn allows(terms: &Terms, scope: &Scope) -> bool {
 async fn token(
     State(_): State<Arc<Api>>,
     RawQuery(query): RawQuery,
-    asked: Asked,
     caller: Result<Caller, ApiProblem>,
+    asked: Asked,
 ) -> Answer {
     if query.is_some_and(|query| query.to_ascii_lowercase().contains("tokenid")) {
         return Err(ApiProblem::malformed(

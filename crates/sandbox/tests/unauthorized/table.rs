@@ -241,6 +241,8 @@ fn expected_of_most(guard: Guard, path: &str, kind: Kind) -> Expect {
             "/api/rest/v1/auth/session/challenges" | "/api/rest/v1/auth/session" => {
                 Problem(400, "request-malformed")
             }
+            // It knows one parameter and no other.
+            "/api/rest/v1/auth/resolve-scopes" if in_url => Problem(400, "request-malformed"),
             // It has what the pages name; `pages.rs` asks for all of that.
             "/assets/{file}" => Problem(404, "not-found"),
             // `consent_pages.rs` has an app that asks; nobody else's guess finds a request.
@@ -248,7 +250,19 @@ fn expected_of_most(guard: Guard, path: &str, kind: Kind) -> Expect {
             _ => Served,
         };
     }
-    let names_a_token = path.ends_with("/tokens/{id}") || path.ends_with("/grants/{id}");
+    let names_a_token = path.ends_with("/tokens/{id}")
+        || path.ends_with("/grants/{id}")
+        || path.ends_with("/auth/revoke");
+    let is_owner = matches!(kind, Kind::Owner | Kind::OtherUser | Kind::OtherContext);
+    match path {
+        // `auth_legacy.rs` has a signed request for it.
+        "/api/rest/v1/auth/auth" if is_owner => return Problem(400, "request-malformed"),
+        // It tells an app about its own token; making one is for the owner, at the same path.
+        "/api/rest/v1/auth/token" if is_owner && guard == Guard::Anyone => {
+            return Problem(400, "request-malformed");
+        }
+        _ => {}
+    }
     if path.contains("{request}")
         && matches!(kind, Kind::Owner | Kind::OtherUser | Kind::OtherContext)
     {
