@@ -24,8 +24,7 @@ use crate::table::{Guard, Kind, Reach, Right};
 /// The schema and database of most requests.
 pub const EMAIL: &str = "https://common.schemas.verida.io/social/email/v0.1.0/schema.json";
 pub const EMAIL_DATABASE: &str = "social_email";
-/// Two schemas whose records lie in one database.
-const CREDENTIAL: &str = "https://common.schemas.verida.io/credential/base/v0.2.0/schema.json";
+/// A schema whose records lie in one database with those of others.
 const CREDENTIAL_SIBLING: &str =
     "https://common.schemas.verida.io/identity/kyc/AU/v0.1.1/schema.json";
 const CREDENTIAL_DATABASE: &str = "credential";
@@ -436,7 +435,8 @@ fn scopes(guard: Guard, kind: Kind) -> Vec<String> {
                 "db:rwd:social_email2".to_owned(),
             ])
             .collect(),
-        Kind::SiblingSchema => api().chain([format!("ds:rwd:{CREDENTIAL}")]).collect(),
+        // The only database with records of several schemas is never granted, under no schema's name.
+        Kind::SiblingSchema => api().chain([format!("ds:rwd:{EMAIL}")]).collect(),
         Kind::SchemaScopeOnDatabase => api().chain([format!("ds:rwd:{EMAIL}")]).collect(),
         _ => {
             let data = match guard {
