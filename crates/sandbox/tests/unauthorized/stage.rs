@@ -236,7 +236,7 @@ impl Stage {
             _ => RECORD.to_owned(),
         };
         let token_id = match kind {
-            Kind::Owner if method == "DELETE" => {
+            Kind::Owner if method == "DELETE" || path.ends_with("/auth/revoke") => {
                 let owner = self.owner.to_string();
                 self.mint(&owner, &["api:ds-query"], None).await.1
             }
@@ -255,7 +255,20 @@ impl Stage {
             let joint = if query.is_empty() { '?' } else { '&' };
             query = format!("{query}{joint}id={id}");
         }
-        let body = body(method, guard, schema, self.serial);
+        let needed = match path.rsplit('/').next() {
+            Some("check-scope") => Some("scope=api:ds-query".to_owned()),
+            Some("resolve-scopes") => Some("scopes=api:ds-query".to_owned()),
+            Some("revoke") if method == "GET" => Some(format!("tokenId={token_id}")),
+            _ => None,
+        };
+        if let Some(needed) = needed {
+            let joint = if query.is_empty() { '?' } else { '&' };
+            query = format!("{query}{joint}{needed}");
+        }
+        let body = match path {
+            "/api/rest/v1/auth/revoke" if method == "POST" => Some(json!({ "tokenId": token_id })),
+            _ => body(method, guard, schema, self.serial),
+        };
         let headers: Vec<(&str, &str)> = headers
             .iter()
             .map(|(name, value)| (*name, value.as_str()))

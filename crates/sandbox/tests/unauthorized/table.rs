@@ -99,6 +99,12 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("GET", "/console", Guard::Public),
         ("GET", "/docs", Guard::Public),
         ("GET", "/assets/{file}", Guard::Public),
+        ("GET", "/api/rest/v1/auth/resolve-scopes", Guard::Public),
+        ("POST", "/api/rest/v1/auth/auth", Guard::Owner),
+        ("GET", "/api/rest/v1/auth/check-scope", Guard::Anyone),
+        ("GET", "/api/rest/v1/auth/token", Guard::Anyone),
+        ("GET", "/api/rest/v1/auth/revoke", Guard::Owner),
+        ("POST", "/api/rest/v1/auth/revoke", Guard::Owner),
         ("GET", "/oauth/authorize", Guard::Public),
         ("POST", "/oauth/par", Guard::Public),
         ("POST", "/oauth/token", Guard::Public),
@@ -264,6 +270,8 @@ fn expected_of_most(guard: Guard, path: &str, kind: Kind) -> Expect {
             "/api/rest/v1/auth/session/challenges" | "/api/rest/v1/auth/session" => {
                 Problem(400, "request-malformed")
             }
+            // It knows one parameter and no other.
+            "/api/rest/v1/auth/resolve-scopes" if in_url => Problem(400, "request-malformed"),
             // It has what the pages name; `pages.rs` asks for all of that.
             "/assets/{file}" => Problem(404, "not-found"),
             // It has what a ticket was issued for; `watch.rs` has some.
@@ -274,7 +282,19 @@ fn expected_of_most(guard: Guard, path: &str, kind: Kind) -> Expect {
             _ => Served,
         };
     }
-    let names_a_token = path.ends_with("/tokens/{id}") || path.ends_with("/grants/{id}");
+    let names_a_token = path.ends_with("/tokens/{id}")
+        || path.ends_with("/grants/{id}")
+        || path.ends_with("/auth/revoke");
+    let is_owner = matches!(kind, Kind::Owner | Kind::OtherUser | Kind::OtherContext);
+    match path {
+        // `auth_legacy.rs` has a signed request for it.
+        "/api/rest/v1/auth/auth" if is_owner => return Problem(400, "request-malformed"),
+        // It tells an app about its own token; making one is for the owner, at the same path.
+        "/api/rest/v1/auth/token" if is_owner && guard == Guard::Anyone => {
+            return Problem(400, "request-malformed");
+        }
+        _ => {}
+    }
     if path.contains("{request}")
         && matches!(kind, Kind::Owner | Kind::OtherUser | Kind::OtherContext)
     {
