@@ -13,12 +13,12 @@ const BUILT: [Built; 10] = [
         bytes: include_bytes!("docs.html"),
     },
     Built {
-        path: "/assets/consent-DG99S34e.js",
-        bytes: include_bytes!("assets/consent-DG99S34e.js"),
+        path: "/assets/consent-DTuQUCjE.js",
+        bytes: include_bytes!("assets/consent-DTuQUCjE.js"),
     },
     Built {
-        path: "/assets/console-LZO-7Wn5.js",
-        bytes: include_bytes!("assets/console-LZO-7Wn5.js"),
+        path: "/assets/console-DOaCs5Gn.js",
+        bytes: include_bytes!("assets/console-DOaCs5Gn.js"),
     },
     Built {
         path: "/assets/docs-CwrEYRVp.js",

@@ -14,7 +14,7 @@ export function asker(request: ConsentRequest): HTMLElement {
       fact("Who", h("strong", {}, client.name), " ", h("code", {}, client.host ?? client.did ?? client.id)),
       fact("How that is known", howKnown(client)),
       fact("Why", request.purpose ? h("q", {}, request.purpose) : "The app gives no reason.", request.purpose ? " These are the app’s own words." : ""),
-      fact("Where it goes", "To the app behind ", h("code", {}, request.redirectHost), ". What an app has read, nobody can take back; only what it may read next."),
+      fact("Where it goes", "To the app at ", h("code", {}, request.redirectHost), ". What an app has read, nobody can take back; only what it may read next."),
       fact("Answer by", moment(request.expiresAt)),
     ),
   );
