@@ -13,6 +13,7 @@ pub mod grants;
 pub mod harden;
 pub mod key_release;
 pub mod local_http;
+pub mod machine;
 pub mod memory;
 pub mod node;
 mod sealed_requests;

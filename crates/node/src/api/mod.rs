@@ -16,6 +16,7 @@ mod oauth_tokens;
 mod pages;
 mod path;
 mod precondition;
+mod prefer;
 mod problem;
 mod query_body;
 mod record_stream;

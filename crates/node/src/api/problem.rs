@@ -323,7 +323,9 @@ impl From<VaultError> for ApiProblem {
                     .with("errors", errors.into());
             }
             VaultError::Unreadable | VaultError::NothingOpens => ProblemKind::CiphertextRejected,
-            VaultError::Overloaded => ProblemKind::Overloaded,
+            // Which nobody sees: `prefer` answers in its place.
+            VaultError::Overloaded | VaultError::StillLoading => ProblemKind::Overloaded,
+            VaultError::TooLarge => ProblemKind::TooLargeForThisNode,
             VaultError::Record(InvalidRecord::TooLarge) => ProblemKind::RequestTooLarge,
             VaultError::Record(_) => ProblemKind::RecordInvalid,
             VaultError::InvalidSession(_) => ProblemKind::CredentialsInvalid,

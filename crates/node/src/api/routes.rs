@@ -12,15 +12,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Method};
 use tower_http::cors::{Any, CorsLayer};
 
 use super::problem::ApiProblem;
 use super::{
-    Api, consent, grants, health, info, oauth, oauth_tokens, pages, records, sessions, tokens,
-    writes,
+    Api, consent, grants, health, info, oauth, oauth_tokens, pages, prefer, records, sessions,
+    tokens, writes,
 };
 use crate::attestation::NodeKeys;
 use crate::authn::Origins;
@@ -133,6 +133,7 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
         // After the last route: the second one holds only for routes that are already there.
         .fallback(async || ApiProblem::not_found())
         .method_not_allowed_fallback(async || wrong_method())
+        .layer(middleware::from_fn(prefer::layer))
         .layer(middleware::from_fn(move |request, next| {
             within(timeout, request, next)
         }))
@@ -165,6 +166,7 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
                     IF_MATCH,
                     IF_NONE_MATCH,
                     HeaderName::from_static("permissions"),
+                    prefer::PREFER,
                     ACCEPT_SIGNATURE,
                     CONTENT_DIGEST,
                 ])
@@ -174,6 +176,8 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
                     CONTENT_DIGEST,
                     SIGNATURE_INPUT,
                     SIGNATURE,
+                    prefer::APPLIED,
+                    RETRY_AFTER,
                 ]),
         )
 }

@@ -107,6 +107,11 @@ impl<A: PermitAction> Permit<A> {
         &self.resource
     }
 
+    /// Whether the caller is the owner, who may know everything about the data.
+    pub(crate) fn is_owner(&self) -> bool {
+        matches!(self.principal.authority(), Authority::Owner(_))
+    }
+
     /// What of it the caller may see. For changing and deleting: which records there are to change or delete.
     pub fn view(&self) -> &View {
         &self.view

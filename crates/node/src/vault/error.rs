@@ -27,6 +27,12 @@ pub enum VaultError {
     /// There is no memory for this.
     #[error("the memory budget is exhausted")]
     Overloaded,
+    /// There is not as much memory for this as it takes, and never will be here.
+    #[error("the data is larger than this node holds for one user")]
+    TooLarge,
+    /// The caller did not want to wait until the data is loaded.
+    #[error("the data is still being loaded")]
+    StillLoading,
     /// The query cannot be answered.
     #[error(transparent)]
     Query(#[from] QueryError),

@@ -2,10 +2,14 @@
 //!
 //! The records themselves are in [`crate::memory`]; here is who owns them and how they come and go.
 
+mod admission;
 mod database_task;
 mod error;
 mod lanes;
+mod limits;
 mod loaded;
+mod loading;
+mod patience;
 mod schedule;
 mod tenant;
 #[allow(
@@ -16,4 +20,7 @@ mod vault;
 
 pub use database_task::{BulkSaved, Saved};
 pub use error::VaultError;
-pub use vault::{Answer, Found, Vault, VaultLimits};
+pub use limits::VaultLimits;
+pub use loading::LoadedSoFar;
+pub(crate) use patience::{Patience, StillLoading};
+pub use vault::{Answer, Found, Vault};

@@ -11,9 +11,10 @@ use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::database_task::{self, Budgets, Command};
+use super::database_task::{self, Budgets, Command, Published};
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
+use super::loading::{LoadedSoFar, Progress};
 use super::vault::Surroundings;
 
 /// Writes that wait for one database. When it is full, writers wait in turn.
@@ -52,6 +53,7 @@ struct Running {
     state: watch::Receiver<State>,
     commands: mpsc::Sender<Command>,
     task: JoinHandle<()>,
+    progress: Arc<Progress>,
     last_used: Instant,
 }
 
@@ -97,10 +99,31 @@ impl Tenant {
             .elapsed()
     }
 
-    /// Drops the databases that nobody asked for so long, while others may be in use.
-    pub(super) fn forget_idle(&self, idle: Duration) {
-        self.lock()
+    /// Drops the databases that nobody asked for so long, while others may be in use. Says whether there were any.
+    pub(super) fn forget_idle(&self, idle: Duration) -> bool {
+        let mut databases = self.lock();
+        let before = databases.len();
+        databases
             .retain(|_, running| running.is_waited_for() || running.last_used.elapsed() < idle);
+        databases.len() < before
+    }
+
+    /// What it holds, in bytes.
+    pub(super) fn holds(&self) -> usize {
+        self.budgets.budget.used()
+    }
+
+    /// Whether so many bytes more are beyond what one tenant may hold.
+    pub(super) fn lacks(&self, bytes: usize) -> bool {
+        let budget = &self.budgets.budget;
+        budget.used().saturating_add(bytes) > budget.limit()
+    }
+
+    /// How far the load of a database is.
+    pub(super) fn so_far(&self, name: &DatabaseName) -> LoadedSoFar {
+        let databases = self.lock();
+        let progress = databases.get(name).map(|running| running.progress.now());
+        progress.unwrap_or_default()
     }
 
     /// The database in memory. The first caller starts the load, all wait for the same one. When that one fails at
@@ -174,19 +197,24 @@ impl Tenant {
         let credential = credential()?;
         let (publish, state) = watch::channel(State::Loading);
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
+        let progress = Arc::new(Progress::default());
         let task = database_task::run(
             name.clone(),
             credential,
             self.open_session().clone(),
             self.budgets.clone(),
             Arc::clone(around),
-            publish,
+            Published {
+                state: publish,
+                progress: Arc::clone(&progress),
+            },
             queue,
         );
         let running = Running {
             state: state.clone(),
             commands,
             task: tokio::spawn(task),
+            progress,
             last_used: Instant::now(),
         };
         databases.insert(name.clone(), running);
