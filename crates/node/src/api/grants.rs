@@ -23,10 +23,13 @@ use super::tokens::iso;
 use crate::grants::{App, GrantView};
 
 /// The routes that this module answers.
-pub(super) const ROUTES: [Route; 2] = [
+pub(super) const ROUTES: [Route; 3] = [
     Route::guarded("GET", "/api/rest/v1/auth/grants", || routing::get(list)),
     Route::guarded("DELETE", "/api/rest/v1/auth/grants/{id}", || {
         routing::delete(end)
+    }),
+    Route::guarded("POST", "/api/rest/v1/auth/revoke-all", || {
+        routing::post(end_all)
     }),
 ];
 
@@ -57,6 +60,15 @@ async fn end(
         .revoke(&owner, id)
         .ok_or_else(ApiProblem::not_found)?;
     Ok(Json(json!({ "revoked": true, "_id": ended.id.to_string() })).into_response())
+}
+
+/// `POST /auth/revoke-all`: every grant ends, and the node forgets the owner's data until somebody comes who may see it.
+async fn end_all(State(api): State<Arc<Api>>, Caller(caller): Caller) -> Answer {
+    let owner = caller.as_owner()?;
+    // In this order: who still had a grant could load again what was evicted.
+    let revoked = api.grants.revoke_all(&owner);
+    api.vault.evict(&owner);
+    Ok(Json(json!({ "revoked": revoked, "evicted": true })).into_response())
 }
 
 /// What its owner is shown of a grant. Never a token.
