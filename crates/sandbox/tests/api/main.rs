@@ -13,6 +13,7 @@
 mod aliases;
 mod bulk;
 mod changing;
+mod narrowed;
 #[path = "../support/mod.rs"]
 mod support;
 
