@@ -63,7 +63,10 @@ pub const TABLE: &[(&str, &str, Guard)] = {
     &[
         ("GET", "/livez", Guard::Public),
         ("GET", "/readyz", Guard::Public),
+        ("GET", "/api/rest", Guard::Public),
+        ("GET", "/openapi.json", Guard::Public),
         ("GET", "/api/rest/v1/info/status", Guard::Public),
+        ("GET", "/api/rest/v1/account/fromKey", Guard::Owner),
         ("GET", "/api/rest/v1/auth/scopes", Guard::Public),
         ("GET", "/api/rest/v1/auth/me", Guard::Anyone),
         ("POST", "/api/rest/v1/auth/token", Guard::Owner),
