@@ -13,8 +13,8 @@ const BUILT: [Built; 10] = [
         bytes: include_bytes!("docs.html"),
     },
     Built {
-        path: "/assets/consent-DIMuRXYC.js",
-        bytes: include_bytes!("assets/consent-DIMuRXYC.js"),
+        path: "/assets/consent-rwoNNQmb.js",
+        bytes: include_bytes!("assets/consent-rwoNNQmb.js"),
     },
     Built {
         path: "/assets/console-5lfM04Lf.js",

@@ -141,7 +141,7 @@ fn the_table_says_something_about_every_kind() {
     for kind in KINDS {
         let refusals = TABLE
             .iter()
-            // Some public routes take what these callers do not send, and there is no request to consent to.
+            // Some public routes take what these callers do not send, or name what is not there, and refuse everybody.
             .filter(|(_, path, guard)| *guard != Guard::Public && !path.contains("{request}"))
             .filter(|(_, path, guard)| matches!(expected(*guard, path, kind), Expect::Problem(..)))
             .count();

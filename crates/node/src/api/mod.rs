@@ -5,6 +5,7 @@ mod asked;
 mod caller;
 mod consent;
 mod door;
+mod event_stream;
 mod export;
 mod form_body;
 mod gone;
@@ -27,7 +28,9 @@ mod records;
 mod routes;
 mod sessions;
 mod throttle;
+mod tickets;
 mod tokens;
+mod watch;
 mod write_body;
 mod writes;
 
@@ -43,6 +46,7 @@ pub use routes::{Route, router, routes};
 
 use self::idempotency::Keys;
 use self::throttle::{Quota, Throttle};
+use self::tickets::Tickets;
 use crate::authn::{Origins, Possession};
 use crate::client_documents::ClientDocuments;
 use crate::config::Config;
@@ -67,6 +71,7 @@ pub struct Api {
     /// What apps publish about themselves.
     pub(crate) client_documents: ClientDocuments,
     pub(crate) schemas: Arc<SchemaSet>,
+    tickets: Tickets,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
     /// Counts what each caller asks.
@@ -110,6 +115,7 @@ impl Api {
             possession,
             client_documents,
             schemas,
+            tickets: Tickets::default(),
             bodies,
             throttle,
             keys,

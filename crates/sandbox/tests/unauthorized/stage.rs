@@ -456,6 +456,11 @@ fn body(method: &str, guard: Guard, schema: &str, serial: u64) -> Option<Value> 
         Guard::Data(_, _, Right::Query | Right::Count) if method == "POST" => {
             Some(json!({ "query": {} }))
         }
+        Guard::Data(_, _, Right::Watch) => Some(json!({ "options": { "since": "start" } })),
+        Guard::Data(_, _, Right::Ticket) => {
+            let schema = SchemaUri::parse_lenient(schema).unwrap().to_base64();
+            Some(json!({ "path": format!("/ds/watch/{schema}") }))
+        }
         Guard::Data(_, _, Right::Fetch) => Some(json!({ "ids": [RECORD] })),
         Guard::Data(_, _, Right::Bulk) => {
             let record = |n: u32| with_schema(email(&format!("bulk-{serial}-{n}"), "new"), schema);
