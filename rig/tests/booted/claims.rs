@@ -267,6 +267,7 @@ const ALLOWED: &[(&str, &str)] = &[
     // What an owner allowed, and the questions of the consent page.
     ("GET", "/api/rest/v1/auth/grants"),
     ("DELETE", "/api/rest/v1/auth/grants/{id}"),
+    ("POST", "/api/rest/v1/auth/revoke-all"),
     ("GET", "/consent/requests/{request}"),
     ("POST", "/consent/requests/{request}/preview"),
     ("POST", "/consent/requests/{request}/approve"),

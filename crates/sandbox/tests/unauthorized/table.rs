@@ -89,6 +89,7 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("DELETE", "/api/rest/v1/auth/tokens/{id}", Guard::Owner),
         ("GET", "/api/rest/v1/auth/grants", Guard::Owner),
         ("DELETE", "/api/rest/v1/auth/grants/{id}", Guard::Owner),
+        ("POST", "/api/rest/v1/auth/revoke-all", Guard::Owner),
         ("GET", "/consent/requests/{request}", Guard::Public),
         ("POST", "/consent/requests/{request}/preview", Guard::Owner),
         ("POST", "/consent/requests/{request}/approve", Guard::Owner),
