@@ -31,6 +31,7 @@ pub enum ProblemKind {
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     ScopeInvalid,
+    ConsentInvalid,
     RateLimited,
     StorageUnreachable,
     StorageMisbehaved,
@@ -45,7 +46,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
         Self::CredentialsAmbiguous,
@@ -68,6 +69,7 @@ impl ProblemKind {
         Self::IdempotencyKeyInUse,
         Self::IdempotencyKeyReused,
         Self::ScopeInvalid,
+        Self::ConsentInvalid,
         Self::RateLimited,
         Self::StorageUnreachable,
         Self::StorageMisbehaved,
@@ -153,6 +155,7 @@ impl ProblemKind {
                 "This key was used for another request",
             ),
             Self::ScopeInvalid => ("scope-invalid", 400, "A scope cannot be granted"),
+            Self::ConsentInvalid => ("consent-invalid", 400, "The consent does not hold"),
             Self::RateLimited => ("rate-limited", 429, "Too many requests"),
             Self::StorageUnreachable => (
                 "storage-unreachable",

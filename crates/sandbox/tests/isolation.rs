@@ -21,9 +21,9 @@ use adyton_client::record::{PreparedRecord, Save};
 use adyton_client::schema::SchemaSet;
 use adyton_client::session::Session;
 use adyton_couch::selector::Selector;
-use adyton_node::authn::{Credential, Principal, authenticate};
+use adyton_node::authn::{Credential, Origins, Possession, Principal, authenticate};
 use adyton_node::authz::{Permit, PermitAction, Read, Write};
-use adyton_node::grants::Grants;
+use adyton_node::grants::{App, Grants};
 use adyton_node::memory::{Document, Query, SortKey};
 use adyton_node::vault::{Vault, VaultError, VaultLimits};
 use adyton_protocol::database::DatabaseName;
@@ -99,7 +99,9 @@ fn principal(name: &str, value: &str, grants: &Grants) -> Arc<Principal> {
         .body(())
         .unwrap()
         .into_parts();
-    Arc::new(authenticate(&Credential::of(&head).unwrap(), grants).unwrap())
+    let possession = Possession::new(Origins::new(None, Vec::new()), Clock::system());
+    let credential = Credential::of(&head).unwrap();
+    Arc::new(authenticate(&credential, grants, &possession).unwrap())
 }
 
 async fn tenant(world: &World, grants: &Grants, schemas: &SchemaSet, number: usize) -> Tenant {

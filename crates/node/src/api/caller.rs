@@ -18,6 +18,10 @@ impl FromRequestParts<Arc<Api>> for Caller {
 
     async fn from_request_parts(head: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiProblem> {
         let credential = Credential::of(head)?;
-        Ok(Self(Arc::new(authenticate(&credential, &api.grants)?)))
+        Ok(Self(Arc::new(authenticate(
+            &credential,
+            &api.grants,
+            &api.possession,
+        )?)))
     }
 }

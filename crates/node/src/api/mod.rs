@@ -1,12 +1,18 @@
 //! The REST API under `/api/rest/v1`, and the health routes. Each handler names the permit, calls the
 //! vault and shapes the answer; none holds a key.
 
+mod asked;
 mod caller;
+mod consent;
 mod door;
 mod export;
+mod form_body;
+mod grants;
 mod health;
 mod info;
 mod json_body;
+mod oauth;
+mod oauth_tokens;
 mod pages;
 mod path;
 mod precondition;
@@ -30,8 +36,10 @@ use tokio::sync::Semaphore;
 pub use problem::ApiProblem;
 pub use routes::{Route, router, routes};
 
+use crate::authn::{Origins, Possession};
+use crate::client_documents::ClientDocuments;
 use crate::config::Config;
-use crate::grants::Grants;
+use crate::grants::{Grants, PendingRequests};
 use crate::memory::Budget;
 use crate::vault::Vault;
 
@@ -45,6 +53,12 @@ const LEAST_BODIES: usize = 5;
 pub struct Api {
     pub(crate) vault: Arc<Vault>,
     pub(crate) grants: Grants,
+    /// Requests of apps that wait for their users.
+    pub(crate) pending: PendingRequests,
+    /// By which names the node is called, and what was used once.
+    pub(crate) possession: Possession,
+    /// What apps publish about themselves.
+    pub(crate) client_documents: ClientDocuments,
     pub(crate) schemas: Arc<SchemaSet>,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
@@ -60,17 +74,24 @@ impl Api {
     /// The API over a vault.
     pub fn new(
         vault: Arc<Vault>,
+        client_documents: ClientDocuments,
         schemas: Arc<SchemaSet>,
         config: Config,
         clock: Clock,
         tee: String,
     ) -> Arc<Self> {
         let grants = Grants::new(clock.clone());
+        let pending = PendingRequests::new(clock.clone());
+        let origins = Origins::new(config.oauth.origin.clone(), config.names.clone());
+        let possession = Possession::new(origins, clock.clone());
         let room = (config.vault.node_bytes / BODIES_SHARE).max(config.body_bytes * LEAST_BODIES);
         let bodies = Budget::new(room);
         Arc::new(Self {
             vault,
             grants,
+            pending,
+            possession,
+            client_documents,
             schemas,
             bodies,
             logins: Semaphore::new(sessions::LOGINS_AT_A_TIME),

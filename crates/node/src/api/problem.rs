@@ -6,6 +6,8 @@ use adyton_client::record::InvalidRecord;
 use adyton_client::schema;
 use adyton_client::session::SessionError;
 use adyton_client::transport::TransportError;
+use adyton_oauth::challenge::{Refusal, www_authenticate};
+use adyton_oauth::consent::InvalidConsent;
 use adyton_protocol::problem::{Problem, ProblemKind};
 use adyton_protocol::scope::InvalidTerms;
 use axum::response::{IntoResponse, Response};
@@ -15,7 +17,7 @@ use serde_json::{Map, Value, json};
 
 use crate::authn::{AuthenticationError, CredentialError};
 use crate::authz::Denied;
-use crate::grants::{GrantError, MintError};
+use crate::grants::{ApproveError, GrantError, MintError};
 use crate::memory::{FieldNotGranted, QueryError};
 use crate::vault::VaultError;
 
@@ -28,6 +30,18 @@ pub struct ApiProblem {
     kind: ProblemKind,
     detail: String,
     members: Vec<(&'static str, Value)>,
+    challenge: Challenge,
+}
+
+/// What the problem says in `WWW-Authenticate`.
+#[derive(Debug)]
+enum Challenge {
+    /// What its kind says, if that is something.
+    OfKind,
+    /// That this scope would help.
+    Scope(String),
+    /// That a proof of possession would.
+    Proof,
 }
 
 impl ApiProblem {
@@ -37,6 +51,7 @@ impl ApiProblem {
             kind,
             detail: detail.into(),
             members: Vec::new(),
+            challenge: Challenge::OfKind,
         }
     }
 
@@ -117,11 +132,18 @@ impl IntoResponse for ApiProblem {
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(
-                WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer realm=\"adyton\""),
-            );
+        let refusal = match (self.kind, &self.challenge) {
+            (_, Challenge::Proof) => Some(Refusal::InvalidProof),
+            (_, Challenge::Scope(scope)) => Some(Refusal::InsufficientScope(Some(scope))),
+            (ProblemKind::CredentialsMissing, _) => Some(Refusal::NoCredential),
+            (ProblemKind::ScopeMissing, _) => Some(Refusal::InsufficientScope(None)),
+            _ if status == StatusCode::UNAUTHORIZED => Some(Refusal::InvalidToken),
+            _ => None,
+        };
+        // The layer around all routes adds where to find the metadata: it knows by which name the node was called.
+        let challenge = refusal.map(|refusal| www_authenticate(None, &refusal));
+        if let Some(Ok(value)) = challenge.map(HeaderValue::try_from) {
+            headers.insert(WWW_AUTHENTICATE, value);
         }
         if matches!(
             self.kind,
@@ -146,14 +168,22 @@ impl From<AuthenticationError> for ApiProblem {
                 ProblemKind::RequestMalformed
             }
             AuthenticationError::Credential(
-                CredentialError::PrivateKey | CredentialError::Malformed,
+                CredentialError::PrivateKey | CredentialError::Malformed | CredentialError::NoProof,
             )
             | AuthenticationError::Session(_)
+            | AuthenticationError::Proof(_)
             | AuthenticationError::Token(GrantError::Unknown) => ProblemKind::CredentialsInvalid,
             AuthenticationError::Token(GrantError::Expired) => ProblemKind::TokenExpired,
             AuthenticationError::Token(GrantError::Revoked) => ProblemKind::TokenRevoked,
+            AuthenticationError::Token(GrantError::TooOften(_)) => ProblemKind::RateLimited,
         };
-        Self::new(kind, error.to_string())
+        let mut problem = Self::new(kind, error.to_string());
+        if let AuthenticationError::Proof(_)
+        | AuthenticationError::Credential(CredentialError::NoProof) = error
+        {
+            problem.challenge = Challenge::Proof;
+        }
+        problem
     }
 }
 
@@ -165,7 +195,11 @@ impl From<CredentialError> for ApiProblem {
 
 impl From<Denied> for ApiProblem {
     fn from(denied: Denied) -> Self {
-        Self::new(ProblemKind::ScopeMissing, denied.to_string())
+        let mut problem = Self::new(ProblemKind::ScopeMissing, denied.to_string());
+        if let Denied::Api(scope) = denied {
+            problem.challenge = Challenge::Scope(format!("api:{}", scope.name()));
+        }
+        problem
     }
 }
 
@@ -200,6 +234,25 @@ impl From<MintError> for ApiProblem {
             MintError::Full => ProblemKind::Overloaded,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+impl From<InvalidConsent> for ApiProblem {
+    fn from(invalid: InvalidConsent) -> Self {
+        Self::new(ProblemKind::ConsentInvalid, invalid.to_string())
+    }
+}
+
+impl From<ApproveError> for ApiProblem {
+    fn from(error: ApproveError) -> Self {
+        match error {
+            ApproveError::Gone => Self::not_found(),
+            ApproveError::Consent(invalid) => invalid.into(),
+            ApproveError::Terms(invalid) => invalid.into(),
+            ApproveError::Wider(wider) => Self::new(ProblemKind::ScopeInvalid, wider.to_string()),
+            ApproveError::Mint(error) => error.into(),
+            ApproveError::Session(error) => AuthenticationError::from(error).into(),
+        }
     }
 }
 

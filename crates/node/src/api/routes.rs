@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use adyton_oauth::metadata::path::PROTECTED_RESOURCE;
 use adyton_protocol::problem::ProblemKind;
 use axum::Router;
 use axum::extract::Request;
@@ -11,18 +12,25 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH,
-    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Method};
 use tower_http::cors::{Any, CorsLayer};
 
 use super::problem::ApiProblem;
-use super::{Api, health, info, pages, prefer, records, sessions, tokens, writes};
+use super::{
+    Api, consent, grants, health, info, oauth, oauth_tokens, pages, prefer, records, sessions,
+    tokens, writes,
+};
 use crate::attestation::NodeKeys;
+use crate::authn::Origins;
 use crate::sealed_requests::{self, Gateway};
 use crate::signed_answers::{
     ACCEPT_SIGNATURE, CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT, Signer, sign,
 };
+
+/// The header of a proof of possession (RFC 9449).
+const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// A route: method, path, and who answers.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +94,10 @@ const GROUPS: &[&[Route]] = &[
     &health::ROUTES,
     &info::ROUTES,
     &tokens::ROUTES,
+    &oauth::ROUTES,
+    &oauth_tokens::ROUTES,
+    &grants::ROUTES,
+    &consent::ROUTES,
     &sessions::ROUTES,
     &pages::ROUTES,
     &records::ROUTES,
@@ -106,6 +118,7 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
         keys: keys.clone(),
         clock: api.clock.clone(),
     };
+    let origins = api.possession.origins().clone();
     let (clock, bodies) = (api.clock.clone(), api.bodies.clone());
     let body_bytes = api.config.body_bytes;
     let mut router = Router::new();
@@ -131,7 +144,9 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
     let sealed = post(sealed_requests::open).fallback(async || wrong_method());
     router
         .route(sealed_requests::PATH, sealed.with_state(gateway))
-        .layer(middleware::from_fn(answer_headers))
+        .layer(middleware::from_fn(move |request, next| {
+            answer_headers(origins.clone(), request, next)
+        }))
         .layer(
             CorsLayer::new()
                 .allow_origin(Any)
@@ -147,6 +162,7 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
                     AUTHORIZATION,
                     CONTENT_TYPE,
                     HeaderName::from_static("x-api-key"),
+                    DPOP,
                     IF_MATCH,
                     IF_NONE_MATCH,
                     HeaderName::from_static("permissions"),
@@ -156,6 +172,7 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
                 ])
                 .expose_headers([
                     ETAG,
+                    WWW_AUTHENTICATE,
                     CONTENT_DIGEST,
                     SIGNATURE_INPUT,
                     SIGNATURE,
@@ -180,9 +197,23 @@ async fn within(timeout: std::time::Duration, request: Request, next: Next) -> R
 }
 
 /// Personal data is not for caches, and an answer is what its type says.
-async fn answer_headers(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+async fn answer_headers(origins: Origins, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let origin = origins.of(&head);
+    let mut response = next.run(Request::from_parts(head, body)).await;
     let headers = response.headers_mut();
+    // Who is refused learns where it says how to be allowed (RFC 9728 section 5.1).
+    if let Some(origin) = origin
+        && let Some(challenge) = headers
+            .get(WWW_AUTHENTICATE)
+            .and_then(|one| one.to_str().ok())
+    {
+        let metadata = origin.at(PROTECTED_RESOURCE);
+        let whole = format!("{challenge}, resource_metadata=\"{metadata}\"");
+        if let Ok(whole) = HeaderValue::try_from(whole) {
+            headers.insert(WWW_AUTHENTICATE, whole);
+        }
+    }
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));

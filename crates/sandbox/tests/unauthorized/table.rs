@@ -69,12 +69,25 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("POST", "/api/rest/v1/auth/token", Guard::Owner),
         ("GET", "/api/rest/v1/auth/tokens", Guard::Owner),
         ("DELETE", "/api/rest/v1/auth/tokens/{id}", Guard::Owner),
+        ("GET", "/api/rest/v1/auth/grants", Guard::Owner),
+        ("DELETE", "/api/rest/v1/auth/grants/{id}", Guard::Owner),
+        ("GET", "/consent/requests/{request}", Guard::Public),
+        ("POST", "/consent/requests/{request}/preview", Guard::Owner),
+        ("POST", "/consent/requests/{request}/approve", Guard::Owner),
+        ("POST", "/consent/requests/{request}/deny", Guard::Public),
         ("POST", "/api/rest/v1/auth/session/challenges", Guard::Public),
         ("POST", "/api/rest/v1/auth/session", Guard::Public),
         ("GET", "/consent", Guard::Public),
         ("GET", "/console", Guard::Public),
         ("GET", "/docs", Guard::Public),
         ("GET", "/assets/{file}", Guard::Public),
+        ("GET", "/oauth/authorize", Guard::Public),
+        ("POST", "/oauth/par", Guard::Public),
+        ("POST", "/oauth/token", Guard::Public),
+        ("POST", "/oauth/revoke", Guard::Public),
+        ("POST", "/oauth/introspect", Guard::Anyone),
+        ("GET", "/.well-known/oauth-authorization-server", Guard::Public),
+        ("GET", "/.well-known/oauth-protected-resource", Guard::Public),
         ("GET", "/api/rest/v1/ds/get/{schema}/{id}", ds(Api::DsGetById, Right::Get)),
         ("POST", "/api/rest/v1/ds/query/{schema}", ds(Api::DsQuery, Right::Query)),
         ("POST", "/api/rest/v1/ds/count/{schema}", ds(Api::DsQuery, Right::Count)),
@@ -184,6 +197,8 @@ const _: () = {
 pub enum Expect {
     /// This problem, and nothing else.
     Problem(u16, &'static str),
+    /// This error in the form of OAuth: the route takes a form, and it was sent none.
+    NoForm,
     /// A success about the caller's own data, in which nothing of the owner's is.
     OwnEmptiness,
     /// The answer of the route.
@@ -194,7 +209,15 @@ pub enum Expect {
 
 /// The one table of answers.
 pub fn expected(guard: Guard, path: &str, kind: Kind) -> Expect {
-    use Expect::{NotApplicable, OwnEmptiness, Problem, Served};
+    match (path, expected_of_most(guard, path, kind)) {
+        // Whoever has a credential gets as far as the form.
+        ("/oauth/introspect", Expect::Served | Expect::OwnEmptiness) => Expect::NoForm,
+        (_, expect) => expect,
+    }
+}
+
+fn expected_of_most(guard: Guard, path: &str, kind: Kind) -> Expect {
+    use Expect::{NoForm, NotApplicable, OwnEmptiness, Problem, Served};
     if guard == Guard::Public {
         let in_url = matches!(
             kind,
@@ -205,16 +228,26 @@ pub fn expected(guard: Guard, path: &str, kind: Kind) -> Expect {
             "/.well-known/adyton-attestation" if in_url => Problem(400, "request-malformed"),
             // It takes nothing but sealed requests; `sealed_requests.rs` sends some.
             "/.well-known/ohttp-gateway" => Problem(400, "request-malformed"),
+            // `auth_oauth.rs` sends what they take.
+            "/oauth/authorize" => Problem(400, "request-malformed"),
+            "/oauth/par" | "/oauth/token" | "/oauth/revoke" => NoForm,
             // They take a login to carry; `browser_login.rs` has some.
             "/api/rest/v1/auth/session/challenges" | "/api/rest/v1/auth/session" => {
                 Problem(400, "request-malformed")
             }
             // It has what the pages name; `pages.rs` asks for all of that.
             "/assets/{file}" => Problem(404, "not-found"),
+            // `consent_pages.rs` has an app that asks; nobody else's guess finds a request.
+            _ if path.contains("{request}") => Problem(404, "not-found"),
             _ => Served,
         };
     }
-    let names_a_token = path.ends_with("/tokens/{id}");
+    let names_a_token = path.ends_with("/tokens/{id}") || path.ends_with("/grants/{id}");
+    if path.contains("{request}")
+        && matches!(kind, Kind::Owner | Kind::OtherUser | Kind::OtherContext)
+    {
+        return Problem(404, "not-found");
+    }
     match kind {
         Kind::Nothing => Problem(401, "credentials-missing"),
         Kind::WrongScheme
