@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use adyton_keys::account::Account;
 use adyton_keys::context_session::ContextSession;
@@ -45,7 +45,9 @@ pub fn query(url: &str) -> BTreeMap<String, String> {
 }
 
 pub fn seconds() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = adyton_client::clock::Clock::system()
+        .now()
+        .duration_since(UNIX_EPOCH);
     now.unwrap().as_secs()
 }
 
