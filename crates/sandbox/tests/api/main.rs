@@ -13,6 +13,7 @@
 mod aliases;
 mod bulk;
 mod changing;
+mod http;
 mod narrowed;
 #[path = "../support/mod.rs"]
 mod support;

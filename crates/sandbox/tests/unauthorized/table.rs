@@ -30,6 +30,10 @@ pub enum Right {
     Fetch,
     Query,
     Count,
+    /// Being told of changes.
+    Watch,
+    /// Having somebody else told of them.
+    Ticket,
     Create,
     /// Many at once.
     Bulk,
@@ -41,7 +45,7 @@ impl Right {
     /// Its letter in a scope.
     pub fn letter(self) -> char {
         match self {
-            Self::Get | Self::Fetch | Self::Query | Self::Count => 'r',
+            Self::Get | Self::Fetch | Self::Query | Self::Count | Self::Watch | Self::Ticket => 'r',
             Self::Create | Self::Bulk | Self::Update => 'w',
             Self::Delete => 'd',
         }
@@ -63,7 +67,10 @@ pub const TABLE: &[(&str, &str, Guard)] = {
     &[
         ("GET", "/livez", Guard::Public),
         ("GET", "/readyz", Guard::Public),
+        ("GET", "/api/rest", Guard::Public),
+        ("GET", "/openapi.json", Guard::Public),
         ("GET", "/api/rest/v1/info/status", Guard::Public),
+        ("GET", "/api/rest/v1/account/fromKey", Guard::Owner),
         ("GET", "/api/rest/v1/auth/scopes", Guard::Public),
         ("GET", "/api/rest/v1/auth/me", Guard::Anyone),
         ("POST", "/api/rest/v1/auth/token", Guard::Owner),
@@ -114,6 +121,12 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("PATCH", "/api/rest/v1/db/{database}/{id}", db(Api::DbUpdate, Right::Update)),
         ("DELETE", "/api/rest/v1/db/{database}", db(Api::DbUpdate, Right::Delete)),
         ("POST", "/api/rest/v1/db/bulk/{database}", db(Api::DbCreate, Right::Bulk)),
+        ("GET", "/api/rest/v1/ds/watch/{schema}", ds(Api::DsQuery, Right::Watch)),
+        ("POST", "/api/rest/v1/ds/watch/{schema}", ds(Api::DsQuery, Right::Watch)),
+        ("GET", "/api/rest/v1/db/watch/{database}", db(Api::DbQuery, Right::Watch)),
+        ("POST", "/api/rest/v1/db/watch/{database}", db(Api::DbQuery, Right::Watch)),
+        ("POST", "/api/rest/v1/watch/tickets", ds(Api::DsQuery, Right::Ticket)),
+        ("GET", "/api/rest/v1/watch/{ticket}", Guard::Public),
         ("GET", "/.well-known/adyton-attestation", Guard::Public),
         ("POST", "/.well-known/ohttp-gateway", Guard::Public),
     ]
@@ -236,6 +249,9 @@ fn expected_of_most(guard: Guard, path: &str, kind: Kind) -> Expect {
             }
             // It has what the pages name; `pages.rs` asks for all of that.
             "/assets/{file}" => Problem(404, "not-found"),
+            // It has what a ticket was issued for; `watch.rs` has some.
+            "/api/rest/v1/watch/{ticket}" if in_url => Problem(400, "request-malformed"),
+            "/api/rest/v1/watch/{ticket}" => Problem(404, "not-found"),
             // `consent_pages.rs` has an app that asks; nobody else's guess finds a request.
             _ if path.contains("{request}") => Problem(404, "not-found"),
             _ => Served,
