@@ -5,14 +5,15 @@ pub mod api;
 pub mod attestation;
 pub mod authn;
 pub mod authz;
-
 pub mod boot;
 pub mod client_documents;
+mod compressed_answers;
 pub mod config;
 pub mod grants;
 pub mod harden;
 pub mod key_release;
 pub mod local_http;
+pub mod machine;
 pub mod memory;
 pub mod node;
 mod sealed_requests;

@@ -38,6 +38,7 @@ pub enum ProblemKind {
     StorageRefused,
     CiphertextRejected,
     Overloaded,
+    TooLargeForThisNode,
     Draining,
     Timeout,
     Internal,
@@ -45,7 +46,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
         Self::CredentialsAmbiguous,
@@ -75,6 +76,7 @@ impl ProblemKind {
         Self::StorageRefused,
         Self::CiphertextRejected,
         Self::Overloaded,
+        Self::TooLargeForThisNode,
         Self::Draining,
         Self::Timeout,
         Self::Internal,
@@ -176,6 +178,11 @@ impl ProblemKind {
                 "Stored data was not written by this user",
             ),
             Self::Overloaded => ("overloaded", 503, "There is no room for this now"),
+            Self::TooLargeForThisNode => (
+                "too-large-for-this-node",
+                507,
+                "The data is larger than this node holds for one user",
+            ),
             Self::Draining => ("draining", 503, "The node is shutting down"),
             Self::Timeout => ("timeout", 504, "The answer took too long"),
             Self::Internal => ("internal", 500, "The node has a bug"),

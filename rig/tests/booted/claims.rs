@@ -209,6 +209,8 @@ async fn a_guest_that_dies_of_its_load_leaves_no_marked_word_behind() {
 const ALLOWED: &[(&str, &str)] = &[
     ("GET", "/livez"),
     ("GET", "/readyz"),
+    ("GET", "/api/rest"),
+    ("GET", "/openapi.json"),
     ("GET", "/api/rest/v1/info/status"),
     ("GET", "/oauth/authorize"),
     ("POST", "/oauth/par"),
@@ -217,6 +219,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("POST", "/oauth/introspect"),
     ("GET", "/.well-known/oauth-authorization-server"),
     ("GET", "/.well-known/oauth-protected-resource"),
+    ("GET", "/api/rest/v1/account/fromKey"),
     ("GET", "/api/rest/v1/auth/scopes"),
     ("GET", "/api/rest/v1/auth/me"),
     ("POST", "/api/rest/v1/auth/token"),
@@ -248,6 +251,13 @@ const ALLOWED: &[(&str, &str)] = &[
     ("PATCH", "/api/rest/v1/db/{database}/{id}"),
     ("DELETE", "/api/rest/v1/db/{database}"),
     ("POST", "/api/rest/v1/db/bulk/{database}"),
+    ("GET", "/api/rest/v1/ds/watch/{schema}"),
+    ("POST", "/api/rest/v1/ds/watch/{schema}"),
+    ("GET", "/api/rest/v1/db/watch/{database}"),
+    ("POST", "/api/rest/v1/db/watch/{database}"),
+    // A watch that was opened with a credential, for who cannot send one: once, for a minute.
+    ("POST", "/api/rest/v1/watch/tickets"),
+    ("GET", "/api/rest/v1/watch/{ticket}"),
     // What an owner allowed, and the questions of the consent page.
     ("GET", "/api/rest/v1/auth/grants"),
     ("DELETE", "/api/rest/v1/auth/grants/{id}"),

@@ -5,10 +5,14 @@ mod asked;
 mod caller;
 mod consent;
 mod door;
+mod event_stream;
 mod export;
 mod form_body;
+mod gone;
 mod grants;
 mod health;
+mod idempotency;
+mod index;
 mod info;
 mod json_body;
 mod oauth;
@@ -16,6 +20,7 @@ mod oauth_tokens;
 mod pages;
 mod path;
 mod precondition;
+mod prefer;
 mod problem;
 mod query_body;
 mod record_stream;
@@ -24,11 +29,15 @@ mod routes;
 mod search;
 mod search_body;
 mod sessions;
+mod throttle;
+mod tickets;
 mod tokens;
+mod watch;
 mod write_body;
 mod writes;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use adyton_client::clock::Clock;
 use adyton_client::schema::SchemaSet;
@@ -37,6 +46,9 @@ use tokio::sync::Semaphore;
 pub use problem::ApiProblem;
 pub use routes::{Route, router, routes};
 
+use self::idempotency::Keys;
+use self::throttle::{Quota, Throttle};
+use self::tickets::Tickets;
 use crate::authn::{Origins, Possession};
 use crate::client_documents::ClientDocuments;
 use crate::config::Config;
@@ -61,8 +73,13 @@ pub struct Api {
     /// What apps publish about themselves.
     pub(crate) client_documents: ClientDocuments,
     pub(crate) schemas: Arc<SchemaSet>,
+    tickets: Tickets,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
+    /// Counts what each caller asks.
+    pub(crate) throttle: Throttle,
+    /// Requests that must not be done twice.
+    pub(crate) keys: Arc<Keys>,
     /// A turn for each login that is carried to storage nodes.
     pub(crate) logins: Semaphore,
     pub(crate) config: Config,
@@ -87,6 +104,12 @@ impl Api {
         let possession = Possession::new(origins, clock.clone());
         let room = (config.vault.node_bytes / BODIES_SHARE).max(config.body_bytes * LEAST_BODIES);
         let bodies = Budget::new(room);
+        let throttle = Throttle::new(Quota {
+            name: "caller",
+            requests: config.requests_per_minute,
+            span: Duration::from_secs(60),
+        });
+        let keys = Keys::new(clock.clone());
         Arc::new(Self {
             vault,
             grants,
@@ -94,7 +117,10 @@ impl Api {
             possession,
             client_documents,
             schemas,
+            tickets: Tickets::default(),
             bodies,
+            throttle,
+            keys,
             logins: Semaphore::new(sessions::LOGINS_AT_A_TIME),
             config,
             clock,

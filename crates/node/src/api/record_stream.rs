@@ -11,6 +11,7 @@ use futures_util::stream;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
+use crate::compressed_answers::Separable;
 use crate::memory::{Document, Parts, Projection, Reservation};
 use crate::vault::{Answer, Found};
 
@@ -54,11 +55,14 @@ pub(super) fn item_response(document: &Document) -> Response {
         Bytes::from_static(b"}"),
     ];
     let body = Body::from_stream(stream::iter(pieces.map(Ok::<_, Infallible>)));
-    (
+    let mut response = (
         [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
         body,
     )
-        .into_response()
+        .into_response();
+    // One record is apart from all others.
+    response.extensions_mut().insert(Separable::default());
+    response
 }
 
 struct Writer {
@@ -69,6 +73,7 @@ struct Writer {
     begun: bool,
     /// The rest of a large record, sent without copying it.
     held: VecDeque<Bytes>,
+    separable: Separable,
 }
 
 impl Writer {
@@ -85,7 +90,9 @@ impl Writer {
             tail: Some(tail),
             begun: false,
             held: VecDeque::new(),
+            separable: Separable::default(),
         };
+        let separable = writer.separable.clone();
         let pieces = stream::unfold(writer, |mut writer| async move {
             let piece = writer.next()?;
             Some((Ok::<_, Infallible>(piece), writer))
@@ -94,6 +101,7 @@ impl Writer {
         response
             .headers_mut()
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.extensions_mut().insert(separable);
         response
     }
 
@@ -127,7 +135,7 @@ impl Writer {
                 }
                 None => document.write_to(&mut piece),
             }
-            if !self.held.is_empty() || piece.len() >= PIECE {
+            if !self.held.is_empty() || piece.len() >= PIECE || self.separable.is_wanted() {
                 return Some(Bytes::from(piece));
             }
             if !self.documents.as_slice().is_empty() {

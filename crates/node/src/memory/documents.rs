@@ -12,16 +12,20 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::budget::{Budget, OverBudget, Reservation};
+use super::changes::{Change, Changes, Now, Was, WasOf};
 use super::document::Document;
 use super::filter::Filter;
 use super::indexes::Indexes;
 use super::schemas::Schemas;
 use super::slabs::{self, Place, Slabs};
 use super::slots::{Slot, Slots};
-use super::view::View;
+use super::view::{View, moment};
 use super::words::{AllWords, Words};
 use adyton_client::pull::{PlainBatch, PlainRow, SchemaText};
+use adyton_couch::lazy_json::LazyValue;
 use adyton_couch::rev::Rev;
+use adyton_couch::selector::{FieldPath, walk};
+use adyton_protocol::scope::time_field;
 use zeroize::Zeroizing;
 
 /// The records of one database.
@@ -37,6 +41,7 @@ pub struct Documents {
     counted: Reservation,
     pub(super) indexes: Indexes,
     pub(super) words: AllWords,
+    pub(super) changes: Changes,
 }
 
 /// What a batch changed.
@@ -62,6 +67,9 @@ pub struct Usage {
 }
 
 impl Documents {
+    /// The longest schema name by which a record is told from others after it is gone.
+    const LONGEST_SCHEMA: usize = 2048;
+
     /// No records. All that comes is counted in `budget`, which other databases may share.
     #[must_use]
     pub fn new(budget: Budget) -> Self {
@@ -74,6 +82,7 @@ impl Documents {
             counted: budget.reserve_beyond_limit(0),
             indexes: Indexes::new(budget.clone()),
             words: AllWords::default(),
+            changes: Changes::new(&budget),
             budget,
         }
     }
@@ -94,6 +103,7 @@ impl Documents {
             Ok(counted) => counted,
             Err(OverBudget) => {
                 self.drop_indexes();
+                self.changes.clear();
                 self.reserve(bytes.capacity(), records)?
             }
         };
@@ -136,6 +146,7 @@ impl Documents {
         self.slabs.tidy(&mut self.slots, &self.budget);
         self.update_indexes(touched);
         self.recount();
+        self.changes.settle();
         Ok(applied)
     }
 
@@ -231,6 +242,7 @@ impl Documents {
             .ids
             .find(hash, |slot| slots.id(*slot, slabs) == id)
             .copied();
+        let was = known.and_then(|slot| self.was(slot));
         let slot = match known {
             Some(slot) => {
                 if let Some(old) = self.slots.slot(slot) {
@@ -253,10 +265,13 @@ impl Documents {
         self.slots.set(slot, new);
         self.slabs.moved_in(place.slab, slot);
         touched.push(slot);
+        let now = Now::Record(new.rev);
+        self.note(Change { slot, was, now });
     }
 
     fn remove(&mut self, id: &str, applied: &mut Applied, touched: &mut Vec<u32>) {
         let Some(slot) = self.find(id) else { return };
+        let was = self.was(slot);
         let hash = self.hasher.hash_one(id.as_bytes());
         if let Ok(entry) = self.ids.find_entry(hash, |found| *found == slot) {
             entry.remove();
@@ -267,6 +282,41 @@ impl Documents {
         }
         applied.removed += 1;
         touched.push(slot);
+        let now = Now::Gone(id.into());
+        self.note(Change { slot, was, now });
+    }
+
+    fn note(&mut self, change: Change) {
+        if self.changes.is_begun() {
+            self.changes.note(change);
+        }
+    }
+
+    /// What decides who can see a record that is about to change.
+    fn was(&self, number: u32) -> Option<Was> {
+        let slot = self
+            .slots
+            .slot(number)
+            .filter(|_| self.changes.is_begun())?;
+        let object = LazyValue::first_of(self.object(number));
+        let named = match slot.schema {
+            Schemas::OTHER => object.and_then(|object| object.member("schema")?.as_text()),
+            _ => None,
+        };
+        let named = named.map(|name| name.decode());
+        let name = named.as_deref().or_else(|| self.schemas.name(slot.schema));
+        let path = FieldPath::parse(time_field(name)).ok();
+        let time = object
+            .zip(path)
+            .and_then(|(object, path)| walk(object, path.steps()));
+        let at = moment(time);
+        let schema = match named {
+            Some(name) if name.len() <= Self::LONGEST_SCHEMA => WasOf::Name(name.into()),
+            // Longer than any that a caller can name.
+            Some(_) => WasOf::Name(Box::default()),
+            None => WasOf::Code(slot.schema),
+        };
+        Some(Was { schema, at })
     }
 
     fn find(&self, id: &str) -> Option<u32> {

@@ -20,8 +20,10 @@ use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::admission::{self, size_of};
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
+use super::loading::{LoadRoom, LoadTurns, Progress};
 use super::tenant::{OpenSession, State};
 use super::vault::Surroundings;
 use crate::memory::{Budget, View};
@@ -64,6 +66,15 @@ pub(super) struct Budgets {
     pub(super) budget: Budget,
     /// Large rows that are on their way.
     pub(super) transit: Budget,
+    /// The processor, for loading.
+    pub(super) turns: LoadTurns,
+}
+
+/// Where it is said what becomes of a database.
+pub(super) struct Published {
+    pub(super) state: watch::Sender<State>,
+    /// While it loads.
+    pub(super) progress: Arc<Progress>,
 }
 
 /// Where an outcome goes.
@@ -124,7 +135,7 @@ pub(super) async fn run(
     session: OpenSession,
     budgets: Budgets,
     around: Arc<Surroundings>,
-    publish: watch::Sender<State>,
+    publish: Published,
     queue: mpsc::Receiver<Command>,
 ) {
     let loading = async {
@@ -136,20 +147,29 @@ pub(super) async fn run(
                     .map(Arc::new)
             })
             .await?;
-        DatabaseTask::load(Arc::clone(opened), &name, budgets, &around).await
+        DatabaseTask::load(
+            Arc::clone(opened),
+            &name,
+            budgets,
+            &around,
+            &publish.progress,
+        )
+        .await
     };
     let loaded = tokio::time::timeout(around.limits.load, loading).await;
     drop(credential);
     match loaded.unwrap_or(Err(VaultError::LoadTimeout)) {
         Ok(mut task) => {
-            publish.send_replace(State::Ready(Arc::clone(&task.loaded)));
+            publish
+                .state
+                .send_replace(State::Ready(Arc::clone(&task.loaded)));
             // Not waited for: it only tidies up.
             drop(tokio::task::spawn_blocking(zeroing_allocator::give_back));
             let error = task.serve(queue).await;
-            publish.send_replace(State::Failed(error));
+            publish.state.send_replace(State::Failed(error));
         }
         Err(error) => {
-            publish.send_replace(State::Failed(error));
+            publish.state.send_replace(State::Failed(error));
         }
     }
 }
@@ -174,8 +194,13 @@ impl DatabaseTask {
     async fn load(
         session: Arc<Session>,
         name: &DatabaseName,
-        Budgets { budget, transit }: Budgets,
+        Budgets {
+            budget,
+            transit,
+            turns,
+        }: Budgets,
         around: &Arc<Surroundings>,
+        progress: &Progress,
     ) -> Result<Self, VaultError> {
         let database = session.database(name);
         let cipher = Arc::new(database.cipher());
@@ -183,20 +208,29 @@ impl DatabaseTask {
         let info = database.info().await?;
         let mut position = FeedPosition::beginning();
         if let Some(info) = info {
+            let relieve = |bytes| around.relieve(&turns.tenant, bytes);
+            let mut advance = admission::admit(&budget, size_of(&info), relieve).await?;
+            progress.expect(info.doc_count);
             let held = info.doc_count.saturating_add(info.doc_del_count);
             let max_rows = held.saturating_mul(2).saturating_add(ROW_SLACK);
             let feed = Feed::Snapshot { max_rows };
-            let (workers, room) = (around.limits.workers, Arc::new(transit.clone()));
+            let room = Arc::new(LoadRoom {
+                transit: transit.clone(),
+                turns: turns.clone(),
+            });
+            let workers = around.limits.workers;
             let mut pull =
                 Pull::start_within(&database, Arc::clone(&cipher), feed, workers, room).await?;
             while let Some(batch) = pull.next().await {
-                loaded.apply_waiting(batch?)?;
+                let taken = progress.take_in(&loaded, batch?, &mut advance, &turns);
+                taken.await?;
             }
             position = pull.position().cloned().unwrap_or(position);
         }
         if loaded.documents().is_empty() && loaded.unreadable(&View::whole_database()) > 0 {
             return Err(VaultError::NothingOpens);
         }
+        loaded.begin_changes();
         let (name, around) = (name.clone(), Arc::clone(around));
         let exists = info.is_some();
         Ok(Self {

@@ -57,6 +57,12 @@ pub fn mistakes<'w>(words: &'w Words, credentials: &Credentials<'w>) -> Vec<Mist
         get(format!("/db/get/{database}/{nonsense}")),
         get(format!("/db/get/..%2F{nonsense}/{id}")),
         get(format!("/ds/get/{nonsense}/{id}")),
+        get(format!("/db/watch/{database}?filter={nonsense}")),
+        get(format!("/db/watch/{database}?{nonsense}=1")),
+        get(format!("/watch/{nonsense}")),
+        Mistake::new("POST", "/api/rest/v1/watch/tickets", &[owner])
+            .with(json!({ "path": format!("/db/query/{database}"), nonsense: 1 })),
+        Mistake::new("POST", format!("/api/rest/v1/db/watch/{nonsense}"), &[app]),
         get(format!("/ds/get/https:%2F%2F{nonsense}%2Fschema.json/{id}")),
         Mistake::new(
             "GET",
@@ -138,6 +144,24 @@ fn wrong_records<'w>(words: &Words, owner: Header<'w>, app: Header<'w>) -> Vec<M
         Mistake::new(
             "DELETE",
             format!("{database}/{id}-1?destroy=true"),
+            &[owner],
+        ),
+        Mistake::new("PATCH", format!("{database}/{id}-1"), &[owner])
+            .with(json!({ "_rev": old, member: text })),
+        Mistake::new("PATCH", format!("{database}/{nonsense}"), &[owner])
+            .with(json!({ member: text })),
+        Mistake::new("DELETE", format!("{database}?confirm={nonsense}"), &[owner]),
+        Mistake::new("DELETE", format!("{database}?{nonsense}={text}"), &[owner]),
+        Mistake::new("DELETE", format!("{database}?id={nonsense}"), &[owner]),
+        Mistake::new("POST", "/api/rest/v1/ds/bulk/social-email", &[owner])
+            .with(json!({ "records": [{ "_id": id, member: text }] })),
+        Mistake::new("POST", "/api/rest/v1/ds/bulk/social-email", &[owner])
+            .with(json!({ "records": [text] })),
+        Mistake::new("POST", "/api/rest/v1/ds/bulk-get/social-email", &[owner])
+            .with(json!({ "ids": { member: text } })),
+        Mistake::new(
+            "GET",
+            format!("/api/rest/v1/ds/export/{nonsense}"),
             &[owner],
         ),
         Mistake::new("POST", "/api/rest/v1/ds/social-email", &[owner])

@@ -33,6 +33,10 @@ pub enum Right {
     Query,
     Search,
     Count,
+    /// Being told of changes.
+    Watch,
+    /// Having somebody else told of them.
+    Ticket,
     Create,
     /// Many at once.
     Bulk,
@@ -44,7 +48,13 @@ impl Right {
     /// Its letter in a scope.
     pub fn letter(self) -> char {
         match self {
-            Self::Get | Self::Fetch | Self::Query | Self::Search | Self::Count => 'r',
+            Self::Get
+            | Self::Fetch
+            | Self::Query
+            | Self::Search
+            | Self::Count
+            | Self::Watch
+            | Self::Ticket => 'r',
             Self::Create | Self::Bulk | Self::Update => 'w',
             Self::Delete => 'd',
         }
@@ -68,7 +78,10 @@ pub const TABLE: &[(&str, &str, Guard)] = {
     &[
         ("GET", "/livez", Guard::Public),
         ("GET", "/readyz", Guard::Public),
+        ("GET", "/api/rest", Guard::Public),
+        ("GET", "/openapi.json", Guard::Public),
         ("GET", "/api/rest/v1/info/status", Guard::Public),
+        ("GET", "/api/rest/v1/account/fromKey", Guard::Owner),
         ("GET", "/api/rest/v1/auth/scopes", Guard::Public),
         ("GET", "/api/rest/v1/auth/me", Guard::Anyone),
         ("POST", "/api/rest/v1/auth/token", Guard::Owner),
@@ -125,6 +138,12 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("GET", "/api/rest/v1/search/chat-threads", CHATS),
         ("POST", "/api/rest/v1/search/datastore/{schema}", ds(Api::SearchDs, Right::Search)),
         ("POST", "/api/rest/v1/search/ds/{schema}", ds(Api::SearchDs, Right::Search)),
+        ("GET", "/api/rest/v1/ds/watch/{schema}", ds(Api::DsQuery, Right::Watch)),
+        ("POST", "/api/rest/v1/ds/watch/{schema}", ds(Api::DsQuery, Right::Watch)),
+        ("GET", "/api/rest/v1/db/watch/{database}", db(Api::DbQuery, Right::Watch)),
+        ("POST", "/api/rest/v1/db/watch/{database}", db(Api::DbQuery, Right::Watch)),
+        ("POST", "/api/rest/v1/watch/tickets", ds(Api::DsQuery, Right::Ticket)),
+        ("GET", "/api/rest/v1/watch/{ticket}", Guard::Public),
         ("GET", "/.well-known/adyton-attestation", Guard::Public),
         ("POST", "/.well-known/ohttp-gateway", Guard::Public),
     ]
@@ -247,6 +266,9 @@ fn expected_of_most(guard: Guard, path: &str, kind: Kind) -> Expect {
             }
             // It has what the pages name; `pages.rs` asks for all of that.
             "/assets/{file}" => Problem(404, "not-found"),
+            // It has what a ticket was issued for; `watch.rs` has some.
+            "/api/rest/v1/watch/{ticket}" if in_url => Problem(400, "request-malformed"),
+            "/api/rest/v1/watch/{ticket}" => Problem(404, "not-found"),
             // `consent_pages.rs` has an app that asks; nobody else's guess finds a request.
             _ if path.contains("{request}") => Problem(404, "not-found"),
             _ => Served,
