@@ -233,11 +233,10 @@ impl HttpBody for Gzip {
                 return Poll::Ready(None);
             }
             match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.pending = data,
+                Some(Ok(frame)) => {
                     // No handler sends trailers; a signature's are added outside of here.
-                    Err(_) => {}
-                },
+                    self.pending = frame.into_data().unwrap_or_default();
+                }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 None => {
                     let last = self.finish();

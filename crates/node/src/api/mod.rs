@@ -10,6 +10,8 @@ mod idempotency;
 mod index;
 mod info;
 mod json_body;
+#[cfg(test)]
+mod openapi;
 mod pages;
 mod path;
 mod precondition;
