@@ -7,7 +7,7 @@ import { Account, InvalidSecret, type Anchor } from "../src/keys/account.ts";
 import { ContextSession, InvalidSession, signingKeyOf } from "../src/keys/context_session.ts";
 import { SigningKey, signerOf } from "../src/keys/signing_key.ts";
 import { fromBase64, hexToBytes, keccakOfText } from "../src/keys/bytes.ts";
-import { loginText, unlockText } from "../src/keys/texts.ts";
+import { appConsentText, loginText, unlockText } from "../src/keys/texts.ts";
 
 interface Vectors<T> {
   readonly vectors: readonly T[];
@@ -101,6 +101,15 @@ test("a key that was wiped signs nothing", () => {
   const key = keyOf("0x1111111111111111111111111111111111111111111111111111111111111111");
   key.wipe();
   expect(() => key.sign("hello")).toThrow();
+});
+
+test("the consent to an app is the text that the node's own library makes", () => {
+  const terms = { scopes: ["ds:r:social-email"], purpose: 'Sort "letters" – ż', expiresIn: 3600 };
+  const text = appConsentText({ nonce: "request-1", audience: "https://node.example", client: "https://app.example/client.json", redirectUri: "https://app.example/back?a=b", terms, notBefore: 1_763_900_000, notAfter: 1_763_900_300 });
+  // The same text stands in `crates/protocol/src/consent.rs`.
+  expect(text).toBe(
+    String.raw`{"audience":"https://node.example","client":"https://app.example/client.json","nonce":"request-1","notAfter":1763900300,"notBefore":1763900000,"redirectUri":"https://app.example/back?a=b","terms":{"expiresIn":3600,"purpose":"Sort \"letters\" – ż","scopes":["ds:r:social-email"]}}`,
+  );
 });
 
 test("the consent text is canonical JSON as the protocol writes it", () => {

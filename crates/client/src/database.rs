@@ -29,6 +29,29 @@ pub struct DatabaseInfo {
     /// Tombstones.
     #[serde(default)]
     pub doc_del_count: u64,
+    /// How large it is. Not every node says.
+    #[serde(default)]
+    pub sizes: DatabaseSizes,
+}
+
+/// How large a storage node says a database is (CouchDB API, `GET /{db}`, `sizes`), in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct DatabaseSizes {
+    /// All documents, tombstones among them, uncompressed.
+    #[serde(default)]
+    pub external: Option<u64>,
+}
+
+impl DatabaseInfo {
+    /// About how many bytes its records are once they are opened, as far as the node says: base64 makes four bytes of three,
+    /// and a tombstone is as long as a record. `None` when the node does not say.
+    #[must_use]
+    pub fn plaintext_estimate(&self) -> Option<u64> {
+        let all = self.doc_count.saturating_add(self.doc_del_count).max(1);
+        let sealed = u128::from(self.sizes.external?);
+        let plain = sealed * 3 / 4 * u128::from(self.doc_count) / u128::from(all);
+        u64::try_from(plain).ok()
+    }
 }
 
 /// A write was not accepted.
@@ -294,4 +317,29 @@ fn sealed_document(record: &PreparedRecord, cipher: &RecordCipher) -> Result<Val
 fn parse_rev(text: Option<&str>) -> Result<Rev, TransportError> {
     text.and_then(|text| text.parse().ok())
         .ok_or(TransportError::Misbehaved)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(text: &str) -> DatabaseInfo {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn the_size_of_the_records_is_estimated_from_what_the_node_says() {
+        let sizes = r#""sizes":{"file":9,"external":4000,"active":1}"#;
+        let whole = info(&format!(r#"{{"doc_count":10,"doc_del_count":0,{sizes}}}"#));
+        assert_eq!(whole.plaintext_estimate(), Some(3000));
+        let half = info(&format!(r#"{{"doc_count":5,"doc_del_count":5,{sizes}}}"#));
+        assert_eq!(half.plaintext_estimate(), Some(1500));
+        let silent = info(r#"{"doc_count":10}"#);
+        assert_eq!(silent.plaintext_estimate(), None);
+        let absurd = format!(
+            r#"{{"doc_count":{max},"doc_del_count":{max},"sizes":{{"external":{max}}}}}"#,
+            max = u64::MAX
+        );
+        assert!(info(&absurd).plaintext_estimate().is_some());
+    }
 }

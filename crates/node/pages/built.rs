@@ -13,12 +13,12 @@ const BUILT: [Built; 10] = [
         bytes: include_bytes!("docs.html"),
     },
     Built {
-        path: "/assets/consent-C6DNkz92.js",
-        bytes: include_bytes!("assets/consent-C6DNkz92.js"),
+        path: "/assets/consent-DG99S34e.js",
+        bytes: include_bytes!("assets/consent-DG99S34e.js"),
     },
     Built {
-        path: "/assets/console-CiUo_yi_.js",
-        bytes: include_bytes!("assets/console-CiUo_yi_.js"),
+        path: "/assets/console-LZO-7Wn5.js",
+        bytes: include_bytes!("assets/console-LZO-7Wn5.js"),
     },
     Built {
         path: "/assets/docs-CwrEYRVp.js",
@@ -37,7 +37,7 @@ const BUILT: [Built; 10] = [
         bytes: include_bytes!("assets/icon-DOS8cbsp.svg"),
     },
     Built {
-        path: "/assets/words-CdxY64ZK.js",
-        bytes: include_bytes!("assets/words-CdxY64ZK.js"),
+        path: "/assets/words-q4-RmBPo.js",
+        bytes: include_bytes!("assets/words-q4-RmBPo.js"),
     },
 ];

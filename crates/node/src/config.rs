@@ -8,6 +8,7 @@ use std::time::Duration;
 use adyton_client::egress::{DohServer, HostRoute, MAX_RESOLVERS, Route};
 use adyton_client::endpoint::EgressPolicy;
 use adyton_client::transport::Patience;
+use adyton_oauth::origin::Origin;
 use adyton_vsock::configuration;
 use adyton_vsock::guest::Host;
 use serde::Deserialize;
@@ -15,7 +16,7 @@ use serde::Deserialize;
 use crate::key_release::OysterDerive;
 use crate::server::ListenAddress;
 use crate::tee::TeeName;
-use crate::vault::VaultLimits;
+use crate::vault::{VaultLimits, WatchLimits};
 
 /// A parsed configuration, with the text that is measured.
 #[derive(Debug, Clone)]
@@ -46,8 +47,42 @@ pub struct Config {
     pub tee: Option<TeeName>,
     /// On dstack: a file with Intel's collateral, which others keep up to date.
     pub dstack_collateral: Option<PathBuf>,
+    /// How apps ask for grants.
+    pub oauth: OauthConfig,
     /// Who releases the secret that the answer key is derived from. Without, that key is born in memory like the others.
     pub key_release: Option<OysterDerive>,
+}
+
+/// How apps ask for grants.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OauthConfig {
+    /// The node's one origin, where it is reached by another name than its certificate's or by several. Without, it is the name
+    /// among [`Config::names`] by which a request calls it.
+    pub origin: Option<Origin>,
+    /// Whether a metadata document of an app may be on this machine: for development only.
+    pub local_clients: LocalClients,
+    /// How long tokens live that the original's consent makes (`POST /auth/auth`).
+    pub legacy_tokens: LegacyTokens,
+}
+
+/// Whether apps on the node's own machine may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LocalClients {
+    /// No.
+    #[default]
+    Refused,
+    /// Yes: nothing is known of who they are, and the consent page says so.
+    Allowed,
+}
+
+/// How long tokens live that the original's consent makes: they travel in a URL and cannot be refreshed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LegacyTokens {
+    /// As long as other access tokens.
+    #[default]
+    Short,
+    /// As long as the grant.
+    Long,
 }
 
 /// The configuration cannot be used.
@@ -76,6 +111,10 @@ struct File {
     #[serde(default)]
     egress: EgressTable,
     #[serde(default)]
+    oauth: OauthTable,
+    #[serde(default)]
+    compat: CompatTable,
+    #[serde(default)]
     limits: LimitsTable,
 }
 
@@ -89,6 +128,44 @@ struct DstackTable {
 #[serde(deny_unknown_fields)]
 struct KeyReleaseTable {
     oyster: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct OauthTable {
+    origin: Option<String>,
+    local_clients: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct CompatTable {
+    long_tokens: bool,
+}
+
+impl OauthTable {
+    /// Documents on this machine can be fetched only where this machine may be contacted at all.
+    fn read(
+        self,
+        compat: &CompatTable,
+        egress: EgressPolicy,
+    ) -> Result<OauthConfig, InvalidConfig> {
+        let origin = self.origin.map(|text| Origin::parse(&text)).transpose();
+        Ok(OauthConfig {
+            origin: origin.map_err(|_| InvalidConfig::Range("oauth.origin"))?,
+            local_clients: match (self.local_clients, egress) {
+                (false, _) => LocalClients::Refused,
+                (true, EgressPolicy::AlsoLoopback) => LocalClients::Allowed,
+                (true, EgressPolicy::PublicHttps) => {
+                    return Err(InvalidConfig::Range("oauth.local_clients"));
+                }
+            },
+            legacy_tokens: match compat.long_tokens {
+                true => LegacyTokens::Long,
+                false => LegacyTokens::Short,
+            },
+        })
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -152,6 +229,8 @@ struct LimitsTable {
     storage_answer_seconds: u64,
     storage_silence_seconds: u64,
     workers: usize,
+    watches: usize,
+    watches_per_tenant: usize,
 }
 
 impl Default for LimitsTable {
@@ -172,6 +251,8 @@ impl Default for LimitsTable {
             storage_answer_seconds: 15,
             storage_silence_seconds: 75,
             workers: 2,
+            watches: 10_000,
+            watches_per_tenant: 100,
         }
     }
 }
@@ -221,6 +302,7 @@ impl Config {
                 .map(|table| OysterDerive::at(&table.oyster))
                 .transpose()
                 .map_err(|_| InvalidConfig::Range("key_release.oyster"))?,
+            oauth: file.oauth.read(&file.compat, egress)?,
             egress,
             route: file.egress.route(egress)?,
             body_bytes: mib("body_mib", limits.body_mib)?,
@@ -250,6 +332,15 @@ impl Config {
                 load: seconds("load_seconds", limits.load_seconds)?,
                 stale: seconds("stale_seconds", limits.stale_seconds)?,
                 workers: within("workers", limits.workers, 1, 1024)?,
+                watches: WatchLimits {
+                    node: within("watches", limits.watches, 1, 1_000_000)?,
+                    tenant: within(
+                        "watches_per_tenant",
+                        limits.watches_per_tenant,
+                        1,
+                        1_000_000,
+                    )?,
+                },
             },
         })
     }
@@ -318,6 +409,28 @@ mod tests {
             ),
         ] {
             assert!(Config::parse(text).is_err(), "{}", text.len());
+        }
+    }
+
+    #[test]
+    fn the_settings_of_oauth_are_safe_unless_they_say_otherwise() {
+        let parse = |more: &str| Config::parse(&format!("listen = \"127.0.0.1:0\"\n{more}"));
+        assert_eq!(parse("").unwrap().oauth, OauthConfig::default());
+        let whole = "[oauth]\norigin = \"https://data.example\"\n[compat]\nlong_tokens = true";
+        let oauth = parse(whole).unwrap().oauth;
+        assert_eq!(oauth.origin.unwrap().as_str(), "https://data.example");
+        assert_eq!(oauth.legacy_tokens, LegacyTokens::Long);
+        let local = "[oauth]\nlocal_clients = true";
+        assert!(parse(local).is_err());
+        let oauth = parse(&format!("allow_loopback_storage = true\n{local}"));
+        assert_eq!(oauth.unwrap().oauth.local_clients, LocalClients::Allowed);
+        for wrong in [
+            "[oauth]\norigin = \"http://data.example\"",
+            "[oauth]\norigin = \"https://data.example/\"",
+            "[oauth]\nother = 1",
+            "[compat]\nother = 1",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 

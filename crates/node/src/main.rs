@@ -17,6 +17,7 @@ use adyton_attest::attester::nsm::{NsmAttester, NsmDevice};
 use adyton_client::clock::Clock;
 use adyton_node::config::Config;
 use adyton_node::harden;
+use adyton_node::machine;
 use adyton_node::node::Node;
 use adyton_node::server::ListenAddress;
 use adyton_node::tee::{DstackAttester, NoTee, Tee};
@@ -77,7 +78,8 @@ fn run(args: &Args) -> Result<(), Failure> {
     })
 }
 
-fn run_with(config: Config) -> Result<(), Failure> {
+fn run_with(mut config: Config) -> Result<(), Failure> {
+    fit(&mut config, machine::memory());
     let process = harden::process().map_err(|error| cannot("harden the process", &error))?;
     let tee = Tee::choose(config.tee, Path::exists).map_err(|error| no_enclave(&error))?;
     let device = match tee {
@@ -100,6 +102,22 @@ fn run_with(config: Config) -> Result<(), Failure> {
         .build()
         .map_err(|error| cannot("start", &error))?;
     runtime.block_on(serve(config, attester))
+}
+
+/// No more memory than there is: the configuration is measured, the machine is not.
+fn fit(config: &mut Config, machine: Option<u64>) {
+    let Some(machine) = machine else { return };
+    let wanted = config.vault.node_bytes;
+    config.vault = config.vault.on_machine_with(machine);
+    let given = config.vault.node_bytes;
+    if given < wanted {
+        say(&format!(
+            "node_memory_mib is {}, which this machine with {} MiB does not have: {} MiB are used",
+            wanted >> 20,
+            machine >> 20,
+            given >> 20
+        ));
+    }
 }
 
 async fn serve(config: Config, attester: Arc<dyn Attester>) -> Result<(), Failure> {

@@ -15,6 +15,7 @@ use rustls::RootCertStore;
 use crate::api::{self, Api};
 use crate::attestation::Attestation;
 use crate::boot::{BootError, Keyed, Timed};
+use crate::client_documents::ClientDocuments;
 use crate::config::Config;
 use crate::server::{Drained, Limits, ListenAddress, Listener, Server};
 use crate::tls::TlsError;
@@ -105,6 +106,12 @@ impl Node {
 
         let schemas = Arc::new(SchemaSet::embedded()?);
         let route = surroundings.route.unwrap_or_else(|| config.route.clone());
+        let client_documents = ClientDocuments::new(
+            &route,
+            &surroundings.roots,
+            config.oauth.local_clients,
+            clock.clone(),
+        )?;
         let transport =
             Transport::with_route(config.egress, config.patience, route, surroundings.roots)?;
         let vault = Vault::new(transport, clock.clone(), config.vault, Arc::clone(&schemas));
@@ -115,7 +122,14 @@ impl Node {
             ..Limits::default()
         };
         let listen = config.listen;
-        let api = Api::new(Arc::clone(&vault), schemas, config, clock, tee);
+        let api = Api::new(
+            Arc::clone(&vault),
+            client_documents,
+            schemas,
+            config,
+            clock,
+            tee,
+        );
         let router = api::router(api, attestation.router(), keys);
 
         let listener = Listener::bind(listen).await?;
@@ -147,6 +161,12 @@ impl Node {
 
     /// Serves until `shutdown` is ready, finishes what is under way, and wipes the vault.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Drained {
+        let vault = Arc::clone(&self.vault);
+        let shutdown = async move {
+            shutdown.await;
+            // They would not end by themselves, and hold up the rest.
+            vault.end_watches();
+        };
         let drained = self.server.run(shutdown).await;
         self.vault.evict_all();
         drained

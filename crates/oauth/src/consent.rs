@@ -261,7 +261,6 @@ impl LegacyConsent {
         }
         Ok(Self {
             scopes: wire.scopes,
-            // Not the text: the same consent spelled with another space is the same consent only if it is signed again.
             once: OnceId::of(&[b"legacy consent", &keccak256(text.as_bytes())]),
             until,
         })

@@ -1,6 +1,10 @@
 //! Proof of possession (RFC 9449): a JWT per request by the key that a token is bound to.
 //!
-//! 1. form, type, algorithm and key, which is public; 2. the signature; 3. method and target; 4. the time; 5. the token it comes with.
+//! 1. Form, type, algorithm and key, which is public.
+//! 2. The signature.
+//! 3. Method and target.
+//! 4. The time.
+//! 5. The token that it comes with.
 //!
 //! That it was not used before is [`crate::replay`]'s to say: the caller asks it with [`DpopProof::once`].
 

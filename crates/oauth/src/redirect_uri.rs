@@ -82,6 +82,10 @@ impl RedirectUri {
             ("https" | "http", _) if !text.contains("://") => {
                 return Err(InvalidRedirectUri::Syntax);
             }
+            // A wildcard is no host, though parsers take it for one.
+            ("https", Some(host)) if host.to_string().contains('*') => {
+                return Err(InvalidRedirectUri::Syntax);
+            }
             ("https", Some(host)) => Kind::Web {
                 host: host.to_string(),
             },

@@ -73,14 +73,4 @@ impl Replays {
         self.order.insert((until, id));
         Ok(())
     }
-
-    /// How many are remembered.
-    pub fn len(&self) -> usize {
-        self.until.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.until.is_empty()
-    }
 }

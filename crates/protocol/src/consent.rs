@@ -3,7 +3,10 @@
 //! These are protocol constants. The key signs nothing that is not made here (an allow-list: the
 //! protocol has no domain separation, so a free choice of text would be an oracle).
 
+use serde_json::{Value, json};
+
 use crate::address::Address;
+use crate::canonical_json::{self, NotCanonical};
 use crate::context::{ContextHash, ContextName};
 use crate::database::DatabaseName;
 use crate::did::Did;
@@ -96,6 +99,39 @@ pub fn own_database(name: &DatabaseName) -> ConsentText {
     ConsentText(format!("Authorized to own database: {name}"))
 }
 
+/// What a user answers to an app that asks for data: ours, not the original's.
+#[derive(Debug, Clone, Copy)]
+pub struct AppConsent<'c> {
+    /// The id of the request.
+    pub nonce: &'c str,
+    /// The origin of the node.
+    pub audience: &'c str,
+    /// The app's `client_id`.
+    pub client: &'c str,
+    /// Where the answer goes.
+    pub redirect_uri: &'c str,
+    /// The terms, as JSON.
+    pub terms: &'c Value,
+    /// From when on it holds, in seconds since 1970.
+    pub not_before: u64,
+    /// Until when it can be handed in.
+    pub not_after: u64,
+}
+
+/// Allows an app what the terms say, in answer to one request at one node: canonical JSON, which no other text here is.
+pub fn app_consent(consent: &AppConsent<'_>) -> Result<ConsentText, NotCanonical> {
+    let value = json!({
+        "nonce": consent.nonce,
+        "audience": consent.audience,
+        "client": consent.client,
+        "redirectUri": consent.redirect_uri,
+        "terms": consent.terms,
+        "notBefore": consent.not_before,
+        "notAfter": consent.not_after,
+    });
+    canonical_json::to_string(&value).map(ConsentText)
+}
+
 /// States that a DID owns a context signing key: both addresses in lower case, nothing between.
 pub fn context_proof(did: &Did, context_signer: &Address) -> ConsentText {
     ConsentText(format!(
@@ -103,4 +139,28 @@ pub fn context_proof(did: &Did, context_signer: &Address) -> ConsentText {
         did.address().lowercase(),
         context_signer.lowercase()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `web/tests/keys.spec.ts` holds the browser to the same text.
+    #[test]
+    fn the_consent_to_an_app_is_canonical_json() {
+        let terms = json!({ "scopes": ["ds:r:social-email"], "purpose": "Sort \"letters\" – ż", "expiresIn": 3600 });
+        let text = app_consent(&AppConsent {
+            nonce: "request-1",
+            audience: "https://node.example",
+            client: "https://app.example/client.json",
+            redirect_uri: "https://app.example/back?a=b",
+            terms: &terms,
+            not_before: 1_763_900_000,
+            not_after: 1_763_900_300,
+        });
+        assert_eq!(
+            text.unwrap().as_str(),
+            r#"{"audience":"https://node.example","client":"https://app.example/client.json","nonce":"request-1","notAfter":1763900300,"notBefore":1763900000,"redirectUri":"https://app.example/back?a=b","terms":{"expiresIn":3600,"purpose":"Sort \"letters\" – ż","scopes":["ds:r:social-email"]}}"#
+        );
+    }
 }

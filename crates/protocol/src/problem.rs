@@ -31,12 +31,14 @@ pub enum ProblemKind {
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     ScopeInvalid,
+    ConsentInvalid,
     RateLimited,
     StorageUnreachable,
     StorageMisbehaved,
     StorageRefused,
     CiphertextRejected,
     Overloaded,
+    TooLargeForThisNode,
     Draining,
     Timeout,
     Internal,
@@ -44,7 +46,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
         Self::CredentialsAmbiguous,
@@ -67,12 +69,14 @@ impl ProblemKind {
         Self::IdempotencyKeyInUse,
         Self::IdempotencyKeyReused,
         Self::ScopeInvalid,
+        Self::ConsentInvalid,
         Self::RateLimited,
         Self::StorageUnreachable,
         Self::StorageMisbehaved,
         Self::StorageRefused,
         Self::CiphertextRejected,
         Self::Overloaded,
+        Self::TooLargeForThisNode,
         Self::Draining,
         Self::Timeout,
         Self::Internal,
@@ -151,6 +155,7 @@ impl ProblemKind {
                 "This key was used for another request",
             ),
             Self::ScopeInvalid => ("scope-invalid", 400, "A scope cannot be granted"),
+            Self::ConsentInvalid => ("consent-invalid", 400, "The consent does not hold"),
             Self::RateLimited => ("rate-limited", 429, "Too many requests"),
             Self::StorageUnreachable => (
                 "storage-unreachable",
@@ -173,6 +178,11 @@ impl ProblemKind {
                 "Stored data was not written by this user",
             ),
             Self::Overloaded => ("overloaded", 503, "There is no room for this now"),
+            Self::TooLargeForThisNode => (
+                "too-large-for-this-node",
+                507,
+                "The data is larger than this node holds for one user",
+            ),
             Self::Draining => ("draining", 503, "The node is shutting down"),
             Self::Timeout => ("timeout", 504, "The answer took too long"),
             Self::Internal => ("internal", 500, "The node has a bug"),

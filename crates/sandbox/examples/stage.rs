@@ -61,7 +61,8 @@ const MAIL: [(&str, &str, &str, &str); 6] = [
 #[tokio::main]
 async fn main() {
     let options = Options {
-        node_config: "names = [\"localhost\", \"127.0.0.1\"]\n".to_owned(),
+        node_config: "names = [\"localhost\", \"127.0.0.1\"]\n[oauth]\nlocal_clients = true\n"
+            .to_owned(),
         ..Options::default()
     };
     let sandbox = Sandbox::start(options).await.unwrap();

@@ -51,7 +51,7 @@ export function narrowingPanel(request: ConsentRequest, choices: Choices, now: (
     changed();
   });
   const asked = request.terms.rate ?? null;
-  const rates = [asked, ...RATES.filter((rate) => !asked || rate.requests / rate.seconds < asked.requests / asked.seconds)];
+  const rates = [asked, ...RATES.filter((rate) => !asked || (rate.requests < asked.requests && rate.seconds >= asked.seconds))];
   const rate = select("How often", rates.map((each) => (each ? `At most ${rateWords(each)}` : "As often as this node allows")), (at) => {
     choices.rate = rates[at] ?? null;
     changed();

@@ -4,8 +4,8 @@
  */
 
 import "../style.css";
-import { canonicalJson, type Json } from "../canonical_json.ts";
 import type { ContextSession } from "../keys/context_session.ts";
+import { appConsentText } from "../keys/texts.ts";
 import { byId, fill, h } from "../dom.ts";
 import { ask, Refused } from "../node.ts";
 import { signInForm } from "../sign_in.ts";
@@ -120,17 +120,17 @@ function show(id: string, request: ConsentRequest): void {
     deny.disabled = true;
     try {
       const now = Math.floor(Date.now() / 1000);
-      const consent = canonicalJson({
+      const consent = appConsentText({
         nonce: id,
         audience: location.origin,
         client: request.client.id,
         redirectUri: request.redirectUri,
-        terms: terms as unknown as Json,
+        terms,
         notBefore: now - 60,
         notAfter: now + CONSENT_SECONDS,
       });
       const signature = session.signConsent(consent);
-      leave(await ask("POST", `/consent/requests/${id}/approve`, { session, body: { terms, consent, signature } }), "You allowed it");
+      leave(await ask("POST", `/consent/requests/${id}/approve`, { session, body: { consent, signature } }), "You allowed it");
     } catch (failure) {
       deny.disabled = false;
       conclude();

@@ -68,7 +68,7 @@ export function permissionCard(choice: Choice, changed: () => void): PermissionC
       permission.timeField
         ? h("fieldset", {}, h("legend", {}, "Only records dated"), h("div", { class: "days" }, from.element, until.element))
         : h("p", { class: "hint" }, "These records cannot be told apart by date."),
-      fields.length > 0 ? h("fieldset", { class: "fields" }, h("legend", {}, "With these fields"), ...fields.map(({ control }) => control.element)) : null,
+      fields.length > 0 ? h("fieldset", { class: "fields" }, h("legend", {}, "With these fields"), h("p", { class: "hint" }, "What is not in this list, the app gets, too."), ...fields.map(({ control }) => control.element)) : null,
     ),
   );
 

@@ -40,7 +40,7 @@ export function receiptsSection(session: ContextSession): HTMLElement {
     h("p", { class: "hint" }, "Every access leaves a receipt in your own storage, encrypted like your other data. No app can read or change them."),
     error,
     none,
-    h("div", { class: "scroll", attributes: { tabindex: 0, role: "region", "aria-labelledby": "receipts" } }, h("table", {}, h("thead", {}, head), body)),
+    h("div", { class: "scroll", attributes: { tabindex: 0, role: "region", "aria-label": "Receipts, newest first" } }, h("table", {}, h("thead", {}, head), body)),
     h("div", { class: "actions" }, more),
   );
 }

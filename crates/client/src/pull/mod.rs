@@ -21,10 +21,11 @@ use futures_util::stream::{self, BoxStream};
 use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::task::JoinHandle;
 
 pub use batch::{FeedPosition, PullBatch, RecordFault};
 pub use plain_batch::{PlainBatch, PlainRow, RecordError, SchemaText};
-pub use room::{Reserved, Room, Unlimited};
+pub use room::{Reserved, Room, Turn, Unlimited};
 
 use crate::database::Database;
 use crate::session::SessionError;
@@ -137,6 +138,7 @@ impl Pull {
             }
         };
         let follows = position.is_some();
+        let turns = Arc::clone(&room);
         let response = database.open_feed(&query).await?;
         match response.status() {
             StatusCode::OK => {}
@@ -164,12 +166,14 @@ impl Pull {
         });
         let batches = rows
             .map(move |rows| {
-                let cipher = Arc::clone(&cipher);
+                let opening = rows.map(|(rows, room)| {
+                    let (cipher, turns) = (Arc::clone(&cipher), Arc::clone(&turns));
+                    (room, Opening::start(rows, cipher, turns))
+                });
                 async move {
-                    let (rows, room) = rows?;
-                    let opening =
-                        tokio::task::spawn_blocking(move || opener::open_rows(&rows, &cipher));
-                    let batch = opening.await.map_err(|_| PullError::Stopped)??;
+                    let (room, mut opening) = opening?;
+                    let opened = (&mut opening.0).await;
+                    let batch = opened.map_err(|_| PullError::Stopped)??;
                     Ok(PullBatch { room, ..batch })
                 }
             })
@@ -218,6 +222,30 @@ impl Pull {
 impl std::fmt::Debug for Pull {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Pull")
+    }
+}
+
+/// A batch that is being opened, or waits for its turn. It is a task of its own, because a turn must not be given to
+/// somebody who is busy with something else. Dropping it leaves the line.
+struct Opening(JoinHandle<Result<PullBatch, PullError>>);
+
+impl Opening {
+    fn start(rows: Rows, cipher: Arc<RecordCipher>, turns: Arc<dyn Room>) -> Self {
+        Self(tokio::spawn(async move {
+            let turn = turns.turn().await.ok_or(PullError::NoRoom)?;
+            let opening = tokio::task::spawn_blocking(move || {
+                let opened = opener::open_rows(&rows, &cipher);
+                drop(turn);
+                opened
+            });
+            opening.await.map_err(|_| PullError::Stopped)?
+        }))
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

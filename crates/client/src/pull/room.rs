@@ -1,10 +1,22 @@
-//! Room for what is on its way from a peer that is not trusted.
+//! What a pull may take of the machine, which others use too: room for what is on its way from a peer that is not
+//! trusted, and turns of the processor for opening it.
 
-/// Memory for rows that have arrived and were not handed over yet.
+use std::future::Future;
+use std::pin::Pin;
+
+/// Memory for rows that have arrived and were not handed over yet, and turns to open them.
 pub trait Room: Send + Sync {
     /// Reserves bytes until the reservation is dropped; `None` when there is no room.
     fn reserve(&self, bytes: usize) -> Option<Reserved>;
+
+    /// Waits until a batch of rows may be opened; it is opened when what this gives is dropped. `None` when there is no room.
+    fn turn(&self) -> Turn<'_> {
+        Box::pin(std::future::ready(Some(Box::new(()) as Reserved)))
+    }
 }
+
+/// Waiting for a turn.
+pub type Turn<'a> = Pin<Box<dyn Future<Output = Option<Reserved>> + Send + 'a>>;
 
 /// A reservation. Its room is given back when it is dropped.
 pub type Reserved = Box<dyn Send>;

@@ -19,7 +19,7 @@ impl FromRequestParts<Arc<Api>> for Caller {
 
     async fn from_request_parts(head: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiProblem> {
         let credential = Credential::of(head)?;
-        let caller = authenticate(&credential, &api.grants)?;
+        let caller = authenticate(&credential, &api.grants, &api.possession)?;
         let standing = api.throttle.count(&caller, api.clock.now())?;
         if let Some(slot) = head.extensions.get::<Slot>() {
             slot.set(standing);

@@ -1,20 +1,28 @@
 //! The REST API under `/api/rest/v1`, and the health routes. Each handler names the permit, calls the
 //! vault and shapes the answer; none holds a key.
 
+mod asked;
 mod caller;
+mod consent;
 mod door;
+mod event_stream;
 mod export;
+mod form_body;
 mod gone;
+mod grants;
 mod health;
 mod idempotency;
 mod index;
 mod info;
 mod json_body;
+mod oauth;
+mod oauth_tokens;
 #[cfg(test)]
 mod openapi;
 mod pages;
 mod path;
 mod precondition;
+mod prefer;
 mod problem;
 mod query_body;
 mod record_stream;
@@ -22,7 +30,9 @@ mod records;
 mod routes;
 mod sessions;
 mod throttle;
+mod tickets;
 mod tokens;
+mod watch;
 mod write_body;
 mod writes;
 
@@ -38,8 +48,11 @@ pub use routes::{Route, router, routes};
 
 use self::idempotency::Keys;
 use self::throttle::{Quota, Throttle};
+use self::tickets::Tickets;
+use crate::authn::{Origins, Possession};
+use crate::client_documents::ClientDocuments;
 use crate::config::Config;
-use crate::grants::Grants;
+use crate::grants::{Grants, PendingRequests};
 use crate::memory::Budget;
 use crate::vault::Vault;
 
@@ -53,7 +66,14 @@ const LEAST_BODIES: usize = 5;
 pub struct Api {
     pub(crate) vault: Arc<Vault>,
     pub(crate) grants: Grants,
+    /// Requests of apps that wait for their users.
+    pub(crate) pending: PendingRequests,
+    /// By which names the node is called, and what was used once.
+    pub(crate) possession: Possession,
+    /// What apps publish about themselves.
+    pub(crate) client_documents: ClientDocuments,
     pub(crate) schemas: Arc<SchemaSet>,
+    tickets: Tickets,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
     /// Counts what each caller asks.
@@ -72,12 +92,16 @@ impl Api {
     /// The API over a vault.
     pub fn new(
         vault: Arc<Vault>,
+        client_documents: ClientDocuments,
         schemas: Arc<SchemaSet>,
         config: Config,
         clock: Clock,
         tee: String,
     ) -> Arc<Self> {
         let grants = Grants::new(clock.clone());
+        let pending = PendingRequests::new(clock.clone());
+        let origins = Origins::new(config.oauth.origin.clone(), config.names.clone());
+        let possession = Possession::new(origins, clock.clone());
         let room = (config.vault.node_bytes / BODIES_SHARE).max(config.body_bytes * LEAST_BODIES);
         let bodies = Budget::new(room);
         let throttle = Throttle::new(Quota {
@@ -89,7 +113,11 @@ impl Api {
         Arc::new(Self {
             vault,
             grants,
+            pending,
+            possession,
+            client_documents,
             schemas,
+            tickets: Tickets::default(),
             bodies,
             throttle,
             keys,

@@ -6,6 +6,8 @@ use adyton_client::record::InvalidRecord;
 use adyton_client::schema;
 use adyton_client::session::SessionError;
 use adyton_client::transport::TransportError;
+use adyton_oauth::challenge::{Refusal, www_authenticate};
+use adyton_oauth::consent::InvalidConsent;
 use adyton_protocol::problem::{Problem, ProblemKind};
 use adyton_protocol::scope::InvalidTerms;
 use axum::response::{IntoResponse, Response};
@@ -16,9 +18,9 @@ use serde_json::{Map, Value, json};
 use super::throttle::Standing;
 use crate::authn::{AuthenticationError, CredentialError};
 use crate::authz::Denied;
-use crate::grants::{GrantError, MintError};
+use crate::grants::{ApproveError, GrantError, MintError};
 use crate::memory::{FieldNotGranted, QueryError};
-use crate::vault::VaultError;
+use crate::vault::{TooManyWatches, VaultError};
 
 /// Most invalid records of a bulk write that are described; all are counted.
 const MAX_INVALID: usize = 32;
@@ -29,8 +31,20 @@ pub struct ApiProblem {
     kind: ProblemKind,
     detail: String,
     members: Vec<(&'static str, Value)>,
+    challenge: Challenge,
     /// Of who asked too often.
-    standing: Option<Standing>,
+    standing: Option<Box<Standing>>,
+}
+
+/// What the problem says in `WWW-Authenticate`.
+#[derive(Debug, Clone)]
+enum Challenge {
+    /// What its kind says, if that is something.
+    OfKind,
+    /// That this scope would help.
+    Scope(String),
+    /// That a proof of possession would.
+    Proof,
 }
 
 impl ApiProblem {
@@ -40,6 +54,7 @@ impl ApiProblem {
             kind,
             detail: detail.into(),
             members: Vec::new(),
+            challenge: Challenge::OfKind,
             standing: None,
         }
     }
@@ -52,13 +67,25 @@ impl ApiProblem {
 
     /// Tells the caller when to come back.
     pub(super) fn after(mut self, standing: Standing) -> Self {
-        self.standing = Some(standing);
+        self.standing = Some(Box::new(standing));
         self
     }
 
     /// The request cannot be understood.
     pub(crate) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(ProblemKind::RequestMalformed, detail)
+    }
+
+    /// The JSON of the problem, with its extension members.
+    pub(super) fn into_body(self) -> Value {
+        let problem = Problem::new(self.kind, self.detail);
+        let mut body = serde_json::to_value(&problem).unwrap_or_default();
+        if let Some(members) = body.as_object_mut() {
+            for (name, value) in self.members {
+                members.insert(name.to_owned(), value);
+            }
+        }
+        body
     }
 
     /// A name that is not known, and those that are. Which one it is, the caller can see.
@@ -111,33 +138,36 @@ impl ApiProblem {
 }
 
 impl IntoResponse for ApiProblem {
-    fn into_response(self) -> Response {
-        let problem = Problem::new(self.kind, self.detail);
-        let mut body = serde_json::to_value(&problem).unwrap_or_default();
-        if let Some(members) = body.as_object_mut() {
-            for (name, value) in self.members {
-                members.insert(name.to_owned(), value);
-            }
-        }
+    fn into_response(mut self) -> Response {
+        let (kind, challenge) = (self.kind, self.challenge.clone());
+        let standing = self.standing.take();
+        let body = self.into_body();
         let status =
-            StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(
-                WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer realm=\"adyton\""),
-            );
+        let refusal = match (kind, &challenge) {
+            (_, Challenge::Proof) => Some(Refusal::InvalidProof),
+            (_, Challenge::Scope(scope)) => Some(Refusal::InsufficientScope(Some(scope))),
+            (ProblemKind::CredentialsMissing, _) => Some(Refusal::NoCredential),
+            (ProblemKind::ScopeMissing, _) => Some(Refusal::InsufficientScope(None)),
+            _ if status == StatusCode::UNAUTHORIZED => Some(Refusal::InvalidToken),
+            _ => None,
+        };
+        // The layer around all routes adds where to find the metadata: it knows by which name the node was called.
+        let challenge = refusal.map(|refusal| www_authenticate(None, &refusal));
+        if let Some(Ok(value)) = challenge.map(HeaderValue::try_from) {
+            headers.insert(WWW_AUTHENTICATE, value);
         }
-        if let Some(standing) = self.standing {
+        if let Some(standing) = standing {
             headers.insert(RETRY_AFTER, standing.seconds().into());
             standing.tell(&mut response);
         } else if matches!(
-            self.kind,
+            kind,
             ProblemKind::Overloaded | ProblemKind::Draining | ProblemKind::RateLimited
         ) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
@@ -159,14 +189,22 @@ impl From<AuthenticationError> for ApiProblem {
                 ProblemKind::RequestMalformed
             }
             AuthenticationError::Credential(
-                CredentialError::PrivateKey | CredentialError::Malformed,
+                CredentialError::PrivateKey | CredentialError::Malformed | CredentialError::NoProof,
             )
             | AuthenticationError::Session(_)
+            | AuthenticationError::Proof(_)
             | AuthenticationError::Token(GrantError::Unknown) => ProblemKind::CredentialsInvalid,
             AuthenticationError::Token(GrantError::Expired) => ProblemKind::TokenExpired,
             AuthenticationError::Token(GrantError::Revoked) => ProblemKind::TokenRevoked,
+            AuthenticationError::Token(GrantError::TooOften(_)) => ProblemKind::RateLimited,
         };
-        Self::new(kind, error.to_string())
+        let mut problem = Self::new(kind, error.to_string());
+        if let AuthenticationError::Proof(_)
+        | AuthenticationError::Credential(CredentialError::NoProof) = error
+        {
+            problem.challenge = Challenge::Proof;
+        }
+        problem
     }
 }
 
@@ -178,7 +216,11 @@ impl From<CredentialError> for ApiProblem {
 
 impl From<Denied> for ApiProblem {
     fn from(denied: Denied) -> Self {
-        Self::new(ProblemKind::ScopeMissing, denied.to_string())
+        let mut problem = Self::new(ProblemKind::ScopeMissing, denied.to_string());
+        if let Denied::Api(scope) = denied {
+            problem.challenge = Challenge::Scope(format!("api:{}", scope.name()));
+        }
+        problem
     }
 }
 
@@ -213,6 +255,25 @@ impl From<MintError> for ApiProblem {
             MintError::Full => ProblemKind::Overloaded,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+impl From<InvalidConsent> for ApiProblem {
+    fn from(invalid: InvalidConsent) -> Self {
+        Self::new(ProblemKind::ConsentInvalid, invalid.to_string())
+    }
+}
+
+impl From<ApproveError> for ApiProblem {
+    fn from(error: ApproveError) -> Self {
+        match error {
+            ApproveError::Gone => Self::not_found(),
+            ApproveError::Consent(invalid) => invalid.into(),
+            ApproveError::Terms(invalid) => invalid.into(),
+            ApproveError::Wider(wider) => Self::new(ProblemKind::ScopeInvalid, wider.to_string()),
+            ApproveError::Mint(error) => error.into(),
+            ApproveError::Session(error) => AuthenticationError::from(error).into(),
+        }
     }
 }
 
@@ -283,7 +344,12 @@ impl From<VaultError> for ApiProblem {
                     .with("errors", errors.into());
             }
             VaultError::Unreadable | VaultError::NothingOpens => ProblemKind::CiphertextRejected,
-            VaultError::Overloaded => ProblemKind::Overloaded,
+            // Which nobody sees: `prefer` answers in its place.
+            VaultError::Overloaded
+            | VaultError::StillLoading
+            | VaultError::Watches(TooManyWatches::All) => ProblemKind::Overloaded,
+            VaultError::Watches(TooManyWatches::Yours) => ProblemKind::RateLimited,
+            VaultError::TooLarge => ProblemKind::TooLargeForThisNode,
             VaultError::Record(InvalidRecord::TooLarge) => ProblemKind::RequestTooLarge,
             VaultError::Record(_) => ProblemKind::RecordInvalid,
             VaultError::InvalidSession(_) => ProblemKind::CredentialsInvalid,

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use adyton_oauth::metadata::path::PROTECTED_RESOURCE;
 use adyton_protocol::problem::ProblemKind;
 use axum::Router;
 use axum::extract::Request;
@@ -11,20 +12,27 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, post};
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH,
-    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Method};
 use tower_http::cors::{Any, CorsLayer};
 
 use super::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use super::problem::ApiProblem;
-use super::{Api, gone, health, index, info, pages, records, sessions, throttle, tokens, writes};
+use super::{
+    Api, consent, gone, grants, health, index, info, oauth, oauth_tokens, pages, prefer, records,
+    sessions, throttle, tokens, watch, writes,
+};
 use crate::attestation::NodeKeys;
+use crate::authn::Origins;
 use crate::compressed_answers::compress;
 use crate::sealed_requests::{self, Gateway};
 use crate::signed_answers::{
     ACCEPT_SIGNATURE, CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT, Signer, sign,
 };
+
+/// The header of a proof of possession (RFC 9449).
+const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// A route: method, path, and who answers.
 #[derive(Debug, Clone, Copy)]
@@ -89,9 +97,14 @@ const GROUPS: &[&[Route]] = &[
     &index::ROUTES,
     &info::ROUTES,
     &tokens::ROUTES,
+    &oauth::ROUTES,
+    &oauth_tokens::ROUTES,
+    &grants::ROUTES,
+    &consent::ROUTES,
     &sessions::ROUTES,
     &pages::ROUTES,
     &records::ROUTES,
+    &watch::ROUTES,
     &writes::ROUTES,
     &BESIDE,
 ];
@@ -109,6 +122,7 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
         keys: keys.clone(),
         clock: api.clock.clone(),
     };
+    let origins = api.possession.origins().clone();
     let (clock, bodies) = (api.clock.clone(), api.bodies.clone());
     let body_bytes = api.config.body_bytes;
     let compressors = bodies.clone();
@@ -124,6 +138,7 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
         // After the last route: the second one holds only for routes that are already there.
         .fallback(gone::or_not_found)
         .method_not_allowed_fallback(async || wrong_method())
+        .layer(middleware::from_fn(prefer::layer))
         .layer(middleware::from_fn(throttle::tell))
         .layer(middleware::from_fn(move |request, next| {
             within(timeout, request, next)
@@ -138,7 +153,9 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
     let sealed = post(sealed_requests::open).fallback(async || wrong_method());
     router
         .route(sealed_requests::PATH, sealed.with_state(gateway))
-        .layer(middleware::from_fn(answer_headers))
+        .layer(middleware::from_fn(move |request, next| {
+            answer_headers(origins.clone(), request, next)
+        }))
         .layer(
             CorsLayer::new()
                 .allow_origin(Any)
@@ -154,19 +171,24 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
                     AUTHORIZATION,
                     CONTENT_TYPE,
                     HeaderName::from_static("x-api-key"),
+                    HeaderName::from_static("last-event-id"),
+                    DPOP,
                     IF_MATCH,
                     IF_NONE_MATCH,
                     IDEMPOTENCY_KEY,
                     HeaderName::from_static("permissions"),
+                    prefer::PREFER,
                     ACCEPT_SIGNATURE,
                     CONTENT_DIGEST,
                 ])
                 .expose_headers([
                     ETAG,
+                    WWW_AUTHENTICATE,
                     RETRY_AFTER,
                     IDEMPOTENCY_REPLAYED,
                     HeaderName::from_static("ratelimit"),
                     HeaderName::from_static("ratelimit-policy"),
+                    prefer::APPLIED,
                     CONTENT_DIGEST,
                     SIGNATURE_INPUT,
                     SIGNATURE,
@@ -189,9 +211,23 @@ async fn within(timeout: std::time::Duration, request: Request, next: Next) -> R
 }
 
 /// Personal data is not for caches, and an answer is what its type says.
-async fn answer_headers(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+async fn answer_headers(origins: Origins, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let origin = origins.of(&head);
+    let mut response = next.run(Request::from_parts(head, body)).await;
     let headers = response.headers_mut();
+    // Who is refused learns where it says how to be allowed (RFC 9728 section 5.1).
+    if let Some(origin) = origin
+        && let Some(challenge) = headers
+            .get(WWW_AUTHENTICATE)
+            .and_then(|one| one.to_str().ok())
+    {
+        let metadata = origin.at(PROTECTED_RESOURCE);
+        let whole = format!("{challenge}, resource_metadata=\"{metadata}\"");
+        if let Ok(whole) = HeaderValue::try_from(whole) {
+            headers.insert(WWW_AUTHENTICATE, whole);
+        }
+    }
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));

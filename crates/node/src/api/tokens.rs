@@ -23,7 +23,7 @@ use super::json_body::JsonObject;
 use super::path::Parameters;
 use super::problem::ApiProblem;
 use crate::authn::Authority;
-use crate::grants::GrantView;
+use crate::grants::{App, GrantView};
 
 /// The routes that this module answers.
 pub(super) const ROUTES: [Route; 5] = [
@@ -60,9 +60,11 @@ pub(super) async fn create(
     let terms = Value::Object(terms.collect());
     let _counted =
         body.nothing_else(&["scopes", "narrow", "purpose", "expiresIn", "rate", "appDID"])?;
-    let minted = api
-        .grants
-        .mint(&owner, Terms::from_value(terms, &*api.schemas)?, app)?;
+    let minted = api.grants.mint(
+        &owner,
+        Terms::from_value(terms, &*api.schemas)?,
+        app.map_or(App::Nobody, App::Named),
+    )?;
     let mut body = view_of(&minted.grant);
     body.insert("token".to_owned(), minted.token.as_str().into());
     Ok((StatusCode::CREATED, Json(Value::Object(body))).into_response())
@@ -138,13 +140,18 @@ fn view_of(grant: &GrantView) -> Map<String, Value> {
         terms.remove("expiresIn");
         view.extend(terms);
     }
-    if let Some(app) = &grant.app {
-        view.insert("appDID".to_owned(), app.as_given().into());
+    let did = match &grant.app {
+        App::Nobody => None,
+        App::Named(did) => Some(did),
+        App::Client(client) => client.did(),
+    };
+    if let Some(did) = did {
+        view.insert("appDID".to_owned(), did.as_given().into());
     }
     view
 }
 
-fn iso(time: SystemTime) -> String {
+pub(super) fn iso(time: SystemTime) -> String {
     OffsetDateTime::from(time)
         .replace_millisecond(0)
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)

@@ -6,6 +6,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Uri};
 use zeroize::Zeroizing;
 
+use super::possession::UncheckedProof;
 use crate::grants::TokenSecret;
 
 /// A credential as it was sent, not yet checked.
@@ -14,6 +15,8 @@ pub enum Credential {
     Session(Zeroizing<String>),
     /// An access token: an app.
     Bearer(TokenSecret),
+    /// An access token with a proof of the key that it is bound to.
+    Proven(TokenSecret, Box<UncheckedProof>),
 }
 
 /// There is not exactly one usable credential.
@@ -39,6 +42,9 @@ pub enum CredentialError {
     /// The header is not `Bearer <token>`, or the token cannot be one of ours.
     #[error("not an access token of this node: expected Authorization: Bearer adyt_…")]
     Malformed,
+    /// The scheme is `DPoP`, and there is not exactly one proof.
+    #[error("Authorization: DPoP needs exactly one header DPoP with a proof")]
+    NoProof,
 }
 
 /// Query parameters in which clients of the original server put secrets.
@@ -68,12 +74,15 @@ impl Credential {
             (Some(session), None) => Ok(Self::Session(Zeroizing::new(session.to_owned()))),
             (None, Some(value)) => {
                 let (scheme, token) = value.split_once(' ').ok_or(CredentialError::Malformed)?;
-                if !scheme.eq_ignore_ascii_case("bearer") {
+                let secret = || TokenSecret::parse(token.trim()).ok_or(CredentialError::Malformed);
+                if scheme.eq_ignore_ascii_case("bearer") {
+                    return secret().map(Self::Bearer);
+                }
+                if !scheme.eq_ignore_ascii_case("dpop") {
                     return Err(CredentialError::Malformed);
                 }
-                TokenSecret::parse(token.trim())
-                    .map(Self::Bearer)
-                    .ok_or(CredentialError::Malformed)
+                let proof = UncheckedProof::of(head).ok_or(CredentialError::NoProof)?;
+                Ok(Self::Proven(secret()?, Box::new(proof)))
             }
         }
     }
@@ -162,6 +171,11 @@ mod tests {
                 "/x",
                 &[("authorization", "Bearer adyt_short")],
                 CredentialError::Malformed,
+            ),
+            (
+                "/x",
+                &[("authorization", &bearer.replace("Bearer", "DPoP"))],
+                CredentialError::NoProof,
             ),
             ("/x?api_key=abc", &[], CredentialError::InUrl),
             (

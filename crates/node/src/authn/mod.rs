@@ -4,11 +4,17 @@
 //! grant. Refuses to know: what the caller may do (that is [`crate::authz`]).
 
 mod credential;
+mod origins;
+mod possession;
 mod principal;
 
 pub(crate) use credential::secret_in_url;
 pub use credential::{Credential, CredentialError};
+pub use origins::Origins;
+pub use possession::{Possession, UncheckedProof};
 pub use principal::{Authority, Principal, TenantId};
+
+use adyton_oauth::refused::{ErrorCode, Refused};
 
 use crate::grants::{GrantError, Grants};
 
@@ -25,15 +31,44 @@ pub enum AuthenticationError {
     /// The token is unknown, expired or revoked.
     #[error(transparent)]
     Token(#[from] GrantError),
+    /// The token is bound to a key, and the proof of it is missing or wrong; or there is a proof and no such token.
+    #[error(transparent)]
+    Proof(#[from] Refused),
 }
 
 /// Checks a credential. The only maker of [`Principal`]s.
 pub fn authenticate(
     credential: &Credential,
     grants: &Grants,
+    possession: &Possession,
 ) -> Result<Principal, AuthenticationError> {
-    match credential {
-        Credential::Session(text) => Principal::owner(text),
-        Credential::Bearer(token) => Ok(Principal::app(grants.find(token)?)),
-    }
+    const UNPROVEN: Refused = Refused::new(
+        ErrorCode::InvalidDpopProof,
+        "this access token is bound to a key: send it with the scheme DPoP and a proof",
+    );
+    const UNBOUND: Refused = Refused::new(
+        ErrorCode::InvalidDpopProof,
+        "this access token is not bound to the key of the DPoP proof",
+    );
+    let grant = match credential {
+        Credential::Session(text) => return Principal::owner(text),
+        Credential::Bearer(token) => {
+            let grant = grants.find(token)?;
+            match grant.key() {
+                None => grant,
+                Some(_) => return Err(UNPROVEN.into()),
+            }
+        }
+        Credential::Proven(token, proof) => {
+            let grant = grants.find(token)?;
+            let proof = possession.check(proof, Some(&token.expose()))?;
+            if grant.key() != Some(proof.key()) {
+                return Err(UNBOUND.into());
+            }
+            possession.use_proof(&proof)?;
+            grant
+        }
+    };
+    let left = grant.count_use()?;
+    Ok(Principal::app(grant, left))
 }

@@ -8,7 +8,7 @@ use adyton_protocol::context::ContextName;
 use adyton_protocol::did::Did;
 
 use super::AuthenticationError;
-use crate::grants::LiveGrant;
+use crate::grants::{LiveGrant, RateLeft};
 
 /// The unit of isolation: one user's one context. Both halves come out of a proof.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -56,6 +56,7 @@ pub enum Authority {
 pub struct Principal {
     tenant: TenantId,
     authority: Authority,
+    left: Option<RateLeft>,
 }
 
 impl Principal {
@@ -65,13 +66,15 @@ impl Principal {
         Ok(Self {
             tenant,
             authority: Authority::Owner(Arc::new(session)),
+            left: None,
         })
     }
 
-    pub(super) fn app(grant: LiveGrant) -> Self {
+    pub(super) fn app(grant: LiveGrant, left: Option<RateLeft>) -> Self {
         Self {
             tenant: grant.tenant().clone(),
             authority: Authority::App(grant),
+            left,
         }
     }
 
@@ -83,6 +86,11 @@ impl Principal {
     /// With what right.
     pub fn authority(&self) -> &Authority {
         &self.authority
+    }
+
+    /// What is left of the grant's rate after this request, if it has one.
+    pub fn rate_left(&self) -> Option<RateLeft> {
+        self.left
     }
 
     /// The session with which the tenant's data can be loaded. For an app it is unsealed with the app's

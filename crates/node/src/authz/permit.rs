@@ -9,9 +9,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use adyton_keys::context_session::{ContextSession, InvalidSession};
-use adyton_protocol::scope::{Action, ApiScope, Resource};
+use adyton_protocol::scope::{Action, ApiScope, Resource, Terms};
 
 use crate::authn::{Authority, Principal, TenantId};
+use crate::grants::GrantLife;
 use crate::memory::View;
 
 mod sealed {
@@ -107,6 +108,19 @@ impl<A: PermitAction> Permit<A> {
         &self.resource
     }
 
+    /// How long the grant lives that it rests on; none when the owner acts.
+    pub(crate) fn life(&self) -> Option<GrantLife> {
+        match self.principal.authority() {
+            Authority::Owner(_) => None,
+            Authority::App(grant) => Some(grant.life()),
+        }
+    }
+
+    /// Whether the caller is the owner, who may know everything about the data.
+    pub(crate) fn is_owner(&self) -> bool {
+        matches!(self.principal.authority(), Authority::Owner(_))
+    }
+
     /// What of it the caller may see. For changing and deleting: which records there are to change or delete.
     pub fn view(&self) -> &View {
         &self.view
@@ -151,27 +165,41 @@ impl Principal {
         api: ApiScope,
         resource: Resource,
     ) -> Result<Permit<A>, Denied> {
-        let all = match resource.schema() {
-            Some(schema) => View::of_schema(schema.as_str()),
-            None => View::whole_database(),
-        };
         let view = match self.authority() {
-            Authority::Owner(_) => all,
+            Authority::Owner(_) => all_of(&resource),
             Authority::App(grant) => {
                 if !grant.terms().scopes().allows_api(api) {
                     return Err(Denied::Api(api));
                 }
-                let covered = grant.terms().covers(A::ACTION, &resource);
-                all.narrowed(covered.ok_or(Denied::Data)?.narrowing)
+                view_under(grant.terms(), A::ACTION, &resource)?
             }
         };
-        Ok(Permit {
+        Ok(self.permit_to_see(resource, view))
+    }
+
+    /// The permit with which the owner sees what an app with these terms would see, and no more.
+    pub fn preview(
+        self: &Arc<Self>,
+        terms: &Terms,
+        resource: Resource,
+    ) -> Result<Permit<Read>, Denied> {
+        let _ = self.as_owner()?;
+        let view = view_under(terms, Action::Read, &resource)?;
+        Ok(self.permit_to_see(resource, view))
+    }
+
+    fn permit_to_see<A: PermitAction>(
+        self: &Arc<Self>,
+        resource: Resource,
+        view: View,
+    ) -> Permit<A> {
+        Permit {
             tenant: self.tenant().clone(),
             resource,
             view,
             principal: Arc::clone(self),
             _action: PhantomData,
-        })
+        }
     }
 
     /// The proof that the caller is the owner.
@@ -184,4 +212,17 @@ impl Principal {
             Authority::App(_) => Err(Denied::OwnerOnly),
         }
     }
+}
+
+fn all_of(resource: &Resource) -> View {
+    match resource.schema() {
+        Some(schema) => View::of_schema(schema.as_str()),
+        None => View::whole_database(),
+    }
+}
+
+/// What terms let an app see of a resource: the one place that says so, for requests and for previews.
+fn view_under(terms: &Terms, action: Action, resource: &Resource) -> Result<View, Denied> {
+    let covered = terms.covers(action, resource).ok_or(Denied::Data)?;
+    Ok(all_of(resource).narrowed(covered.narrowing))
 }

@@ -1,11 +1,21 @@
-//! Grants: what an owner allowed an app, and the access tokens that stand for it.
+//! Grants: what an owner allowed an app, and the tokens that stand for it.
 //!
 //! Guarantees: the node keeps no token, only its hash; the owner's session inside a grant is sealed with
-//! a key that only the token holds, so a node without the token cannot open it; expiry and
+//! a key that only the grant's tokens hold, so a node without one cannot open it; expiry and
 //! revocation are checked at every use. Grants live in memory and end with the process.
 
+mod grant;
+mod life;
+mod pending;
+mod rate;
+mod sealed;
 mod store;
 mod token;
 
-pub use store::{Grant, GrantError, GrantView, Grants, LiveGrant, MintError, Minted};
+pub use grant::{App, Grant, GrantError, GrantView, LiveGrant, MintError};
+pub use life::GrantLife;
+pub use pending::{ApproveError, Pending, PendingRequests, TooManyPending};
+pub use rate::RateLeft;
+pub use store::{CodeBinding, ExchangeError, Grants, Minted, TokenPair};
+pub(crate) use token::TokenKind;
 pub use token::TokenSecret;

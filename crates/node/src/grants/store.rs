@@ -1,156 +1,64 @@
-//! The grants that are alive, in memory.
+//! The grants that are alive, in memory, and the tokens that stand for them.
+//!
+//! One lock, never held over an await: a grant and all its tokens end in the same instant.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
 use adyton_client::clock::Clock;
-use adyton_keys::context_session::{ContextSession, InvalidSession};
-use adyton_keys::sealed_box::SealedBox;
-use adyton_protocol::did::Did;
+use adyton_oauth::approval::Approved;
+use adyton_oauth::client::{Binding, Client};
+use adyton_oauth::jwk::Thumbprint;
+use adyton_oauth::pkce::Challenge;
+use adyton_oauth::refused::{ErrorCode, Refused};
 use adyton_protocol::scope::Terms;
-use rand_core::{OsRng, TryRngCore};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::token::{TokenHash, TokenSecret};
+use super::grant::{App, Grant, GrantError, GrantView, LiveGrant, MintError};
+use super::rate::Meter;
+use super::sealed::{GrantKey, WrappedKey};
+use super::token::{TokenHash, TokenKind, TokenSecret};
 use crate::authn::TenantId;
 use crate::authz::Owner;
 
 /// Most live grants of one tenant.
-const MAX_PER_TENANT: usize = 256;
-/// Most revoked grants of one tenant that are remembered: who revokes all day takes nobody's room.
-const MAX_REVOKED_PER_TENANT: usize = 256;
-/// Most grants of the node, the ended ones that are still remembered included.
+pub(super) const MAX_PER_TENANT: usize = 256;
+/// Most tokens of ended grants of one tenant that are remembered: who revokes all day takes nobody's room.
+const MAX_ENDED_PER_TENANT: usize = 256;
+/// Most live grants of the node.
 const MAX_TOTAL: usize = 100_000;
 /// Most bytes that the live grants of one tenant take: sessions and scopes have the length that callers give them.
-const MAX_BYTES_PER_TENANT: usize = 4 << 20;
+pub(super) const MAX_BYTES_PER_TENANT: usize = 4 << 20;
 /// Most bytes that all live grants take.
 const MAX_BYTES_TOTAL: usize = 256 << 20;
-/// Life of a token when the owner does not say.
+/// Most tokens of one grant, the used ones that are remembered included.
+const MAX_TOKENS: usize = 32;
+/// Life of a grant when nobody says.
 const DEFAULT_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Longest life of a token.
-const MAX_LIFE: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Longest life of a grant.
+pub(super) const MAX_LIFE: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Life of an access token that can be refreshed.
+pub(crate) const ACCESS_LIFE: Duration = Duration::from_secs(10 * 60);
+/// Life of a code (RFC 6749 section 4.1.2 says ten minutes at most).
+const CODE_LIFE: Duration = Duration::from_secs(60);
 
-/// What an owner allowed an app.
-#[derive(Debug)]
-pub struct Grant {
-    id: Uuid,
-    tenant: TenantId,
-    terms: Terms,
-    app: Option<Did>,
-    created: SystemTime,
-    expires: SystemTime,
-    sealed_session: String,
-    /// About what it takes in memory.
-    bytes: usize,
-}
-
-/// The token does not stand for a live grant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum GrantError {
-    /// Never minted by this process, or forgotten since.
-    #[error("the access token is not known to this node")]
-    Unknown,
-    /// Its time is over.
-    #[error("the access token has expired")]
-    Expired,
-    /// The owner revoked it.
-    #[error("the access token was revoked by its owner")]
-    Revoked,
-}
-
-/// A grant cannot be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum MintError {
-    /// The life asked for is zero or longer than allowed.
-    #[error("a token lives from 1 second to {} days", MAX_LIFE.as_secs() / 86400)]
-    Life,
-    /// The tenant has too many.
-    #[error(
-        "at most {MAX_PER_TENANT} access tokens, of at most {} MiB together, can be alive for one user; revoke some",
-        MAX_BYTES_PER_TENANT >> 20
-    )]
-    TooMany,
-    /// The node has too many.
-    #[error("the node has no room for more access tokens")]
-    Full,
-}
-
-/// A grant found by its token, alive at the time of the request. Holds the token's sealing key for the
-/// length of the request.
-pub struct LiveGrant {
-    grant: Arc<Grant>,
-    seal: SealedBox,
-}
-
-impl LiveGrant {
-    /// Names the grant; not secret.
-    pub fn id(&self) -> Uuid {
-        self.grant.id
-    }
-
-    /// Whose data.
-    pub fn tenant(&self) -> &TenantId {
-        &self.grant.tenant
-    }
-
-    /// What is allowed.
-    pub fn terms(&self) -> &Terms {
-        &self.grant.terms
-    }
-
-    /// The grant as its owner sees it.
-    pub fn view(&self) -> GrantView {
-        GrantView::of(&self.grant)
-    }
-
-    pub(crate) fn unseal_session(&self) -> Result<ContextSession, InvalidSession> {
-        let json = self
-            .seal
-            .open_bytes(&self.grant.sealed_session)
-            .map_err(|_| InvalidSession::Malformed)?;
-        ContextSession::parse_json(&json)
-    }
-}
-
-impl fmt::Debug for LiveGrant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LiveGrant(..)")
-    }
-}
-
-/// What an owner is shown of a grant.
+/// What a code is bound to.
 #[derive(Debug, Clone)]
-pub struct GrantView {
-    /// Names the grant; not secret.
-    pub id: Uuid,
-    /// What is allowed.
-    pub terms: Terms,
-    /// The app, if the owner named one.
-    pub app: Option<Did>,
-    /// When it was made.
-    pub created: SystemTime,
-    /// When it ends.
-    pub expires: SystemTime,
+pub struct CodeBinding {
+    /// Where it was sent.
+    pub redirect_uri: String,
+    /// What the app committed to.
+    pub challenge: Challenge,
+    /// The key that the app named beforehand.
+    pub key: Option<Thumbprint>,
 }
 
-impl GrantView {
-    fn of(grant: &Grant) -> Self {
-        Self {
-            id: grant.id,
-            terms: grant.terms.clone(),
-            app: grant.app.clone(),
-            created: grant.created,
-            expires: grant.expires,
-        }
-    }
-}
-
-/// A new token and what it stands for. The token is shown once.
+/// A new token of an owner's own and what it stands for. The token is shown once.
 #[derive(Debug)]
 pub struct Minted {
     /// The token's text.
@@ -159,113 +67,316 @@ pub struct Minted {
     pub grant: GrantView,
 }
 
-enum Entry {
-    Live(Arc<Grant>),
+/// New tokens of an app.
+#[derive(Debug)]
+pub struct TokenPair {
+    /// The access token's text.
+    pub access: Zeroizing<String>,
+    /// How long it lives.
+    pub access_life: Duration,
+    /// The refresh token's text.
+    pub refresh: Zeroizing<String>,
+    /// What they stand for.
+    pub grant: GrantView,
+}
+
+/// A code or a refresh token is not exchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub struct ExchangeError(#[from] pub Refused);
+
+/// What a token stands for.
+#[derive(Debug)]
+struct Entry {
+    grant: Arc<Grant>,
+    key: WrappedKey,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Access {
+        until: SystemTime,
+    },
+    Refresh {
+        used: bool,
+    },
+    Code {
+        until: SystemTime,
+        binding: Box<CodeBinding>,
+        used: bool,
+    },
+}
+
+enum Slot {
+    Live(Entry),
     /// Remembered until it would have expired, so that its holder is told why.
-    Revoked {
-        tenant: TenantId,
+    Ended {
         until: SystemTime,
     },
 }
 
+/// A grant and its tokens, the oldest first.
+struct Held {
+    grant: Arc<Grant>,
+    tokens: VecDeque<TokenHash>,
+}
+
+#[derive(Default)]
+struct Tenant {
+    grants: Vec<Held>,
+    bytes: usize,
+    /// The remembered tokens of ended grants, the oldest first.
+    ended: VecDeque<TokenHash>,
+}
+
+#[derive(Default)]
+struct State {
+    slots: HashMap<TokenHash, Slot>,
+    tenants: HashMap<TenantId, Tenant>,
+    grants: usize,
+    bytes: usize,
+}
+
+/// The time, which never goes back: what has ended does not come alive because the host says that it is earlier.
+#[derive(Debug)]
+pub(super) struct NeverBack {
+    clock: Clock,
+    latest: Mutex<SystemTime>,
+}
+
+impl NeverBack {
+    pub(super) fn now(&self) -> SystemTime {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        *latest = self.clock.now().max(*latest);
+        *latest
+    }
+}
+
 /// All grants of this node.
 pub struct Grants {
-    entries: RwLock<HashMap<TokenHash, Entry>>,
-    clock: Clock,
-    /// The latest time that was seen.
-    latest: Mutex<SystemTime>,
+    state: RwLock<State>,
+    clock: Arc<NeverBack>,
 }
 
 impl Grants {
     /// No grants.
     pub fn new(clock: Clock) -> Self {
+        let latest = Mutex::new(clock.now());
         Self {
-            entries: RwLock::default(),
-            latest: Mutex::new(clock.now()),
-            clock,
+            state: RwLock::default(),
+            clock: Arc::new(NeverBack { clock, latest }),
         }
     }
 
-    /// The time, which never goes back: what has ended does not come alive because the host says that it is earlier.
-    fn now(&self) -> SystemTime {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        *latest = self.clock.now().max(*latest);
-        *latest
+    /// Makes a grant and its one token, for an owner who hands it out herself.
+    pub fn mint(&self, owner: &Owner<'_>, terms: Terms, app: App) -> Result<Minted, MintError> {
+        let (new, key) = self.prepare(owner, terms, app)?;
+        let (secret, until) = (TokenSecret::generate(), new.expires);
+        let grant = GrantView::of(&new);
+        let mut state = self.write();
+        state.admit(&new, self.clock.now())?;
+        state.insert(&new, &key, &secret, What::Access { until });
+        Ok(Minted {
+            token: secret.expose(),
+            grant,
+        })
     }
 
-    /// Makes a grant and its token.
-    pub fn mint(
+    /// Makes a grant of what its owner approved, and the code that its app exchanges for tokens.
+    pub fn authorize(
+        &self,
+        owner: &Owner<'_>,
+        approved: Approved,
+        client: Arc<Client>,
+        binding: CodeBinding,
+    ) -> Result<Zeroizing<String>, MintError> {
+        let app = App::Client(client);
+        let (new, key) = self.prepare(owner, approved.into_terms(), app)?;
+        let (secret, now) = (TokenSecret::of_kind(TokenKind::Code), self.clock.now());
+        let what = What::Code {
+            until: now + CODE_LIFE,
+            binding: Box::new(binding),
+            used: false,
+        };
+        let mut state = self.write();
+        state.admit(&new, now)?;
+        state.insert(&new, &key, &secret, what);
+        Ok(secret.expose())
+    }
+
+    /// Seals the owner's session into a grant that nobody has yet.
+    fn prepare(
         &self,
         owner: &Owner<'_>,
         terms: Terms,
-        app: Option<Did>,
-    ) -> Result<Minted, MintError> {
+        app: App,
+    ) -> Result<(Arc<Grant>, GrantKey), MintError> {
         let life = terms.expires_in().map_or(DEFAULT_LIFE, Duration::from_secs);
         if life < Duration::from_secs(1) || life > MAX_LIFE {
             return Err(MintError::Life);
         }
-        let (secret, now) = (TokenSecret::generate(), self.now());
-        let seal = SealedBox::of_key(secret.sealing_key());
-        let sealed_session =
-            seal.seal_bytes(&owner.session().expose_json(), &mut OsRng.unwrap_err());
-        let bytes = size_of::<Grant>() + sealed_session.len() + 2 * terms.to_text().len();
-        let grant = Arc::new(Grant {
+        let (key, now) = (GrantKey::generate(), self.clock.now());
+        let session = key.seal(owner.session());
+        // Terms are held as types and shown as text: twice the text is about what they take.
+        let bytes = size_of::<Grant>() + session.bytes() + 2 * terms.to_text().len();
+        let grant = Grant {
             id: Uuid::new_v4(),
             tenant: owner.tenant().clone(),
+            meter: Meter::new(terms.rate(), now),
             terms,
             app,
+            key: OnceLock::new(),
             created: now,
             expires: now + life,
-            sealed_session,
+            last_used: AtomicU64::new(0),
+            session,
+            revoked: CancellationToken::new(),
             bytes,
-        });
-        let view = GrantView::of(&grant);
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|_, entry| match entry {
-            Entry::Live(grant) => grant.expires > now,
-            Entry::Revoked { until, .. } => *until > now,
-        });
-        let of_tenant = || live_of(&entries, owner.tenant()).map(|(_, grant)| grant.bytes);
-        if of_tenant().count() >= MAX_PER_TENANT
-            || of_tenant().sum::<usize>() + bytes > MAX_BYTES_PER_TENANT
-        {
-            return Err(MintError::TooMany);
-        }
-        let all = entries.values().map(|entry| match entry {
-            Entry::Live(grant) => grant.bytes,
-            Entry::Revoked { .. } => 0,
-        });
-        if entries.len() >= MAX_TOTAL || all.sum::<usize>() + bytes > MAX_BYTES_TOTAL {
-            return Err(MintError::Full);
-        }
-        entries.insert(secret.hash(), Entry::Live(grant));
-        Ok(Minted {
-            token: secret.expose(),
-            grant: view,
-        })
+        };
+        Ok((Arc::new(grant), key))
     }
 
-    /// The live grant behind a token.
+    /// The live grant behind an access token.
     pub fn find(&self, token: &TokenSecret) -> Result<LiveGrant, GrantError> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        match entries.get(&token.hash()) {
+        let state = self.read();
+        let now = self.clock.now();
+        match state.slots.get(&token.hash()) {
             None => Err(GrantError::Unknown),
-            Some(Entry::Revoked { .. }) => Err(GrantError::Revoked),
-            Some(Entry::Live(grant)) if grant.expires <= self.now() => Err(GrantError::Expired),
-            Some(Entry::Live(grant)) => Ok(LiveGrant {
-                grant: Arc::clone(grant),
-                seal: SealedBox::of_key(token.sealing_key()),
-            }),
+            Some(Slot::Ended { .. }) => Err(GrantError::Revoked),
+            Some(Slot::Live(entry)) => match &entry.what {
+                What::Access { until } if now < entry.grant.expires.min(*until) => {
+                    // A token opens what was sealed for it: it was found by its own hash.
+                    let seal = entry.key.open(token).ok_or(GrantError::Unknown)?;
+                    Ok(LiveGrant {
+                        grant: Arc::clone(&entry.grant),
+                        seal,
+                        clock: Arc::clone(&self.clock),
+                    })
+                }
+                What::Access { .. } => Err(GrantError::Expired),
+                What::Refresh { .. } | What::Code { .. } => Err(GrantError::Unknown),
+            },
         }
+    }
+
+    /// The client of a code or a refresh token, so that it can be authenticated before the exchange.
+    pub fn client_of(&self, token: &TokenSecret) -> Option<Arc<Client>> {
+        match self.read().slots.get(&token.hash()) {
+            Some(Slot::Live(Entry { grant, .. })) => match &grant.app {
+                App::Client(client) => Some(Arc::clone(client)),
+                App::Nobody | App::Named(_) => None,
+            },
+            Some(Slot::Ended { .. }) | None => None,
+        }
+    }
+
+    /// Exchanges a code for the first tokens, once: the second try ends the grant (RFC 6749 section 4.1.2). A try that fails the
+    /// check uses the code up.
+    pub fn exchange(
+        &self,
+        code: &TokenSecret,
+        check: impl FnOnce(&CodeBinding) -> Result<(), Refused>,
+        proven: Option<Thumbprint>,
+    ) -> Result<TokenPair, ExchangeError> {
+        const INVALID: Refused = Refused::new(
+            ErrorCode::InvalidGrant,
+            "the code is not known, was used before, or is older than a minute",
+        );
+        let now = self.clock.now();
+        let mut state = self.write();
+        let Some(Slot::Live(entry)) = state.slots.get_mut(&code.hash()) else {
+            return Err(INVALID.into());
+        };
+        let What::Code {
+            until,
+            binding,
+            used,
+        } = &mut entry.what
+        else {
+            return Err(INVALID.into());
+        };
+        let grant = Arc::clone(&entry.grant);
+        if std::mem::replace(used, true) {
+            state.end(&grant);
+            return Err(INVALID.into());
+        }
+        let in_time = now < *until;
+        let checked = check(binding).and_then(|()| bound_key(&grant, binding.key, proven));
+        let key = entry.key.open(code);
+        let (true, Some(key)) = (in_time, key) else {
+            state.end(&grant);
+            return Err(INVALID.into());
+        };
+        if let Err(refused) = checked {
+            state.end(&grant);
+            return Err(refused.into());
+        }
+        if let Some(proven) = proven {
+            // Set once: a code is exchanged once.
+            let _first = grant.key.set(proven);
+        }
+        Ok(state.issue(&grant, &key, now))
+    }
+
+    /// Exchanges a refresh token for the next tokens. One that was used before ends the grant: two hold it, and one of them is
+    /// not the app (OAuth 2.1 section 4.3.1).
+    pub fn refresh(
+        &self,
+        token: &TokenSecret,
+        scope: Option<&str>,
+        proven: Option<Thumbprint>,
+    ) -> Result<TokenPair, ExchangeError> {
+        const INVALID: Refused = Refused::new(
+            ErrorCode::InvalidGrant,
+            "the refresh token is not known, was used before, has expired or was revoked",
+        );
+        let now = self.clock.now();
+        let mut state = self.write();
+        let Some(Slot::Live(entry)) = state.slots.get_mut(&token.hash()) else {
+            return Err(INVALID.into());
+        };
+        let What::Refresh { used } = &mut entry.what else {
+            return Err(INVALID.into());
+        };
+        let grant = Arc::clone(&entry.grant);
+        if *used {
+            state.end(&grant);
+            return Err(INVALID.into());
+        }
+        if now >= grant.expires {
+            return Err(INVALID.into());
+        }
+        // Before it counts as used: a thief without the key must not end the grant.
+        bound_key(&grant, grant.key.get().copied(), proven)?;
+        let granted = grant.terms.scopes().to_texts();
+        let mut asked = scope.into_iter().flat_map(|text| text.split(' '));
+        let mut count = 0;
+        if !asked.all(|one| {
+            count += 1;
+            granted.iter().any(|scope| scope == one)
+        }) || (scope.is_some() && count != granted.len())
+        {
+            return Err(Refused::new(
+                ErrorCode::InvalidScope,
+                "a refresh keeps the scopes that were granted: leave scope out",
+            )
+            .into());
+        }
+        *used = true;
+        let key = entry.key.open(token).ok_or(INVALID)?;
+        Ok(state.issue(&grant, &key, now))
     }
 
     /// The live grants of the owner, newest first.
     pub fn list(&self, owner: &Owner<'_>) -> Vec<GrantView> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        let now = self.now();
-        let mut views: Vec<_> = live_of(&entries, owner.tenant())
-            .filter(|(_, grant)| grant.expires > now)
-            .map(|(_, grant)| GrantView::of(grant))
+        let (state, now) = (self.read(), self.clock.now());
+        let held = state.tenants.get(owner.tenant());
+        let mut views: Vec<_> = held
+            .into_iter()
+            .flat_map(|tenant| &tenant.grants)
+            .filter(|held| held.grant.expires > now)
+            .map(|held| GrantView::of(&held.grant))
             .collect();
         views.sort_by_key(|view| std::cmp::Reverse(view.created));
         views
@@ -274,42 +385,226 @@ impl Grants {
     /// Ends a grant of the owner at once. `None` when the owner has no such grant; whether somebody else
     /// has one cannot be told.
     pub fn revoke(&self, owner: &Owner<'_>, id: Uuid) -> Option<GrantView> {
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        let (hash, view) = live_of(&entries, owner.tenant())
-            .find(|(_, grant)| grant.id == id)
-            .map(|(hash, grant)| (*hash, GrantView::of(grant)))?;
-        let tenant = owner.tenant().clone();
-        let until = view.expires;
-        entries.insert(hash, Entry::Revoked { tenant, until });
-        forget_revoked(&mut entries, owner.tenant());
-        Some(view)
+        let mut state = self.write();
+        let mut held = state.tenants.get(owner.tenant())?.grants.iter();
+        let grant = Arc::clone(&held.find(|held| held.grant.id == id)?.grant);
+        state.end(&grant);
+        Some(GrantView::of(&grant))
+    }
+
+    /// Ends all grants of the owner in one instant; says how many there were.
+    pub fn revoke_all(&self, owner: &Owner<'_>) -> usize {
+        let mut state = self.write();
+        let held = state.tenants.get(owner.tenant());
+        let all: Vec<Arc<Grant>> = held
+            .into_iter()
+            .flat_map(|tenant| &tenant.grants)
+            .map(|held| Arc::clone(&held.grant))
+            .collect();
+        for grant in &all {
+            state.end(grant);
+        }
+        all.len()
+    }
+
+    /// Ends the grant of a token, because its holder says so (RFC 7009). Whether there was one cannot be told.
+    pub fn give_back(&self, token: &TokenSecret) {
+        let mut state = self.write();
+        if let Some(Slot::Live(entry)) = state.slots.get(&token.hash()) {
+            let grant = Arc::clone(&entry.grant);
+            state.end(&grant);
+        }
+    }
+
+    /// The grant of a token that could be used now, for whoever may know (RFC 7662): when the token ends, too.
+    pub fn inspect(&self, token: &TokenSecret) -> Option<(GrantView, TenantId, SystemTime)> {
+        let (state, now) = (self.read(), self.clock.now());
+        let Some(Slot::Live(entry)) = state.slots.get(&token.hash()) else {
+            return None;
+        };
+        let until = match &entry.what {
+            What::Access { until } => entry.grant.expires.min(*until),
+            What::Refresh { used: false } => entry.grant.expires,
+            What::Refresh { used: true } | What::Code { .. } => return None,
+        };
+        (now < until).then(|| {
+            (
+                GrantView::of(&entry.grant),
+                entry.grant.tenant.clone(),
+                until,
+            )
+        })
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn live_of<'e>(
-    entries: &'e HashMap<TokenHash, Entry>,
-    tenant: &'e TenantId,
-) -> impl Iterator<Item = (&'e TokenHash, &'e Arc<Grant>)> {
-    entries.iter().filter_map(move |(hash, entry)| match entry {
-        Entry::Live(grant) if grant.tenant == *tenant => Some((hash, grant)),
-        Entry::Live(_) | Entry::Revoked { .. } => None,
-    })
+/// A token that is bound to a key is exchanged by whoever proves that key, and a client that always binds must prove one.
+fn bound_key(
+    grant: &Grant,
+    named: Option<Thumbprint>,
+    proven: Option<Thumbprint>,
+) -> Result<(), Refused> {
+    let always = grant.app.client().map(Client::binding) == Some(Binding::Required);
+    match (named, proven) {
+        (Some(named), Some(proven)) if named == proven => Ok(()),
+        (Some(_), _) => Err(Refused::new(
+            ErrorCode::InvalidDpopProof,
+            "this needs a DPoP proof by the key that it is bound to",
+        )),
+        (None, None) if always => Err(Refused::new(
+            ErrorCode::InvalidDpopProof,
+            "the client has published that it always sends DPoP proofs",
+        )),
+        (None, _) => Ok(()),
+    }
 }
 
-/// Forgets those of the tenant's revoked grants that would have ended first, if it has too many. Their tokens are
-/// as dead as before; their holders are no longer told why.
-fn forget_revoked(entries: &mut HashMap<TokenHash, Entry>, owner: &TenantId) {
-    let mut revoked: Vec<(SystemTime, TokenHash)> = entries
-        .iter()
-        .filter_map(|(hash, entry)| match entry {
-            Entry::Revoked { tenant, until } if tenant == owner => Some((*until, *hash)),
-            Entry::Revoked { .. } | Entry::Live(_) => None,
-        })
-        .collect();
-    revoked.sort_unstable_by_key(|(until, _)| *until);
-    let too_many = revoked.len().saturating_sub(MAX_REVOKED_PER_TENANT);
-    for (_, hash) in revoked.into_iter().take(too_many) {
-        entries.remove(&hash);
+impl State {
+    /// Takes a grant in, if there is room.
+    fn admit(&mut self, grant: &Arc<Grant>, now: SystemTime) -> Result<(), MintError> {
+        self.forget_expired(&grant.tenant, now);
+        let tenant = self.tenants.get(&grant.tenant);
+        let (count, bytes) = tenant.map_or((0, 0), |tenant| (tenant.grants.len(), tenant.bytes));
+        if count >= MAX_PER_TENANT || bytes + grant.bytes > MAX_BYTES_PER_TENANT {
+            return Err(MintError::TooMany);
+        }
+        let full =
+            |state: &Self| state.grants >= MAX_TOTAL || state.bytes + grant.bytes > MAX_BYTES_TOTAL;
+        if full(self) {
+            let all: Vec<TenantId> = self.tenants.keys().cloned().collect();
+            for tenant in all {
+                self.forget_expired(&tenant, now);
+            }
+            if full(self) {
+                return Err(MintError::Full);
+            }
+        }
+        let tenant = self.tenants.entry(grant.tenant.clone()).or_default();
+        tenant.bytes += grant.bytes;
+        tenant.grants.push(Held {
+            grant: Arc::clone(grant),
+            tokens: VecDeque::new(),
+        });
+        self.grants += 1;
+        self.bytes += grant.bytes;
+        Ok(())
+    }
+
+    /// Lets a token stand for a grant that was taken in. The oldest token makes room.
+    fn insert(&mut self, grant: &Arc<Grant>, key: &GrantKey, secret: &TokenSecret, what: What) {
+        let tenant = self.tenants.get_mut(&grant.tenant);
+        let held = tenant.and_then(|tenant| tenant.held(grant.id));
+        let Some(held) = held else { return };
+        let entry = Entry {
+            grant: Arc::clone(grant),
+            key: key.wrap(secret),
+            what,
+        };
+        if held.tokens.len() >= MAX_TOKENS
+            && let Some(oldest) = held.tokens.pop_front()
+        {
+            self.slots.remove(&oldest);
+        }
+        held.tokens.push_back(secret.hash());
+        self.slots.insert(secret.hash(), Slot::Live(entry));
+    }
+
+    /// The next tokens of a grant.
+    fn issue(&mut self, grant: &Arc<Grant>, key: &GrantKey, now: SystemTime) -> TokenPair {
+        let access = TokenSecret::generate();
+        let refresh = TokenSecret::of_kind(TokenKind::Refresh);
+        let until = grant.expires.min(now + ACCESS_LIFE);
+        self.insert(grant, key, &access, What::Access { until });
+        self.insert(grant, key, &refresh, What::Refresh { used: false });
+        TokenPair {
+            access: access.expose(),
+            access_life: until.duration_since(now).unwrap_or_default(),
+            refresh: refresh.expose(),
+            grant: GrantView::of(grant),
+        }
+    }
+
+    /// Ends a grant: whoever waits for it is told, and its tokens are remembered as revoked.
+    fn end(&mut self, grant: &Arc<Grant>) {
+        grant.revoked.cancel();
+        let Some(tenant) = self.tenants.get_mut(&grant.tenant) else {
+            return;
+        };
+        let Some(at) = tenant
+            .grants
+            .iter()
+            .position(|held| held.grant.id == grant.id)
+        else {
+            return;
+        };
+        let held = tenant.grants.swap_remove(at);
+        tenant.bytes -= held.grant.bytes;
+        self.grants -= 1;
+        self.bytes -= held.grant.bytes;
+        let until = grant.expires;
+        for hash in held.tokens {
+            self.slots.insert(hash, Slot::Ended { until });
+            tenant.ended.push_back(hash);
+        }
+        while tenant.ended.len() > MAX_ENDED_PER_TENANT {
+            if let Some(oldest) = tenant.ended.pop_front() {
+                self.slots.remove(&oldest);
+            }
+        }
+    }
+
+    /// Forgets what of a tenant has ended by itself: grants, codes that nobody exchanged with their grants, and what was
+    /// remembered long enough.
+    fn forget_expired(&mut self, id: &TenantId, now: SystemTime) {
+        let Some(tenant) = self.tenants.get_mut(id) else {
+            return;
+        };
+        let slots = &mut self.slots;
+        let (grants, bytes) = (&mut self.grants, &mut self.bytes);
+        let freed = &mut tenant.bytes;
+        tenant.grants.retain_mut(|held| {
+            let live = |hash: &TokenHash| match slots.get(hash) {
+                Some(Slot::Live(entry)) => match &entry.what {
+                    What::Access { until } => now < *until,
+                    What::Code { until, .. } => now < *until,
+                    What::Refresh { .. } => true,
+                },
+                Some(Slot::Ended { .. }) | None => false,
+            };
+            let alive = now < held.grant.expires && held.tokens.iter().any(live);
+            if !alive {
+                for hash in &held.tokens {
+                    slots.remove(hash);
+                }
+                *grants -= 1;
+                *bytes -= held.grant.bytes;
+                *freed -= held.grant.bytes;
+            }
+            alive
+        });
+        tenant.ended.retain(|hash| {
+            let remembered = matches!(slots.get(hash), Some(Slot::Ended { until }) if now < *until);
+            if !remembered {
+                slots.remove(hash);
+            }
+            remembered
+        });
+        if tenant.grants.is_empty() && tenant.ended.is_empty() {
+            self.tenants.remove(id);
+        }
+    }
+}
+
+impl Tenant {
+    fn held(&mut self, id: Uuid) -> Option<&mut Held> {
+        self.grants.iter_mut().find(|held| held.grant.id == id)
     }
 }
 
@@ -320,72 +615,5 @@ impl fmt::Debug for Grants {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::authn::{Credential, Principal, authenticate};
-    use adyton_client::schema::SchemaSet;
-    use base64_simd::STANDARD;
-    use serde_json::Value;
-
-    /// The owner of a session out of the original's, with some bytes more in it.
-    fn owner_with(more: usize) -> Principal {
-        let vector = include_str!("../../../../vectors/context_session.json");
-        let vector: Value = serde_json::from_str(vector).unwrap();
-        let mut session = vector["session"].clone();
-        let auths = session["contextAuths"].as_object_mut().unwrap();
-        let first = auths.values_mut().next().unwrap();
-        first["accessToken"] = "x".repeat(more).into();
-        let key = STANDARD.encode_to_string(session.to_string());
-        let key = Credential::Session(Zeroizing::new(key));
-        authenticate(&key, &Grants::new(Clock::system())).unwrap()
-    }
-
-    fn mint(grants: &Grants, owner: &Principal) -> Result<Minted, MintError> {
-        let schemas = SchemaSet::embedded().unwrap();
-        let terms = Terms::parse(r#"{"scopes":["api:ds-query"]}"#, &schemas).unwrap();
-        grants.mint(&owner.as_owner().unwrap(), terms, None)
-    }
-
-    #[test]
-    fn who_mints_and_revokes_for_ever_takes_nobodys_room() {
-        let (grants, owner) = (Grants::new(Clock::system()), owner_with(0));
-        for _ in 0..3 * MAX_REVOKED_PER_TENANT {
-            let minted = mint(&grants, &owner).unwrap();
-            let owner = owner.as_owner().unwrap();
-            assert!(grants.revoke(&owner, minted.grant.id).is_some());
-            // The newest is always remembered.
-            let token = TokenSecret::parse(&minted.token).unwrap();
-            assert_eq!(grants.find(&token).unwrap_err(), GrantError::Revoked);
-        }
-        let held = grants.entries.read().unwrap().len();
-        assert_eq!(held, MAX_REVOKED_PER_TENANT);
-    }
-
-    #[test]
-    fn a_clock_that_is_set_back_brings_nothing_back_to_life() {
-        let seconds = Arc::new(std::sync::atomic::AtomicU64::new(1_000_000));
-        let shown = Arc::clone(&seconds);
-        let clock = Clock::of(move || {
-            let seconds = shown.load(std::sync::atomic::Ordering::SeqCst);
-            SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
-        });
-        let (grants, owner) = (Grants::new(clock), owner_with(0));
-        let minted = mint(&grants, &owner).unwrap();
-        let token = TokenSecret::parse(&minted.token).unwrap();
-        assert!(grants.find(&token).is_ok());
-        seconds.fetch_add(DEFAULT_LIFE.as_secs(), std::sync::atomic::Ordering::SeqCst);
-        assert_eq!(grants.find(&token).unwrap_err(), GrantError::Expired);
-        seconds.store(1_000_001, std::sync::atomic::Ordering::SeqCst);
-        assert_eq!(grants.find(&token).unwrap_err(), GrantError::Expired);
-        assert!(grants.list(&owner.as_owner().unwrap()).is_empty());
-    }
-
-    #[test]
-    fn the_bytes_of_a_tenants_grants_are_limited_and_not_only_their_number() {
-        let (grants, owner) = (Grants::new(Clock::system()), owner_with(45_000));
-        let minted = (0..MAX_PER_TENANT).find_map(|n| mint(&grants, &owner).err().map(|e| (n, e)));
-        let (count, refused) = minted.unwrap();
-        assert_eq!(refused, MintError::TooMany);
-        assert!((32..MAX_PER_TENANT).contains(&count), "{count}");
-    }
-}
+#[path = "store_tests.rs"]
+mod tests;

@@ -61,6 +61,13 @@ impl Budget {
         self.account.limit
     }
 
+    /// The most bytes that could ever be reserved: the smallest limit that holds.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        let within = self.account.within.as_ref();
+        within.map_or(self.limit(), |within| within.most().min(self.limit()))
+    }
+
     /// Reserves `bytes`.
     ///
     /// # Errors

@@ -11,9 +11,10 @@ use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::database_task::{self, Budgets, Command};
+use super::database_task::{self, Budgets, Command, Published};
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
+use super::loading::{LoadedSoFar, Progress};
 use super::vault::Surroundings;
 
 /// Writes that wait for one database. When it is full, writers wait in turn.
@@ -37,6 +38,8 @@ pub(super) struct Tenant {
     session: Mutex<OpenSession>,
     databases: Mutex<HashMap<DatabaseName, Running>>,
     last_used: Mutex<Instant>,
+    /// When somebody last took what a watch told.
+    last_watched: Mutex<Option<Instant>>,
 }
 
 /// Something that was not done, or is not known to be.
@@ -52,6 +55,7 @@ struct Running {
     state: watch::Receiver<State>,
     commands: mpsc::Sender<Command>,
     task: JoinHandle<()>,
+    progress: Arc<Progress>,
     last_used: Instant,
 }
 
@@ -80,6 +84,7 @@ impl Tenant {
             session: Mutex::default(),
             databases: Mutex::default(),
             last_used: Mutex::new(Instant::now()),
+            last_watched: Mutex::default(),
         }
     }
 
@@ -97,10 +102,54 @@ impl Tenant {
             .elapsed()
     }
 
-    /// Drops the databases that nobody asked for so long, while others may be in use.
-    pub(super) fn forget_idle(&self, idle: Duration) {
-        self.lock()
+    /// Notes that somebody takes what a watch of this database tells: it is kept, but gives way to who asks for more.
+    pub(super) fn is_watched(&self, name: &DatabaseName) {
+        let now = Instant::now();
+        *self
+            .last_watched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(now);
+        if let Some(running) = self.lock().get_mut(name) {
+            running.last_used = now;
+        }
+    }
+
+    /// For how long nobody has asked, and nobody was told.
+    pub(super) fn unheard_for(&self) -> Duration {
+        let watched = *self
+            .last_watched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        watched
+            .map_or(Duration::MAX, |at| at.elapsed())
+            .min(self.idle_for())
+    }
+
+    /// Drops the databases that nobody asked for so long, while others may be in use. Says whether there were any.
+    pub(super) fn forget_idle(&self, idle: Duration) -> bool {
+        let mut databases = self.lock();
+        let before = databases.len();
+        databases
             .retain(|_, running| running.is_waited_for() || running.last_used.elapsed() < idle);
+        databases.len() < before
+    }
+
+    /// What it holds, in bytes.
+    pub(super) fn holds(&self) -> usize {
+        self.budgets.budget.used()
+    }
+
+    /// Whether so many bytes more are beyond what one tenant may hold.
+    pub(super) fn lacks(&self, bytes: usize) -> bool {
+        let budget = &self.budgets.budget;
+        budget.used().saturating_add(bytes) > budget.limit()
+    }
+
+    /// How far the load of a database is.
+    pub(super) fn so_far(&self, name: &DatabaseName) -> LoadedSoFar {
+        let databases = self.lock();
+        let progress = databases.get(name).map(|running| running.progress.now());
+        progress.unwrap_or_default()
     }
 
     /// The database in memory. The first caller starts the load, all wait for the same one. When that one fails at
@@ -174,19 +223,24 @@ impl Tenant {
         let credential = credential()?;
         let (publish, state) = watch::channel(State::Loading);
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
+        let progress = Arc::new(Progress::default());
         let task = database_task::run(
             name.clone(),
             credential,
             self.open_session().clone(),
             self.budgets.clone(),
             Arc::clone(around),
-            publish,
+            Published {
+                state: publish,
+                progress: Arc::clone(&progress),
+            },
             queue,
         );
         let running = Running {
             state: state.clone(),
             commands,
             task: tokio::spawn(task),
+            progress,
             last_used: Instant::now(),
         };
         databases.insert(name.clone(), running);

@@ -13,19 +13,28 @@ use adyton_client::clock::Clock;
 use adyton_client::schema::SchemaSet;
 use adyton_client::transport::Transport;
 use adyton_couch::selector::Selector;
+use adyton_protocol::scope::Action;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::database_task::{Budgets, BulkSaved, Change, Command, Saved};
+use super::admission::{Candidate, who_goes};
+use super::database_task::{Budgets, BulkSaved, Change, Command, Reach, Saved};
 use super::error::VaultError;
 use super::lanes::Turns;
+use super::limits::VaultLimits;
 use super::loaded::LoadedDatabase;
+use super::loading::LoadTurns;
+use super::patience::{Patience, StillLoading};
 use super::schedule::Schedule;
 use super::tenant::{NotDone, Tenant};
+use super::watch_seats::{TooManyWatches, WatchSeat, WatchSeats};
 use crate::authn::TenantId;
-use crate::authz::{Delete, Permit, PermitAction, Read, Write};
+use crate::authz::{Delete, Owner, Permit, PermitAction, Read, Write};
 use crate::memory::{
-    Budget, Document, Explanation, FieldNotGranted, Page, Query, QueryError, Reservation,
+    Budget, Document, Explanation, FieldNotGranted, Measure, Page, Query, QueryError, Reservation,
+    Summary,
 };
 
 /// The part of the node's memory that large rows may take on their way.
@@ -34,31 +43,10 @@ const TRANSIT_SHARE: usize = 2;
 const ORDER_ATTEMPTS: usize = 3;
 /// Large queries of one tenant that may wait for their turn.
 const WAITING_QUERIES: usize = 1_000;
+/// Records that are found by their ids without waiting for a turn.
+const FEW_IDS: usize = 2_000;
 /// Until a record that is just being changed is read again.
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
-
-/// What the vault may use.
-#[derive(Debug, Clone, Copy)]
-pub struct VaultLimits {
-    /// Bytes of plaintext and indexes of all tenants.
-    pub node_bytes: usize,
-    /// Bytes of plaintext and indexes of one tenant.
-    pub tenant_bytes: usize,
-    /// Most tenants in memory.
-    pub tenants: usize,
-    /// Most databases of one tenant in memory.
-    pub databases_per_tenant: usize,
-    /// A tenant that nobody asked for this long is evicted.
-    pub idle: Duration,
-    /// When there is no place or no memory left for somebody, who was idle this long makes room.
-    pub crowded: Duration,
-    /// Longest time for loading one database.
-    pub load: Duration,
-    /// How long a database is served while its storage node cannot be heard.
-    pub stale: Duration,
-    /// Batches of records opened at the same time, and large queries run at the same time.
-    pub workers: usize,
-}
 
 /// What every tenant needs from outside.
 #[derive(Debug)]
@@ -67,6 +55,15 @@ pub(super) struct Surroundings {
     pub(super) clock: Clock,
     pub(super) limits: VaultLimits,
     pub(super) schemas: Arc<SchemaSet>,
+    vault: Weak<Vault>,
+}
+
+impl Surroundings {
+    /// Makes room for a tenant's load; see [`Vault::relieve`].
+    pub(super) fn relieve(&self, tenant: &TenantId, bytes: usize) -> bool {
+        let vault = self.vault.upgrade();
+        vault.is_some_and(|vault| vault.relieve(tenant, bytes))
+    }
 }
 
 /// All tenants of this node.
@@ -78,6 +75,12 @@ pub struct Vault {
     tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
     /// Large queries.
     queries: Schedule<TenantId>,
+    watches: Arc<WatchSeats>,
+    /// Cancelled when the node shuts down.
+    closing: CancellationToken,
+    /// Batches of records that are opened and taken in: short work, so that one tenant may have all turns while nobody else
+    /// wants one.
+    loads: Schedule<TenantId>,
 }
 
 /// The answer to a query, and what could not be part of it.
@@ -108,12 +111,13 @@ impl Vault {
         limits: VaultLimits,
         schemas: Arc<SchemaSet>,
     ) -> Arc<Self> {
-        let vault = Arc::new(Self {
+        let vault = Arc::new_cyclic(|vault| Self {
             around: Arc::new(Surroundings {
                 transport,
                 clock,
                 limits,
                 schemas,
+                vault: Weak::clone(vault),
             }),
             budget: Budget::new(limits.node_bytes),
             transit: Budget::new(limits.node_bytes / TRANSIT_SHARE),
@@ -123,6 +127,16 @@ impl Vault {
                 // Whoever asks for much leaves a turn for whoever comes.
                 of_one: (limits.workers / 2).max(1),
                 waiting_of_one: WAITING_QUERIES,
+            }),
+            watches: Arc::default(),
+            closing: CancellationToken::new(),
+            loads: Schedule::new(Turns {
+                at_once: limits.workers,
+                of_one: limits.workers,
+                // A load has a few batches in hand.
+                waiting_of_one: limits
+                    .databases_per_tenant
+                    .saturating_mul(limits.workers.saturating_add(1)),
             }),
         });
         tokio::spawn(evict_idle(Arc::downgrade(&vault), limits.idle));
@@ -134,7 +148,7 @@ impl Vault {
         &self.around.transport
     }
 
-    /// The record with this id, if the resource includes it.
+    /// The record with this id, as the permit's view shows it.
     pub async fn get(&self, permit: &Permit<Read>, id: &str) -> Result<Document, VaultError> {
         let database = self.loaded(permit).await?;
         loop {
@@ -146,7 +160,7 @@ impl Vault {
         }
     }
 
-    /// Those of these records that the permit's view shows, in the order asked for; how many handles that may be is for the
+    /// Those of these records that the view shows, in the order asked for; how many handles that may be is for the
     /// caller to limit.
     pub async fn get_all(
         &self,
@@ -155,7 +169,7 @@ impl Vault {
     ) -> Result<Found, VaultError> {
         let database = self.loaded(permit).await?;
         let view = permit.view().clone();
-        let is_quick = database.try_documents().is_some();
+        let is_quick = ids.len() <= FEW_IDS;
         self.compute(permit.tenant(), database, is_quick, move |database| {
             let (documents, counted) = database.documents().get_all(&view, &ids)?;
             let mut missing = ids;
@@ -204,6 +218,25 @@ impl Vault {
         .await
     }
 
+    /// Sums over the records of the permit's view that a selector takes.
+    pub async fn aggregate(
+        &self,
+        permit: &Permit<Read>,
+        selector: Selector,
+        measures: Vec<Measure>,
+    ) -> Result<Vec<Summary>, VaultError> {
+        let database = self.loaded(permit).await?;
+        let view = permit.view().clone();
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_small());
+        self.compute(permit.tenant(), database, is_quick, move |database| {
+            let documents = database.documents();
+            Ok(documents.aggregate(&view, &selector, &measures)?)
+        })
+        .await
+    }
+
     /// How a query would be answered within the permit's view.
     pub async fn explain(
         &self,
@@ -212,14 +245,16 @@ impl Vault {
     ) -> Result<Explanation, VaultError> {
         let database = self.loaded(permit).await?;
         let view = permit.view().clone();
-        let is_quick = database.try_documents().is_some();
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_small());
         self.compute(permit.tenant(), database, is_quick, move |database| {
             Ok(database.documents().explain(&view, &query)?)
         })
         .await
     }
 
-    /// Creates a record. Returns when the storage node has it durably. The answer has of it what the view shows.
+    /// Creates a record. Returns when the storage node has it durably.
     pub async fn create(
         &self,
         permit: &Permit<Write>,
@@ -230,7 +265,7 @@ impl Vault {
         Ok(saved)
     }
 
-    /// Replaces a record. Whoever does not see all of it would lose the rest, and is refused. `force` takes the current revision, whatever the record says.
+    /// Replaces a record. `force` takes the current revision, whatever the record says.
     pub async fn update(
         &self,
         permit: &Permit<Write>,
@@ -238,21 +273,28 @@ impl Vault {
         record: Map<String, Value>,
         force: bool,
     ) -> Result<Saved, VaultError> {
-        sees_all_of_records(permit)?;
+        sees_whole_records(permit)?;
         self.change(permit, Change::Update { id, record, force })
             .await
     }
 
-    /// Changes some members of a record (RFC 7396): of the expected revision, or of whichever is current. The answer has the
-    /// whole record, so whoever does not see all of it is refused.
+    /// Changes some members of a record (RFC 7396): of the expected revision, or of whichever is current. What comes
+    /// back has the members that were not named, too, so reading is needed as well.
     pub async fn patch(
         &self,
         permit: &Permit<Write>,
+        reading: &Permit<Read>,
         id: String,
         patch: Map<String, Value>,
         expected: Option<String>,
     ) -> Result<Saved, VaultError> {
-        sees_all_of_records(permit)?;
+        sees_whole_records(permit)?;
+        sees_whole_records(reading)?;
+        let view = reading.view();
+        if !view.is_whole_database() && view != permit.view() {
+            // What may be changed and what may be read are not the same: this must be both.
+            self.get(reading, &id).await?;
+        }
         let change = Change::Patch {
             id,
             patch,
@@ -268,13 +310,11 @@ impl Vault {
         records: Vec<Map<String, Value>>,
     ) -> Result<BulkSaved, VaultError> {
         if records.iter().any(|record| record.contains_key("_rev")) {
-            sees_all_of_records(permit)?;
+            sees_whole_records(permit)?;
         }
-        let (schema, view) = (permit.resource().schema().cloned(), permit.view().clone());
         let (reply, outcome) = oneshot::channel();
         let command = Command::Bulk {
-            schema,
-            view,
+            reach: reach_of(permit),
             records,
             reply,
         };
@@ -293,7 +333,7 @@ impl Vault {
         id: String,
         expected: Option<String>,
     ) -> Result<Saved, VaultError> {
-        sees_all_of_records(permit)?;
+        sees_whole_records(permit)?;
         self.change(permit, Change::Delete { id, expected }).await
     }
 
@@ -313,6 +353,40 @@ impl Vault {
         self.budget.used()
     }
 
+    /// How many watches are open.
+    pub fn watches(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// Ends all watches: the node shuts down.
+    pub fn end_watches(&self) {
+        self.closing.cancel();
+    }
+
+    pub(super) fn closing(&self) -> CancellationToken {
+        self.closing.clone()
+    }
+
+    pub(super) fn watch_seat(
+        &self,
+        tenant: &TenantId,
+        grant: Option<Uuid>,
+    ) -> Result<WatchSeat, TooManyWatches> {
+        self.watches.take(self.around.limits.watches, tenant, grant)
+    }
+
+    /// The tenant if it is in memory, and not held there.
+    pub(super) fn in_memory(&self, id: &TenantId) -> Option<Weak<Tenant>> {
+        self.lock().get(id).map(Arc::downgrade)
+    }
+
+    /// Drops everything of one tenant in memory, because its owner wants it. What is being computed is not shown any
+    /// more: its callers have gone or are told that the data was unloaded.
+    pub fn evict(&self, owner: &Owner<'_>) {
+        let evicted = self.lock().remove(owner.tenant());
+        drop(evicted);
+    }
+
     /// Drops everything in memory.
     pub fn evict_all(&self) {
         self.lock().clear();
@@ -323,11 +397,9 @@ impl Vault {
         permit: &Permit<A>,
         change: Change,
     ) -> Result<Saved, VaultError> {
-        let (schema, view) = (permit.resource().schema().cloned(), permit.view().clone());
         let (reply, outcome) = oneshot::channel();
         let command = Command::Change {
-            schema,
-            view,
+            reach: reach_of(permit),
             change,
             reply,
         };
@@ -353,13 +425,26 @@ impl Vault {
         Err(VaultError::Stopped)
     }
 
-    async fn loaded<A: PermitAction>(
+    pub(super) async fn loaded<A: PermitAction>(
         &self,
         permit: &Permit<A>,
     ) -> Result<Arc<LoadedDatabase>, VaultError> {
         let tenant = self.tenant(permit.tenant())?;
         let name = permit.resource().database();
-        let loaded = tenant.loaded(name, || permit.session(), &self.around).await;
+        let loading = tenant.loaded(name, || permit.session(), &self.around);
+        // Only who reads may be impatient: a change that was not waited for could not be told from one that was made.
+        let patience = Patience::current().filter(|_| A::ACTION == Action::Read);
+        let loaded = match patience {
+            None => loading.await,
+            Some(patience) => {
+                let still = || StillLoading {
+                    so_far: tenant.so_far(name),
+                    may_count: permit.is_owner(),
+                };
+                let loaded = patience.wait_for(loading, still).await;
+                loaded.unwrap_or(Err(VaultError::StillLoading))
+            }
+        };
         if matches!(loaded, Err(VaultError::Overloaded)) {
             // Not for this caller, who has been told to come back: for when it does.
             self.make_room(&mut self.lock());
@@ -374,6 +459,35 @@ impl Vault {
         tenants.retain(|_, tenant| {
             Arc::strong_count(tenant) > 1 || (tenant.is_in_use() && tenant.idle_for() < crowded)
         });
+    }
+
+    /// Makes room for a load of a tenant: drops what this tenant does not use, if it lacks its own budget, and whoever has
+    /// been idle longest, if the node lacks memory. Says whether anything goes; it is wiped a little later.
+    fn relieve(&self, id: &TenantId, bytes: usize) -> bool {
+        let crowded = self.around.limits.crowded;
+        let mut tenants = self.lock();
+        let own = tenants.get(id);
+        let lacks_own = own.is_some_and(|own| own.lacks(bytes));
+        let goes = lacks_own && own.is_some_and(|own| own.forget_idle(crowded));
+        let missing = self
+            .budget
+            .used()
+            .saturating_add(bytes)
+            .saturating_sub(self.budget.limit());
+        let others = tenants.iter().filter(|(other, tenant)| {
+            // A tenant that a caller holds is in use.
+            *other != id && Arc::strong_count(tenant) == 1
+        });
+        let candidates = others.map(|(who, tenant)| Candidate {
+            who: who.clone(),
+            idle: tenant.idle_for(),
+            holds: tenant.holds(),
+        });
+        let going = who_goes(candidates.collect(), missing, crowded);
+        for who in &going {
+            tenants.remove(who);
+        }
+        goes || !going.is_empty()
     }
 
     /// The tenant, in memory from now on if it was not.
@@ -394,13 +508,17 @@ impl Vault {
             budget: self.budget.within(limits.tenant_bytes),
             // One tenant cannot have all of it.
             transit: self.transit.within(self.transit.limit() / 2),
+            turns: LoadTurns {
+                schedule: self.loads.clone(),
+                tenant: id.clone(),
+            },
         }));
         tenants.insert(id.clone(), Arc::clone(&tenant));
         Ok(tenant)
     }
 
-    /// Runs a computation where it does not hold up others: at once if it is quick, or else when it is the tenant's turn.
-    async fn compute<T: Send + 'static>(
+    /// Runs a computation: at once if it is quick, or else when it is the tenant's turn.
+    pub(super) async fn compute<T: Send + 'static>(
         &self,
         tenant: &TenantId,
         database: Arc<LoadedDatabase>,
@@ -431,11 +549,19 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// Refuses whoever does not see all fields of the records they may see.
-fn sees_all_of_records<A: PermitAction>(permit: &Permit<A>) -> Result<(), VaultError> {
+/// Refuses whoever does not see all fields of the records they may see: they would replace what they do not know.
+fn sees_whole_records<A: PermitAction>(permit: &Permit<A>) -> Result<(), VaultError> {
     match permit.view().leaves_out_fields() {
         true => Err(QueryError::from(FieldNotGranted).into()),
         false => Ok(()),
+    }
+}
+
+/// What a change with this permit may reach.
+fn reach_of<A: PermitAction>(permit: &Permit<A>) -> Reach {
+    Reach {
+        schema: permit.resource().schema().cloned(),
+        view: permit.view().clone(),
     }
 }
 
@@ -447,8 +573,10 @@ async fn evict_idle(vault: Weak<Vault>, idle: Duration) {
         tick.tick().await;
         let Some(vault) = vault.upgrade() else { return };
         let mut tenants = vault.lock();
-        tenants.retain(|_, tenant| tenant.idle_for() < idle);
-        tenants.values().for_each(|tenant| tenant.forget_idle(idle));
+        tenants.retain(|_, tenant| tenant.unheard_for() < idle);
+        for tenant in tenants.values() {
+            tenant.forget_idle(idle);
+        }
     }
 }
 
@@ -470,6 +598,7 @@ mod tests {
             stale: Duration::from_secs(60),
             load: Duration::from_secs(60),
             workers: 2,
+            watches: crate::vault::WatchLimits { node: 1, tenant: 1 },
         };
         let vault = Vault::new(
             Transport::new(EgressPolicy::AlsoLoopback).unwrap(),

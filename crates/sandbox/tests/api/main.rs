@@ -16,6 +16,7 @@ mod bulk;
 mod changing;
 mod contract;
 mod http;
+mod narrowed;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -57,6 +57,12 @@ pub fn mistakes<'w>(words: &'w Words, credentials: &Credentials<'w>) -> Vec<Mist
         get(format!("/db/get/{database}/{nonsense}")),
         get(format!("/db/get/..%2F{nonsense}/{id}")),
         get(format!("/ds/get/{nonsense}/{id}")),
+        get(format!("/db/watch/{database}?filter={nonsense}")),
+        get(format!("/db/watch/{database}?{nonsense}=1")),
+        get(format!("/watch/{nonsense}")),
+        Mistake::new("POST", "/api/rest/v1/watch/tickets", &[owner])
+            .with(json!({ "path": format!("/db/query/{database}"), nonsense: 1 })),
+        Mistake::new("POST", format!("/api/rest/v1/db/watch/{nonsense}"), &[app]),
         get(format!("/ds/get/https:%2F%2F{nonsense}%2Fschema.json/{id}")),
         Mistake::new(
             "GET",
@@ -87,10 +93,35 @@ pub fn mistakes<'w>(words: &'w Words, credentials: &Credentials<'w>) -> Vec<Mist
             &[owner],
         ),
     ];
+    all.extend(wrong_consents(words, owner));
     all.extend(wrong_records(words, owner, app));
     all.extend(wrong_queries(words, owner));
     all.extend(wrong_grants(words, owner, app));
     all
+}
+
+/// At the pages and at what they ask.
+fn wrong_consents<'w>(words: &Words, owner: Header<'w>) -> Vec<Mistake<'w>> {
+    let nonsense = &words.nonsense.word;
+    let request = format!("/consent/requests/{nonsense}");
+    let login = "/api/rest/v1/auth/session";
+    vec![
+        Mistake::new("GET", format!("/assets/{nonsense}"), &[]),
+        Mistake::new("GET", &request, &[]),
+        Mistake::new("POST", format!("{request}/deny"), &[]),
+        Mistake::new("POST", format!("{request}/preview"), &[owner])
+            .with(json!({ "terms": { nonsense: nonsense } })),
+        Mistake::new("POST", format!("{request}/approve"), &[owner])
+            .with(json!({ "consent": nonsense, "signature": nonsense })),
+        Mistake::new(
+            "DELETE",
+            format!("/api/rest/v1/auth/grants/{nonsense}"),
+            &[owner],
+        ),
+        Mistake::new("POST", format!("{login}/challenges"), &[])
+            .with(json!({ "did": nonsense, "contextName": nonsense, "storageNode": nonsense })),
+        Mistake::new("POST", login, &[]).with(json!({ "did": nonsense, "answers": [nonsense] })),
+    ]
 }
 
 fn wrong_records<'w>(words: &Words, owner: Header<'w>, app: Header<'w>) -> Vec<Mistake<'w>> {

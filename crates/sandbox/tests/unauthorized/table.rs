@@ -30,6 +30,10 @@ pub enum Right {
     Fetch,
     Query,
     Count,
+    /// Being told of changes.
+    Watch,
+    /// Having somebody else told of them.
+    Ticket,
     Create,
     /// Many at once.
     Bulk,
@@ -41,7 +45,7 @@ impl Right {
     /// Its letter in a scope.
     pub fn letter(self) -> char {
         match self {
-            Self::Get | Self::Fetch | Self::Query | Self::Count => 'r',
+            Self::Get | Self::Fetch | Self::Query | Self::Count | Self::Watch | Self::Ticket => 'r',
             Self::Create | Self::Bulk | Self::Update => 'w',
             Self::Delete => 'd',
         }
@@ -72,12 +76,25 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("POST", "/api/rest/v1/auth/token", Guard::Owner),
         ("GET", "/api/rest/v1/auth/tokens", Guard::Owner),
         ("DELETE", "/api/rest/v1/auth/tokens/{id}", Guard::Owner),
+        ("GET", "/api/rest/v1/auth/grants", Guard::Owner),
+        ("DELETE", "/api/rest/v1/auth/grants/{id}", Guard::Owner),
+        ("GET", "/consent/requests/{request}", Guard::Public),
+        ("POST", "/consent/requests/{request}/preview", Guard::Owner),
+        ("POST", "/consent/requests/{request}/approve", Guard::Owner),
+        ("POST", "/consent/requests/{request}/deny", Guard::Public),
         ("POST", "/api/rest/v1/auth/session/challenges", Guard::Public),
         ("POST", "/api/rest/v1/auth/session", Guard::Public),
         ("GET", "/consent", Guard::Public),
         ("GET", "/console", Guard::Public),
         ("GET", "/docs", Guard::Public),
         ("GET", "/assets/{file}", Guard::Public),
+        ("GET", "/oauth/authorize", Guard::Public),
+        ("POST", "/oauth/par", Guard::Public),
+        ("POST", "/oauth/token", Guard::Public),
+        ("POST", "/oauth/revoke", Guard::Public),
+        ("POST", "/oauth/introspect", Guard::Anyone),
+        ("GET", "/.well-known/oauth-authorization-server", Guard::Public),
+        ("GET", "/.well-known/oauth-protected-resource", Guard::Public),
         ("GET", "/api/rest/v1/ds/get/{schema}/{id}", ds(Api::DsGetById, Right::Get)),
         ("POST", "/api/rest/v1/ds/query/{schema}", ds(Api::DsQuery, Right::Query)),
         ("POST", "/api/rest/v1/ds/count/{schema}", ds(Api::DsQuery, Right::Count)),
@@ -106,6 +123,12 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("PATCH", "/api/rest/v1/db/{database}/{id}", db(Api::DbUpdate, Right::Update)),
         ("DELETE", "/api/rest/v1/db/{database}", db(Api::DbUpdate, Right::Delete)),
         ("POST", "/api/rest/v1/db/bulk/{database}", db(Api::DbCreate, Right::Bulk)),
+        ("GET", "/api/rest/v1/ds/watch/{schema}", ds(Api::DsQuery, Right::Watch)),
+        ("POST", "/api/rest/v1/ds/watch/{schema}", ds(Api::DsQuery, Right::Watch)),
+        ("GET", "/api/rest/v1/db/watch/{database}", db(Api::DbQuery, Right::Watch)),
+        ("POST", "/api/rest/v1/db/watch/{database}", db(Api::DbQuery, Right::Watch)),
+        ("POST", "/api/rest/v1/watch/tickets", ds(Api::DsQuery, Right::Ticket)),
+        ("GET", "/api/rest/v1/watch/{ticket}", Guard::Public),
         ("GET", "/.well-known/adyton-attestation", Guard::Public),
         ("POST", "/.well-known/ohttp-gateway", Guard::Public),
     ]
@@ -154,7 +177,6 @@ pub enum Kind {
     AllButThisRight,
     OtherSchema,
     OtherDatabase,
-    SiblingSchema,
     SchemaScopeOnDatabase,
     // Controls: what suffices.
     LeastToken,
@@ -162,7 +184,7 @@ pub enum Kind {
 }
 
 #[rustfmt::skip]
-pub const KINDS: [Kind; 37] = {
+pub const KINDS: [Kind; 36] = {
     use Kind::*;
     [
         Nothing, WrongScheme, NoScheme, EmptySession, GarbageSession, SessionOfNonsenseJson, ForgedSeed,
@@ -170,7 +192,7 @@ pub const KINDS: [Kind; 37] = {
         TokenOfAnotherNode, ExpiredToken, RevokedToken, PrivateKey, PrivateKeyBesideSession, SessionAndToken,
         TwoSessions, TwoTokens, SessionInUrl, TokenInUrl, KeyInUrlBesideSession, OtherUser, OtherContext,
         AppOfOtherUser, NoDataScope, NoApiScope, AllButThisApiScope, AllButThisRight, OtherSchema, OtherDatabase,
-        SiblingSchema, SchemaScopeOnDatabase, LeastToken, Owner,
+        SchemaScopeOnDatabase, LeastToken, Owner,
     ]
 };
 
@@ -189,6 +211,8 @@ const _: () = {
 pub enum Expect {
     /// This problem, and nothing else.
     Problem(u16, &'static str),
+    /// This error in the form of OAuth: the route takes a form, and it was sent none.
+    NoForm,
     /// A success about the caller's own data, in which nothing of the owner's is.
     OwnEmptiness,
     /// The answer of the route.
@@ -199,7 +223,15 @@ pub enum Expect {
 
 /// The one table of answers.
 pub fn expected(guard: Guard, path: &str, kind: Kind) -> Expect {
-    use Expect::{NotApplicable, OwnEmptiness, Problem, Served};
+    match (path, expected_of_most(guard, path, kind)) {
+        // Whoever has a credential gets as far as the form.
+        ("/oauth/introspect", Expect::Served | Expect::OwnEmptiness) => Expect::NoForm,
+        (_, expect) => expect,
+    }
+}
+
+fn expected_of_most(guard: Guard, path: &str, kind: Kind) -> Expect {
+    use Expect::{NoForm, NotApplicable, OwnEmptiness, Problem, Served};
     if guard == Guard::Public {
         let in_url = matches!(
             kind,
@@ -210,16 +242,29 @@ pub fn expected(guard: Guard, path: &str, kind: Kind) -> Expect {
             "/.well-known/adyton-attestation" if in_url => Problem(400, "request-malformed"),
             // It takes nothing but sealed requests; `sealed_requests.rs` sends some.
             "/.well-known/ohttp-gateway" => Problem(400, "request-malformed"),
+            // `auth_oauth.rs` sends what they take.
+            "/oauth/authorize" => Problem(400, "request-malformed"),
+            "/oauth/par" | "/oauth/token" | "/oauth/revoke" => NoForm,
             // They take a login to carry; `browser_login.rs` has some.
             "/api/rest/v1/auth/session/challenges" | "/api/rest/v1/auth/session" => {
                 Problem(400, "request-malformed")
             }
             // It has what the pages name; `pages.rs` asks for all of that.
             "/assets/{file}" => Problem(404, "not-found"),
+            // It has what a ticket was issued for; `watch.rs` has some.
+            "/api/rest/v1/watch/{ticket}" if in_url => Problem(400, "request-malformed"),
+            "/api/rest/v1/watch/{ticket}" => Problem(404, "not-found"),
+            // `consent_pages.rs` has an app that asks; nobody else's guess finds a request.
+            _ if path.contains("{request}") => Problem(404, "not-found"),
             _ => Served,
         };
     }
-    let names_a_token = path.ends_with("/tokens/{id}");
+    let names_a_token = path.ends_with("/tokens/{id}") || path.ends_with("/grants/{id}");
+    if path.contains("{request}")
+        && matches!(kind, Kind::Owner | Kind::OtherUser | Kind::OtherContext)
+    {
+        return Problem(404, "not-found");
+    }
     match kind {
         Kind::Nothing => Problem(401, "credentials-missing"),
         Kind::WrongScheme
@@ -262,15 +307,13 @@ pub fn expected(guard: Guard, path: &str, kind: Kind) -> Expect {
             Guard::Owner => Problem(403, "scope-missing"),
             Guard::Public => Served,
         },
-        Kind::NoDataScope
-        | Kind::NoApiScope
-        | Kind::OtherSchema
-        | Kind::OtherDatabase
-        | Kind::SiblingSchema => match guard {
-            Guard::Data(..) | Guard::Owner => Problem(403, "scope-missing"),
-            // Who one is, every credential may ask; about the owner it says no more than the token's own grant.
-            Guard::Anyone | Guard::Public => Served,
-        },
+        Kind::NoDataScope | Kind::NoApiScope | Kind::OtherSchema | Kind::OtherDatabase => {
+            match guard {
+                Guard::Data(..) | Guard::Owner => Problem(403, "scope-missing"),
+                // Who one is, every credential may ask; about the owner it says no more than the token's own grant.
+                Guard::Anyone | Guard::Public => Served,
+            }
+        }
         Kind::AllButThisApiScope | Kind::AllButThisRight => match guard {
             Guard::Data(..) => Problem(403, "scope-missing"),
             Guard::Owner | Guard::Anyone | Guard::Public => NotApplicable,

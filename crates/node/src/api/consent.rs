@@ -1,0 +1,247 @@
+//! `/consent/requests`: what the consent page asks the node.
+//!
+//! What the page shows is computed from what will be enforced: the permissions from the terms, counts and examples through the
+//! permit that an app with these terms would get. Who knows the id of a request may read what is asked and may deny it;
+//! looking at records and approving takes the owner.
+
+use std::sync::Arc;
+
+use adyton_couch::selector::{FieldPath, Selector};
+use adyton_oauth::client::Client;
+use adyton_protocol::did::Did;
+use adyton_protocol::schema::SchemaUri;
+use adyton_protocol::scope::{Resource, Scope, Terms, time_field};
+use adyton_protocol::signature::Signature;
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::Api;
+use super::asked::{Permission, permissions};
+use super::caller::Caller;
+use super::json_body::JsonObject;
+use super::path::Parameters;
+use super::problem::ApiProblem;
+use super::routes::Route;
+use super::tokens::iso;
+use crate::authn::Principal;
+use crate::authz::Denied;
+use crate::grants::Pending;
+use crate::memory::{Direction, Query, QueryError, SortKey};
+
+/// The routes that this module answers.
+pub(super) const ROUTES: [Route; 4] = [
+    Route::public("GET", "/consent/requests/{request}", || routing::get(asked)),
+    Route::guarded("POST", "/consent/requests/{request}/preview", || {
+        routing::post(preview)
+    }),
+    Route::guarded("POST", "/consent/requests/{request}/approve", || {
+        routing::post(approve)
+    }),
+    Route::public("POST", "/consent/requests/{request}/deny", || {
+        routing::post(deny)
+    }),
+];
+
+/// Examples of each target.
+const EXAMPLES: usize = 3;
+/// A longer record is no example.
+const MAX_EXAMPLE_BYTES: usize = 256 * 1024;
+/// All examples of one preview together.
+const MAX_EXAMPLES_BYTES: usize = 2 * 1024 * 1024;
+
+type Answer = Result<Response, ApiProblem>;
+
+/// What an app asks for, and who it is.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Asked<'p> {
+    client: Who<'p>,
+    redirect_host: &'p str,
+    redirect_uri: &'p str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purpose: Option<&'p str>,
+    permissions: Vec<Permission>,
+    api: Vec<Value>,
+    terms: Value,
+    expires_at: String,
+}
+
+/// An app, and how it is known.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Who<'p> {
+    id: &'p str,
+    name: &'p str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'p str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    did: Option<&'p str>,
+    verified_by: &'static str,
+}
+
+impl<'p> Who<'p> {
+    pub(super) fn of(client: &'p Client) -> Self {
+        let id = client.id().as_str();
+        Self {
+            id,
+            name: client.name().or(client.host()).unwrap_or(id),
+            host: client.host(),
+            did: client.did().map(Did::as_given),
+            verified_by: client.verified_by().name(),
+        }
+    }
+}
+
+/// `GET /consent/requests/{request}`
+async fn asked(State(api): State<Arc<Api>>, Parameters(id): Parameters<String>) -> Answer {
+    let pending = find(&api, &id)?;
+    let terms = pending.requested().terms();
+    let capabilities: Vec<Value> = terms
+        .scopes()
+        .iter()
+        .filter_map(|scope| match scope {
+            Scope::Api(api) => {
+                Some(json!({ "scope": scope.to_string(), "words": api.description() }))
+            }
+            Scope::Datastore { .. } | Scope::Database { .. } => None,
+        })
+        .collect();
+    let redirect_uri = pending.redirect_uri();
+    Ok(Json(Asked {
+        client: Who::of(pending.client()),
+        redirect_host: redirect_uri.shown(),
+        redirect_uri: redirect_uri.as_str(),
+        purpose: terms.purpose(),
+        permissions: permissions(terms, &api.schemas),
+        api: capabilities,
+        terms: terms.to_value(),
+        expires_at: iso(pending.expires()),
+    })
+    .into_response())
+}
+
+/// `POST /consent/requests/{request}/preview`: `{"terms"}` → for each target, how many records an app with these terms would
+/// see now, and the newest of them as it would get them.
+async fn preview(
+    State(api): State<Arc<Api>>,
+    Caller(caller): Caller,
+    Parameters(id): Parameters<String>,
+    mut body: JsonObject,
+) -> Answer {
+    let _ = caller.as_owner()?;
+    let pending = find(&api, &id)?;
+    let terms = terms_of(&mut body)?;
+    let _counted = body.nothing_else(&["terms"])?;
+    let approved = pending.narrow(terms, &api.schemas)?;
+    let mut room = MAX_EXAMPLES_BYTES;
+    let mut targets = Vec::new();
+    for resource in targets_of(approved.terms()) {
+        targets.push(shown(&api, &caller, approved.terms(), resource, &mut room).await?);
+    }
+    Ok(Json(json!({ "targets": targets })).into_response())
+}
+
+/// What an app would see of one target.
+async fn shown(
+    api: &Api,
+    caller: &Arc<Principal>,
+    terms: &Terms,
+    (target, resource): (String, Resource),
+    room: &mut usize,
+) -> Result<Value, ApiProblem> {
+    let permit = match caller.preview(terms, resource) {
+        Ok(permit) => permit,
+        // Writing alone shows nothing.
+        Err(Denied::Data) => return Ok(json!({ "target": target, "count": 0, "examples": [] })),
+        Err(denied) => return Err(denied.into()),
+    };
+    let mut query = Query::new(Selector::everything());
+    query.limit = EXAMPLES;
+    let newest = SortKey {
+        path: time_path(permit.resource())?,
+        direction: Direction::Descending,
+    };
+    // By time, unless the time is left out: then an order by it would tell it.
+    let by_time = vec![newest];
+    if permit.view().may_sort(&by_time).is_ok() {
+        query.sort = by_time;
+    }
+    let page = api.vault.query(&permit, query).await?.page;
+    let mut examples: Vec<Value> = Vec::new();
+    for document in &page.documents {
+        let bytes = document.served_len();
+        if bytes > MAX_EXAMPLE_BYTES.min(*room) {
+            continue;
+        }
+        *room -= bytes;
+        let mut text = Vec::with_capacity(bytes);
+        document.write_to(&mut text);
+        examples.extend(serde_json::from_slice::<Value>(&text));
+    }
+    Ok(json!({ "target": target, "count": page.total, "examples": examples }))
+}
+
+/// `POST /consent/requests/{request}/approve`: `{"consent", "signature"}`. The terms are in the text that was signed.
+async fn approve(
+    State(api): State<Arc<Api>>,
+    Caller(caller): Caller,
+    Parameters(id): Parameters<String>,
+    mut body: JsonObject,
+) -> Answer {
+    let owner = caller.as_owner()?;
+    find(&api, &id)?;
+    let (Some(Value::String(consent)), Some(Value::String(signature))) =
+        (body.take("consent"), body.take("signature"))
+    else {
+        return Err(ApiProblem::malformed(
+            "the request body needs the members `consent` and `signature`, both texts",
+        ));
+    };
+    let _counted = body.nothing_else(&["consent", "signature"])?;
+    let signature: Signature = signature
+        .parse()
+        .map_err(|_| ApiProblem::malformed("`signature` must be 0x and 130 hex digits"))?;
+    let redirect =
+        api.pending
+            .approve(&id, &owner, &consent, &signature, &api.schemas, &api.grants)?;
+    Ok(Json(json!({ "redirect": redirect })).into_response())
+}
+
+/// `POST /consent/requests/{request}/deny`
+async fn deny(State(api): State<Arc<Api>>, Parameters(id): Parameters<String>) -> Answer {
+    let redirect = api.pending.deny(&id).ok_or_else(ApiProblem::not_found)?;
+    Ok(Json(json!({ "redirect": redirect })).into_response())
+}
+
+/// The targets of terms, each once, with what they are of the data.
+fn targets_of(terms: &Terms) -> Vec<(String, Resource)> {
+    let mut targets: Vec<(String, Resource)> = Vec::new();
+    for scope in terms.scopes().iter() {
+        let (Some(target), Some(resource)) = (scope.target(), scope.resource()) else {
+            continue;
+        };
+        let target = target.to_string();
+        if targets.iter().all(|(known, _)| *known != target) {
+            targets.push((target, resource));
+        }
+    }
+    targets
+}
+
+fn time_path(resource: &Resource) -> Result<FieldPath, ApiProblem> {
+    let path = FieldPath::parse(time_field(resource.schema().map(SchemaUri::as_str)));
+    path.map_err(|error| QueryError::from(error).into())
+}
+
+fn find(api: &Api, id: &str) -> Result<Arc<Pending>, ApiProblem> {
+    api.pending.find(id).ok_or_else(ApiProblem::not_found)
+}
+
+fn terms_of(body: &mut JsonObject) -> Result<Value, ApiProblem> {
+    body.take("terms")
+        .ok_or_else(|| ApiProblem::malformed("the request body needs a member `terms`, an object"))
+}

@@ -1,0 +1,93 @@
+//! `/auth/grants`: what an owner allowed, to whom, when it was last used; and the end of it.
+
+use std::sync::Arc;
+
+use adyton_protocol::did::Did;
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing;
+use serde::Serialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::Api;
+use super::caller::Caller;
+use super::consent::Who;
+use super::path::Parameters;
+use super::problem::ApiProblem;
+use super::routes::Route;
+use super::tokens::iso;
+use crate::grants::{App, GrantView};
+
+/// The routes that this module answers.
+pub(super) const ROUTES: [Route; 2] = [
+    Route::guarded("GET", "/api/rest/v1/auth/grants", || routing::get(list)),
+    Route::guarded("DELETE", "/api/rest/v1/auth/grants/{id}", || {
+        routing::delete(end)
+    }),
+];
+
+type Answer = Result<Response, ApiProblem>;
+
+/// `GET /auth/grants`: the newest first.
+async fn list(State(api): State<Arc<Api>>, Caller(caller): Caller) -> Answer {
+    let owner = caller.as_owner()?;
+    let mut grants = api.grants.list(&owner);
+    grants.sort_by_key(|grant| std::cmp::Reverse(grant.created));
+    let grants: Vec<Shown<'_>> = grants.iter().map(Shown::of).collect();
+    Ok(Json(json!({ "grants": grants })).into_response())
+}
+
+/// `DELETE /auth/grants/{id}`: with all of its tokens and streams.
+async fn end(
+    State(api): State<Arc<Api>>,
+    Caller(caller): Caller,
+    Parameters(id): Parameters<String>,
+) -> Answer {
+    let owner = caller.as_owner()?;
+    let id: Uuid = id.parse().map_err(|_| ApiProblem::not_found())?;
+    let ended = api
+        .grants
+        .revoke(&owner, id)
+        .ok_or_else(ApiProblem::not_found)?;
+    Ok(Json(json!({ "revoked": true, "_id": ended.id.to_string() })).into_response())
+}
+
+/// What its owner is shown of a grant. Never a token.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'g> {
+    #[serde(rename = "_id")]
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<Who<'g>>,
+    #[serde(rename = "appDID", skip_serializing_if = "Option::is_none")]
+    app_did: Option<&'g str>,
+    terms: Value,
+    bound: bool,
+    inserted_at: String,
+    expires_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used_at: Option<String>,
+}
+
+impl<'g> Shown<'g> {
+    fn of(grant: &'g GrantView) -> Self {
+        let (client, app_did) = match &grant.app {
+            App::Nobody => (None, None),
+            App::Named(did) => (None, Some(did.as_given())),
+            App::Client(client) => (Some(Who::of(client)), client.did().map(Did::as_given)),
+        };
+        Self {
+            id: grant.id.to_string(),
+            client,
+            app_did,
+            terms: grant.terms.to_value(),
+            bound: grant.bound,
+            inserted_at: iso(grant.created),
+            expires_at: iso(grant.expires),
+            last_used_at: grant.last_used.map(iso),
+        }
+    }
+}
