@@ -15,6 +15,7 @@ mod idempotency;
 mod index;
 mod info;
 mod json_body;
+mod legacy_auth;
 mod oauth;
 mod oauth_tokens;
 #[cfg(test)]
@@ -27,7 +28,10 @@ mod problem;
 mod query_body;
 mod record_stream;
 mod records;
+mod resolve_scopes;
 mod routes;
+mod search;
+mod search_body;
 mod sessions;
 mod throttle;
 mod tickets;

@@ -17,6 +17,7 @@ mod changing;
 mod contract;
 mod http;
 mod narrowed;
+mod search;
 #[path = "../support/mod.rs"]
 mod support;
 
