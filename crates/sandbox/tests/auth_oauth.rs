@@ -529,6 +529,56 @@ async fn forms_that_are_too_long_in_the_wrong_place_or_of_another_type_are_refus
     stage.sandbox.shutdown().await;
 }
 
+#[tokio::test]
+async fn what_is_refused_repeats_nothing_of_what_was_sent() {
+    let mut stage = Stage::new().await;
+    let word = "marked-7f3a9c";
+    let names = [
+        "grant_type",
+        "code",
+        "code_verifier",
+        "client_id",
+        "redirect_uri",
+        "refresh_token",
+        "token",
+        "scope",
+        "resource",
+        "request",
+        "request_uri",
+        "client_assertion",
+        "client_assertion_type",
+        "authorization_details",
+        "state",
+        "response_type",
+        "dpop_jkt",
+        word,
+    ];
+    let all: Vec<(&str, String)> = names.iter().map(|name| (*name, word.to_owned())).collect();
+    for path in ["/oauth/token", "/oauth/par"] {
+        let mut good = stage.request("api:ds-query");
+        good.push(("grant_type", "authorization_code".to_owned()));
+        good.push(("code", "adyc_x".to_owned()));
+        good.push(("code_verifier", VERIFIER.to_owned()));
+        let one_wrong = names.iter().map(|name| {
+            let mut pairs = good.clone();
+            pairs.retain(|(known, _)| known != name);
+            pairs.push((name, word.to_owned()));
+            pairs
+        });
+        let requests: Vec<Vec<(&str, String)>> = one_wrong.chain([all.clone()]).collect();
+        for pairs in requests {
+            for headers in [&[][..], &[("dpop", word)], &[("authorization", word)]] {
+                let answer = stage.form(path, &pairs, headers).await;
+                let text = String::from_utf8_lossy(&answer.body).into_owned();
+                assert!(!text.contains(word), "{path}: {text}");
+                let headers = format!("{:?}", answer.headers);
+                assert!(!headers.contains(word), "{path}: {headers}");
+            }
+        }
+    }
+    stage.sandbox.shutdown().await;
+}
+
 const REQUEST: &str = "oauth-authz-req+jwt";
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 

@@ -257,9 +257,17 @@ const ALLOWED: &[(&str, &str)] = &[
     ("PATCH", "/api/rest/v1/db/{database}/{id}"),
     ("DELETE", "/api/rest/v1/db/{database}"),
     ("POST", "/api/rest/v1/db/bulk/{database}"),
+    ("GET", "/api/rest/v1/ds/watch/{schema}"),
+    ("POST", "/api/rest/v1/ds/watch/{schema}"),
+    ("GET", "/api/rest/v1/db/watch/{database}"),
+    ("POST", "/api/rest/v1/db/watch/{database}"),
+    // A watch that was opened with a credential, for who cannot send one: once, for a minute.
+    ("POST", "/api/rest/v1/watch/tickets"),
+    ("GET", "/api/rest/v1/watch/{ticket}"),
     // What an owner allowed, and the questions of the consent page.
     ("GET", "/api/rest/v1/auth/grants"),
     ("DELETE", "/api/rest/v1/auth/grants/{id}"),
+    ("POST", "/api/rest/v1/auth/revoke-all"),
     ("GET", "/consent/requests/{request}"),
     ("POST", "/consent/requests/{request}/preview"),
     ("POST", "/consent/requests/{request}/approve"),

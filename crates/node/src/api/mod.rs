@@ -5,6 +5,7 @@ mod asked;
 mod caller;
 mod consent;
 mod door;
+mod event_stream;
 mod export;
 mod form_body;
 mod gone;
@@ -27,9 +28,13 @@ mod record_stream;
 mod records;
 mod resolve_scopes;
 mod routes;
+mod search;
+mod search_body;
 mod sessions;
 mod throttle;
+mod tickets;
 mod tokens;
+mod watch;
 mod write_body;
 mod writes;
 
@@ -45,6 +50,7 @@ pub use routes::{Route, router, routes};
 
 use self::idempotency::Keys;
 use self::throttle::{Quota, Throttle};
+use self::tickets::Tickets;
 use crate::authn::{Origins, Possession};
 use crate::client_documents::ClientDocuments;
 use crate::config::Config;
@@ -69,6 +75,7 @@ pub struct Api {
     /// What apps publish about themselves.
     pub(crate) client_documents: ClientDocuments,
     pub(crate) schemas: Arc<SchemaSet>,
+    tickets: Tickets,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
     /// Counts what each caller asks.
@@ -112,6 +119,7 @@ impl Api {
             possession,
             client_documents,
             schemas,
+            tickets: Tickets::default(),
             bodies,
             throttle,
             keys,

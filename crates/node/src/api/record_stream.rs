@@ -19,19 +19,20 @@ use crate::vault::{Answer, Found};
 const PIECE: usize = 64 * 1024;
 
 /// The answer to a query.
-pub(super) fn query_response(
-    answer: Answer,
-    fields: Option<Projection>,
-    limit: usize,
-    skip: usize,
-) -> Response {
+pub(super) fn query_response(answer: Answer, fields: Option<Projection>, skip: usize) -> Response {
     let Answer { page, unreadable } = answer;
     let mut tail = String::new();
+    let limit = page.limit;
+    let cursor = page
+        .next
+        .map(|next| format!(",\"cursor\":\"{}\"", next.to_text()));
     // Writing to a String cannot fail.
     let _: Result<(), _> = write!(
         tail,
-        "],\"limit\":{limit},\"skip\":{skip},\"dbRows\":{},\"total\":{},\"unreadable\":{unreadable}}}",
-        page.rows, page.total
+        "],\"limit\":{limit},\"skip\":{skip},\"dbRows\":{},\"total\":{},\"unreadable\":{unreadable}{}}}",
+        page.rows,
+        page.total,
+        cursor.unwrap_or_default()
     );
     Writer::response(page.documents, page.counted, fields, tail)
 }
@@ -218,7 +219,7 @@ mod tests {
                     unreadable: 0,
                 };
                 let fields = fields.map(|fields| Projection::parse(&fields).unwrap());
-                let response = query_response(answer, fields, 1000, 0);
+                let response = query_response(answer, fields, 0);
                 let indexed = budget.used() - before;
                 assert!(indexed >= count * size_of::<Document>());
                 let body: Value = serde_json::from_slice(&pieces(response).await.concat()).unwrap();

@@ -22,6 +22,7 @@ use super::record_stream::{found_response, item_response, query_response};
 use super::routes::Route;
 use super::write_body::ids_of;
 use crate::authz::Read;
+use adyton_couch::selector::Selector;
 
 /// The routes that this module answers.
 #[rustfmt::skip]
@@ -73,9 +74,9 @@ pub(super) async fn query<D: Door>(
     if let Some(fields) = &fields {
         permit.view().may_serve(fields)?;
     }
-    let (limit, skip) = (query.limit, query.skip);
+    let skip = query.skip;
     let answer = api.vault.query(&permit, query).await?;
-    Ok(query_response(answer, fields, limit, skip))
+    Ok(query_response(answer, fields, skip))
 }
 
 /// `POST /{door}/count/{name}`
@@ -86,7 +87,7 @@ pub(super) async fn count<D: Door>(
     mut body: JsonObject,
 ) -> Answer {
     let permit = caller.permit::<Read>(D::QUERY, at.resource)?;
-    let selector = take_selector(&mut body)?;
+    let selector = take_selector(&mut body)?.unwrap_or_else(Selector::everything);
     let _counted = body.nothing_else(&SELECTOR_NAMES)?;
     let count = api.vault.count(&permit, selector).await?;
     Ok(Json(json!({ "count": count })).into_response())

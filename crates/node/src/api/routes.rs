@@ -21,7 +21,7 @@ use super::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use super::problem::ApiProblem;
 use super::{
     Api, consent, gone, grants, health, index, info, legacy_auth, oauth, oauth_tokens, pages,
-    prefer, records, resolve_scopes, sessions, throttle, tokens, writes,
+    prefer, records, resolve_scopes, search, sessions, throttle, tokens, watch, writes,
 };
 use crate::attestation::NodeKeys;
 use crate::authn::Origins;
@@ -106,7 +106,9 @@ const GROUPS: &[&[Route]] = &[
     &sessions::ROUTES,
     &pages::ROUTES,
     &records::ROUTES,
+    &watch::ROUTES,
     &writes::ROUTES,
+    &search::ROUTES,
     &BESIDE,
 ];
 
@@ -172,6 +174,7 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
                     AUTHORIZATION,
                     CONTENT_TYPE,
                     HeaderName::from_static("x-api-key"),
+                    HeaderName::from_static("last-event-id"),
                     DPOP,
                     IF_MATCH,
                     IF_NONE_MATCH,

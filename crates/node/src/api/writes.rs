@@ -27,7 +27,7 @@ use super::problem::ApiProblem;
 use super::routes::Route;
 use super::write_body::{RecordBody, records_of};
 use crate::authn::Principal;
-use crate::authz::{Delete, Permit, Write};
+use crate::authz::{Delete, Permit, Read, Write};
 use crate::vault::{BulkSaved, Saved, VaultError};
 
 /// The routes that this module answers.
@@ -157,7 +157,8 @@ pub(super) async fn patch<D: Door>(
     headers: HeaderMap,
     body: JsonObject,
 ) -> Answer {
-    let permit = caller.permit::<Write>(D::UPDATE, at.resource)?;
+    let permit = caller.permit::<Write>(D::UPDATE, at.resource.clone())?;
+    let reading = caller.permit::<Read>(D::UPDATE, at.resource)?;
     let expected = Expected::of(&headers)?;
     let mut body = RecordBody::parse(body)?;
     expected.write_into(&mut body.record)?;
@@ -167,7 +168,10 @@ pub(super) async fn patch<D: Door>(
         Some(Value::String(rev)) => Some(rev),
         Some(_) => return Err(ApiProblem::malformed("`_rev` must be a text")),
     };
-    let saved = api.vault.patch(&permit, at.id, body.record, rev).await;
+    let vault = &api.vault;
+    let saved = vault
+        .patch(&permit, &reading, at.id, body.record, rev)
+        .await;
     Ok(updated(&saved.map_err(|error| expected.problem(error))?))
 }
 

@@ -5,6 +5,7 @@
 //! revocation are checked at every use. Grants live in memory and end with the process.
 
 mod grant;
+mod life;
 mod pending;
 mod rate;
 mod sealed;
@@ -12,6 +13,7 @@ mod store;
 mod token;
 
 pub use grant::{App, Grant, GrantError, GrantView, LiveGrant, MintError};
+pub use life::GrantLife;
 pub use pending::{ApproveError, Pending, PendingRequests, TooManyPending};
 pub use rate::RateLeft;
 pub(crate) use store::ACCESS_LIFE;

@@ -16,9 +16,11 @@ use adyton_couch::selector::Selector;
 use adyton_protocol::scope::Action;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::admission::{Candidate, who_goes};
-use super::database_task::{Budgets, BulkSaved, Change, Command, Saved};
+use super::database_task::{Budgets, BulkSaved, Change, Command, Reach, Saved};
 use super::error::VaultError;
 use super::lanes::Turns;
 use super::limits::VaultLimits;
@@ -27,10 +29,12 @@ use super::loading::LoadTurns;
 use super::patience::{Patience, StillLoading};
 use super::schedule::Schedule;
 use super::tenant::{NotDone, Tenant};
+use super::watch_seats::{TooManyWatches, WatchSeat, WatchSeats};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Owner, Permit, PermitAction, Read, Write};
 use crate::memory::{
-    Budget, Document, Explanation, FieldNotGranted, Page, Query, QueryError, Reservation,
+    Budget, Document, Explanation, FieldNotGranted, Measure, Page, Query, QueryError, Reservation,
+    Summary,
 };
 
 /// The part of the node's memory that large rows may take on their way.
@@ -71,6 +75,9 @@ pub struct Vault {
     tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
     /// Large queries.
     queries: Schedule<TenantId>,
+    watches: Arc<WatchSeats>,
+    /// Cancelled when the node shuts down.
+    closing: CancellationToken,
     /// Batches of records that are opened and taken in: short work, so that one tenant may have all turns while nobody else
     /// wants one.
     loads: Schedule<TenantId>,
@@ -121,6 +128,8 @@ impl Vault {
                 of_one: (limits.workers / 2).max(1),
                 waiting_of_one: WAITING_QUERIES,
             }),
+            watches: Arc::default(),
+            closing: CancellationToken::new(),
             loads: Schedule::new(Turns {
                 at_once: limits.workers,
                 of_one: limits.workers,
@@ -139,7 +148,7 @@ impl Vault {
         &self.around.transport
     }
 
-    /// The record with this id, if the resource includes it.
+    /// The record with this id, as the permit's view shows it.
     pub async fn get(&self, permit: &Permit<Read>, id: &str) -> Result<Document, VaultError> {
         let database = self.loaded(permit).await?;
         loop {
@@ -151,7 +160,7 @@ impl Vault {
         }
     }
 
-    /// Those of these records that the permit's view shows, in the order asked for; how many handles that may be is for the
+    /// Those of these records that the view shows, in the order asked for; how many handles that may be is for the
     /// caller to limit.
     pub async fn get_all(
         &self,
@@ -209,6 +218,25 @@ impl Vault {
         .await
     }
 
+    /// Sums over the records of the permit's view that a selector takes.
+    pub async fn aggregate(
+        &self,
+        permit: &Permit<Read>,
+        selector: Selector,
+        measures: Vec<Measure>,
+    ) -> Result<Vec<Summary>, VaultError> {
+        let database = self.loaded(permit).await?;
+        let view = permit.view().clone();
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_small());
+        self.compute(permit.tenant(), database, is_quick, move |database| {
+            let documents = database.documents();
+            Ok(documents.aggregate(&view, &selector, &measures)?)
+        })
+        .await
+    }
+
     /// How a query would be answered within the permit's view.
     pub async fn explain(
         &self,
@@ -217,14 +245,16 @@ impl Vault {
     ) -> Result<Explanation, VaultError> {
         let database = self.loaded(permit).await?;
         let view = permit.view().clone();
-        let is_quick = database.try_documents().is_some();
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_small());
         self.compute(permit.tenant(), database, is_quick, move |database| {
             Ok(database.documents().explain(&view, &query)?)
         })
         .await
     }
 
-    /// Creates a record. Returns when the storage node has it durably. The answer has of it what the view shows.
+    /// Creates a record. Returns when the storage node has it durably.
     pub async fn create(
         &self,
         permit: &Permit<Write>,
@@ -235,7 +265,7 @@ impl Vault {
         Ok(saved)
     }
 
-    /// Replaces a record. Whoever does not see all of it would lose the rest, and is refused. `force` takes the current revision, whatever the record says.
+    /// Replaces a record. `force` takes the current revision, whatever the record says.
     pub async fn update(
         &self,
         permit: &Permit<Write>,
@@ -243,21 +273,28 @@ impl Vault {
         record: Map<String, Value>,
         force: bool,
     ) -> Result<Saved, VaultError> {
-        sees_all_of_records(permit)?;
+        sees_whole_records(permit)?;
         self.change(permit, Change::Update { id, record, force })
             .await
     }
 
-    /// Changes some members of a record (RFC 7396): of the expected revision, or of whichever is current. The answer has the
-    /// whole record, so whoever does not see all of it is refused.
+    /// Changes some members of a record (RFC 7396): of the expected revision, or of whichever is current. What comes
+    /// back has the members that were not named, too, so reading is needed as well.
     pub async fn patch(
         &self,
         permit: &Permit<Write>,
+        reading: &Permit<Read>,
         id: String,
         patch: Map<String, Value>,
         expected: Option<String>,
     ) -> Result<Saved, VaultError> {
-        sees_all_of_records(permit)?;
+        sees_whole_records(permit)?;
+        sees_whole_records(reading)?;
+        let view = reading.view();
+        if !view.is_whole_database() && view != permit.view() {
+            // What may be changed and what may be read are not the same: this must be both.
+            self.get(reading, &id).await?;
+        }
         let change = Change::Patch {
             id,
             patch,
@@ -273,13 +310,11 @@ impl Vault {
         records: Vec<Map<String, Value>>,
     ) -> Result<BulkSaved, VaultError> {
         if records.iter().any(|record| record.contains_key("_rev")) {
-            sees_all_of_records(permit)?;
+            sees_whole_records(permit)?;
         }
-        let (schema, view) = (permit.resource().schema().cloned(), permit.view().clone());
         let (reply, outcome) = oneshot::channel();
         let command = Command::Bulk {
-            schema,
-            view,
+            reach: reach_of(permit),
             records,
             reply,
         };
@@ -298,7 +333,7 @@ impl Vault {
         id: String,
         expected: Option<String>,
     ) -> Result<Saved, VaultError> {
-        sees_all_of_records(permit)?;
+        sees_whole_records(permit)?;
         self.change(permit, Change::Delete { id, expected }).await
     }
 
@@ -318,6 +353,33 @@ impl Vault {
         self.budget.used()
     }
 
+    /// How many watches are open.
+    pub fn watches(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// Ends all watches: the node shuts down.
+    pub fn end_watches(&self) {
+        self.closing.cancel();
+    }
+
+    pub(super) fn closing(&self) -> CancellationToken {
+        self.closing.clone()
+    }
+
+    pub(super) fn watch_seat(
+        &self,
+        tenant: &TenantId,
+        grant: Option<Uuid>,
+    ) -> Result<WatchSeat, TooManyWatches> {
+        self.watches.take(self.around.limits.watches, tenant, grant)
+    }
+
+    /// The tenant if it is in memory, and not held there.
+    pub(super) fn in_memory(&self, id: &TenantId) -> Option<Weak<Tenant>> {
+        self.lock().get(id).map(Arc::downgrade)
+    }
+
     /// Drops everything of one tenant in memory, because its owner wants it. What is being computed is not shown any
     /// more: its callers have gone or are told that the data was unloaded.
     pub fn evict(&self, owner: &Owner<'_>) {
@@ -335,11 +397,9 @@ impl Vault {
         permit: &Permit<A>,
         change: Change,
     ) -> Result<Saved, VaultError> {
-        let (schema, view) = (permit.resource().schema().cloned(), permit.view().clone());
         let (reply, outcome) = oneshot::channel();
         let command = Command::Change {
-            schema,
-            view,
+            reach: reach_of(permit),
             change,
             reply,
         };
@@ -365,7 +425,7 @@ impl Vault {
         Err(VaultError::Stopped)
     }
 
-    async fn loaded<A: PermitAction>(
+    pub(super) async fn loaded<A: PermitAction>(
         &self,
         permit: &Permit<A>,
     ) -> Result<Arc<LoadedDatabase>, VaultError> {
@@ -458,7 +518,7 @@ impl Vault {
     }
 
     /// Runs a computation: at once if it is quick, or else when it is the tenant's turn.
-    async fn compute<T: Send + 'static>(
+    pub(super) async fn compute<T: Send + 'static>(
         &self,
         tenant: &TenantId,
         database: Arc<LoadedDatabase>,
@@ -489,11 +549,19 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// Refuses whoever does not see all fields of the records they may see.
-fn sees_all_of_records<A: PermitAction>(permit: &Permit<A>) -> Result<(), VaultError> {
+/// Refuses whoever does not see all fields of the records they may see: they would replace what they do not know.
+fn sees_whole_records<A: PermitAction>(permit: &Permit<A>) -> Result<(), VaultError> {
     match permit.view().leaves_out_fields() {
         true => Err(QueryError::from(FieldNotGranted).into()),
         false => Ok(()),
+    }
+}
+
+/// What a change with this permit may reach.
+fn reach_of<A: PermitAction>(permit: &Permit<A>) -> Reach {
+    Reach {
+        schema: permit.resource().schema().cloned(),
+        view: permit.view().clone(),
     }
 }
 
@@ -505,7 +573,7 @@ async fn evict_idle(vault: Weak<Vault>, idle: Duration) {
         tick.tick().await;
         let Some(vault) = vault.upgrade() else { return };
         let mut tenants = vault.lock();
-        tenants.retain(|_, tenant| tenant.idle_for() < idle);
+        tenants.retain(|_, tenant| tenant.unheard_for() < idle);
         for tenant in tenants.values() {
             tenant.forget_idle(idle);
         }
@@ -530,6 +598,7 @@ mod tests {
             stale: Duration::from_secs(60),
             load: Duration::from_secs(60),
             workers: 2,
+            watches: crate::vault::WatchLimits { node: 1, tenant: 1 },
         };
         let vault = Vault::new(
             Transport::new(EgressPolicy::AlsoLoopback).unwrap(),

@@ -14,6 +14,8 @@ mod aliases;
 mod bulk;
 mod changing;
 mod http;
+mod narrowed;
+mod search;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -5,7 +5,9 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use serde_json::Value;
+use std::time::Duration;
 
 /// A header to send.
 pub type Header<'h> = (&'h str, &'h str);
@@ -71,7 +73,10 @@ impl Caller {
             // A node may close a connection whose last request it refused before it read the body.
             if let Ok(response) = self.connection.send(request).await {
                 let (head, body) = response.into_parts();
-                let body = body.collect().await.unwrap().to_bytes();
+                let body = match head.headers.get(CONTENT_TYPE) {
+                    Some(kind) if kind == "text/event-stream" => beginning(body).await,
+                    _ => body.collect().await.unwrap().to_bytes(),
+                };
                 return Answer {
                     status: head.status,
                     headers: head.headers,
@@ -113,6 +118,21 @@ impl Answer {
         assert_eq!(body["error"], body["detail"], "the legacy member: {body}");
         (status, code)
     }
+}
+
+/// What an answer without end has to say at first. Not reading on ends it, and its connection.
+async fn beginning(mut body: Incoming) -> Bytes {
+    let mut read = Vec::new();
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            read.extend_from_slice(frame.data_ref().unwrap());
+            if memchr::memmem::find(&read, b"event: complete").is_some() {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), reading).await;
+    read.into()
 }
 
 async fn connection(address: &NodeAddress) -> Connection {
