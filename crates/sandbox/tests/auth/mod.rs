@@ -2,8 +2,9 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
+use adyton_client::clock::Clock;
 use adyton_keys::account::Account;
 use adyton_keys::context_session::ContextSession;
 use adyton_protocol::consent::{AppConsent, app_consent};
@@ -50,7 +51,7 @@ pub fn query(url: &str) -> BTreeMap<String, String> {
 }
 
 pub fn seconds() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = Clock::system().now().duration_since(UNIX_EPOCH);
     now.unwrap().as_secs()
 }
 
