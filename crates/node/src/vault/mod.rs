@@ -12,6 +12,7 @@ mod loaded;
 mod loading;
 mod patience;
 mod schedule;
+mod search;
 mod tenant;
 #[allow(
     clippy::module_inception,

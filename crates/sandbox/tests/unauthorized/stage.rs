@@ -221,7 +221,7 @@ impl Stage {
             _ => RECORD.to_owned(),
         };
         let token_id = match kind {
-            Kind::Owner if method == "DELETE" => {
+            Kind::Owner if method == "DELETE" || path.ends_with("/auth/revoke") => {
                 let owner = self.owner.to_string();
                 self.mint(&owner, &["api:ds-query"], None).await.1
             }
@@ -240,7 +240,20 @@ impl Stage {
             let joint = if query.is_empty() { '?' } else { '&' };
             query = format!("{query}{joint}id={id}");
         }
-        let body = body(method, guard, schema, self.serial);
+        let needed = match path.rsplit('/').next() {
+            Some("check-scope") => Some("scope=api:ds-query".to_owned()),
+            Some("resolve-scopes") => Some("scopes=api:ds-query".to_owned()),
+            Some("revoke") if method == "GET" => Some(format!("tokenId={token_id}")),
+            _ => None,
+        };
+        if let Some(needed) = needed {
+            let joint = if query.is_empty() { '?' } else { '&' };
+            query = format!("{query}{joint}{needed}");
+        }
+        let body = match path {
+            "/api/rest/v1/auth/revoke" if method == "POST" => Some(json!({ "tokenId": token_id })),
+            _ => body(method, guard, schema, self.serial),
+        };
         let headers: Vec<(&str, &str)> = headers
             .iter()
             .map(|(name, value)| (*name, value.as_str()))
@@ -385,6 +398,8 @@ pub fn everything() -> Vec<String> {
     scopes.extend([
         format!("ds:rwd:{EMAIL}"),
         format!("db:rwd:{EMAIL_DATABASE}"),
+        "ds:rwd:social-chat-message".to_owned(),
+        "ds:rwd:social-chat-group".to_owned(),
     ]);
     scopes
 }
@@ -439,12 +454,15 @@ fn scopes(method: &str, guard: Guard, kind: Kind) -> Vec<String> {
                 _ => letter.to_string(),
             };
             let data = match guard {
-                Guard::Data(Reach::Schema, ..) => format!("ds:{letter}:{EMAIL}"),
+                Guard::Data(Reach::Schema, ..) => vec![format!("ds:{letter}:{EMAIL}")],
+                Guard::Data(Reach::Chats, ..) => ["message", "group"]
+                    .map(|kind| format!("ds:{letter}:social-chat-{kind}"))
+                    .to_vec(),
                 Guard::Data(Reach::Database, ..) | Guard::Public | Guard::Anyone | Guard::Owner => {
-                    format!("db:{letter}:{EMAIL_DATABASE}")
+                    vec![format!("db:{letter}:{EMAIL_DATABASE}")]
                 }
             };
-            vec![needed, data]
+            [vec![needed], data].concat()
         }
     }
 }
@@ -461,6 +479,9 @@ fn body(method: &str, guard: Guard, schema: &str, serial: u64) -> Option<Value> 
             let schema = SchemaUri::parse_lenient(schema).unwrap().to_base64();
             Some(json!({ "path": format!("/ds/watch/{schema}") }))
         }
+        Guard::Data(_, _, Right::Search) if method == "POST" => {
+            Some(json!({ "keywords": "only the owner" }))
+        }
         Guard::Data(_, _, Right::Fetch) => Some(json!({ "ids": [RECORD] })),
         Guard::Data(_, _, Right::Bulk) => {
             let record = |n: u32| with_schema(email(&format!("bulk-{serial}-{n}"), "new"), schema);
@@ -475,7 +496,11 @@ fn body(method: &str, guard: Guard, schema: &str, serial: u64) -> Option<Value> 
             Some(body)
         }
         Guard::Owner if method == "POST" => Some(json!({ "scopes": ["api:ds-query"] })),
-        Guard::Data(_, _, Right::Get | Right::Query | Right::Count | Right::Delete)
+        Guard::Data(
+            _,
+            _,
+            Right::Get | Right::Query | Right::Search | Right::Count | Right::Delete,
+        )
         | Guard::Owner
         | Guard::Anyone
         | Guard::Public => None,
