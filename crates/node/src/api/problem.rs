@@ -335,6 +335,7 @@ impl From<VaultError> for ApiProblem {
             | VaultError::StillLoading
             | VaultError::Watches(TooManyWatches::All) => ProblemKind::Overloaded,
             VaultError::Watches(TooManyWatches::Yours) => ProblemKind::RateLimited,
+            VaultError::Receipts(_) => ProblemKind::ReceiptsUnwritable,
             VaultError::TooLarge => ProblemKind::TooLargeForThisNode,
             VaultError::Record(InvalidRecord::TooLarge) => ProblemKind::RequestTooLarge,
             VaultError::Record(_) => ProblemKind::RecordInvalid,

@@ -27,6 +27,7 @@ use super::limits::VaultLimits;
 use super::loaded::LoadedDatabase;
 use super::loading::LoadTurns;
 use super::patience::{Patience, StillLoading};
+use super::receipt;
 use super::schedule::Schedule;
 use super::tenant::{NotDone, Tenant};
 use super::watch_seats::{TooManyWatches, WatchSeat, WatchSeats};
@@ -35,6 +36,7 @@ use crate::authz::{Delete, Owner, Permit, PermitAction, Read, Write};
 use crate::memory::{
     Budget, Document, Explanation, FieldNotGranted, Page, Query, QueryError, Reservation,
 };
+use crate::receipts::{Act, Journal};
 
 /// The part of the node's memory that large rows may take on their way.
 const TRANSIT_SHARE: usize = 2;
@@ -75,6 +77,7 @@ pub struct Vault {
     /// Large queries.
     queries: Schedule<TenantId>,
     watches: Arc<WatchSeats>,
+    journal: Journal,
     /// Cancelled when the node shuts down.
     closing: CancellationToken,
     /// Batches of records that are opened and taken in: short work, so that one tenant may have all turns while nobody else
@@ -113,7 +116,7 @@ impl Vault {
         let vault = Arc::new_cyclic(|vault| Self {
             around: Arc::new(Surroundings {
                 transport,
-                clock,
+                clock: clock.clone(),
                 limits,
                 schemas,
                 vault: Weak::clone(vault),
@@ -128,6 +131,7 @@ impl Vault {
                 waiting_of_one: WAITING_QUERIES,
             }),
             watches: Arc::default(),
+            journal: Journal::new(clock, limits.idle),
             closing: CancellationToken::new(),
             loads: Schedule::new(Turns {
                 at_once: limits.workers,
@@ -139,6 +143,10 @@ impl Vault {
             }),
         });
         tokio::spawn(evict_idle(Arc::downgrade(&vault), limits.idle));
+        tokio::spawn(receipt::write_due(
+            Arc::downgrade(&vault),
+            vault.journal.tick(),
+        ));
         vault
     }
 
@@ -149,9 +157,10 @@ impl Vault {
 
     /// The record with this id, if the resource includes it.
     pub async fn get(&self, permit: &Permit<Read>, id: &str) -> Result<Document, VaultError> {
-        let database = self.loaded(permit).await?;
+        let (database, mut receipt) = self.begin(permit, Act::Get(id)).await?;
         loop {
             if let Some(found) = database.try_get(permit.view(), id) {
+                receipt.shows(found.is_ok().into());
                 return found;
             }
             // A change waits for a long query. Readers of one record are many: none of them takes a thread.
@@ -166,10 +175,10 @@ impl Vault {
         permit: &Permit<Read>,
         ids: Vec<String>,
     ) -> Result<Found, VaultError> {
-        let database = self.loaded(permit).await?;
+        let (database, mut receipt) = self.begin(permit, Act::GetAll(&ids)).await?;
         let view = permit.view().clone();
         let is_quick = ids.len() <= FEW_IDS;
-        self.compute(permit.tenant(), database, is_quick, move |database| {
+        let found = self.compute(permit.tenant(), database, is_quick, move |database| {
             let (documents, counted) = database.documents().get_all(&view, &ids)?;
             let mut missing = ids;
             let found: HashSet<&str> = documents.iter().map(Document::id).collect();
@@ -179,25 +188,29 @@ impl Vault {
                 missing,
                 counted,
             })
-        })
-        .await
+        });
+        let found = found.await?;
+        receipt.shows(found.documents.len());
+        Ok(found)
     }
 
     /// Answers a query within the permit's view.
     pub async fn query(&self, permit: &Permit<Read>, query: Query) -> Result<Answer, VaultError> {
-        let database = self.loaded(permit).await?;
+        let (database, mut receipt) = self.begin(permit, Act::Query(&query)).await?;
         let view = permit.view().clone();
         let is_quick = database
             .try_documents()
             .is_some_and(|documents| documents.is_quick(&view, &query.selector, &query.sort));
-        self.compute(permit.tenant(), database, is_quick, move |database| {
+        let answer = self.compute(permit.tenant(), database, is_quick, move |database| {
             let page = database.documents().query(&view, &query)?;
             Ok(Answer {
                 page,
                 unreadable: database.unreadable(&view),
             })
-        })
-        .await
+        });
+        let answer = answer.await?;
+        receipt.shows(answer.page.documents.len());
+        Ok(answer)
     }
 
     /// Counts the records of the permit's view that a selector takes.
@@ -206,7 +219,7 @@ impl Vault {
         permit: &Permit<Read>,
         selector: Selector,
     ) -> Result<usize, VaultError> {
-        let database = self.loaded(permit).await?;
+        let (database, _receipt) = self.begin(permit, Act::Count(&selector)).await?;
         let view = permit.view().clone();
         let is_quick = database
             .try_documents()
@@ -223,7 +236,7 @@ impl Vault {
         permit: &Permit<Read>,
         query: Query,
     ) -> Result<Explanation, VaultError> {
-        let database = self.loaded(permit).await?;
+        let (database, _receipt) = self.begin(permit, Act::Explain(&query)).await?;
         let view = permit.view().clone();
         let is_quick = database.try_documents().is_some();
         self.compute(permit.tenant(), database, is_quick, move |database| {
@@ -238,6 +251,7 @@ impl Vault {
         permit: &Permit<Write>,
         record: Map<String, Value>,
     ) -> Result<Saved, VaultError> {
+        self.begin_change(permit, Act::Create, 1).await?;
         let mut saved = self.change(permit, Change::Create { record }).await?;
         permit.view().strip(&mut saved.record);
         Ok(saved)
@@ -252,6 +266,7 @@ impl Vault {
         force: bool,
     ) -> Result<Saved, VaultError> {
         sees_all_of_records(permit)?;
+        self.begin_change(permit, Act::Update(&id), 1).await?;
         self.change(permit, Change::Update { id, record, force })
             .await
     }
@@ -266,6 +281,7 @@ impl Vault {
         expected: Option<String>,
     ) -> Result<Saved, VaultError> {
         sees_all_of_records(permit)?;
+        self.begin_change(permit, Act::Update(&id), 1).await?;
         let change = Change::Patch {
             id,
             patch,
@@ -283,6 +299,8 @@ impl Vault {
         if records.iter().any(|record| record.contains_key("_rev")) {
             sees_all_of_records(permit)?;
         }
+        self.begin_change(permit, Act::Create, records.len())
+            .await?;
         let (schema, view) = (permit.resource().schema().cloned(), permit.view().clone());
         let (reply, outcome) = oneshot::channel();
         let command = Command::Bulk {
@@ -307,6 +325,7 @@ impl Vault {
         expected: Option<String>,
     ) -> Result<Saved, VaultError> {
         sees_all_of_records(permit)?;
+        self.begin_change(permit, Act::Delete(&id), 1).await?;
         self.change(permit, Change::Delete { id, expected }).await
     }
 
@@ -316,6 +335,7 @@ impl Vault {
         if !permit.view().is_whole_database() {
             return Err(VaultError::NotFound);
         }
+        self.begin_change(permit, Act::Destroy, 0).await?;
         let (reply, outcome) = oneshot::channel();
         self.order(permit, Command::Destroy { reply }, outcome)
             .await
@@ -334,6 +354,10 @@ impl Vault {
     /// Ends all watches: the node shuts down.
     pub fn end_watches(&self) {
         self.closing.cancel();
+    }
+
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     pub(super) fn closing(&self) -> CancellationToken {
