@@ -154,7 +154,10 @@ impl IntoResponse for ApiProblem {
         }
         if matches!(
             kind,
-            ProblemKind::Overloaded | ProblemKind::Draining | ProblemKind::RateLimited
+            ProblemKind::Overloaded
+                | ProblemKind::ReceiptsUnwritable
+                | ProblemKind::Draining
+                | ProblemKind::RateLimited
         ) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
