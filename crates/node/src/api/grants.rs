@@ -21,10 +21,13 @@ use super::tokens::iso;
 use crate::grants::{App, GrantView};
 
 /// The routes that this module answers.
-pub(super) const ROUTES: [Route; 2] = [
+pub(super) const ROUTES: [Route; 3] = [
     Route::guarded("GET", "/api/rest/v1/auth/grants", || routing::get(list)),
     Route::guarded("DELETE", "/api/rest/v1/auth/grants/{id}", || {
         routing::delete(end)
+    }),
+    Route::guarded("POST", "/api/rest/v1/auth/revoke-all", || {
+        routing::post(end_all)
     }),
 ];
 
@@ -52,6 +55,15 @@ async fn end(
         .revoke(&owner, id)
         .ok_or_else(ApiProblem::not_found)?;
     Ok(Json(json!({ "revoked": true, "_id": ended.id.to_string() })).into_response())
+}
+
+/// `POST /auth/revoke-all`: every grant at once, with all tokens and streams; and nothing of the user stays in memory.
+async fn end_all(State(api): State<Arc<Api>>, Caller(caller): Caller) -> Answer {
+    let owner = caller.as_owner()?;
+    let ended = api.grants.revoke_all(&owner);
+    api.vault.close(&owner).await;
+    api.tickets.clear_up();
+    Ok(Json(json!({ "revoked": ended, "evicted": true })).into_response())
 }
 
 /// What its owner is shown of a grant. Never a token.

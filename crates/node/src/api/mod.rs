@@ -8,8 +8,11 @@ mod door;
 mod event_stream;
 mod export;
 mod form_body;
+mod gone;
 mod grants;
 mod health;
+mod idempotency;
+mod index;
 mod info;
 mod json_body;
 mod oauth;
@@ -24,6 +27,7 @@ mod record_stream;
 mod records;
 mod routes;
 mod sessions;
+mod throttle;
 mod tickets;
 mod tokens;
 mod watch;
@@ -31,6 +35,7 @@ mod write_body;
 mod writes;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use adyton_client::clock::Clock;
 use adyton_client::schema::SchemaSet;
@@ -39,6 +44,8 @@ use tokio::sync::Semaphore;
 pub use problem::ApiProblem;
 pub use routes::{Route, router, routes};
 
+use self::idempotency::Keys;
+use self::throttle::{Quota, Throttle};
 use self::tickets::Tickets;
 use crate::authn::{Origins, Possession};
 use crate::client_documents::ClientDocuments;
@@ -67,6 +74,10 @@ pub struct Api {
     tickets: Tickets,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
+    /// Counts what each caller asks.
+    pub(crate) throttle: Throttle,
+    /// Requests that must not be done twice.
+    pub(crate) keys: Arc<Keys>,
     /// A turn for each login that is carried to storage nodes.
     pub(crate) logins: Semaphore,
     pub(crate) config: Config,
@@ -91,6 +102,12 @@ impl Api {
         let possession = Possession::new(origins, clock.clone());
         let room = (config.vault.node_bytes / BODIES_SHARE).max(config.body_bytes * LEAST_BODIES);
         let bodies = Budget::new(room);
+        let throttle = Throttle::new(Quota {
+            name: "caller",
+            requests: config.requests_per_minute,
+            span: Duration::from_secs(60),
+        });
+        let keys = Keys::new(clock.clone());
         Arc::new(Self {
             vault,
             grants,
@@ -100,6 +117,8 @@ impl Api {
             schemas,
             tickets: Tickets::default(),
             bodies,
+            throttle,
+            keys,
             logins: Semaphore::new(sessions::LOGINS_AT_A_TIME),
             config,
             clock,

@@ -5,9 +5,11 @@
 //! way out of here but through a view. Nothing here waits, does I/O, or knows who is asking.
 
 mod access;
+mod aggregate;
 mod answer;
 mod budget;
 mod changes;
+mod cursor;
 mod document;
 mod documents;
 mod effort;
@@ -24,7 +26,9 @@ mod slots;
 mod view;
 mod watching;
 
+pub use aggregate::{Measure, Period, Summary, TimeCount, ValueCount};
 pub use budget::{Budget, OverBudget, Reservation};
+pub use cursor::{Cursor, InvalidCursor};
 pub use document::Document;
 pub use documents::{Applied, Documents, Usage};
 pub use projection::{Parts, Projection};

@@ -6,7 +6,7 @@
 
 use adyton_couch::selector::Selector;
 
-use super::access::Access;
+use super::access::{Access, Building};
 use super::answer::MATCH_BYTES;
 use super::budget::{OverBudget, Reservation};
 use super::changes::{Change, Now, Was, WasOf};
@@ -134,7 +134,7 @@ impl Documents {
             watching.backlog = Some(0);
             return Ok(Ok(watching));
         }
-        let access = self.access(selector, Filter::of(self, view));
+        let access = self.access(selector, Filter::of(self, view), Building::Wanted);
         {
             let _counted = self.budget().reserve(access.count * MATCH_BYTES)?;
             for slot in self.matches(&access, selector) {

@@ -13,7 +13,9 @@ pub enum Kind {
     Get,
     Query,
     Count,
+    Aggregate,
     Explain,
+    Search,
     Watch,
     Create,
     Update,
@@ -29,7 +31,9 @@ impl Kind {
             Self::Get => "get",
             Self::Query => "query",
             Self::Count => "count",
+            Self::Aggregate => "aggregate",
             Self::Explain => "explain",
+            Self::Search => "search",
             Self::Watch => "watch",
             Self::Create => "create",
             Self::Update => "update",
@@ -50,6 +54,10 @@ pub enum Act<'a> {
     Query(&'a Query),
     /// How many records a selector takes.
     Count(&'a Selector),
+    /// Sums over the records that a selector takes.
+    Aggregate(&'a Selector),
+    /// A search for these words.
+    Search(&'a str),
     /// How a query would be answered.
     Explain(&'a Query),
     /// What changes among the records that a selector takes.
@@ -72,7 +80,9 @@ impl Act<'_> {
             Self::Get(_) | Self::GetAll(_) => Kind::Get,
             Self::Query(_) => Kind::Query,
             Self::Count(_) => Kind::Count,
+            Self::Aggregate(_) => Kind::Aggregate,
             Self::Explain(_) => Kind::Explain,
+            Self::Search(_) => Kind::Search,
             Self::Watch(_) => Kind::Watch,
             Self::Create => Kind::Create,
             Self::Update(_) => Kind::Update,
@@ -103,7 +113,10 @@ impl Act<'_> {
                 lines.add(&query.skip.to_string());
                 lines.add(&query.limit.to_string());
             }
-            Self::Count(selector) | Self::Watch(selector) => lines.add(&selector.source()),
+            Self::Count(selector) | Self::Aggregate(selector) | Self::Watch(selector) => {
+                lines.add(&selector.source());
+            }
+            Self::Search(words) => lines.add(words),
             Self::Create | Self::Destroy => {}
         }
         lines.digest()

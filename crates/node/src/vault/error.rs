@@ -10,6 +10,7 @@ use adyton_keys::context_session::InvalidSession;
 
 use super::lanes::LaneFull;
 use super::watch_seats::TooManyWatches;
+use crate::grants::GrantError;
 use crate::memory::{OverBudget, QueryError};
 use crate::receipts::Unwritable;
 
@@ -29,6 +30,9 @@ pub enum VaultError {
     /// There is no memory for this.
     #[error("the memory budget is exhausted")]
     Overloaded,
+    /// The grant has ended since the request came.
+    #[error(transparent)]
+    Grant(GrantError),
     /// No receipts can be written.
     #[error(transparent)]
     Receipts(#[from] Unwritable),

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::admission::{Candidate, who_goes};
-use super::database_task::{Budgets, BulkSaved, Change, Command, Saved};
+use super::database_task::{Budgets, BulkSaved, Change, Command, Reach, Saved};
 use super::error::VaultError;
 use super::lanes::Turns;
 use super::limits::VaultLimits;
@@ -34,7 +34,8 @@ use super::watch_seats::{TooManyWatches, WatchSeat, WatchSeats};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Owner, Permit, PermitAction, Read, Write};
 use crate::memory::{
-    Budget, Document, Explanation, FieldNotGranted, Page, Query, QueryError, Reservation,
+    Budget, Document, Explanation, FieldNotGranted, Measure, Page, Query, QueryError, Reservation,
+    Summary,
 };
 use crate::receipts::{Act, Journal};
 
@@ -46,6 +47,8 @@ const ORDER_ATTEMPTS: usize = 3;
 const WAITING_QUERIES: usize = 1_000;
 /// Records that are found by their ids without waiting for a turn.
 const FEW_IDS: usize = 2_000;
+/// How long the last receipts of a tenant may take, whose owner wants it evicted at once.
+const LAST_RECEIPTS: Duration = Duration::from_millis(500);
 /// Until a record that is just being changed is read again.
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 
@@ -155,7 +158,7 @@ impl Vault {
         &self.around.transport
     }
 
-    /// The record with this id, if the resource includes it.
+    /// The record with this id, as the permit's view shows it.
     pub async fn get(&self, permit: &Permit<Read>, id: &str) -> Result<Document, VaultError> {
         let (database, mut receipt) = self.begin(permit, Act::Get(id)).await?;
         loop {
@@ -168,7 +171,7 @@ impl Vault {
         }
     }
 
-    /// Those of these records that the permit's view shows, in the order asked for; how many handles that may be is for the
+    /// Those of these records that the view shows, in the order asked for; how many handles that may be is for the
     /// caller to limit.
     pub async fn get_all(
         &self,
@@ -230,6 +233,25 @@ impl Vault {
         .await
     }
 
+    /// Sums over the records of the permit's view that a selector takes.
+    pub async fn aggregate(
+        &self,
+        permit: &Permit<Read>,
+        selector: Selector,
+        measures: Vec<Measure>,
+    ) -> Result<Vec<Summary>, VaultError> {
+        let (database, _receipt) = self.begin(permit, Act::Aggregate(&selector)).await?;
+        let view = permit.view().clone();
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_small());
+        self.compute(permit.tenant(), database, is_quick, move |database| {
+            let documents = database.documents();
+            Ok(documents.aggregate(&view, &selector, &measures)?)
+        })
+        .await
+    }
+
     /// How a query would be answered within the permit's view.
     pub async fn explain(
         &self,
@@ -238,14 +260,16 @@ impl Vault {
     ) -> Result<Explanation, VaultError> {
         let (database, _receipt) = self.begin(permit, Act::Explain(&query)).await?;
         let view = permit.view().clone();
-        let is_quick = database.try_documents().is_some();
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_small());
         self.compute(permit.tenant(), database, is_quick, move |database| {
             Ok(database.documents().explain(&view, &query)?)
         })
         .await
     }
 
-    /// Creates a record. Returns when the storage node has it durably. The answer has of it what the view shows.
+    /// Creates a record. Returns when the storage node has it durably.
     pub async fn create(
         &self,
         permit: &Permit<Write>,
@@ -257,7 +281,7 @@ impl Vault {
         Ok(saved)
     }
 
-    /// Replaces a record. Whoever does not see all of it would lose the rest, and is refused. `force` takes the current revision, whatever the record says.
+    /// Replaces a record. `force` takes the current revision, whatever the record says.
     pub async fn update(
         &self,
         permit: &Permit<Write>,
@@ -265,22 +289,29 @@ impl Vault {
         record: Map<String, Value>,
         force: bool,
     ) -> Result<Saved, VaultError> {
-        sees_all_of_records(permit)?;
+        sees_whole_records(permit)?;
         self.begin_change(permit, Act::Update(&id), 1).await?;
         self.change(permit, Change::Update { id, record, force })
             .await
     }
 
-    /// Changes some members of a record (RFC 7396): of the expected revision, or of whichever is current. The answer has the
-    /// whole record, so whoever does not see all of it is refused.
+    /// Changes some members of a record (RFC 7396): of the expected revision, or of whichever is current. What comes
+    /// back has the members that were not named, too, so reading is needed as well.
     pub async fn patch(
         &self,
         permit: &Permit<Write>,
+        reading: &Permit<Read>,
         id: String,
         patch: Map<String, Value>,
         expected: Option<String>,
     ) -> Result<Saved, VaultError> {
-        sees_all_of_records(permit)?;
+        sees_whole_records(permit)?;
+        sees_whole_records(reading)?;
+        let view = reading.view();
+        if !view.is_whole_database() && view != permit.view() {
+            // What may be changed and what may be read are not the same: this must be both.
+            self.get(reading, &id).await?;
+        }
         self.begin_change(permit, Act::Update(&id), 1).await?;
         let change = Change::Patch {
             id,
@@ -297,15 +328,13 @@ impl Vault {
         records: Vec<Map<String, Value>>,
     ) -> Result<BulkSaved, VaultError> {
         if records.iter().any(|record| record.contains_key("_rev")) {
-            sees_all_of_records(permit)?;
+            sees_whole_records(permit)?;
         }
         self.begin_change(permit, Act::Create, records.len())
             .await?;
-        let (schema, view) = (permit.resource().schema().cloned(), permit.view().clone());
         let (reply, outcome) = oneshot::channel();
         let command = Command::Bulk {
-            schema,
-            view,
+            reach: reach_of(permit),
             records,
             reply,
         };
@@ -324,7 +353,7 @@ impl Vault {
         id: String,
         expected: Option<String>,
     ) -> Result<Saved, VaultError> {
-        sees_all_of_records(permit)?;
+        sees_whole_records(permit)?;
         self.begin_change(permit, Act::Delete(&id), 1).await?;
         self.change(permit, Change::Delete { id, expected }).await
     }
@@ -377,6 +406,12 @@ impl Vault {
         self.lock().get(id).map(Arc::downgrade)
     }
 
+    /// Writes what receipts are left of a tenant, and drops everything of it in memory.
+    pub async fn close(&self, owner: &Owner<'_>) {
+        self.journal.close(owner.tenant(), LAST_RECEIPTS).await;
+        self.evict(owner);
+    }
+
     /// Drops everything of one tenant in memory, because its owner wants it. What is being computed is not shown any
     /// more: its callers have gone or are told that the data was unloaded.
     pub fn evict(&self, owner: &Owner<'_>) {
@@ -394,11 +429,9 @@ impl Vault {
         permit: &Permit<A>,
         change: Change,
     ) -> Result<Saved, VaultError> {
-        let (schema, view) = (permit.resource().schema().cloned(), permit.view().clone());
         let (reply, outcome) = oneshot::channel();
         let command = Command::Change {
-            schema,
-            view,
+            reach: reach_of(permit),
             change,
             reply,
         };
@@ -429,6 +462,10 @@ impl Vault {
         permit: &Permit<A>,
     ) -> Result<Arc<LoadedDatabase>, VaultError> {
         let tenant = self.tenant(permit.tenant())?;
+        // What ended meanwhile does not bring back what was evicted with it.
+        if let Some(ended) = permit.life().and_then(|life| life.end()) {
+            return Err(VaultError::Grant(ended));
+        }
         let name = permit.resource().database();
         let loading = tenant.loaded(name, || permit.session(), &self.around);
         // Only who reads may be impatient: a change that was not waited for could not be told from one that was made.
@@ -548,11 +585,19 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// Refuses whoever does not see all fields of the records they may see.
-fn sees_all_of_records<A: PermitAction>(permit: &Permit<A>) -> Result<(), VaultError> {
+/// Refuses whoever does not see all fields of the records they may see: they would replace what they do not know.
+fn sees_whole_records<A: PermitAction>(permit: &Permit<A>) -> Result<(), VaultError> {
     match permit.view().leaves_out_fields() {
         true => Err(QueryError::from(FieldNotGranted).into()),
         false => Ok(()),
+    }
+}
+
+/// What a change with this permit may reach.
+fn reach_of<A: PermitAction>(permit: &Permit<A>) -> Reach {
+    Reach {
+        schema: permit.resource().schema().cloned(),
+        view: permit.view().clone(),
     }
 }
 

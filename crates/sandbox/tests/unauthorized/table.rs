@@ -67,7 +67,10 @@ pub const TABLE: &[(&str, &str, Guard)] = {
     &[
         ("GET", "/livez", Guard::Public),
         ("GET", "/readyz", Guard::Public),
+        ("GET", "/api/rest", Guard::Public),
+        ("GET", "/openapi.json", Guard::Public),
         ("GET", "/api/rest/v1/info/status", Guard::Public),
+        ("GET", "/api/rest/v1/account/fromKey", Guard::Owner),
         ("GET", "/api/rest/v1/auth/scopes", Guard::Public),
         ("GET", "/api/rest/v1/auth/me", Guard::Anyone),
         ("POST", "/api/rest/v1/auth/token", Guard::Owner),
@@ -124,6 +127,7 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("POST", "/api/rest/v1/db/watch/{database}", db(Api::DbQuery, Right::Watch)),
         ("POST", "/api/rest/v1/watch/tickets", ds(Api::DsQuery, Right::Ticket)),
         ("GET", "/api/rest/v1/watch/{ticket}", Guard::Public),
+        ("POST", "/api/rest/v1/auth/revoke-all", Guard::Owner),
         ("GET", "/.well-known/adyton-attestation", Guard::Public),
         ("POST", "/.well-known/ohttp-gateway", Guard::Public),
     ]
@@ -172,7 +176,6 @@ pub enum Kind {
     AllButThisRight,
     OtherSchema,
     OtherDatabase,
-    SiblingSchema,
     SchemaScopeOnDatabase,
     // Controls: what suffices.
     LeastToken,
@@ -180,7 +183,7 @@ pub enum Kind {
 }
 
 #[rustfmt::skip]
-pub const KINDS: [Kind; 37] = {
+pub const KINDS: [Kind; 36] = {
     use Kind::*;
     [
         Nothing, WrongScheme, NoScheme, EmptySession, GarbageSession, SessionOfNonsenseJson, ForgedSeed,
@@ -188,7 +191,7 @@ pub const KINDS: [Kind; 37] = {
         TokenOfAnotherNode, ExpiredToken, RevokedToken, PrivateKey, PrivateKeyBesideSession, SessionAndToken,
         TwoSessions, TwoTokens, SessionInUrl, TokenInUrl, KeyInUrlBesideSession, OtherUser, OtherContext,
         AppOfOtherUser, NoDataScope, NoApiScope, AllButThisApiScope, AllButThisRight, OtherSchema, OtherDatabase,
-        SiblingSchema, SchemaScopeOnDatabase, LeastToken, Owner,
+        SchemaScopeOnDatabase, LeastToken, Owner,
     ]
 };
 
@@ -303,15 +306,13 @@ fn expected_of_most(guard: Guard, path: &str, kind: Kind) -> Expect {
             Guard::Owner => Problem(403, "scope-missing"),
             Guard::Public => Served,
         },
-        Kind::NoDataScope
-        | Kind::NoApiScope
-        | Kind::OtherSchema
-        | Kind::OtherDatabase
-        | Kind::SiblingSchema => match guard {
-            Guard::Data(..) | Guard::Owner => Problem(403, "scope-missing"),
-            // Who one is, every credential may ask; about the owner it says no more than the token's own grant.
-            Guard::Anyone | Guard::Public => Served,
-        },
+        Kind::NoDataScope | Kind::NoApiScope | Kind::OtherSchema | Kind::OtherDatabase => {
+            match guard {
+                Guard::Data(..) | Guard::Owner => Problem(403, "scope-missing"),
+                // Who one is, every credential may ask; about the owner it says no more than the token's own grant.
+                Guard::Anyone | Guard::Public => Served,
+            }
+        }
         Kind::AllButThisApiScope | Kind::AllButThisRight => match guard {
             Guard::Data(..) => Problem(403, "scope-missing"),
             Guard::Owner | Guard::Anyone | Guard::Public => NotApplicable,
