@@ -9,7 +9,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adyton_client::clock::Clock;
 use adyton_node::config::Config;
@@ -308,4 +308,41 @@ async fn a_node_that_shuts_down_writes_its_last_receipts() {
     let database = session.database(&receipt::DATABASE.parse().unwrap());
     let head = database.read(receipt::HEAD, &database.cipher()).await;
     assert_eq!(head.unwrap().unwrap()["seq"], 0);
+}
+
+#[tokio::test]
+async fn revoke_all_ends_every_token_and_stream_and_writes_the_last_receipts_within_a_second() {
+    let mut scene = Scene::set().await;
+    let (second, _) = mint(&mut scene.node, &scene.key).await;
+    let stranger = scene.world.person().await;
+    stranger.write_notes(&scene.world, 1).await;
+    let (kept, _) = mint(&mut scene.node, &stranger.key()).await;
+    let headers = [("authorization", scene.token.as_str())];
+    let watch = "/api/rest/v1/db/watch/notes";
+    let node = scene.world.node().await;
+    let events = node.events("GET", watch, &headers, "").await.ok().unwrap();
+    let mut events = events.open().await;
+    let path = "/api/rest/v1/db/get/notes/note-0";
+    scene.ask("GET", path, "").await;
+
+    let key = scene.key.clone();
+    let began = Instant::now();
+    let all = scene
+        .node
+        .post("/api/rest/v1/auth/revoke-all", &key, &json!({}))
+        .await;
+    assert_eq!(all.ok(), json!({ "revoked": 2, "evicted": true }));
+    let last = events.next().await.unwrap();
+    assert_eq!(last.data["problem"]["code"], "token-revoked");
+    assert_eq!(events.next().await, None);
+    for token in [&scene.token, &second] {
+        let headers = [("authorization", token.as_str())];
+        let refused = scene.node.send("GET", path, &headers, "").await;
+        refused.problem(401, "token-revoked");
+    }
+    assert!(began.elapsed() < Duration::from_secs(1));
+    let headers = [("authorization", kept.as_str())];
+    scene.node.send("GET", path, &headers, "").await.ok();
+    let receipts = scene.receipts(2).await;
+    assert_eq!(accesses(&receipts).len(), 2);
 }
