@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use adyton_client::schema::SchemaSet;
 use adyton_protocol::did::Did;
 use axum::Json;
 use axum::extract::State;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Api;
+use super::asked::{Granted, granted};
 use super::caller::Caller;
 use super::consent::Who;
 use super::path::Parameters;
@@ -38,7 +40,10 @@ async fn list(State(api): State<Arc<Api>>, Caller(caller): Caller) -> Answer {
     let owner = caller.as_owner()?;
     let mut grants = api.grants.list(&owner);
     grants.sort_by_key(|grant| std::cmp::Reverse(grant.created));
-    let grants: Vec<Shown<'_>> = grants.iter().map(Shown::of).collect();
+    let grants: Vec<Shown<'_>> = grants
+        .iter()
+        .map(|grant| Shown::of(grant, &api.schemas))
+        .collect();
     Ok(Json(json!({ "grants": grants })).into_response())
 }
 
@@ -60,10 +65,11 @@ async fn end(
 /// `POST /auth/revoke-all`: every grant at once, with all tokens and streams; and nothing of the user stays in memory.
 async fn end_all(State(api): State<Arc<Api>>, Caller(caller): Caller) -> Answer {
     let owner = caller.as_owner()?;
-    let ended = api.grants.revoke_all(&owner);
+    // In this order: who still had a grant could load again what was evicted.
+    let revoked = api.grants.revoke_all(&owner);
     api.vault.close(&owner).await;
     api.tickets.clear_up();
-    Ok(Json(json!({ "revoked": ended, "evicted": true })).into_response())
+    Ok(Json(json!({ "revoked": revoked, "evicted": true })).into_response())
 }
 
 /// What its owner is shown of a grant. Never a token.
@@ -76,6 +82,7 @@ struct Shown<'g> {
     client: Option<Who<'g>>,
     #[serde(rename = "appDID", skip_serializing_if = "Option::is_none")]
     app_did: Option<&'g str>,
+    permissions: Vec<Granted>,
     terms: Value,
     bound: bool,
     inserted_at: String,
@@ -85,7 +92,7 @@ struct Shown<'g> {
 }
 
 impl<'g> Shown<'g> {
-    fn of(grant: &'g GrantView) -> Self {
+    fn of(grant: &'g GrantView, schemas: &SchemaSet) -> Self {
         let (client, app_did) = match &grant.app {
             App::Nobody => (None, None),
             App::Named(did) => (None, Some(did.as_given())),
@@ -95,6 +102,7 @@ impl<'g> Shown<'g> {
             id: grant.id.to_string(),
             client,
             app_did,
+            permissions: granted(&grant.terms, schemas),
             terms: grant.terms.to_value(),
             bound: grant.bound,
             inserted_at: iso(grant.created),

@@ -16,6 +16,7 @@ pub use grant::{App, Grant, GrantError, GrantView, LiveGrant, MintError};
 pub use life::GrantLife;
 pub use pending::{ApproveError, Pending, PendingRequests, TooManyPending};
 pub use rate::RateLeft;
+pub(crate) use store::ACCESS_LIFE;
 pub use store::{CodeBinding, ExchangeError, Grants, Minted, TokenPair};
 pub(crate) use token::TokenKind;
 pub use token::TokenSecret;

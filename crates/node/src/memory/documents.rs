@@ -7,6 +7,7 @@
 //! the feed says so, and the last one said counts.
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
@@ -19,6 +20,7 @@ use super::schemas::Schemas;
 use super::slabs::{self, Place, Slabs};
 use super::slots::{Slot, Slots};
 use super::view::{View, moment};
+use super::words::{AllWords, Words};
 use adyton_client::pull::{PlainBatch, PlainRow, SchemaText};
 use adyton_couch::lazy_json::LazyValue;
 use adyton_couch::rev::Rev;
@@ -39,6 +41,7 @@ pub struct Documents {
     counted: Reservation,
     pub(super) indexes: Indexes,
     pub(super) changes: Changes,
+    pub(super) words: AllWords,
 }
 
 /// What a batch changed.
@@ -79,6 +82,7 @@ impl Documents {
             counted: budget.reserve_beyond_limit(0),
             indexes: Indexes::new(budget.clone()),
             changes: Changes::new(&budget),
+            words: AllWords::default(),
             budget,
         }
     }
@@ -98,7 +102,7 @@ impl Documents {
         let counted = match self.reserve(bytes.capacity(), records) {
             Ok(counted) => counted,
             Err(OverBudget) => {
-                self.indexes.clear();
+                self.drop_indexes();
                 self.changes.clear();
                 self.reserve(bytes.capacity(), records)?
             }
@@ -212,7 +216,7 @@ impl Documents {
         Usage {
             plaintext,
             overhead: (self.counted.bytes() + self.slabs.counted()).saturating_sub(plaintext),
-            indexes: self.indexes.bytes(),
+            indexes: self.indexes.bytes() + self.words.bytes(),
         }
     }
 
@@ -224,6 +228,7 @@ impl Documents {
     /// Drops all indexes; queries build again what they need.
     pub fn drop_indexes(&mut self) {
         self.indexes.clear();
+        self.words.clear();
     }
 
     fn put(&mut self, new: Slot, applied: &mut Applied, touched: &mut Vec<u32>) {
@@ -333,6 +338,9 @@ impl Documents {
             let place = slots.slot(slot)?.place;
             Some(slabs.text(place.slab, place.at, place.len as usize))
         });
+        let mut words = std::mem::take(&mut self.words);
+        words.update(self, &touched);
+        self.words = words;
     }
 
     /// Reserves all that a batch can need, so that applying it cannot fail half-way.
@@ -367,6 +375,11 @@ impl Documents {
 
     pub(super) fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// The index of a schema's words, if there is one.
+    pub(super) fn words_of(&self, schema: &str) -> Option<Arc<Words>> {
+        self.words.find(schema)
     }
 
     pub(super) fn schemas(&self) -> &Schemas {

@@ -65,6 +65,7 @@ struct Pending {
 pub struct Accessor {
     of: Arc<OfTenant>,
     clock: Clock,
+    patience: Duration,
     grant: Uuid,
     app: Option<Arc<str>>,
     target: Arc<str>,
@@ -101,6 +102,7 @@ impl Journal {
         let accessor = Accessor {
             of: Arc::clone(self.lock().entry(permit.tenant().clone()).or_default()),
             clock: self.clock.clone(),
+            patience: PATIENCE,
             grant,
             app: app.map(Arc::from),
             target: target_of(permit.resource()).into(),
@@ -249,7 +251,7 @@ impl Accessor {
     pub fn may_go_on(&self) -> Result<(), Unwritable> {
         let pending = self.of.lock();
         let failing = pending.failing;
-        let too_long = failing.is_some_and(|since| since.elapsed() >= PATIENCE);
+        let too_long = failing.is_some_and(|since| since.elapsed() >= self.patience);
         match too_long || pending.batch.is_full() {
             true => Err(Unwritable),
             false => Ok(()),
@@ -305,5 +307,95 @@ impl fmt::Debug for Journal {
 impl fmt::Debug for Accessor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Accessor(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accessor(of: &Arc<OfTenant>, patience: Duration) -> Accessor {
+        Accessor {
+            of: Arc::clone(of),
+            clock: Clock::system(),
+            patience,
+            grant: Uuid::from_u128(1),
+            app: None,
+            target: "db:notes".into(),
+        }
+    }
+
+    fn note(accessor: &Accessor, times: usize) {
+        for n in 0..times {
+            let digest = accessor.digest(&Act::Get(&n.to_string()));
+            accessor.note(Kind::Get, digest, 1, || None);
+        }
+    }
+
+    #[tokio::test]
+    async fn accesses_go_on_for_a_while_without_receipts_and_then_no_more() {
+        let of = Arc::new(OfTenant::default());
+        let (patient, impatient) = (
+            accessor(&of, Duration::from_secs(60)),
+            accessor(&of, Duration::ZERO),
+        );
+        note(&patient, 1);
+        assert_eq!(impatient.may_go_on(), Ok(()), "nothing has failed yet");
+        // There is nothing to write with.
+        of.write().await;
+        assert_eq!(patient.may_go_on(), Ok(()));
+        assert_eq!(impatient.may_go_on(), Err(Unwritable));
+        assert_eq!(of.lock().batch.accesses(), 1, "it waits");
+        let taken = Taken {
+            of: &of,
+            batch: std::mem::take(&mut of.lock().batch),
+            lost: 0,
+        };
+        taken.are_written();
+        assert_eq!(impatient.may_go_on(), Ok(()));
+    }
+
+    #[test]
+    fn what_was_not_written_comes_back_before_what_came_meanwhile() {
+        let of = Arc::new(OfTenant::default());
+        let accessor = accessor(&of, Duration::from_secs(60));
+        note(&accessor, 3);
+        let first = of.lock().batch.entries().to_vec();
+        let taken = Taken {
+            of: &of,
+            batch: std::mem::take(&mut of.lock().batch),
+            lost: 0,
+        };
+        note(&accessor, 2);
+        // Its writer was not waited for.
+        drop(taken);
+        let pending = of.lock();
+        assert_eq!(pending.batch.accesses(), 5);
+        assert_eq!(pending.batch.entries()[..3], first);
+        assert!(pending.failing.is_some() && pending.lost == 0);
+    }
+
+    #[test]
+    fn what_cannot_be_written_for_an_hour_is_owned_up_to() {
+        let of = OfTenant::default();
+        let of = Arc::new(of);
+        note(&accessor(&of, Duration::ZERO), 250);
+        let mut pending = of.lock();
+        pending.failing = Instant::now().checked_sub(GIVEN_UP);
+        pending.have_failed();
+        assert!(pending.batch.is_empty() && pending.failing.is_none());
+        assert_eq!(pending.lost, 250);
+    }
+
+    /// What a receipt adds to an access; `cargo test -p adyton-node --lib -- --ignored --nocapture receipt_costs`.
+    #[test]
+    #[ignore = "a measurement"]
+    #[allow(clippy::print_stderr)]
+    fn receipt_costs() {
+        let of = Arc::new(OfTenant::default());
+        let accessor = accessor(&of, Duration::from_secs(60));
+        let began = std::time::Instant::now();
+        note(&accessor, 100_000);
+        eprintln!("{} ns per access", began.elapsed().as_nanos() / 100_000);
     }
 }

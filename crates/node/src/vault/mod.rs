@@ -13,6 +13,7 @@ mod loading;
 mod patience;
 mod receipt;
 mod schedule;
+mod search;
 mod tenant;
 #[allow(
     clippy::module_inception,

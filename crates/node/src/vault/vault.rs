@@ -457,6 +457,7 @@ impl Vault {
         Err(VaultError::Stopped)
     }
 
+    /// What [`Vault::begin`] is for everybody else: no access is without its receipt.
     pub(super) async fn loaded<A: PermitAction>(
         &self,
         permit: &Permit<A>,
