@@ -36,6 +36,8 @@ pub struct Config {
     pub body_bytes: usize,
     /// Longest time for answering a request.
     pub request_timeout: Duration,
+    /// Requests that one credential may send in a minute.
+    pub requests_per_minute: u32,
     /// Most connections at a time.
     pub connections: usize,
     /// How long storage nodes may take.
@@ -259,6 +261,7 @@ impl EgressTable {
 struct LimitsTable {
     body_mib: usize,
     request_seconds: u64,
+    requests_per_minute: usize,
     connections: usize,
     node_memory_mib: usize,
     tenant_memory_mib: usize,
@@ -278,6 +281,7 @@ impl Default for LimitsTable {
         Self {
             body_mib: 8,
             request_seconds: 150,
+            requests_per_minute: 60_000,
             connections: 10_000,
             node_memory_mib: 4096,
             tenant_memory_mib: 1024,
@@ -348,6 +352,10 @@ impl Config {
             route: file.egress.route(egress)?,
             body_bytes: mib("body_mib", limits.body_mib)?,
             request_timeout: seconds("request_seconds", limits.request_seconds)?,
+            requests_per_minute: u32::try_from(limits.requests_per_minute)
+                .ok()
+                .filter(|requests| *requests > 0)
+                .ok_or(InvalidConfig::Range("requests_per_minute"))?,
             connections: within("connections", limits.connections, 1, 1_000_000)?,
             patience: Patience {
                 head,
@@ -429,6 +437,7 @@ mod tests {
             "listen = \"vsock:1\"\n[egress]\nthrough = \"host\"\nresolvers = [\"https://dns.example/q\"]",
             "listen = \"vsock:1\"\n[egress]\nthrough = \"host\"\nresolvers = [\"https://10.0.0.1/q\"]",
             "listen = \"127.0.0.1:0\"\n[limits]\nworkers = 0",
+            "listen = \"127.0.0.1:0\"\n[limits]\nrequests_per_minute = 0",
             "listen = \"127.0.0.1:0\"\n[limits]\nidle_seconds = 99999999999",
             &format!(
                 "listen = \"127.0.0.1:0\"\n# {}",

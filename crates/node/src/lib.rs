@@ -5,9 +5,9 @@ pub mod api;
 pub mod attestation;
 pub mod authn;
 pub mod authz;
-
 pub mod boot;
 pub mod client_documents;
+mod compressed_answers;
 pub mod config;
 pub mod grants;
 pub mod harden;

@@ -13,7 +13,7 @@ use adyton_client::pull::PlainBatch;
 use adyton_couch::rev::{Rev, RevHash};
 use adyton_couch::selector::Selector;
 use adyton_node::memory::{
-    Budget, Direction, Document, Documents, Parts, Projection, Query, SortKey, View,
+    Budget, Cursor, Direction, Document, Documents, Parts, Projection, Query, SortKey, View,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -399,6 +399,52 @@ proptest! {
         prop_assert_eq!(budget.used(), usage.plaintext + usage.overhead + usage.indexes);
         drop(documents);
         prop_assert_eq!(budget.used(), 0);
+    }
+
+    /// Page after page, while records come, change and go: who is there all the time is shown exactly once, and in order.
+    #[test]
+    fn pages_by_cursor_neither_skip_nor_repeat(
+        first in changes(300, 300),
+        between in proptest::collection::vec(changes(300, 30), 1..8),
+        question in question(),
+        limit in 1_usize..40,
+    ) {
+        let mut documents = Documents::new(Budget::new(64 << 20));
+        let mut model = Model::new();
+        apply(&mut documents, &mut model, &first, 0);
+        let question = Question { skip: 0, limit, ..question };
+        let mut query = question.query();
+        let unchanged = |record: &Value| {
+            let mut record = record.clone();
+            record.as_object_mut().unwrap().remove("_rev");
+            record
+        };
+        let mut steady: BTreeMap<String, Value> = question.expected(&model).iter()
+            .map(|record| (record["_id"].as_str().unwrap().to_owned(), unchanged(record))).collect();
+        let mut seen: Vec<String> = Vec::new();
+        for round in 0_usize.. {
+            let page = documents.query(&question.view(), &query).unwrap();
+            prop_assert!(page.documents.len() <= limit);
+            prop_assert_eq!(page.total, question.expected(&model).len());
+            seen.extend(page.documents.iter().map(|document| document.id().to_owned()));
+            let Some(next) = page.next else { break };
+            prop_assert_eq!(page.documents.len(), limit);
+            query.after = Some(Cursor::parse(&next.to_text()).unwrap());
+            if let Some(changes) = between.get(round) {
+                apply(&mut documents, &mut model, changes, u32::try_from(round).unwrap() + 1);
+                let now: BTreeMap<String, Value> = question.expected(&model).iter()
+                    .map(|record| (record["_id"].as_str().unwrap().to_owned(), unchanged(record))).collect();
+                steady.retain(|id, record| now.get(id) == Some(record));
+            }
+        }
+        for id in steady.keys() {
+            prop_assert_eq!(seen.iter().filter(|other| *other == id).count(), 1, "{}", id);
+        }
+        // Those that stayed came in the order that they have now.
+        let order = question.expected(&model).into_iter().map(|record| record["_id"].as_str().unwrap().to_owned());
+        let order: Vec<_> = order.filter(|id| steady.contains_key(id)).collect();
+        seen.retain(|id| steady.contains_key(id));
+        prop_assert_eq!(seen, order);
     }
 
     #[test]

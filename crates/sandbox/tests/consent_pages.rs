@@ -10,7 +10,7 @@
 
 mod caller;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use adyton_keys::account::Account;
 use adyton_keys::context_session::ContextSession;
@@ -146,7 +146,8 @@ impl Stage {
 
     /// The consent that the owner's page would sign.
     fn consent<'c>(&'c self, id: &'c str, origin: &'c str, asked: &'c Value) -> AppConsent<'c> {
-        let now = SystemTime::now()
+        let now = adyton_client::clock::Clock::system()
+            .now()
             .duration_since(UNIX_EPOCH)
             .unwrap()
             .as_secs();

@@ -99,9 +99,9 @@ fn principal(name: &str, value: &str, grants: &Grants) -> Arc<Principal> {
         .body(())
         .unwrap()
         .into_parts();
-    let possession = Possession::new(Origins::new(None, Vec::new()), Clock::system());
-    let credential = Credential::of(&head).unwrap();
-    Arc::new(authenticate(&credential, grants, &possession).unwrap())
+    let origins = Origins::new(None, vec!["localhost".to_owned()]);
+    let possession = Possession::new(origins, Clock::system());
+    Arc::new(authenticate(&Credential::of(&head).unwrap(), grants, &possession).unwrap())
 }
 
 async fn tenant(world: &World, grants: &Grants, schemas: &SchemaSet, number: usize) -> Tenant {
@@ -116,7 +116,7 @@ async fn tenant(world: &World, grants: &Grants, schemas: &SchemaSet, number: usi
     });
     let terms = Terms::parse(&terms.to_string(), schemas).unwrap();
     let minted = grants
-        .mint(&owner.as_owner().unwrap(), terms, None)
+        .mint(&owner.as_owner().unwrap(), terms, App::Nobody)
         .unwrap();
     let bearer = format!("Bearer {}", minted.token.as_str());
     Tenant {

@@ -19,7 +19,6 @@ use adyton_protocol::problem::ProblemKind;
 const LAYERS: &[(&str, &[&str])] = &[
     ("adyton-protocol", &[]),
     ("adyton-couch", &[]),
-    ("adyton-oauth", &["adyton-protocol"]),
     ("adyton-attest", &[]),
     ("adyton-oauth", &["adyton-protocol"]),
     ("adyton-vsock", &[]),

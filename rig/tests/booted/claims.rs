@@ -209,6 +209,8 @@ async fn a_guest_that_dies_of_its_load_leaves_no_marked_word_behind() {
 const ALLOWED: &[(&str, &str)] = &[
     ("GET", "/livez"),
     ("GET", "/readyz"),
+    ("GET", "/api/rest"),
+    ("GET", "/openapi.json"),
     ("GET", "/api/rest/v1/info/status"),
     ("GET", "/oauth/authorize"),
     ("POST", "/oauth/par"),
@@ -217,6 +219,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("POST", "/oauth/introspect"),
     ("GET", "/.well-known/oauth-authorization-server"),
     ("GET", "/.well-known/oauth-protected-resource"),
+    ("GET", "/api/rest/v1/account/fromKey"),
     ("GET", "/api/rest/v1/auth/scopes"),
     ("GET", "/api/rest/v1/auth/me"),
     ("POST", "/api/rest/v1/auth/token"),

@@ -7,6 +7,7 @@ use http::request::Parts;
 
 use super::Api;
 use super::problem::ApiProblem;
+use super::throttle::Slot;
 use crate::authn::{Credential, Principal, authenticate};
 
 /// The authenticated caller.
@@ -18,10 +19,11 @@ impl FromRequestParts<Arc<Api>> for Caller {
 
     async fn from_request_parts(head: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiProblem> {
         let credential = Credential::of(head)?;
-        Ok(Self(Arc::new(authenticate(
-            &credential,
-            &api.grants,
-            &api.possession,
-        )?)))
+        let caller = authenticate(&credential, &api.grants, &api.possession)?;
+        let standing = api.throttle.count(&caller, api.clock.now())?;
+        if let Some(slot) = head.extensions.get::<Slot>() {
+            slot.set(standing);
+        }
+        Ok(Self(Arc::new(caller)))
     }
 }

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 
 use adyton_couch::selector::{FieldPath, Selector};
+use adyton_oauth::client::Client;
+use adyton_protocol::did::Did;
 use adyton_protocol::schema::SchemaUri;
 use adyton_protocol::scope::{Resource, Scope, Terms, time_field};
 use adyton_protocol::signature::Signature;
@@ -14,10 +16,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Api;
-use super::asked::permissions;
+use super::asked::{Permission, permissions};
 use super::caller::Caller;
 use super::json_body::JsonObject;
 use super::path::Parameters;
@@ -52,26 +55,51 @@ const MAX_EXAMPLES_BYTES: usize = 2 * 1024 * 1024;
 
 type Answer = Result<Response, ApiProblem>;
 
+/// What an app asks for, and who it is.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Asked<'p> {
+    client: Who<'p>,
+    redirect_host: &'p str,
+    redirect_uri: &'p str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purpose: Option<&'p str>,
+    permissions: Vec<Permission>,
+    api: Vec<Value>,
+    terms: Value,
+    expires_at: String,
+}
+
+/// An app, and how it is known.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Who<'p> {
+    id: &'p str,
+    name: &'p str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'p str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    did: Option<&'p str>,
+    verified_by: &'static str,
+}
+
+impl<'p> Who<'p> {
+    pub(super) fn of(client: &'p Client) -> Self {
+        let id = client.id().as_str();
+        Self {
+            id,
+            name: client.name().or(client.host()).unwrap_or(id),
+            host: client.host(),
+            did: client.did().map(Did::as_given),
+            verified_by: client.verified_by().name(),
+        }
+    }
+}
+
 /// `GET /consent/requests/{request}`
 async fn asked(State(api): State<Arc<Api>>, Parameters(id): Parameters<String>) -> Answer {
     let pending = find(&api, &id)?;
-    let client = pending.client();
     let terms = pending.requested().terms();
-    let name = client
-        .name()
-        .or(client.host())
-        .unwrap_or(client.id().as_str());
-    let mut who = json!({
-        "id": client.id().as_str(),
-        "name": name,
-        "verifiedBy": client.verified_by().name(),
-    });
-    if let Some(host) = client.host() {
-        who["host"] = json!(host);
-    }
-    if let Some(did) = client.did() {
-        who["did"] = json!(did.as_given());
-    }
     let capabilities: Vec<Value> = terms
         .scopes()
         .iter()
@@ -83,19 +111,17 @@ async fn asked(State(api): State<Arc<Api>>, Parameters(id): Parameters<String>) 
         })
         .collect();
     let redirect_uri = pending.redirect_uri();
-    let mut said = json!({
-        "client": who,
-        "redirectHost": redirect_uri.shown(),
-        "redirectUri": redirect_uri.as_str(),
-        "permissions": permissions(terms, &api.schemas),
-        "api": capabilities,
-        "terms": terms.to_value(),
-        "expiresAt": iso(pending.expires()),
-    });
-    if let Some(purpose) = terms.purpose() {
-        said["purpose"] = json!(purpose);
-    }
-    Ok(Json(said).into_response())
+    Ok(Json(Asked {
+        client: Who::of(pending.client()),
+        redirect_host: redirect_uri.shown(),
+        redirect_uri: redirect_uri.as_str(),
+        purpose: terms.purpose(),
+        permissions: permissions(terms, &api.schemas),
+        api: capabilities,
+        terms: terms.to_value(),
+        expires_at: iso(pending.expires()),
+    })
+    .into_response())
 }
 
 /// `POST /consent/requests/{request}/preview`: `{"terms"}` → for each target, how many records an app with these terms would

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::problem::ApiProblem;
 use crate::authz::{Permit, Read};
+use crate::compressed_answers::Separable;
 use crate::memory::{Document, Query, QueryError};
 use crate::vault::{Answer, Vault};
 
@@ -32,6 +33,7 @@ pub(super) struct Export {
     page: Answer,
     /// How many of the page have been written.
     written: usize,
+    separable: Separable,
 }
 
 impl Export {
@@ -46,13 +48,17 @@ impl Export {
             permit,
             page,
             written: 0,
+            separable: Separable::default(),
         };
+        let separable = export.separable.clone();
         let pieces = stream::try_unfold(export, |mut export| async move {
             let piece = export.next().await?;
             Ok::<_, io::Error>(piece.map(|piece| (piece, export)))
         });
         let headers = [(CONTENT_TYPE, "application/x-ndjson")];
-        Ok((headers, Body::from_stream(pieces)).into_response())
+        let mut response = (headers, Body::from_stream(pieces)).into_response();
+        response.extensions_mut().insert(separable);
+        Ok(response)
     }
 
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
@@ -72,7 +78,7 @@ impl Export {
         for document in rest.unwrap_or_default() {
             self.written += 1;
             write_line(document, &mut piece);
-            if piece.len() >= PIECE {
+            if piece.len() >= PIECE || self.separable.is_wanted() {
                 break;
             }
         }

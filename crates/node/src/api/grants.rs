@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use adyton_protocol::did::Did;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing;
+use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Api;
 use super::caller::Caller;
+use super::consent::Who;
 use super::path::Parameters;
 use super::problem::ApiProblem;
 use super::routes::Route;
@@ -32,7 +35,7 @@ async fn list(State(api): State<Arc<Api>>, Caller(caller): Caller) -> Answer {
     let owner = caller.as_owner()?;
     let mut grants = api.grants.list(&owner);
     grants.sort_by_key(|grant| std::cmp::Reverse(grant.created));
-    let grants: Vec<Value> = grants.iter().map(view_of).collect();
+    let grants: Vec<Shown<'_>> = grants.iter().map(Shown::of).collect();
     Ok(Json(json!({ "grants": grants })).into_response())
 }
 
@@ -54,27 +57,39 @@ async fn end(
 }
 
 /// What its owner is shown of a grant. Never a token.
-fn view_of(grant: &GrantView) -> Value {
-    let mut view = json!({
-        "_id": grant.id.to_string(),
-        "terms": grant.terms.to_value(),
-        "insertedAt": iso(grant.created),
-        "expiresAt": iso(grant.expires),
-        "bound": grant.bound,
-    });
-    if let Some(used) = grant.last_used {
-        view["lastUsedAt"] = json!(iso(used));
-    }
-    match &grant.app {
-        App::Nobody => {}
-        App::Named(did) => view["appDID"] = json!(did.as_given()),
-        App::Client(client) => {
-            view["client"] = json!({
-                "id": client.id().as_str(),
-                "name": client.name(),
-                "verifiedBy": client.verified_by().name(),
-            });
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'g> {
+    #[serde(rename = "_id")]
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<Who<'g>>,
+    #[serde(rename = "appDID", skip_serializing_if = "Option::is_none")]
+    app_did: Option<&'g str>,
+    terms: Value,
+    bound: bool,
+    inserted_at: String,
+    expires_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used_at: Option<String>,
+}
+
+impl<'g> Shown<'g> {
+    fn of(grant: &'g GrantView) -> Self {
+        let (client, app_did) = match &grant.app {
+            App::Nobody => (None, None),
+            App::Named(did) => (None, Some(did.as_given())),
+            App::Client(client) => (Some(Who::of(client)), client.did().map(Did::as_given)),
+        };
+        Self {
+            id: grant.id.to_string(),
+            client,
+            app_did,
+            terms: grant.terms.to_value(),
+            bound: grant.bound,
+            inserted_at: iso(grant.created),
+            expires_at: iso(grant.expires),
+            last_used_at: grant.last_used.map(iso),
         }
     }
-    view
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use adyton_protocol::problem::ProblemKind;
+use aws_lc_rs::digest::{self, SHA256};
 use axum::extract::{FromRequest, Request};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
@@ -10,6 +11,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
 use super::Api;
+use super::idempotency::IDEMPOTENCY_KEY;
 use super::problem::ApiProblem;
 use crate::memory::{QueryError, Reservation};
 
@@ -23,6 +25,8 @@ const VALUE_BYTES: usize = 100;
 pub(super) struct JsonObject {
     members: Map<String, Value>,
     counted: Reservation,
+    /// SHA-256 of the text, for a request with a key.
+    digest: Option<[u8; 32]>,
 }
 
 impl FromRequest<Arc<Api>> for JsonObject {
@@ -30,6 +34,7 @@ impl FromRequest<Arc<Api>> for JsonObject {
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, ApiProblem> {
         says_json(request.headers())?;
+        let is_keyed = request.headers().contains_key(IDEMPOTENCY_KEY);
         let limit = api.config.body_bytes;
         let mut counted = api.bodies.reserve(0).map_err(QueryError::from)?;
         let mut body = Limited::new(request.into_body(), limit);
@@ -55,13 +60,22 @@ impl FromRequest<Arc<Api>> for JsonObject {
             return Ok(Self {
                 members: Map::new(),
                 counted,
+                digest: None,
             });
         }
         // Room first: `0,` is two bytes here and many in memory.
         let more = counted.bytes() + VALUE_BYTES * most_values(&bytes);
         counted.resize(more).map_err(QueryError::from)?;
         match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(members)) => Ok(Self { members, counted }),
+            Ok(Value::Object(members)) => Ok(Self {
+                members,
+                counted,
+                digest: is_keyed.then(|| {
+                    let mut digest = [0; 32];
+                    digest.copy_from_slice(digest::digest(&SHA256, &bytes).as_ref());
+                    digest
+                }),
+            }),
             Ok(_) => Err(ApiProblem::malformed(
                 "the request body must be a JSON object",
             )),
@@ -78,6 +92,11 @@ impl FromRequest<Arc<Api>> for JsonObject {
 }
 
 impl JsonObject {
+    /// SHA-256 of its text, if the request has a key.
+    pub(super) fn digest(&self) -> Option<[u8; 32]> {
+        self.digest
+    }
+
     /// Takes a member out.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
         self.members.remove(name)
@@ -106,7 +125,11 @@ impl JsonObject {
         };
         let budget = crate::memory::Budget::new(usize::MAX);
         let counted = budget.reserve(0).unwrap();
-        Self { members, counted }
+        Self {
+            members,
+            counted,
+            digest: None,
+        }
     }
 }
 

@@ -7,8 +7,11 @@ mod consent;
 mod door;
 mod export;
 mod form_body;
+mod gone;
 mod grants;
 mod health;
+mod idempotency;
+mod index;
 mod info;
 mod json_body;
 mod oauth;
@@ -23,11 +26,13 @@ mod record_stream;
 mod records;
 mod routes;
 mod sessions;
+mod throttle;
 mod tokens;
 mod write_body;
 mod writes;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use adyton_client::clock::Clock;
 use adyton_client::schema::SchemaSet;
@@ -36,6 +41,8 @@ use tokio::sync::Semaphore;
 pub use problem::ApiProblem;
 pub use routes::{Route, router, routes};
 
+use self::idempotency::Keys;
+use self::throttle::{Quota, Throttle};
 use crate::authn::{Origins, Possession};
 use crate::client_documents::ClientDocuments;
 use crate::config::Config;
@@ -62,6 +69,10 @@ pub struct Api {
     pub(crate) schemas: Arc<SchemaSet>,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
+    /// Counts what each caller asks.
+    pub(crate) throttle: Throttle,
+    /// Requests that must not be done twice.
+    pub(crate) keys: Arc<Keys>,
     /// A turn for each login that is carried to storage nodes.
     pub(crate) logins: Semaphore,
     pub(crate) config: Config,
@@ -90,6 +101,12 @@ impl Api {
         let possession = Possession::new(origins, clock.clone());
         let room = (config.vault.node_bytes / BODIES_SHARE).max(config.body_bytes * LEAST_BODIES);
         let bodies = Budget::new(room);
+        let throttle = Throttle::new(Quota {
+            name: "caller",
+            requests: config.requests_per_minute,
+            span: Duration::from_secs(60),
+        });
+        let keys = Keys::new(clock.clone());
         Arc::new(Self {
             vault,
             grants,
@@ -98,6 +115,8 @@ impl Api {
             client_documents,
             schemas,
             bodies,
+            throttle,
+            keys,
             logins: Semaphore::new(sessions::LOGINS_AT_A_TIME),
             config,
             clock,

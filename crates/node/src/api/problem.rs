@@ -15,6 +15,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::throttle::Standing;
 use crate::authn::{AuthenticationError, CredentialError};
 use crate::authz::Denied;
 use crate::grants::{ApproveError, GrantError, Grants, MintError, NotKept};
@@ -31,6 +32,8 @@ pub struct ApiProblem {
     detail: String,
     members: Vec<(&'static str, Value)>,
     challenge: Challenge,
+    /// Of who asked too often.
+    standing: Option<Box<Standing>>,
 }
 
 /// What the problem says in `WWW-Authenticate`.
@@ -52,12 +55,19 @@ impl ApiProblem {
             detail: detail.into(),
             members: Vec::new(),
             challenge: Challenge::OfKind,
+            standing: None,
         }
     }
 
     /// Adds an extension member.
     pub(crate) fn with(mut self, name: &'static str, value: Value) -> Self {
         self.members.push((name, value));
+        self
+    }
+
+    /// Tells the caller when to come back.
+    pub(super) fn after(mut self, standing: Standing) -> Self {
+        self.standing = Some(Box::new(standing));
         self
     }
 
@@ -153,7 +163,10 @@ impl IntoResponse for ApiProblem {
         if let Some(Ok(value)) = challenge.map(HeaderValue::try_from) {
             headers.insert(WWW_AUTHENTICATE, value);
         }
-        if matches!(
+        if let Some(standing) = self.standing {
+            headers.insert(RETRY_AFTER, standing.seconds().into());
+            standing.tell(&mut response);
+        } else if matches!(
             self.kind,
             ProblemKind::Overloaded | ProblemKind::Draining | ProblemKind::RateLimited
         ) {

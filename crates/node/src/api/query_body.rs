@@ -5,10 +5,8 @@ use serde_json::{Map, Value};
 
 use super::json_body::JsonObject;
 use super::problem::ApiProblem;
-use crate::memory::{Projection, Query, QueryError, SortKey};
+use crate::memory::{Cursor, Projection, Query, QueryError, SortKey};
 
-/// Most records in one answer.
-pub(super) const MAX_LIMIT: usize = 1_000_000;
 /// Names under which clients send the selector.
 pub(super) const SELECTOR_NAMES: [&str; 4] = ["query", "selector", "filter", "filters"];
 
@@ -38,7 +36,15 @@ pub(super) fn take_selector(body: &mut JsonObject) -> Result<Selector, ApiProble
 }
 
 /// What stands in `options`, or beside the selector as CouchDB has it.
-const OPTION_NAMES: [&str; 5] = ["sort", "limit", "skip", "fields", "use_index"];
+const OPTION_NAMES: [&str; 7] = [
+    "sort",
+    "limit",
+    "skip",
+    "fields",
+    "cursor",
+    "bookmark",
+    "use_index",
+];
 
 impl QueryBody {
     /// Reads a body.
@@ -65,14 +71,26 @@ impl QueryBody {
             query.sort = SortKey::parse_list(&sort)?;
         }
         if let Some(limit) = given("limit") {
-            query.limit = number("limit", &limit, MAX_LIMIT)?;
+            query.limit = number("limit", &limit)?;
         }
         if let Some(skip) = given("skip") {
-            query.skip = number("skip", &skip, usize::MAX)?;
+            query.skip = number("skip", &skip)?;
         }
         let fields = match given("fields") {
             None => None,
             Some(fields) => Some(Projection::parse(&fields)?),
+        };
+        // CouchDB's name for it, too.
+        query.after = match (given("cursor"), given("bookmark")) {
+            (None, None) => None,
+            (Some(Value::String(text)), None) | (None, Some(Value::String(text))) => {
+                Some(Cursor::parse(&text).map_err(QueryError::from)?)
+            }
+            _ => {
+                return Err(ApiProblem::malformed(
+                    "`cursor` must be the text that the page before gave",
+                ));
+            }
         };
         // A hint for the original's engine. Ours chooses by itself, for any sort.
         given("use_index");
@@ -83,12 +101,9 @@ impl QueryBody {
     }
 }
 
-fn number(name: &str, value: &Value, max: usize) -> Result<usize, ApiProblem> {
+fn number(name: &str, value: &Value) -> Result<usize, ApiProblem> {
     value
         .as_u64()
         .and_then(|number| usize::try_from(number).ok())
-        .filter(|number| *number <= max)
-        .ok_or_else(|| {
-            ApiProblem::malformed(format!("`{name}` must be a whole number from 0 to {max}"))
-        })
+        .ok_or_else(|| ApiProblem::malformed(format!("`{name}` must be a whole number from 0")))
 }

@@ -11,6 +11,7 @@ use futures_util::stream;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
+use crate::compressed_answers::Separable;
 use crate::memory::{Document, Parts, Projection, Reservation};
 use crate::vault::{Answer, Found};
 
@@ -18,19 +19,20 @@ use crate::vault::{Answer, Found};
 const PIECE: usize = 64 * 1024;
 
 /// The answer to a query.
-pub(super) fn query_response(
-    answer: Answer,
-    fields: Option<Projection>,
-    limit: usize,
-    skip: usize,
-) -> Response {
+pub(super) fn query_response(answer: Answer, fields: Option<Projection>, skip: usize) -> Response {
     let Answer { page, unreadable } = answer;
     let mut tail = String::new();
+    let limit = page.limit;
+    let cursor = page
+        .next
+        .map(|next| format!(",\"cursor\":\"{}\"", next.to_text()));
     // Writing to a String cannot fail.
     let _: Result<(), _> = write!(
         tail,
-        "],\"limit\":{limit},\"skip\":{skip},\"dbRows\":{},\"total\":{},\"unreadable\":{unreadable}}}",
-        page.rows, page.total
+        "],\"limit\":{limit},\"skip\":{skip},\"dbRows\":{},\"total\":{},\"unreadable\":{unreadable}{}}}",
+        page.rows,
+        page.total,
+        cursor.unwrap_or_default()
     );
     Writer::response(page.documents, page.counted, fields, tail)
 }
@@ -53,11 +55,14 @@ pub(super) fn item_response(document: &Document) -> Response {
         Bytes::from_static(b"}"),
     ];
     let body = Body::from_stream(stream::iter(pieces.map(Ok::<_, Infallible>)));
-    (
+    let mut response = (
         [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
         body,
     )
-        .into_response()
+        .into_response();
+    // One record is apart from all others.
+    response.extensions_mut().insert(Separable::default());
+    response
 }
 
 struct Writer {
@@ -68,6 +73,7 @@ struct Writer {
     begun: bool,
     /// The rest of a large record, sent without copying it.
     held: VecDeque<Bytes>,
+    separable: Separable,
 }
 
 impl Writer {
@@ -84,7 +90,9 @@ impl Writer {
             tail: Some(tail),
             begun: false,
             held: VecDeque::new(),
+            separable: Separable::default(),
         };
+        let separable = writer.separable.clone();
         let pieces = stream::unfold(writer, |mut writer| async move {
             let piece = writer.next()?;
             Some((Ok::<_, Infallible>(piece), writer))
@@ -93,6 +101,7 @@ impl Writer {
         response
             .headers_mut()
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.extensions_mut().insert(separable);
         response
     }
 
@@ -126,7 +135,7 @@ impl Writer {
                 }
                 None => document.write_to(&mut piece),
             }
-            if !self.held.is_empty() || piece.len() >= PIECE {
+            if !self.held.is_empty() || piece.len() >= PIECE || self.separable.is_wanted() {
                 return Some(Bytes::from(piece));
             }
             if !self.documents.as_slice().is_empty() {
@@ -210,7 +219,7 @@ mod tests {
                     unreadable: 0,
                 };
                 let fields = fields.map(|fields| Projection::parse(&fields).unwrap());
-                let response = query_response(answer, fields, 1000, 0);
+                let response = query_response(answer, fields, 0);
                 let indexed = budget.used() - before;
                 assert!(indexed >= count * size_of::<Document>());
                 let body: Value = serde_json::from_slice(&pieces(response).await.concat()).unwrap();

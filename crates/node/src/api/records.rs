@@ -73,9 +73,9 @@ pub(super) async fn query<D: Door>(
     if let Some(fields) = &fields {
         permit.view().may_serve(fields)?;
     }
-    let (limit, skip) = (query.limit, query.skip);
+    let skip = query.skip;
     let answer = api.vault.query(&permit, query).await?;
-    Ok(query_response(answer, fields, limit, skip))
+    Ok(query_response(answer, fields, skip))
 }
 
 /// `POST /{door}/count/{name}`

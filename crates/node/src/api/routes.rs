@@ -17,13 +17,15 @@ use http::header::{
 use http::{HeaderValue, Method};
 use tower_http::cors::{Any, CorsLayer};
 
+use super::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use super::problem::ApiProblem;
 use super::{
-    Api, consent, grants, health, info, oauth, oauth_tokens, pages, prefer, records, sessions,
-    tokens, writes,
+    Api, consent, gone, grants, health, index, info, oauth, oauth_tokens, pages, prefer, records,
+    sessions, throttle, tokens, writes,
 };
 use crate::attestation::NodeKeys;
 use crate::authn::Origins;
+use crate::compressed_answers::compress;
 use crate::sealed_requests::{self, Gateway};
 use crate::signed_answers::{
     ACCEPT_SIGNATURE, CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT, Signer, sign,
@@ -92,6 +94,7 @@ const BESIDE: [Route; 2] = [
 /// The routes, by the module that answers them.
 const GROUPS: &[&[Route]] = &[
     &health::ROUTES,
+    &index::ROUTES,
     &info::ROUTES,
     &tokens::ROUTES,
     &oauth::ROUTES,
@@ -121,6 +124,7 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
     let origins = api.possession.origins().clone();
     let (clock, bodies) = (api.clock.clone(), api.bodies.clone());
     let body_bytes = api.config.body_bytes;
+    let compressors = bodies.clone();
     let mut router = Router::new();
     for route in routes() {
         if let Some(handler) = route.handler {
@@ -131,11 +135,15 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
         .with_state(api)
         .merge(attestation)
         // After the last route: the second one holds only for routes that are already there.
-        .fallback(async || ApiProblem::not_found())
+        .fallback(gone::or_not_found)
         .method_not_allowed_fallback(async || wrong_method())
         .layer(middleware::from_fn(prefer::layer))
+        .layer(middleware::from_fn(throttle::tell))
         .layer(middleware::from_fn(move |request, next| {
             within(timeout, request, next)
+        }))
+        .layer(middleware::from_fn(move |request, next| {
+            compress(compressors.clone(), request, next)
         }))
         .layer(middleware::from_fn(move |request, next| {
             sign(signer.clone(), request, next)
@@ -165,6 +173,7 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
                     DPOP,
                     IF_MATCH,
                     IF_NONE_MATCH,
+                    IDEMPOTENCY_KEY,
                     HeaderName::from_static("permissions"),
                     prefer::PREFER,
                     ACCEPT_SIGNATURE,
@@ -173,11 +182,14 @@ pub fn router(api: Arc<Api>, attestation: Router, keys: NodeKeys) -> Router {
                 .expose_headers([
                     ETAG,
                     WWW_AUTHENTICATE,
+                    RETRY_AFTER,
+                    IDEMPOTENCY_REPLAYED,
+                    HeaderName::from_static("ratelimit"),
+                    HeaderName::from_static("ratelimit-policy"),
+                    prefer::APPLIED,
                     CONTENT_DIGEST,
                     SIGNATURE_INPUT,
                     SIGNATURE,
-                    prefer::APPLIED,
-                    RETRY_AFTER,
                 ]),
         )
 }

@@ -1,18 +1,25 @@
 //! Writing records: created, replaced, changed, deleted, one at a time or many at once; and the end of a whole database.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
+use adyton_couch::rev::Rev;
+use adyton_protocol::problem::ProblemKind;
 use adyton_protocol::scope::{ApiScope, Resource};
 use axum::Json;
-use axum::extract::{RawQuery, State};
+use axum::extract::{FromRequestParts, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing;
-use http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use serde_json::{Map, Value, json};
 
 use super::Api;
 use super::caller::Caller;
 use super::door::{Db, Door, Ds, Record, Records};
+use super::idempotency::{Attempt, Begun, IDEMPOTENCY_REPLAYED, Outcome};
 use super::json_body::JsonObject;
 use super::path::QueryString;
 use super::precondition::{Expected, Unwanted, tagged};
@@ -20,8 +27,8 @@ use super::problem::ApiProblem;
 use super::routes::Route;
 use super::write_body::{RecordBody, records_of};
 use crate::authn::Principal;
-use crate::authz::{Delete, Permit, Write};
-use crate::vault::{Saved, VaultError};
+use crate::authz::{Delete, Permit, Read, Write};
+use crate::vault::{BulkSaved, Saved, VaultError};
 
 /// The routes that this module answers.
 #[rustfmt::skip]
@@ -51,13 +58,15 @@ pub(super) async fn create<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
     at: Records<D>,
-    headers: HeaderMap,
+    asked: Asked,
     body: JsonObject,
 ) -> Answer {
     let permit = caller.permit::<Write>(D::CREATE, at.resource.clone())?;
+    let digest = body.digest();
     let mut body = RecordBody::parse(body)?;
     let follows = body.record.get("_rev").is_some_and(|rev| !rev.is_null());
     if !body.options.insert && (follows || body.options.force) {
+        // Its revision is its key: nothing is changed twice.
         let permit = caller.permit::<Write>(D::UPDATE, at.resource)?;
         let id = match body.record.get("_id") {
             Some(Value::String(id)) => id.clone(),
@@ -70,13 +79,43 @@ pub(super) async fn create<D: Door>(
         return replace(&api, &permit, id, body, &Expected::Unsaid).await;
     }
     body.record.remove("_rev");
-    let only_if_new = Unwanted::of(&headers).is_anything();
+    let attempt = match api
+        .keys
+        .begin(&caller, &asked.headers, asked.target(), digest)?
+    {
+        Begun::Unkeyed => None,
+        Begun::First(attempt) => Some(attempt),
+        Begun::Before(outcome) => return Ok(replayed(outcome, body.record)),
+    };
+    let has_id = body.record.get("_id").is_some_and(|id| !id.is_null());
+    if let Some(attempt) = attempt.as_ref().filter(|_| !has_id) {
+        body.record
+            .insert("_id".to_owned(), attempt.id(None).into());
+    }
+    let is_repetition = attempt.as_ref().is_some_and(|attempt| attempt.is_again) && !has_id;
+    let again = is_repetition.then(|| body.record.clone());
     let saved = api.vault.create(&permit, body.record).await;
+    if let (Some(record), Err(VaultError::Conflict { current: Some(rev) })) = (again, &saved)
+        && let Some(attempt) = attempt
+    {
+        // The id is this request's alone: the attempt whose end nobody knew has made it.
+        let outcome = Outcome::Created {
+            id: attempt.id(None),
+            rev: rev.to_string(),
+        };
+        attempt.done(outcome.clone());
+        return Ok(replayed(outcome, record));
+    }
+    settle(attempt, &saved, |saved| Outcome::Created {
+        id: id_of(saved).as_str().unwrap_or_default().to_owned(),
+        rev: saved.rev.to_string(),
+    });
+    let only_if_new = Unwanted::of(&asked.headers).is_anything();
     match saved {
         Ok(saved) => Ok(created(&saved)),
         Err(error @ VaultError::Conflict { .. }) if only_if_new => Err(ApiProblem::again(
             error.into(),
-            adyton_protocol::problem::ProblemKind::PreconditionFailed,
+            ProblemKind::PreconditionFailed,
             "there is a record with this `_id`",
         )),
         Err(error) => Err(error.into()),
@@ -118,7 +157,8 @@ pub(super) async fn patch<D: Door>(
     headers: HeaderMap,
     body: JsonObject,
 ) -> Answer {
-    let permit = caller.permit::<Write>(D::UPDATE, at.resource)?;
+    let permit = caller.permit::<Write>(D::UPDATE, at.resource.clone())?;
+    let reading = caller.permit::<Read>(D::UPDATE, at.resource)?;
     let expected = Expected::of(&headers)?;
     let mut body = RecordBody::parse(body)?;
     expected.write_into(&mut body.record)?;
@@ -128,7 +168,10 @@ pub(super) async fn patch<D: Door>(
         Some(Value::String(rev)) => Some(rev),
         Some(_) => return Err(ApiProblem::malformed("`_rev` must be a text")),
     };
-    let saved = api.vault.patch(&permit, at.id, body.record, rev).await;
+    let vault = &api.vault;
+    let saved = vault
+        .patch(&permit, &reading, at.id, body.record, rev)
+        .await;
     Ok(updated(&saved.map_err(|error| expected.problem(error))?))
 }
 
@@ -216,26 +259,138 @@ pub(super) async fn bulk<D: Door>(
     State(api): Shared,
     Caller(caller): Caller,
     at: Records<D>,
+    asked: Asked,
     body: JsonObject,
 ) -> Answer {
     let mut permit = caller.permit::<Write>(D::CREATE, at.resource.clone())?;
-    let (records, _counted) = records_of(body)?;
+    let digest = body.digest();
+    let (mut records, _counted) = records_of(body)?;
     if records
         .iter()
         .any(|record| matches!(record.get("_rev"), Some(Value::String(_))))
     {
         permit = caller.permit::<Write>(D::UPDATE, at.resource)?;
     }
-    let outcomes = api.vault.write_all(&permit, records).await?;
-    let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
-    let saved = outcomes.len() - failed;
-    let items: Vec<Value> = outcomes.into_iter().map(outcome).collect();
-    let status = match failed {
-        0 => StatusCode::OK,
-        _ => StatusCode::MULTI_STATUS,
+    let attempt = match api
+        .keys
+        .begin(&caller, &asked.headers, asked.target(), digest)?
+    {
+        Begun::Unkeyed => None,
+        Begun::First(attempt) => Some(attempt),
+        Begun::Before(outcome) => return Ok(replayed(outcome, Map::new())),
     };
-    let body = json!({ "success": failed == 0, "saved": saved, "failed": failed, "items": items });
-    Ok((status, Json(body)).into_response())
+    if let Some(attempt) = &attempt {
+        for (index, record) in records.iter_mut().enumerate() {
+            let id = record.entry("_id").or_insert(Value::Null);
+            if id.is_null() {
+                *id = attempt.id(Some(index)).into();
+            }
+        }
+    }
+    let outcomes = api.vault.write_all(&permit, records).await;
+    let answer = outcomes.map(BulkAnswer::of);
+    settle(attempt, &answer, |answer| Outcome::Bulk {
+        status: answer.status.as_u16(),
+        body: answer.body.clone(),
+    });
+    Ok(answer?.into_response())
+}
+
+/// What became of many records: ids, revisions, codes.
+struct BulkAnswer {
+    status: StatusCode,
+    body: Bytes,
+}
+
+impl BulkAnswer {
+    fn of(outcomes: BulkSaved) -> Self {
+        let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+        let saved = outcomes.len() - failed;
+        let items: Vec<Value> = outcomes.into_iter().map(outcome).collect();
+        let status = match failed {
+            0 => StatusCode::OK,
+            _ => StatusCode::MULTI_STATUS,
+        };
+        let body =
+            json!({ "success": failed == 0, "saved": saved, "failed": failed, "items": items });
+        Self {
+            status,
+            body: body.to_string().into(),
+        }
+    }
+}
+
+impl IntoResponse for BulkAnswer {
+    fn into_response(self) -> Response {
+        let kind = [(CONTENT_TYPE, "application/json")];
+        (self.status, kind, self.body).into_response()
+    }
+}
+
+/// Remembers how a request with a key ended. When it is not known whether anything was done, the attempt is dropped as it is.
+fn settle<T>(
+    attempt: Option<Attempt>,
+    done: &Result<T, VaultError>,
+    outcome: impl FnOnce(&T) -> Outcome,
+) {
+    let Some(attempt) = attempt else { return };
+    match done {
+        Ok(done) => attempt.done(outcome(done)),
+        Err(VaultError::Storage(_) | VaultError::Pull(_) | VaultError::Stopped) => drop(attempt),
+        Err(_) => attempt.undone(),
+    }
+}
+
+/// The answer to a request that was done before. Of the record, what was sent and what it is called.
+fn replayed(outcome: Outcome, mut record: Map<String, Value>) -> Response {
+    let mut response = match outcome {
+        Outcome::Created { id, rev } => {
+            record.insert("_id".to_owned(), id.into());
+            let tag = rev.parse::<Rev>().ok();
+            record.insert("_rev".to_owned(), rev.into());
+            let body = json!({ "success": true, "record": record });
+            let response = (StatusCode::CREATED, Json(body)).into_response();
+            match tag {
+                Some(rev) => tagged(response, rev),
+                None => response,
+            }
+        }
+        Outcome::Bulk { status, body } => BulkAnswer {
+            status: StatusCode::from_u16(status).unwrap_or(StatusCode::OK),
+            body,
+        }
+        .into_response(),
+    };
+    response
+        .headers_mut()
+        .insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    response
+}
+
+/// The head of a request, for what may be sent twice.
+#[derive(Debug)]
+pub(super) struct Asked {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Asked {
+    fn target(&self) -> (&Method, &Uri) {
+        (&self.method, &self.uri)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(head: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self {
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            headers: head.headers.clone(),
+        })
+    }
 }
 
 fn outcome(outcome: Result<Saved, VaultError>) -> Value {

@@ -215,7 +215,7 @@ impl Grants {
     /// Keeps grants beyond the process from now on, and brings back those that were.
     pub(crate) fn keep_in(self: &Arc<Self>, context: NodeContext, schemas: Arc<SchemaSet>) {
         let (waiting, queue) = mpsc::channel(keeper::QUEUE);
-        self.write().keeps = true;
+        self.note_changes();
         let keeper = Keeper::new(context, schemas, Arc::downgrade(self), queue);
         let keeping = Keeping {
             waiting,
@@ -224,6 +224,11 @@ impl Grants {
         };
         // Set once, by whoever makes the node.
         drop(self.keeping.set(keeping));
+    }
+
+    /// From now on it is remembered what changed.
+    pub(super) fn note_changes(&self) {
+        self.write().keeps = true;
     }
 
     /// Whether grants outlive the process.
@@ -814,4 +819,4 @@ impl fmt::Debug for Grants {
 
 #[cfg(test)]
 #[path = "store_tests.rs"]
-mod tests;
+pub(super) mod tests;

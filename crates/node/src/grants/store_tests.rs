@@ -5,7 +5,7 @@ use base64_simd::STANDARD;
 use serde_json::Value;
 
 /// The owner of a session out of the original's, with some bytes more in it.
-fn owner_with(more: usize) -> Principal {
+pub(in crate::grants) fn owner_with(more: usize) -> Principal {
     let vector = include_str!("../../../../vectors/context_session.json");
     let vector: Value = serde_json::from_str(vector).unwrap();
     let mut session = vector["session"].clone();
@@ -48,7 +48,7 @@ fn set_clock() -> (Arc<AtomicU64>, Clock) {
     let seconds = Arc::new(AtomicU64::new(1_000_000));
     let shown = Arc::clone(&seconds);
     let clock = Clock::of(move || {
-        let seconds = shown.load(std::sync::atomic::Ordering::SeqCst);
+        let seconds = shown.load(Ordering::SeqCst);
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     });
     (seconds, clock)
@@ -61,9 +61,9 @@ fn a_clock_that_is_set_back_brings_nothing_back_to_life() {
     let minted = mint(&grants, &owner).unwrap();
     let token = TokenSecret::parse(&minted.token).unwrap();
     assert!(grants.find(&token).is_ok());
-    seconds.fetch_add(DEFAULT_LIFE.as_secs(), std::sync::atomic::Ordering::SeqCst);
+    seconds.fetch_add(DEFAULT_LIFE.as_secs(), Ordering::SeqCst);
     assert_eq!(grants.find(&token).unwrap_err(), GrantError::Expired);
-    seconds.store(1_000_001, std::sync::atomic::Ordering::SeqCst);
+    seconds.store(1_000_001, Ordering::SeqCst);
     assert_eq!(grants.find(&token).unwrap_err(), GrantError::Expired);
     assert!(grants.list(&owner.as_owner().unwrap()).is_empty());
 }

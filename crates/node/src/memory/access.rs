@@ -75,8 +75,13 @@ impl Candidates {
 }
 
 impl Documents {
-    /// Chooses how to find what the selector takes within a view, and builds indexes for it.
-    pub(super) fn access<'v>(&self, selector: &Selector, filter: Filter<'v>) -> Access<'v> {
+    /// Chooses how to find what the selector takes within a view. Builds indexes if `build` says so.
+    pub(super) fn access<'v>(
+        &self,
+        selector: &Selector,
+        filter: Filter<'v>,
+        build: Building,
+    ) -> Access<'v> {
         let conjunction = selector.conjunction();
         let Candidates {
             index,
@@ -86,7 +91,10 @@ impl Documents {
             &conjunction,
             self.len(),
             |path| self.indexes.find(path),
-            |path| self.index(path),
+            |path| match build {
+                Building::Wanted => self.index(path),
+                Building::Unwanted => None,
+            },
         );
         let chosen = Access {
             index,
@@ -94,15 +102,24 @@ impl Documents {
             count,
             filter,
         };
-        self.in_time(chosen, &conjunction)
+        self.in_time(chosen, &conjunction, build)
     }
 
     /// Narrows candidates to those of the view's window, if an index knows them.
-    fn in_time<'v>(&self, mut access: Access<'v>, conjunction: &Conjunction<'_>) -> Access<'v> {
+    fn in_time<'v>(
+        &self,
+        mut access: Access<'v>,
+        conjunction: &Conjunction<'_>,
+        build: Building,
+    ) -> Access<'v> {
         let Some((path, window)) = access.filter.time() else {
             return access;
         };
-        let Some(times) = self.index(path) else {
+        let times = match build {
+            Building::Wanted => self.index(path),
+            Building::Unwanted => self.indexes.find(path),
+        };
+        let Some(times) = times else {
             return access;
         };
         let during = times.during(window);
@@ -195,6 +212,13 @@ impl Documents {
         }
         selector.takes(self.object(number))
     }
+}
+
+/// Whether a query may build indexes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Building {
+    Wanted,
+    Unwanted,
 }
 
 /// What lies in both of two lists of ranges, each in order and without overlap.

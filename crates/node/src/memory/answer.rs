@@ -9,12 +9,13 @@ use std::ops::Range;
 use std::slice::from_ref;
 use std::sync::Arc;
 
-use adyton_couch::collate::{Key, compare_text};
+use adyton_couch::collate::{compare_text, write_key};
 use adyton_couch::lazy_json::MemberNames;
 use adyton_couch::selector::{FieldPath, Selector};
 
-use super::access::Access;
+use super::access::{Access, Building};
 use super::budget::OverBudget;
+use super::cursor::{Cursor, MAX_SORT_KEY, Order};
 use super::document::Document;
 use super::documents::Documents;
 use super::filter::Filter;
@@ -36,21 +37,31 @@ impl Documents {
     pub fn query(&self, view: &View, query: &Query) -> Result<Page, QueryError> {
         view.may_select(&query.selector)?;
         view.may_sort(&query.sort)?;
-        let access = self.access(&query.selector, Filter::of(self, view));
-        let needed = query.skip.saturating_add(query.limit);
-        let (total, numbers) = match self.walk_only(&access, query) {
-            Some(index) => self.page_along(&index, &access, &query.sort, needed)?,
-            None => self.page_of_matches(&access, query, needed)?,
-        };
-        let wanted = numbers.len().saturating_sub(query.skip).min(query.limit);
-        let counted = self.budget().reserve(wanted * size_of::<Document>())?;
-        let mut documents = Vec::with_capacity(wanted);
-        for number in numbers.into_iter().skip(query.skip).take(query.limit) {
-            documents.extend(self.shown(view, number)?);
+        let after = query.after.as_ref();
+        if after.is_some_and(|cursor| !cursor.is_of(view, query)) {
+            return Err(QueryError::CursorOfAnother);
         }
+        let access = self.access(&query.selector, Filter::of(self, view), Building::Wanted);
+        let limit = query.limit.min(Query::MAX_LIMIT);
+        let end = query.skip.saturating_add(limit);
+        let (total, numbers) = match self.walk_only(&access, query) {
+            Some(index) => self.page_along(&index, &access, query, end)?,
+            None => self.page_of_matches(&access, query, end)?,
+        };
+        let page = numbers.get(query.skip..end.min(numbers.len()));
+        let page = page.unwrap_or_default();
+        let counted = self.budget().reserve(page.len() * size_of::<Document>())?;
+        let mut documents = Vec::with_capacity(page.len());
+        for number in page {
+            documents.extend(self.shown(view, *number)?);
+        }
+        let goes_on = numbers.len() > end;
+        let last = page.last().filter(|_| goes_on);
         Ok(Page {
             documents,
             total,
+            limit,
+            next: last.map(|last| Cursor::at(self, view, query, *last)),
             rows: self.count_all(view),
             counted,
         })
@@ -62,7 +73,7 @@ impl Documents {
     /// When the selector touches what the view leaves out; when there is no memory to count in.
     pub fn count(&self, view: &View, selector: &Selector) -> Result<usize, QueryError> {
         view.may_select(selector)?;
-        let access = self.access(selector, Filter::of(self, view));
+        let access = self.access(selector, Filter::of(self, view), Building::Wanted);
         if access.is_exact {
             return Ok(self.count_seen(&access));
         }
@@ -76,7 +87,9 @@ impl Documents {
         let filter = Filter::of(self, view);
         match filter.is_all() {
             true => self.len(),
-            false => self.count_seen(&self.access(&Selector::everything(), filter)),
+            false => {
+                self.count_seen(&self.access(&Selector::everything(), filter, Building::Wanted))
+            }
         }
     }
 
@@ -107,38 +120,43 @@ impl Documents {
         }
     }
 
-    /// The page, read along the index that gives the candidates, or along that of all records.
+    /// The numbers of the records up to the page's end and one more if there is one, read along the index that gives
+    /// the candidates, or along that of all records.
     fn page_along(
         &self,
         index: &Index,
         access: &Access<'_>,
-        sort: &[SortKey],
-        needed: usize,
+        query: &Query,
+        end: usize,
     ) -> Result<(usize, Vec<u32>), OverBudget> {
         let everything = 0..index.len();
         let (ranges, missing) = match &access.index {
             Some((_, ranges)) => (ranges.as_slice(), &[][..]),
             None => (from_ref(&everything), index.missing()),
         };
-        let mut walk = Walk {
-            documents: self,
-            found: Vec::new(),
-            needed,
-        };
+        let mut walk = Walk::until(self, end);
         let has = |number: u32| self.has(&access.filter, number);
-        walk.along(index, ranges, missing, has, sort)?;
+        match &query.after {
+            None => walk.along(index, ranges, missing, has, &query.sort)?,
+            Some(cursor) => {
+                let order = Order::of(&query.sort);
+                let has = |number| has(number) && order.is_behind(self, number, cursor);
+                let rest = rest(index, ranges, cursor, &query.sort);
+                walk.along(index, &rest, missing, has, &query.sort)?;
+            }
+        }
         Ok((self.count_seen(access), walk.found))
     }
 
-    /// The page, out of all matches.
+    /// The numbers of the records up to the page's end and one more if there is one, out of all matches.
     fn page_of_matches(
         &self,
         access: &Access<'_>,
         query: &Query,
-        needed: usize,
+        end: usize,
     ) -> Result<(usize, Vec<u32>), OverBudget> {
         let _counted = self.budget().reserve(access.count * MATCH_BYTES)?;
-        let matches = self.matches(access, &query.selector);
+        let mut matches = self.matches(access, &query.selector);
         let total = matches.len();
         let order = match query.sort.first() {
             Some(key) => Some(key.path.clone()),
@@ -147,14 +165,14 @@ impl Documents {
         let known = order.as_ref().and_then(|path| self.indexes.find(path));
         let index = match (known, &order) {
             (Some(index), _) if total >= WORTH_AN_INDEX => Some(index),
-            (None, Some(path)) if total >= WORTH_AN_INDEX && needed > 0 => self.index(path),
+            (None, Some(path)) if total >= WORTH_AN_INDEX && end > 0 => self.index(path),
             _ => None,
         };
-        let mut walk = Walk {
-            documents: self,
-            found: Vec::new(),
-            needed,
-        };
+        if let Some(cursor) = &query.after {
+            let order = Order::of(&query.sort);
+            matches.retain(|number| order.is_behind(self, *number, cursor));
+        }
+        let mut walk = Walk::until(self, end);
         match index {
             Some(index) => {
                 let mut marks = vec![0_u64; self.slot_count().div_ceil(64)];
@@ -168,18 +186,36 @@ impl Documents {
                         .get(number as usize / 64)
                         .is_some_and(|word| word >> (number % 64) & 1 == 1)
                 };
-                walk.along(
-                    &index,
-                    from_ref(&(0..index.len())),
-                    index.missing(),
-                    has,
-                    &query.sort,
-                )?;
+                let all = 0..index.len();
+                walk.along(&index, from_ref(&all), index.missing(), has, &query.sort)?;
             }
             None => walk.sorted(matches, &query.sort)?,
         }
         Ok((total, walk.found))
     }
+}
+
+/// What is left of ranges in an index behind a cursor; of the records with its very key, all. The null ones stand at the
+/// beginning of an index and at the end of an order, so that they are always left.
+fn rest(
+    index: &Index,
+    ranges: &[Range<usize>],
+    cursor: &Cursor,
+    sort: &[SortKey],
+) -> Vec<Range<usize>> {
+    let nulls = index.nulls();
+    let descending = sort
+        .first()
+        .is_some_and(|key| key.direction == Direction::Descending);
+    let left = match cursor.first_key() {
+        None => 0..0,
+        Some(key) if descending => nulls.end..index.upper(&key),
+        Some(key) => index.lower(&key).max(nulls.end)..index.len(),
+    };
+    let both = ranges.iter().flat_map(|range| {
+        [&nulls, &left].map(|part| range.start.max(part.start)..range.end.min(part.end))
+    });
+    both.filter(|range| range.start < range.end).collect()
 }
 
 fn by_id() -> Option<FieldPath> {
@@ -193,7 +229,16 @@ struct Walk<'d> {
     needed: usize,
 }
 
-impl Walk<'_> {
+impl<'d> Walk<'d> {
+    /// Collects until the end of a page, and one more to know whether there is one.
+    fn until(documents: &'d Documents, end: usize) -> Self {
+        Self {
+            documents,
+            found: Vec::new(),
+            needed: end.saturating_add(1),
+        }
+    }
+
     fn is_done(&self) -> bool {
         self.found.len() >= self.needed
     }
@@ -325,11 +370,14 @@ impl Walk<'_> {
         let mut names = MemberNames::default();
         names.slot(path.first());
         let mut counted = self.documents.budget().reserve(0)?;
-        let mut keys: Vec<(Key, u32)> = Vec::with_capacity(numbers.len());
+        let mut keys: Vec<(Vec<u8>, u32)> = Vec::with_capacity(numbers.len());
         for number in numbers {
             let value = field(&names, path, self.documents.object(number));
-            let key = value.map(Key::of).unwrap_or_default();
-            counted.resize(counted.bytes() + key.as_bytes().len() + size_of::<(Key, u32)>())?;
+            let mut key = Vec::new();
+            if let Some(value) = value {
+                write_key(value, MAX_SORT_KEY, &mut key);
+            }
+            counted.resize(counted.bytes() + key.capacity() + size_of::<(Vec<u8>, u32)>())?;
             keys.push((key, number));
         }
         keys.sort_by(|left, right| match direction {

@@ -4,7 +4,7 @@
 
 use adyton_couch::selector::{FieldPath, Selector};
 
-use super::access::Candidates;
+use super::access::Building;
 use super::documents::Documents;
 use super::filter::Filter;
 use super::query::SortKey;
@@ -46,12 +46,7 @@ impl Documents {
         {
             return false;
         }
-        let access = Candidates::of(
-            &conjunction,
-            self.len(),
-            |path| self.indexes.find(path),
-            |_| None,
-        );
+        let access = self.access(selector, Filter::of(self, view), Building::Unwanted);
         let Some((index, _)) = &access.index else {
             return false;
         };
@@ -74,7 +69,7 @@ impl Documents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::{Budget, Direction};
+    use crate::memory::{Budget, Direction, View};
     use adyton_client::pull::PlainBatch;
     use adyton_couch::rev::Rev;
     use serde_json::json;

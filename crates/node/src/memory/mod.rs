@@ -5,8 +5,10 @@
 //! way out of here but through a view. Nothing here waits, does I/O, or knows who is asking.
 
 mod access;
+mod aggregate;
 mod answer;
 mod budget;
+mod cursor;
 mod document;
 mod documents;
 mod effort;
@@ -22,7 +24,9 @@ mod slabs;
 mod slots;
 mod view;
 
+pub use aggregate::{Measure, Period, Summary, TimeCount, ValueCount};
 pub use budget::{Budget, OverBudget, Reservation};
+pub use cursor::{Cursor, InvalidCursor};
 pub use document::Document;
 pub use documents::{Applied, Documents, Usage};
 pub use projection::{Parts, Projection};

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::budget::{OverBudget, Reservation};
+use super::cursor::{Cursor, InvalidCursor};
 use super::document::Document;
 use super::view::FieldNotGranted;
 
@@ -16,12 +17,14 @@ pub struct Query {
     /// Which records.
     pub selector: Selector,
     /// In which order: by these fields, then by `_id`. Records whose field is missing or null come
-    /// last in either direction.
+    /// last in either direction. Of a long value its first kilobyte decides.
     pub sort: Vec<SortKey>,
     /// How many to leave out at the beginning.
     pub skip: usize,
-    /// How many to return at most.
+    /// How many to return at most; more than [`Query::MAX_LIMIT`] are that many.
     pub limit: usize,
+    /// Where to go on: behind the page that said so.
+    pub after: Option<Cursor>,
 }
 
 /// A field to sort by.
@@ -49,6 +52,10 @@ pub struct Page {
     pub documents: Vec<Document>,
     /// How many records match, whatever `skip` and `limit` say.
     pub total: usize,
+    /// How many were to be returned at most.
+    pub limit: usize,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Cursor>,
     /// How many records the view shows, whatever the selector says.
     pub rows: usize,
     /// Covers the handles: a caller that takes long to read an answer takes room, too.
@@ -86,6 +93,12 @@ pub enum QueryError {
     /// The caller's question about what was left out of the grant.
     #[error(transparent)]
     FieldNotGranted(#[from] FieldNotGranted),
+    /// The caller's cursor is none.
+    #[error(transparent)]
+    InvalidCursor(#[from] InvalidCursor),
+    /// The caller's cursor is a place in the answer to another question, or through another view.
+    #[error("the cursor belongs to another question")]
+    CursorOfAnother,
     /// Nobody's fault: there is no memory to answer now.
     #[error(transparent)]
     OverBudget(#[from] OverBudget),
@@ -94,6 +107,9 @@ pub enum QueryError {
 impl Query {
     /// How many records are returned when the caller does not say.
     pub const DEFAULT_LIMIT: usize = 20;
+    /// The most records in one page. Clients of the original ask for a million, meaning all: whoever has more goes on
+    /// with the cursor.
+    pub const MAX_LIMIT: usize = 100_000;
     /// The most fields to sort by.
     pub const MOST_SORT_KEYS: usize = 8;
 
@@ -105,6 +121,7 @@ impl Query {
             sort: Vec::new(),
             skip: 0,
             limit: Self::DEFAULT_LIMIT,
+            after: None,
         }
     }
 }

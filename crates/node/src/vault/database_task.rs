@@ -83,21 +83,24 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, VaultError>>;
 /// The outcome of a bulk write: one for each record, in their order.
 pub type BulkSaved = Vec<Result<Saved, VaultError>>;
 
+/// What a change may reach: the records that its caller sees, and the schema that new ones must fit.
+#[derive(Debug)]
+pub(super) struct Reach {
+    pub(super) schema: Option<SchemaUri>,
+    pub(super) view: View,
+}
+
 /// Something to do, and where its outcome goes.
 pub(super) enum Command {
     /// One record.
     Change {
-        /// The schema that the record must fit.
-        schema: Option<SchemaUri>,
-        /// What its caller sees: which records there are to change.
-        view: View,
+        reach: Reach,
         change: Change,
         reply: Reply<Saved>,
     },
     /// Many records in one request to the storage node: those with a `_rev` are new versions, the others new records.
     Bulk {
-        schema: Option<SchemaUri>,
-        view: View,
+        reach: Reach,
         records: Vec<Map<String, Value>>,
         reply: Reply<BulkSaved>,
     },
@@ -254,12 +257,12 @@ impl DatabaseTask {
                 command = queue.recv() => match command {
                     Some(given_up) if given_up.is_given_up() => {}
                     // The caller may have gone meanwhile; what was done is durable all the same.
-                    Some(Command::Change { schema, view, change, reply }) => {
-                        let saved = self.carry_out(schema.as_ref(), &view, change).await;
+                    Some(Command::Change { reach, change, reply }) => {
+                        let saved = self.carry_out(&reach, change).await;
                         let _: Result<(), _> = reply.send(saved);
                     }
-                    Some(Command::Bulk { schema, view, records, reply }) => {
-                        let saved = self.carry_out_all(schema.as_ref(), &view, records).await;
+                    Some(Command::Bulk { reach, records, reply }) => {
+                        let saved = self.carry_out_all(&reach, records).await;
                         let _: Result<(), _> = reply.send(saved);
                     }
                     Some(Command::Destroy { reply }) => {
@@ -348,15 +351,10 @@ impl DatabaseTask {
         Ok(())
     }
 
-    async fn carry_out(
-        &mut self,
-        schema: Option<&SchemaUri>,
-        view: &View,
-        change: Change,
-    ) -> Result<Saved, VaultError> {
+    async fn carry_out(&mut self, reach: &Reach, change: Change) -> Result<Saved, VaultError> {
         let session = Arc::clone(&self.session);
-        let (members, save) = self.members_of(view, change)?;
-        let prepared = self.prepare(schema, members, save)?;
+        let (members, save) = self.members_of(reach, change)?;
+        let prepared = self.prepare(reach.schema.as_ref(), members, save)?;
         let is_new_version = save != Save::Delete;
         let text = prepared.text()?;
         // Room first: a write that could not be shown afterwards is not begun. Who deletes makes room.
@@ -371,7 +369,7 @@ impl DatabaseTask {
         let rev = match database.put(&prepared, &self.cipher).await {
             Ok(rev) => rev,
             Err(WriteError::Conflict) => {
-                return Err(self.conflict(view, &database, prepared.id()).await);
+                return Err(self.conflict(reach, &database, prepared.id()).await);
             }
             Err(error) => return Err(error.into()),
         };
@@ -404,8 +402,7 @@ impl DatabaseTask {
     /// told of each.
     async fn carry_out_all(
         &mut self,
-        schema: Option<&SchemaUri>,
-        view: &View,
+        reach: &Reach,
         records: Vec<Map<String, Value>>,
     ) -> Result<BulkSaved, VaultError> {
         let session = Arc::clone(&self.session);
@@ -427,8 +424,8 @@ impl DatabaseTask {
                 _ => Change::Create { record },
             };
             let ready = self
-                .members_of(view, change)
-                .and_then(|(members, save)| self.prepare(schema, members, save))
+                .members_of(reach, change)
+                .and_then(|(members, save)| self.prepare(reach.schema.as_ref(), members, save))
                 .and_then(|record| Ok((record.text()?.len(), record)));
             match ready {
                 Ok((length, record)) => {
@@ -469,7 +466,7 @@ impl DatabaseTask {
                         Ok(Saved { record, rev })
                     }
                     Err(WriteError::Conflict) => {
-                        Err(self.conflict(view, &database, record.id()).await)
+                        Err(self.conflict(reach, &database, record.id()).await)
                     }
                     Err(error) => Err(error.into()),
                 };
@@ -535,9 +532,9 @@ impl DatabaseTask {
     }
 
     /// What is told of a collision. The feed may not have brought yet what we collided with. Not knowing it is no failure;
-    /// and whether the caller sees it can be known of what is here alone.
-    async fn conflict(&self, view: &View, database: &Database<'_>, id: &str) -> VaultError {
-        let may_know = view.is_whole_database() || self.loaded.rev(view, id).is_ok();
+    /// and whether it is of this schema can be known of what is here alone.
+    async fn conflict(&self, reach: &Reach, database: &Database<'_>, id: &str) -> VaultError {
+        let may_know = reach.view.is_whole_database() || self.loaded.rev(&reach.view, id).is_ok();
         let current = match may_know {
             true => database
                 .revision(id)
@@ -559,7 +556,7 @@ impl DatabaseTask {
     /// The members to save, checked against what is in memory.
     fn members_of(
         &self,
-        view: &View,
+        reach: &Reach,
         change: Change,
     ) -> Result<(Map<String, Value>, Save), VaultError> {
         match change {
@@ -569,7 +566,7 @@ impl DatabaseTask {
                     && self.current(id).is_some()
                 {
                     // That the id is taken cannot be hidden; what has it is told to those who may see it.
-                    let current = self.loaded.rev(view, id).ok();
+                    let current = self.loaded.rev(&reach.view, id).ok();
                     return Err(VaultError::Conflict { current });
                 }
                 Ok((record, Save::Insert))
@@ -579,7 +576,7 @@ impl DatabaseTask {
                 mut record,
                 force,
             } => {
-                let current = self.loaded.rev(view, &id)?;
+                let current = self.loaded.rev(&reach.view, &id)?;
                 let named = record.get("_id").and_then(Value::as_str).unwrap_or(&id);
                 if named != id {
                     return Err(InvalidRecord::Id.into());
@@ -602,7 +599,7 @@ impl DatabaseTask {
                 patch,
                 expected,
             } => {
-                let (mut record, current) = self.whole(view, &id, expected.as_deref())?;
+                let (mut record, current) = self.whole(reach, &id, expected.as_deref())?;
                 merge_patch(&mut record, patch);
                 if record.get("_id").and_then(Value::as_str) != Some(&*id) {
                     return Err(InvalidRecord::Id.into());
@@ -611,21 +608,21 @@ impl DatabaseTask {
                 Ok((record, Save::Update))
             }
             Change::Delete { id, expected } => {
-                let (mut record, current) = self.whole(view, &id, expected.as_deref())?;
+                let (mut record, current) = self.whole(reach, &id, expected.as_deref())?;
                 record.insert("_rev".to_owned(), current.to_string().into());
                 Ok((record, Save::Delete))
             }
         }
     }
 
-    /// A record that the view shows, with all its fields, if it still has the expected revision.
+    /// All of a record that the view shows, if it still has the expected revision.
     fn whole(
         &self,
-        view: &View,
+        reach: &Reach,
         id: &str,
         expected: Option<&str>,
     ) -> Result<(Map<String, Value>, Rev), VaultError> {
-        let current = self.loaded.rev(view, id)?;
+        let current = self.loaded.rev(&reach.view, id)?;
         if expected.is_some_and(|expected| expected != current.to_string()) {
             return Err(VaultError::Conflict {
                 current: Some(current),

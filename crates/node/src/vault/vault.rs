@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use super::admission::{Candidate, who_goes};
-use super::database_task::{Budgets, BulkSaved, Change, Command, Saved};
+use super::database_task::{Budgets, BulkSaved, Change, Command, Reach, Saved};
 use super::error::VaultError;
 use super::lanes::Turns;
 use super::limits::VaultLimits;
@@ -30,7 +30,8 @@ use super::tenant::{NotDone, Tenant};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Owner, Permit, PermitAction, Read, Write};
 use crate::memory::{
-    Budget, Document, Explanation, FieldNotGranted, Page, Query, QueryError, Reservation,
+    Budget, Document, Explanation, FieldNotGranted, Measure, Page, Query, QueryError, Reservation,
+    Summary,
 };
 
 /// The part of the node's memory that large rows may take on their way.
@@ -139,7 +140,7 @@ impl Vault {
         &self.around.transport
     }
 
-    /// The record with this id, if the resource includes it.
+    /// The record with this id, as the permit's view shows it.
     pub async fn get(&self, permit: &Permit<Read>, id: &str) -> Result<Document, VaultError> {
         let database = self.loaded(permit).await?;
         loop {
@@ -151,7 +152,7 @@ impl Vault {
         }
     }
 
-    /// Those of these records that the permit's view shows, in the order asked for; how many handles that may be is for the
+    /// Those of these records that the view shows, in the order asked for; how many handles that may be is for the
     /// caller to limit.
     pub async fn get_all(
         &self,
@@ -209,6 +210,25 @@ impl Vault {
         .await
     }
 
+    /// Sums over the records of the permit's view that a selector takes.
+    pub async fn aggregate(
+        &self,
+        permit: &Permit<Read>,
+        selector: Selector,
+        measures: Vec<Measure>,
+    ) -> Result<Vec<Summary>, VaultError> {
+        let database = self.loaded(permit).await?;
+        let view = permit.view().clone();
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_small());
+        self.compute(permit.tenant(), database, is_quick, move |database| {
+            let documents = database.documents();
+            Ok(documents.aggregate(&view, &selector, &measures)?)
+        })
+        .await
+    }
+
     /// How a query would be answered within the permit's view.
     pub async fn explain(
         &self,
@@ -217,14 +237,16 @@ impl Vault {
     ) -> Result<Explanation, VaultError> {
         let database = self.loaded(permit).await?;
         let view = permit.view().clone();
-        let is_quick = database.try_documents().is_some();
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.is_small());
         self.compute(permit.tenant(), database, is_quick, move |database| {
             Ok(database.documents().explain(&view, &query)?)
         })
         .await
     }
 
-    /// Creates a record. Returns when the storage node has it durably. The answer has of it what the view shows.
+    /// Creates a record. Returns when the storage node has it durably.
     pub async fn create(
         &self,
         permit: &Permit<Write>,
@@ -235,7 +257,7 @@ impl Vault {
         Ok(saved)
     }
 
-    /// Replaces a record. Whoever does not see all of it would lose the rest, and is refused. `force` takes the current revision, whatever the record says.
+    /// Replaces a record. `force` takes the current revision, whatever the record says.
     pub async fn update(
         &self,
         permit: &Permit<Write>,
@@ -243,21 +265,28 @@ impl Vault {
         record: Map<String, Value>,
         force: bool,
     ) -> Result<Saved, VaultError> {
-        sees_all_of_records(permit)?;
+        sees_whole_records(permit)?;
         self.change(permit, Change::Update { id, record, force })
             .await
     }
 
-    /// Changes some members of a record (RFC 7396): of the expected revision, or of whichever is current. The answer has the
-    /// whole record, so whoever does not see all of it is refused.
+    /// Changes some members of a record (RFC 7396): of the expected revision, or of whichever is current. What comes
+    /// back has the members that were not named, too, so reading is needed as well.
     pub async fn patch(
         &self,
         permit: &Permit<Write>,
+        reading: &Permit<Read>,
         id: String,
         patch: Map<String, Value>,
         expected: Option<String>,
     ) -> Result<Saved, VaultError> {
-        sees_all_of_records(permit)?;
+        sees_whole_records(permit)?;
+        sees_whole_records(reading)?;
+        let view = reading.view();
+        if !view.is_whole_database() && view != permit.view() {
+            // What may be changed and what may be read are not the same: this must be both.
+            self.get(reading, &id).await?;
+        }
         let change = Change::Patch {
             id,
             patch,
@@ -273,13 +302,11 @@ impl Vault {
         records: Vec<Map<String, Value>>,
     ) -> Result<BulkSaved, VaultError> {
         if records.iter().any(|record| record.contains_key("_rev")) {
-            sees_all_of_records(permit)?;
+            sees_whole_records(permit)?;
         }
-        let (schema, view) = (permit.resource().schema().cloned(), permit.view().clone());
         let (reply, outcome) = oneshot::channel();
         let command = Command::Bulk {
-            schema,
-            view,
+            reach: reach_of(permit),
             records,
             reply,
         };
@@ -298,7 +325,7 @@ impl Vault {
         id: String,
         expected: Option<String>,
     ) -> Result<Saved, VaultError> {
-        sees_all_of_records(permit)?;
+        sees_whole_records(permit)?;
         self.change(permit, Change::Delete { id, expected }).await
     }
 
@@ -335,11 +362,9 @@ impl Vault {
         permit: &Permit<A>,
         change: Change,
     ) -> Result<Saved, VaultError> {
-        let (schema, view) = (permit.resource().schema().cloned(), permit.view().clone());
         let (reply, outcome) = oneshot::channel();
         let command = Command::Change {
-            schema,
-            view,
+            reach: reach_of(permit),
             change,
             reply,
         };
@@ -502,11 +527,19 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// Refuses whoever does not see all fields of the records they may see.
-fn sees_all_of_records<A: PermitAction>(permit: &Permit<A>) -> Result<(), VaultError> {
+/// Refuses whoever does not see all fields of the records they may see: they would replace what they do not know.
+fn sees_whole_records<A: PermitAction>(permit: &Permit<A>) -> Result<(), VaultError> {
     match permit.view().leaves_out_fields() {
         true => Err(QueryError::from(FieldNotGranted).into()),
         false => Ok(()),
+    }
+}
+
+/// What a change with this permit may reach.
+fn reach_of<A: PermitAction>(permit: &Permit<A>) -> Reach {
+    Reach {
+        schema: permit.resource().schema().cloned(),
+        view: permit.view().clone(),
     }
 }
 

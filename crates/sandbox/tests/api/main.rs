@@ -13,6 +13,8 @@
 mod aliases;
 mod bulk;
 mod changing;
+mod http;
+mod narrowed;
 #[path = "../support/mod.rs"]
 mod support;
 

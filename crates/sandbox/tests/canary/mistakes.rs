@@ -140,6 +140,24 @@ fn wrong_records<'w>(words: &Words, owner: Header<'w>, app: Header<'w>) -> Vec<M
             format!("{database}/{id}-1?destroy=true"),
             &[owner],
         ),
+        Mistake::new("PATCH", format!("{database}/{id}-1"), &[owner])
+            .with(json!({ "_rev": old, member: text })),
+        Mistake::new("PATCH", format!("{database}/{nonsense}"), &[owner])
+            .with(json!({ member: text })),
+        Mistake::new("DELETE", format!("{database}?confirm={nonsense}"), &[owner]),
+        Mistake::new("DELETE", format!("{database}?{nonsense}={text}"), &[owner]),
+        Mistake::new("DELETE", format!("{database}?id={nonsense}"), &[owner]),
+        Mistake::new("POST", "/api/rest/v1/ds/bulk/social-email", &[owner])
+            .with(json!({ "records": [{ "_id": id, member: text }] })),
+        Mistake::new("POST", "/api/rest/v1/ds/bulk/social-email", &[owner])
+            .with(json!({ "records": [text] })),
+        Mistake::new("POST", "/api/rest/v1/ds/bulk-get/social-email", &[owner])
+            .with(json!({ "ids": { member: text } })),
+        Mistake::new(
+            "GET",
+            format!("/api/rest/v1/ds/export/{nonsense}"),
+            &[owner],
+        ),
         Mistake::new("POST", "/api/rest/v1/ds/social-email", &[owner])
             .with(json!({ "record": { "sentAt": text } })),
         Mistake::new("POST", "/api/rest/v1/ds/social-email", &[owner])

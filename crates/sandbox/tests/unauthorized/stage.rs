@@ -24,11 +24,6 @@ use crate::table::{Guard, Kind, Reach, Right};
 /// The schema and database of most requests.
 pub const EMAIL: &str = "https://common.schemas.verida.io/social/email/v0.1.0/schema.json";
 pub const EMAIL_DATABASE: &str = "social_email";
-/// Two schemas whose records lie in one database.
-const CREDENTIAL: &str = "https://common.schemas.verida.io/credential/base/v0.2.0/schema.json";
-const CREDENTIAL_SIBLING: &str =
-    "https://common.schemas.verida.io/identity/kyc/AU/v0.1.1/schema.json";
-const CREDENTIAL_DATABASE: &str = "credential";
 /// Stands in the owner's record and nowhere else.
 pub const MARK: &str = "only-the-owner-may-see-this";
 pub const RECORD: &str = "the-record";
@@ -153,10 +148,7 @@ impl Stage {
             Bearer(&self.stranger_app).to_string(),
         );
         let session = |session: &Value| STANDARD.encode(session.to_string());
-        let (schema, database) = match kind {
-            Kind::SiblingSchema => (CREDENTIAL_SIBLING, CREDENTIAL_DATABASE),
-            _ => (EMAIL, EMAIL_DATABASE),
-        };
+        let (schema, database) = (EMAIL, EMAIL_DATABASE);
         let mut query = String::new();
         let headers: Vec<(&str, String)> = match kind {
             Kind::Nothing => vec![],
@@ -227,9 +219,11 @@ impl Stage {
             | Kind::AllButThisRight
             | Kind::OtherSchema
             | Kind::OtherDatabase
-            | Kind::SiblingSchema
             | Kind::SchemaScopeOnDatabase
-            | Kind::LeastToken => vec![("authorization", self.app(&scopes(guard, kind)).await)],
+            | Kind::LeastToken => vec![(
+                "authorization",
+                self.app(&scopes(method, guard, kind)).await,
+            )],
         };
         self.serial += 1;
         let id = match (guard, kind) {
@@ -382,7 +376,7 @@ pub fn everything() -> Vec<String> {
 }
 
 /// The scopes of a token that lacks exactly what its kind says.
-fn scopes(guard: Guard, kind: Kind) -> Vec<String> {
+fn scopes(method: &str, guard: Guard, kind: Kind) -> Vec<String> {
     let all = everything();
     let api = || {
         all.iter()
@@ -423,9 +417,13 @@ fn scopes(guard: Guard, kind: Kind) -> Vec<String> {
                 "db:rwd:social_email2".to_owned(),
             ])
             .collect(),
-        Kind::SiblingSchema => api().chain([format!("ds:rwd:{CREDENTIAL}")]).collect(),
         Kind::SchemaScopeOnDatabase => api().chain([format!("ds:rwd:{EMAIL}")]).collect(),
         _ => {
+            // What was patched comes back whole, so patching needs reading, too.
+            let letter = match method {
+                "PATCH" => "rw".to_owned(),
+                _ => letter.to_string(),
+            };
             let data = match guard {
                 Guard::Data(Reach::Schema, ..) => format!("ds:{letter}:{EMAIL}"),
                 Guard::Data(Reach::Database, ..) | Guard::Public | Guard::Anyone | Guard::Owner => {
