@@ -17,7 +17,7 @@ use serde::Deserialize;
 use crate::key_release::OysterDerive;
 use crate::server::ListenAddress;
 use crate::tee::TeeName;
-use crate::vault::VaultLimits;
+use crate::vault::{VaultLimits, WatchLimits};
 
 /// A parsed configuration, with the text that is measured.
 #[derive(Debug, Clone)]
@@ -274,6 +274,8 @@ struct LimitsTable {
     storage_answer_seconds: u64,
     storage_silence_seconds: u64,
     workers: usize,
+    watches: usize,
+    watches_per_tenant: usize,
 }
 
 impl Default for LimitsTable {
@@ -294,6 +296,8 @@ impl Default for LimitsTable {
             storage_answer_seconds: 15,
             storage_silence_seconds: 75,
             workers: 2,
+            watches: 10_000,
+            watches_per_tenant: 100,
         }
     }
 }
@@ -377,6 +381,15 @@ impl Config {
                 load: seconds("load_seconds", limits.load_seconds)?,
                 stale: seconds("stale_seconds", limits.stale_seconds)?,
                 workers: within("workers", limits.workers, 1, 1024)?,
+                watches: WatchLimits {
+                    node: within("watches", limits.watches, 1, 1_000_000)?,
+                    tenant: within(
+                        "watches_per_tenant",
+                        limits.watches_per_tenant,
+                        1,
+                        1_000_000,
+                    )?,
+                },
             },
         })
     }

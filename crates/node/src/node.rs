@@ -171,6 +171,12 @@ impl Node {
 
     /// Serves until `shutdown` is ready, finishes what is under way, and wipes the vault.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Drained {
+        let vault = Arc::clone(&self.vault);
+        let shutdown = async move {
+            shutdown.await;
+            // They would not end by themselves, and hold up the rest.
+            vault.end_watches();
+        };
         let drained = self.server.run(shutdown).await;
         self.vault.evict_all();
         drained

@@ -32,6 +32,7 @@ use self::replays::{NotTaken, Replays};
 use crate::api::ApiProblem;
 use crate::attestation::NodeKeys;
 use crate::memory::{Budget, QueryError, Reservation};
+use crate::server::Endless;
 
 /// Where sealed requests are taken.
 pub(crate) const PATH: &str = "/.well-known/ohttp-gateway";
@@ -129,10 +130,15 @@ impl Gateway {
                     Ok(answer) => answer,
                     Err(never) => match never {},
                 };
-                if answer.status() == StatusCode::UNAUTHORIZED {
-                    self.replays.forget(secret.enc());
+                if answer.extensions().get::<Endless>().is_some() {
+                    let detail = "an answer without end cannot be sealed";
+                    Err(ApiProblem::malformed(detail))
+                } else {
+                    if answer.status() == StatusCode::UNAUTHORIZED {
+                        self.replays.forget(secret.enc());
+                    }
+                    self.whole(answer).await
                 }
-                self.whole(answer).await
             }
             Err(problem) => Err(problem),
         };

@@ -27,6 +27,10 @@ pub use self::listener::{InvalidListenAddress, ListenAddress, Listener};
 /// How long to leave the listener alone after it failed (usually: no more file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// An extension of answers without end: they are sent as they come, and neither gathered nor timed as a whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Endless;
+
 /// What a peer may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -27,6 +27,7 @@ use self::body::{Arrived, Trailing, sha256_of};
 use crate::api::ApiProblem;
 use crate::attestation::NodeKeys;
 use crate::authn::{CredentialError, secret_in_url};
+use crate::server::Endless;
 
 /// Asks for a signature, RFC 9421 section 5.1.
 pub(crate) const ACCEPT_SIGNATURE: HeaderName = HeaderName::from_static("accept-signature");
@@ -121,6 +122,11 @@ impl Exchange {
 
     /// Signs an answer: at its head if it is short, else behind it.
     async fn finish(self, answer: Response) -> Response {
+        if answer.extensions().get::<Endless>().is_some() {
+            let detail = "an answer without end is not signed: ask without accept-signature";
+            let problem = ApiProblem::malformed(detail);
+            return Box::pin(self.finish(problem.into_response())).await;
+        }
         let (mut head, mut body) = answer.into_parts();
         let mut digest = Context::new(&SHA256);
         let mut held: Vec<Bytes> = Vec::new();

@@ -12,7 +12,7 @@ mod tls_client;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adyton_node::server::{ConnectionFacts, Limits};
+use adyton_node::server::{ConnectionFacts, Endless, Limits};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Extension;
@@ -290,6 +290,46 @@ async fn an_answer_that_is_taken_drop_by_drop_ends_some_day() {
         tokio::time::sleep(QUICK.stall / 12).await;
     }
     assert!(begun.elapsed() >= QUICK.answer / 2);
+}
+
+#[tokio::test]
+async fn an_answer_without_end_lasts_as_long_as_it_is_read_and_no_longer() {
+    let dropped = Arc::new(Notify::new());
+    let told = Arc::clone(&dropped);
+    let pieces = get(move || {
+        // Held by the stream: who cuts it, drops it.
+        let held = OnDrop(Arc::clone(&told));
+        async move {
+            let pieces = futures_util::stream::unfold(held, |held| async move {
+                tokio::time::sleep(QUICK.stall / 60).await;
+                let piece = Bytes::from(vec![b'x'; 65536]);
+                Some((Ok::<_, std::convert::Infallible>(piece), held))
+            });
+            (Extension(Endless), Body::from_stream(pieces))
+        }
+    });
+    let server = start(Router::new().route("/pieces", pieces), QUICK).await;
+    let mut stream = server.connect(b"http/1.1").await;
+    stream
+        .write_all(b"GET /pieces HTTP/1.1\r\nhost: h\r\n\r\n")
+        .await
+        .unwrap();
+    let mut taken = vec![0; 64 * 1024];
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < QUICK.answer * 3 / 2 {
+        stream.read_exact(&mut taken).await.expect("it was ended");
+    }
+    // Nobody reads any more.
+    eventually(dropped.notified()).await;
+    drop(stream);
+}
+
+struct OnDrop(Arc<Notify>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 #[tokio::test]

@@ -178,6 +178,10 @@ impl Stage {
             "the owner sees it: {}",
             found.json()
         );
+        let watch = json!({ "query": query["query"], "options": { "since": "start" } });
+        let path = format!("/api/rest/v1/db/watch/{database}");
+        let told = caller.send("POST", &path, &owner, Some(&watch)).await;
+        assert!(self.words.text.count_in(&told.body) >= 20);
         let scopes = json!({ "scopes": ["api:db-query", format!("db:r:{database}")] });
         let minted = caller
             .send("POST", "/api/rest/v1/auth/token", &owner, Some(&scopes))

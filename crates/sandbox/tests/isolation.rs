@@ -25,7 +25,7 @@ use adyton_node::authn::{Credential, Origins, Possession, Principal, authenticat
 use adyton_node::authz::{Permit, PermitAction, Read, Write};
 use adyton_node::grants::{App, Grants};
 use adyton_node::memory::{Document, Query, SortKey};
-use adyton_node::vault::{Vault, VaultError, VaultLimits};
+use adyton_node::vault::{Vault, VaultError, VaultLimits, WatchLimits};
 use adyton_protocol::database::DatabaseName;
 use adyton_protocol::scope::{ApiScope, Resource, Terms};
 use http::Request;
@@ -275,6 +275,7 @@ async fn nobody_gets_a_foreign_byte(requests: u64) {
         load: Duration::from_secs(60),
         stale: Duration::from_secs(600),
         workers: 2,
+        watches: WatchLimits { node: 1, tenant: 1 },
     };
     let transport = world.sandbox.transport().clone();
     let vault = Vault::new(transport, Clock::system(), limits, Arc::clone(&schemas));

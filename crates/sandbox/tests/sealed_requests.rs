@@ -240,6 +240,17 @@ async fn what_is_not_for_this_node_is_refused_in_the_open() {
 }
 
 #[tokio::test]
+async fn an_answer_without_end_is_refused_and_not_waited_for() {
+    let world = World::start().await;
+    let (person, mut client) = (world.person().await, Client::of(&world).await);
+    let watch = "/api/rest/v1/db/watch/notes";
+    let watch = request(Method::GET, watch, &person.key(), None);
+    let refused = client.ask(&watch).await;
+    assert_eq!(refused.status(), 400);
+    assert_eq!(json_of(&refused)["code"], "request-malformed");
+}
+
+#[tokio::test]
 async fn a_message_over_the_limit_is_refused() {
     let world = World::with("body_mib = 1\n").await;
     let (person, mut client) = (world.person().await, Client::of(&world).await);

@@ -20,8 +20,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("adyton-protocol", &[]),
     ("adyton-couch", &[]),
     ("adyton-attest", &[]),
-    ("adyton-oauth", &["adyton-protocol"]),
     ("adyton-vsock", &[]),
+    ("adyton-search", &[]),
     ("adyton-init", &["adyton-vsock"]),
     ("adyton-enclave", &["adyton-attest"]),
     ("adyton-keys", &["adyton-protocol"]),
@@ -46,6 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "adyton-client",
             "adyton-oauth",
             "adyton-vsock",
+            "adyton-search",
         ],
     ),
     ("adyton-host", &["adyton-vsock"]),
@@ -67,6 +68,7 @@ const EVERYTHING_BUT_SANDBOX: &[&str] = &[
 ];
 
 const EVERYTHING: &[&str] = &[
+    "adyton-search",
     "adyton-protocol",
     "adyton-keys",
     "adyton-couch",
@@ -90,6 +92,7 @@ const SHIPPED: &[&str] = &[
     "adyton-storage",
     "adyton-verifier",
     "adyton-vsock",
+    "adyton-search",
     "adyton-host",
 ];
 

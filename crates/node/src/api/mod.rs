@@ -5,6 +5,7 @@ mod asked;
 mod caller;
 mod consent;
 mod door;
+mod event_stream;
 mod export;
 mod form_body;
 mod gone;
@@ -14,6 +15,7 @@ mod idempotency;
 mod index;
 mod info;
 mod json_body;
+mod legacy_auth;
 mod oauth;
 mod oauth_tokens;
 mod pages;
@@ -24,10 +26,15 @@ mod problem;
 mod query_body;
 mod record_stream;
 mod records;
+mod resolve_scopes;
 mod routes;
+mod search;
+mod search_body;
 mod sessions;
 mod throttle;
+mod tickets;
 mod tokens;
+mod watch;
 mod write_body;
 mod writes;
 
@@ -43,10 +50,12 @@ pub use routes::{Route, router, routes};
 
 use self::idempotency::Keys;
 use self::throttle::{Quota, Throttle};
+use self::tickets::Tickets;
 use crate::authn::{Origins, Possession};
+use crate::authz::Owner;
 use crate::client_documents::ClientDocuments;
 use crate::config::Config;
-use crate::grants::{Grants, NodeContext, PendingRequests};
+use crate::grants::{Grants, Minted, NodeContext, PendingRequests};
 use crate::memory::Budget;
 use crate::vault::Vault;
 
@@ -67,6 +76,7 @@ pub struct Api {
     /// What apps publish about themselves.
     pub(crate) client_documents: ClientDocuments,
     pub(crate) schemas: Arc<SchemaSet>,
+    tickets: Tickets,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
     /// Counts what each caller asks.
@@ -114,6 +124,7 @@ impl Api {
             possession,
             client_documents,
             schemas,
+            tickets: Tickets::default(),
             bodies,
             throttle,
             keys,
@@ -122,5 +133,14 @@ impl Api {
             clock,
             tee,
         })
+    }
+
+    /// Waits until a new token would outlive the process, where tokens do. Nobody is given one that is less than was promised.
+    pub(crate) async fn kept(&self, owner: &Owner<'_>, minted: &Minted) -> Result<(), ApiProblem> {
+        if let Err(not_kept) = self.grants.settled().await {
+            self.grants.revoke(owner, minted.grant.id);
+            return Err(not_kept.into());
+        }
+        Ok(())
     }
 }

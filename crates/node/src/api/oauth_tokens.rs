@@ -161,8 +161,8 @@ async fn revoke(
 /// `POST /oauth/introspect` (RFC 7662): for the token's own holder and for the owner; to everybody else no token is active.
 async fn introspect(
     State(api): State<Arc<Api>>,
-    asked: Asked,
     Caller(caller): Caller,
+    asked: Asked,
     FormBody(parameters): FormBody,
 ) -> Result<Response, OauthError> {
     let secret = TokenSecret::parse_any(token(&parameters)?);

@@ -20,7 +20,7 @@ use crate::authn::{AuthenticationError, CredentialError};
 use crate::authz::Denied;
 use crate::grants::{ApproveError, GrantError, Grants, MintError, NotKept};
 use crate::memory::{FieldNotGranted, QueryError};
-use crate::vault::VaultError;
+use crate::vault::{TooManyWatches, VaultError};
 
 /// Most invalid records of a bulk write that are described; all are counted.
 const MAX_INVALID: usize = 32;
@@ -37,7 +37,7 @@ pub struct ApiProblem {
 }
 
 /// What the problem says in `WWW-Authenticate`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Challenge {
     /// What its kind says, if that is something.
     OfKind,
@@ -74,6 +74,18 @@ impl ApiProblem {
     /// The request cannot be understood.
     pub(crate) fn malformed(detail: impl Into<String>) -> Self {
         Self::new(ProblemKind::RequestMalformed, detail)
+    }
+
+    /// The JSON of the problem, with its extension members.
+    pub(super) fn into_body(self) -> Value {
+        let problem = Problem::new(self.kind, self.detail);
+        let mut body = serde_json::to_value(&problem).unwrap_or_default();
+        if let Some(members) = body.as_object_mut() {
+            for (name, value) in self.members {
+                members.insert(name.to_owned(), value);
+            }
+        }
+        body
     }
 
     /// A name that is not known, and those that are. Which one it is, the caller can see.
@@ -134,23 +146,19 @@ impl ApiProblem {
 }
 
 impl IntoResponse for ApiProblem {
-    fn into_response(self) -> Response {
-        let problem = Problem::new(self.kind, self.detail);
-        let mut body = serde_json::to_value(&problem).unwrap_or_default();
-        if let Some(members) = body.as_object_mut() {
-            for (name, value) in self.members {
-                members.insert(name.to_owned(), value);
-            }
-        }
+    fn into_response(mut self) -> Response {
+        let (kind, challenge) = (self.kind, self.challenge.clone());
+        let standing = self.standing.take();
+        let body = self.into_body();
         let status =
-            StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        let refusal = match (self.kind, &self.challenge) {
+        let refusal = match (kind, &challenge) {
             (_, Challenge::Proof) => Some(Refusal::InvalidProof),
             (_, Challenge::Scope(scope)) => Some(Refusal::InsufficientScope(Some(scope))),
             (ProblemKind::CredentialsMissing, _) => Some(Refusal::NoCredential),
@@ -163,11 +171,11 @@ impl IntoResponse for ApiProblem {
         if let Some(Ok(value)) = challenge.map(HeaderValue::try_from) {
             headers.insert(WWW_AUTHENTICATE, value);
         }
-        if let Some(standing) = self.standing {
+        if let Some(standing) = standing {
             headers.insert(RETRY_AFTER, standing.seconds().into());
             standing.tell(&mut response);
         } else if matches!(
-            self.kind,
+            kind,
             ProblemKind::Overloaded | ProblemKind::Draining | ProblemKind::RateLimited
         ) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
@@ -352,7 +360,10 @@ impl From<VaultError> for ApiProblem {
             }
             VaultError::Unreadable | VaultError::NothingOpens => ProblemKind::CiphertextRejected,
             // Which nobody sees: `prefer` answers in its place.
-            VaultError::Overloaded | VaultError::StillLoading => ProblemKind::Overloaded,
+            VaultError::Overloaded
+            | VaultError::StillLoading
+            | VaultError::Watches(TooManyWatches::All) => ProblemKind::Overloaded,
+            VaultError::Watches(TooManyWatches::Yours) => ProblemKind::RateLimited,
             VaultError::TooLarge => ProblemKind::TooLargeForThisNode,
             VaultError::Record(InvalidRecord::TooLarge) => ProblemKind::RequestTooLarge,
             VaultError::Record(_) => ProblemKind::RecordInvalid,

@@ -18,7 +18,7 @@ pub(super) struct QueryBody {
 }
 
 /// Takes the selector out of a body.
-pub(super) fn take_selector(body: &mut JsonObject) -> Result<Selector, ApiProblem> {
+pub(super) fn take_selector(body: &mut JsonObject) -> Result<Option<Selector>, ApiProblem> {
     let mut found = None;
     for name in SELECTOR_NAMES {
         if let Some(value) = body.take(name)
@@ -29,10 +29,14 @@ pub(super) fn take_selector(body: &mut JsonObject) -> Result<Selector, ApiProble
             ));
         }
     }
-    match found {
-        None => Ok(Selector::everything()),
-        Some(selector) => Ok(Selector::parse(&selector.to_string()).map_err(QueryError::from)?),
-    }
+    found
+        .map(|selector| parse_selector(&selector.to_string()))
+        .transpose()
+}
+
+/// The selector in a text.
+pub(super) fn parse_selector(text: &str) -> Result<Selector, ApiProblem> {
+    Ok(Selector::parse(text).map_err(QueryError::from)?)
 }
 
 /// What stands in `options`, or beside the selector as CouchDB has it.
@@ -49,7 +53,7 @@ const OPTION_NAMES: [&str; 7] = [
 impl QueryBody {
     /// Reads a body.
     pub(super) fn parse(mut body: JsonObject) -> Result<Self, ApiProblem> {
-        let mut query = Query::new(take_selector(&mut body)?);
+        let mut query = Query::new(take_selector(&mut body)?.unwrap_or_else(Selector::everything));
         let mut options = match body.take("options") {
             None | Some(Value::Null) => Map::new(),
             Some(Value::Object(options)) => options,

@@ -22,6 +22,7 @@ use super::record_stream::{found_response, item_response, query_response};
 use super::routes::Route;
 use super::write_body::ids_of;
 use crate::authz::Read;
+use adyton_couch::selector::Selector;
 
 /// The routes that this module answers.
 #[rustfmt::skip]
@@ -86,7 +87,7 @@ pub(super) async fn count<D: Door>(
     mut body: JsonObject,
 ) -> Answer {
     let permit = caller.permit::<Read>(D::QUERY, at.resource)?;
-    let selector = take_selector(&mut body)?;
+    let selector = take_selector(&mut body)?.unwrap_or_else(Selector::everything);
     let _counted = body.nothing_else(&SELECTOR_NAMES)?;
     let count = api.vault.count(&permit, selector).await?;
     Ok(Json(json!({ "count": count })).into_response())

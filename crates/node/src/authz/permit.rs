@@ -12,6 +12,7 @@ use adyton_keys::context_session::{ContextSession, InvalidSession};
 use adyton_protocol::scope::{Action, ApiScope, Resource, Terms};
 
 use crate::authn::{Authority, Principal, TenantId};
+use crate::grants::GrantLife;
 use crate::memory::View;
 
 mod sealed {
@@ -105,6 +106,14 @@ impl<A: PermitAction> Permit<A> {
     /// Which data.
     pub fn resource(&self) -> &Resource {
         &self.resource
+    }
+
+    /// How long the grant lives that it rests on; none when the owner acts.
+    pub(crate) fn life(&self) -> Option<GrantLife> {
+        match self.principal.authority() {
+            Authority::Owner(_) => None,
+            Authority::App(grant) => Some(grant.life()),
+        }
     }
 
     /// Whether the caller is the owner, who may know everything about the data.

@@ -1,7 +1,6 @@
 //! A grant, what its owner sees of it, and what its tokens open.
 
 use std::fmt;
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,13 +13,11 @@ use adyton_protocol::scope::{ScopeSet, Terms};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::life::GrantLife;
 use super::rate::{Meter, RateLeft};
 use super::sealed::{GrantKey, SealedSession};
 use super::store::{MAX_BYTES_PER_TENANT, MAX_LIFE, MAX_PER_TENANT, NeverBack};
 use crate::authn::TenantId;
-
-/// How often the end of a grant's time is looked for: clocks are not timers.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// For whom a grant is.
 #[derive(Debug, Clone)]
@@ -146,26 +143,15 @@ impl LiveGrant {
         GrantView::of(&self.grant)
     }
 
-    /// Completes when the grant is revoked or its time is over, within a second. What it returns outlives the request and
-    /// holds no key.
-    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
-        let (revoked, expires) = (self.grant.revoked.clone(), self.grant.expires);
-        let clock = Arc::clone(&self.clock);
-        async move {
-            while clock.now() < expires {
-                if tokio::time::timeout(LOOK, revoked.cancelled())
-                    .await
-                    .is_ok()
-                {
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Whether it was revoked, or its time is over.
-    pub fn is_over(&self) -> bool {
-        self.grant.revoked.is_cancelled() || self.grant.expires <= self.clock.now()
+    /// How long it lives: for what goes on after the request. Holds no key.
+    pub fn life(&self) -> GrantLife {
+        let Grant {
+            id,
+            revoked,
+            expires,
+            ..
+        } = &*self.grant;
+        GrantLife::new(*id, revoked.clone(), *expires, Arc::clone(&self.clock))
     }
 
     /// Counts a use, against the rate and for the owner to see.

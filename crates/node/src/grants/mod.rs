@@ -8,6 +8,7 @@
 mod grant;
 mod keeper;
 mod kept;
+mod life;
 mod node_context;
 mod pending;
 mod rate;
@@ -16,9 +17,11 @@ mod store;
 mod token;
 
 pub use grant::{App, Grant, GrantError, GrantView, LiveGrant, MintError};
+pub use life::GrantLife;
 pub(crate) use node_context::NodeContext;
 pub use pending::{ApproveError, Pending, PendingRequests, TooManyPending};
 pub use rate::RateLeft;
+pub(crate) use store::ACCESS_LIFE;
 pub use store::{CodeBinding, ExchangeError, Grants, Minted, NotKept, TokenPair};
 pub(crate) use token::TokenKind;
 pub use token::TokenSecret;

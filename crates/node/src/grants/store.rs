@@ -122,9 +122,7 @@ pub(super) enum What {
 enum Slot {
     Live(Entry),
     /// Remembered until it would have expired, so that its holder is told why.
-    Ended {
-        until: SystemTime,
-    },
+    Ended,
 }
 
 /// A grant and its tokens, the oldest first.
@@ -137,8 +135,8 @@ struct Held {
 struct Tenant {
     grants: Vec<Held>,
     bytes: usize,
-    /// The remembered tokens of ended grants, the oldest first.
-    ended: VecDeque<TokenHash>,
+    /// The remembered tokens of ended grants, and until when they would have lived.
+    ended: Vec<(SystemTime, TokenHash)>,
 }
 
 #[derive(Default)]
@@ -236,7 +234,8 @@ impl Grants {
         self.keeping.get().is_some()
     }
 
-    /// Waits until everything that has changed is durable. At once where grants end with the process.
+    /// Waits until everything that has changed is durable: what was minted would outlive the process, and what has ended would not
+    /// come back with the next. At once where grants end with the process.
     ///
     /// # Errors
     /// When it is not; it holds in this process all the same, and is tried again.
@@ -385,7 +384,7 @@ impl Grants {
         match state.slots.get(&token.hash()) {
             None if !self.has_all() => Err(GrantError::NotYet),
             None => Err(GrantError::Unknown),
-            Some(Slot::Ended { .. }) => Err(GrantError::Revoked),
+            Some(Slot::Ended) => Err(GrantError::Revoked),
             Some(Slot::Live(entry)) => match &entry.what {
                 What::Access { until } if now < entry.grant.expires.min(*until) => {
                     // A token opens what was sealed for it: it was found by its own hash.
@@ -409,7 +408,7 @@ impl Grants {
                 App::Client(client) => Some(Arc::clone(client)),
                 App::Nobody | App::Named(_) => None,
             },
-            Some(Slot::Ended { .. }) | None => None,
+            Some(Slot::Ended) | None => None,
         }
     }
 
@@ -749,13 +748,15 @@ impl State {
         self.bytes -= held.grant.bytes;
         let until = grant.expires;
         for hash in held.tokens {
-            self.slots.insert(hash, Slot::Ended { until });
-            tenant.ended.push_back(hash);
+            self.slots.insert(hash, Slot::Ended);
+            tenant.ended.push((until, hash));
         }
-        while tenant.ended.len() > MAX_ENDED_PER_TENANT {
-            if let Some(oldest) = tenant.ended.pop_front() {
-                self.slots.remove(&oldest);
-            }
+        // Those that would have ended first are forgotten: their tokens are as dead as before; their holders are no longer told
+        // why.
+        tenant.ended.sort_by_key(|(until, _)| *until);
+        let too_many = tenant.ended.len().saturating_sub(MAX_ENDED_PER_TENANT);
+        for (_, hash) in tenant.ended.drain(..too_many) {
+            self.slots.remove(&hash);
         }
     }
 
@@ -776,7 +777,7 @@ impl State {
                     What::Code { until, .. } => now < *until,
                     What::Refresh { .. } => true,
                 },
-                Some(Slot::Ended { .. }) | None => false,
+                Some(Slot::Ended) | None => false,
             };
             let alive = now < held.grant.expires && held.tokens.iter().any(live);
             if !alive {
@@ -792,8 +793,8 @@ impl State {
             }
             alive
         });
-        tenant.ended.retain(|hash| {
-            let remembered = matches!(slots.get(hash), Some(Slot::Ended { until }) if now < *until);
+        tenant.ended.retain(|(until, hash)| {
+            let remembered = now < *until;
             if !remembered {
                 slots.remove(hash);
             }

@@ -194,7 +194,7 @@ impl Documents {
 
     /// Whether the record is seen and, unless that is known, the selector takes it.
     #[inline]
-    fn takes(&self, number: u32, access: &Access<'_>, selector: &Selector) -> bool {
+    pub(super) fn takes(&self, number: u32, access: &Access<'_>, selector: &Selector) -> bool {
         let Some(slot) = self.slot(number) else {
             return false;
         };

@@ -26,7 +26,7 @@ use super::view::View;
 /// With fewer matches than this, sorting them is cheaper than building an index.
 const WORTH_AN_INDEX: usize = 256;
 /// What a match costs while a query runs: its number, and its bit.
-const MATCH_BYTES: usize = 8;
+pub(super) const MATCH_BYTES: usize = 8;
 
 impl Documents {
     /// Answers a query within a view. May build indexes, which are kept for later.

@@ -7,19 +7,25 @@
 //! the feed says so, and the last one said counts.
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::budget::{Budget, OverBudget, Reservation};
+use super::changes::{Change, Changes, Now, Was, WasOf};
 use super::document::Document;
 use super::filter::Filter;
 use super::indexes::Indexes;
 use super::schemas::Schemas;
 use super::slabs::{self, Place, Slabs};
 use super::slots::{Slot, Slots};
-use super::view::View;
+use super::view::{View, moment};
+use super::words::{AllWords, Words};
 use adyton_client::pull::{PlainBatch, PlainRow, SchemaText};
+use adyton_couch::lazy_json::LazyValue;
 use adyton_couch::rev::Rev;
+use adyton_couch::selector::{FieldPath, walk};
+use adyton_protocol::scope::time_field;
 use zeroize::Zeroizing;
 
 /// The records of one database.
@@ -34,6 +40,8 @@ pub struct Documents {
     /// Covers `slots`, `ids` and `schemas`.
     counted: Reservation,
     pub(super) indexes: Indexes,
+    pub(super) changes: Changes,
+    pub(super) words: AllWords,
 }
 
 /// What a batch changed.
@@ -59,6 +67,9 @@ pub struct Usage {
 }
 
 impl Documents {
+    /// The longest schema name by which a record is told from others after it is gone.
+    const LONGEST_SCHEMA: usize = 2048;
+
     /// No records. All that comes is counted in `budget`, which other databases may share.
     #[must_use]
     pub fn new(budget: Budget) -> Self {
@@ -70,6 +81,8 @@ impl Documents {
             schemas: Schemas::default(),
             counted: budget.reserve_beyond_limit(0),
             indexes: Indexes::new(budget.clone()),
+            changes: Changes::new(&budget),
+            words: AllWords::default(),
             budget,
         }
     }
@@ -89,7 +102,8 @@ impl Documents {
         let counted = match self.reserve(bytes.capacity(), records) {
             Ok(counted) => counted,
             Err(OverBudget) => {
-                self.indexes.clear();
+                self.drop_indexes();
+                self.changes.clear();
                 self.reserve(bytes.capacity(), records)?
             }
         };
@@ -132,6 +146,7 @@ impl Documents {
         self.slabs.tidy(&mut self.slots, &self.budget);
         self.update_indexes(touched);
         self.recount();
+        self.changes.settle();
         Ok(applied)
     }
 
@@ -201,7 +216,7 @@ impl Documents {
         Usage {
             plaintext,
             overhead: (self.counted.bytes() + self.slabs.counted()).saturating_sub(plaintext),
-            indexes: self.indexes.bytes(),
+            indexes: self.indexes.bytes() + self.words.bytes(),
         }
     }
 
@@ -213,6 +228,7 @@ impl Documents {
     /// Drops all indexes; queries build again what they need.
     pub fn drop_indexes(&mut self) {
         self.indexes.clear();
+        self.words.clear();
     }
 
     fn put(&mut self, new: Slot, applied: &mut Applied, touched: &mut Vec<u32>) {
@@ -226,6 +242,7 @@ impl Documents {
             .ids
             .find(hash, |slot| slots.id(*slot, slabs) == id)
             .copied();
+        let was = known.and_then(|slot| self.was(slot));
         let slot = match known {
             Some(slot) => {
                 if let Some(old) = self.slots.slot(slot) {
@@ -248,10 +265,13 @@ impl Documents {
         self.slots.set(slot, new);
         self.slabs.moved_in(place.slab, slot);
         touched.push(slot);
+        let now = Now::Record(new.rev);
+        self.note(Change { slot, was, now });
     }
 
     fn remove(&mut self, id: &str, applied: &mut Applied, touched: &mut Vec<u32>) {
         let Some(slot) = self.find(id) else { return };
+        let was = self.was(slot);
         let hash = self.hasher.hash_one(id.as_bytes());
         if let Ok(entry) = self.ids.find_entry(hash, |found| *found == slot) {
             entry.remove();
@@ -262,6 +282,41 @@ impl Documents {
         }
         applied.removed += 1;
         touched.push(slot);
+        let now = Now::Gone(id.into());
+        self.note(Change { slot, was, now });
+    }
+
+    fn note(&mut self, change: Change) {
+        if self.changes.is_begun() {
+            self.changes.note(change);
+        }
+    }
+
+    /// What decides who can see a record that is about to change.
+    fn was(&self, number: u32) -> Option<Was> {
+        let slot = self
+            .slots
+            .slot(number)
+            .filter(|_| self.changes.is_begun())?;
+        let object = LazyValue::first_of(self.object(number));
+        let named = match slot.schema {
+            Schemas::OTHER => object.and_then(|object| object.member("schema")?.as_text()),
+            _ => None,
+        };
+        let named = named.map(|name| name.decode());
+        let name = named.as_deref().or_else(|| self.schemas.name(slot.schema));
+        let path = FieldPath::parse(time_field(name)).ok();
+        let time = object
+            .zip(path)
+            .and_then(|(object, path)| walk(object, path.steps()));
+        let at = moment(time);
+        let schema = match named {
+            Some(name) if name.len() <= Self::LONGEST_SCHEMA => WasOf::Name(name.into()),
+            // Longer than any that a caller can name.
+            Some(_) => WasOf::Name(Box::default()),
+            None => WasOf::Code(slot.schema),
+        };
+        Some(Was { schema, at })
     }
 
     fn find(&self, id: &str) -> Option<u32> {
@@ -283,6 +338,9 @@ impl Documents {
             let place = slots.slot(slot)?.place;
             Some(slabs.text(place.slab, place.at, place.len as usize))
         });
+        let mut words = std::mem::take(&mut self.words);
+        words.update(self, &touched);
+        self.words = words;
     }
 
     /// Reserves all that a batch can need, so that applying it cannot fail half-way.
@@ -317,6 +375,11 @@ impl Documents {
 
     pub(super) fn budget(&self) -> &Budget {
         &self.budget
+    }
+
+    /// The index of a schema's words, if there is one.
+    pub(super) fn words_of(&self, schema: &str) -> Option<Arc<Words>> {
+        self.words.find(schema)
     }
 
     pub(super) fn schemas(&self) -> &Schemas {

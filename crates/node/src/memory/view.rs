@@ -215,14 +215,17 @@ impl fmt::Display for View {
 
 /// Whether a record's time lies in a window. What names no moment does not.
 pub(super) fn is_in(window: &Window, time: Option<LazyValue<'_>>) -> bool {
-    let moment = time.and_then(LazyValue::as_text).and_then(|text| {
-        // Escapes are rare, and no time is long.
-        match text.is_escaped() {
-            false => Instant::parse(text.raw()),
-            true => Instant::parse(text.decode().as_bytes()),
-        }
-    });
-    moment.is_some_and(|moment| window.contains(moment))
+    moment(time).is_some_and(|moment| window.contains(moment))
+}
+
+/// The moment that a record's time names.
+pub(super) fn moment(time: Option<LazyValue<'_>>) -> Option<Instant> {
+    let text = time?.as_text()?;
+    // Escapes are rare, and no time is long.
+    match text.is_escaped() {
+        false => Instant::parse(text.raw()),
+        true => Instant::parse(text.decode().as_bytes()),
+    }
 }
 
 /// The fields that are left out, as a tree of names.

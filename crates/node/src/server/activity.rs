@@ -130,6 +130,7 @@ impl Activity {
         UnderWay {
             activity: Arc::clone(self),
             id,
+            is_endless: false,
         }
     }
 
@@ -167,9 +168,16 @@ impl Activity {
 pub(super) struct UnderWay {
     activity: Arc<Activity>,
     id: u64,
+    is_endless: bool,
 }
 
 impl UnderWay {
+    /// Its answer has no end, and holds nothing while it waits: it may take as long as its pieces are taken.
+    pub(super) fn endless(mut self) -> Self {
+        self.is_endless = true;
+        self
+    }
+
     /// The transport wants the next piece: the peer has taken the one before.
     pub(super) fn wanted(&self) {
         self.activity.state().untaken.remove(&self.id);
@@ -179,7 +187,9 @@ impl UnderWay {
     pub(super) fn given(&self) {
         let (mut state, now) = (self.activity.state(), Instant::now());
         state.untaken.insert(self.id, now);
-        state.begun.entry(self.id).or_insert(now);
+        if !self.is_endless {
+            state.begun.entry(self.id).or_insert(now);
+        }
     }
 }
 
@@ -278,5 +288,17 @@ mod tests {
         under_way.given();
         drop(under_way);
         assert_eq!(activity.overdue(&LIMITS, much_later), Ok(Overdue::Idle));
+    }
+
+    #[test]
+    fn an_endless_answer_is_overdue_only_when_a_piece_is_not_taken() {
+        let activity = Arc::new(Activity::new());
+        let under_way = activity.begin().endless();
+        let now = Instant::now();
+        under_way.given();
+        let in_a_year = now + LIMITS.answer * 20_000;
+        assert_eq!(activity.overdue(&LIMITS, in_a_year), Ok(Overdue::Stalled));
+        under_way.wanted();
+        assert!(activity.overdue(&LIMITS, in_a_year).is_err());
     }
 }

@@ -24,10 +24,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
-use super::Limits;
 use super::activity::{Activity, Overdue, Seat};
 use super::body::{Arriving, Leaving};
 use super::listener::Accepted;
+use super::{Endless, Limits};
 use crate::attestation::Bucket;
 
 /// Most headers of a request.
@@ -134,6 +134,10 @@ fn service(
         let answer = router.clone().oneshot(request);
         async move {
             let answer: Response<Body> = answer.await?;
+            let under_way = match answer.extensions().get() {
+                Some(Endless) => under_way.endless(),
+                None => under_way,
+            };
             Ok::<_, Infallible>(answer.map(|body| Leaving::new(body, under_way)))
         }
     })

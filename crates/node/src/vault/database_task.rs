@@ -230,6 +230,7 @@ impl DatabaseTask {
         if loaded.documents().is_empty() && loaded.unreadable(&View::whole_database()) > 0 {
             return Err(VaultError::NothingOpens);
         }
+        loaded.begin_changes();
         let (name, around) = (name.clone(), Arc::clone(around));
         let exists = info.is_some();
         Ok(Self {

@@ -9,6 +9,7 @@ use adyton_couch::rev::Rev;
 use adyton_keys::context_session::InvalidSession;
 
 use super::lanes::LaneFull;
+use super::watch_seats::TooManyWatches;
 use crate::memory::{OverBudget, QueryError};
 
 /// The vault could not do what it was asked.
@@ -27,6 +28,9 @@ pub enum VaultError {
     /// There is no memory for this.
     #[error("the memory budget is exhausted")]
     Overloaded,
+    /// Too much is watched.
+    #[error(transparent)]
+    Watches(#[from] TooManyWatches),
     /// There is not as much memory for this as it takes, and never will be here.
     #[error("the data is larger than this node holds for one user")]
     TooLarge,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::watch_seats::WatchLimits;
+
 /// Memory of the machine that is not for plaintext: the program, its image in a RAM disk, connections, the kernel.
 const NOT_FOR_PLAINTEXT: u64 = 512 << 20;
 /// At least this part of the machine is for plaintext, however small it is.
@@ -28,6 +30,8 @@ pub struct VaultLimits {
     pub stale: Duration,
     /// Batches of records opened at the same time, and large queries run at the same time.
     pub workers: usize,
+    /// Watches open at a time.
+    pub watches: WatchLimits,
 }
 
 impl VaultLimits {

@@ -6,7 +6,9 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Try
 
 use adyton_client::pull::{PlainBatch, PullBatch, RecordFault};
 use adyton_couch::rev::Rev;
+use tokio::sync::watch;
 
+use super::cursor::Cursors;
 use super::error::VaultError;
 use crate::memory::{Applied, Budget, Document, Documents, OverBudget, View};
 
@@ -17,6 +19,9 @@ const MAX_FAULTS: usize = 10_000;
 pub(crate) struct LoadedDatabase {
     documents: RwLock<Documents>,
     faults: RwLock<Faults>,
+    /// Told of every change, after it is visible.
+    changed: watch::Sender<()>,
+    cursors: Cursors,
 }
 
 #[derive(Default)]
@@ -30,6 +35,8 @@ impl LoadedDatabase {
         Self {
             documents: RwLock::new(Documents::new(budget)),
             faults: RwLock::default(),
+            changed: watch::Sender::new(()),
+            cursors: Cursors::generate(),
         }
     }
 
@@ -47,6 +54,21 @@ impl LoadedDatabase {
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
+    }
+
+    /// Remembers changes from now on: it is loaded.
+    pub(super) fn begin_changes(&self) {
+        self.write().begin_changes();
+    }
+
+    /// Ready for each change, and at last when the database is dropped.
+    pub(super) fn changed(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// What names positions among its changes.
+    pub(super) fn cursors(&self) -> &Cursors {
+        &self.cursors
     }
 
     /// Records that could not be opened, as far as the view may know of them: what they are cannot be told, so whoever
@@ -115,13 +137,18 @@ impl LoadedDatabase {
             Err(TryLockError::WouldBlock) => return None,
         };
         let records = self.note_faults(std::mem::take(batch));
-        Some(documents.apply(records))
+        let applied = documents.apply(records);
+        drop(documents);
+        self.changed.send_replace(());
+        Some(applied)
     }
 
     /// Applies a batch on this thread.
     pub(super) fn apply_waiting(&self, batch: PullBatch) -> Result<Applied, OverBudget> {
         let records = self.note_faults(batch);
-        self.write().apply(records)
+        let applied = self.write().apply(records);
+        self.changed.send_replace(());
+        applied
     }
 
     fn note_faults(&self, batch: PullBatch) -> PlainBatch {

@@ -38,6 +38,8 @@ pub(super) struct Tenant {
     session: Mutex<OpenSession>,
     databases: Mutex<HashMap<DatabaseName, Running>>,
     last_used: Mutex<Instant>,
+    /// When somebody last took what a watch told.
+    last_watched: Mutex<Option<Instant>>,
 }
 
 /// Something that was not done, or is not known to be.
@@ -82,6 +84,7 @@ impl Tenant {
             session: Mutex::default(),
             databases: Mutex::default(),
             last_used: Mutex::new(Instant::now()),
+            last_watched: Mutex::default(),
         }
     }
 
@@ -97,6 +100,29 @@ impl Tenant {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .elapsed()
+    }
+
+    /// Notes that somebody takes what a watch of this database tells: it is kept, but gives way to who asks for more.
+    pub(super) fn is_watched(&self, name: &DatabaseName) {
+        let now = Instant::now();
+        *self
+            .last_watched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(now);
+        if let Some(running) = self.lock().get_mut(name) {
+            running.last_used = now;
+        }
+    }
+
+    /// For how long nobody has asked, and nobody was told.
+    pub(super) fn unheard_for(&self) -> Duration {
+        let watched = *self
+            .last_watched
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        watched
+            .map_or(Duration::MAX, |at| at.elapsed())
+            .min(self.idle_for())
     }
 
     /// Drops the databases that nobody asked for so long, while others may be in use. Says whether there were any.

@@ -16,6 +16,8 @@ use adyton_couch::selector::Selector;
 use adyton_protocol::scope::Action;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::admission::{Candidate, who_goes};
 use super::database_task::{Budgets, BulkSaved, Change, Command, Reach, Saved};
@@ -27,6 +29,7 @@ use super::loading::LoadTurns;
 use super::patience::{Patience, StillLoading};
 use super::schedule::Schedule;
 use super::tenant::{NotDone, Tenant};
+use super::watch_seats::{TooManyWatches, WatchSeat, WatchSeats};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Owner, Permit, PermitAction, Read, Write};
 use crate::memory::{
@@ -72,6 +75,9 @@ pub struct Vault {
     tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
     /// Large queries.
     queries: Schedule<TenantId>,
+    watches: Arc<WatchSeats>,
+    /// Cancelled when the node shuts down.
+    closing: CancellationToken,
     /// Batches of records that are opened and taken in: short work, so that one tenant may have all turns while nobody else
     /// wants one.
     loads: Schedule<TenantId>,
@@ -122,6 +128,8 @@ impl Vault {
                 of_one: (limits.workers / 2).max(1),
                 waiting_of_one: WAITING_QUERIES,
             }),
+            watches: Arc::default(),
+            closing: CancellationToken::new(),
             loads: Schedule::new(Turns {
                 at_once: limits.workers,
                 of_one: limits.workers,
@@ -345,6 +353,33 @@ impl Vault {
         self.budget.used()
     }
 
+    /// How many watches are open.
+    pub fn watches(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// Ends all watches: the node shuts down.
+    pub fn end_watches(&self) {
+        self.closing.cancel();
+    }
+
+    pub(super) fn closing(&self) -> CancellationToken {
+        self.closing.clone()
+    }
+
+    pub(super) fn watch_seat(
+        &self,
+        tenant: &TenantId,
+        grant: Option<Uuid>,
+    ) -> Result<WatchSeat, TooManyWatches> {
+        self.watches.take(self.around.limits.watches, tenant, grant)
+    }
+
+    /// The tenant if it is in memory, and not held there.
+    pub(super) fn in_memory(&self, id: &TenantId) -> Option<Weak<Tenant>> {
+        self.lock().get(id).map(Arc::downgrade)
+    }
+
     /// Drops everything of one tenant in memory, because its owner wants it. What is being computed is not shown any
     /// more: its callers have gone or are told that the data was unloaded.
     pub fn evict(&self, owner: &Owner<'_>) {
@@ -403,7 +438,7 @@ impl Vault {
         }
     }
 
-    async fn loaded<A: PermitAction>(
+    pub(super) async fn loaded<A: PermitAction>(
         &self,
         permit: &Permit<A>,
     ) -> Result<Arc<LoadedDatabase>, VaultError> {
@@ -496,7 +531,7 @@ impl Vault {
     }
 
     /// Runs a computation: at once if it is quick, or else when it is the tenant's turn.
-    async fn compute<T: Send + 'static>(
+    pub(super) async fn compute<T: Send + 'static>(
         &self,
         tenant: &TenantId,
         database: Arc<LoadedDatabase>,
@@ -551,7 +586,7 @@ async fn evict_idle(vault: Weak<Vault>, idle: Duration) {
         tick.tick().await;
         let Some(vault) = vault.upgrade() else { return };
         let mut tenants = vault.lock();
-        tenants.retain(|_, tenant| tenant.idle_for() < idle);
+        tenants.retain(|_, tenant| tenant.unheard_for() < idle);
         for tenant in tenants.values() {
             tenant.forget_idle(idle);
         }
@@ -576,6 +611,7 @@ mod tests {
             stale: Duration::from_secs(60),
             load: Duration::from_secs(60),
             workers: 2,
+            watches: crate::vault::WatchLimits { node: 1, tenant: 1 },
         };
         let vault = Vault::new(
             Transport::new(EgressPolicy::AlsoLoopback).unwrap(),

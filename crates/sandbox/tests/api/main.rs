@@ -15,6 +15,7 @@ mod bulk;
 mod changing;
 mod http;
 mod narrowed;
+mod search;
 #[path = "../support/mod.rs"]
 mod support;
 

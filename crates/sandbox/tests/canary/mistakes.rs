@@ -57,6 +57,12 @@ pub fn mistakes<'w>(words: &'w Words, credentials: &Credentials<'w>) -> Vec<Mist
         get(format!("/db/get/{database}/{nonsense}")),
         get(format!("/db/get/..%2F{nonsense}/{id}")),
         get(format!("/ds/get/{nonsense}/{id}")),
+        get(format!("/db/watch/{database}?filter={nonsense}")),
+        get(format!("/db/watch/{database}?{nonsense}=1")),
+        get(format!("/watch/{nonsense}")),
+        Mistake::new("POST", "/api/rest/v1/watch/tickets", &[owner])
+            .with(json!({ "path": format!("/db/query/{database}"), nonsense: 1 })),
+        Mistake::new("POST", format!("/api/rest/v1/db/watch/{nonsense}"), &[app]),
         get(format!("/ds/get/https:%2F%2F{nonsense}%2Fschema.json/{id}")),
         Mistake::new(
             "GET",

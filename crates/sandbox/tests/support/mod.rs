@@ -7,6 +7,7 @@
     clippy::panic
 )]
 
+pub mod events;
 pub mod lying_node;
 
 use std::sync::Arc;
@@ -303,6 +304,33 @@ impl NodeClient {
             headers: head.headers,
             body,
         }
+    }
+
+    /// Sends a request whose answer has no end; the connection goes with it.
+    pub async fn events(
+        mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Result<events::Events, Answer> {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let request = request.body(Full::new(body.into())).unwrap();
+        let (head, body) = self.connection.send(request).await.unwrap().into_parts();
+        if head.status != StatusCode::OK {
+            let body = body.collect().await.unwrap().to_bytes();
+            return Err(Answer {
+                status: head.status,
+                headers: head.headers,
+                body,
+            });
+        }
+        assert_eq!(head.headers["content-type"], "text/event-stream");
+        assert_eq!(head.headers["cache-control"], "no-store");
+        Ok(events::Events::of(body, Box::new(self.connection)))
     }
 
     /// A POST with the owner's session.
