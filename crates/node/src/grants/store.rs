@@ -275,7 +275,7 @@ impl Grants {
                 .iter()
                 .filter_map(|hash| match state.slots.get(hash) {
                     Some(Slot::Live(entry)) => Some((*hash, entry)),
-                    Some(Slot::Ended { .. }) | None => None,
+                    Some(Slot::Ended) | None => None,
                 });
             kept::write(&grant, tokens)
         });
