@@ -308,24 +308,25 @@ fn revoking_all_ends_every_grant_of_the_owner_and_the_room_is_free_again() {
 }
 
 #[tokio::test]
-async fn who_waits_for_the_end_of_a_grant_is_told_of_revocation_at_once_and_of_expiry_soon() {
+async fn who_waits_for_the_end_of_a_grant_is_told_of_revocation_at_once_and_knows_of_expiry() {
     let (seconds, clock) = set_clock();
     let (grants, owner) = (Grants::new(clock), owner_with(0));
     let minted = mint(&grants, &owner).unwrap();
     let live = grants.find(&secret(&minted.token)).unwrap();
-    let waiting = tokio::spawn(live.ended());
+    let life = live.life();
+    let waiting = tokio::spawn(async move { life.ended().await });
     tokio::task::yield_now().await;
-    assert!(!waiting.is_finished() && !live.is_over());
+    assert!(!waiting.is_finished() && live.life().end().is_none());
     grants
         .revoke(&owner.as_owner().unwrap(), live.id())
         .unwrap();
-    waiting.await.unwrap();
-    assert!(live.is_over());
+    assert_eq!(waiting.await.unwrap(), GrantError::Revoked);
+    assert_eq!(live.life().end(), Some(GrantError::Revoked));
     let minted = mint(&grants, &owner).unwrap();
     let live = grants.find(&secret(&minted.token)).unwrap();
-    let waiting = tokio::spawn(live.ended());
+    let life = live.life();
     seconds.fetch_add(DEFAULT_LIFE.as_secs(), std::sync::atomic::Ordering::SeqCst);
-    waiting.await.unwrap();
+    assert_eq!(life.end(), Some(GrantError::Expired));
 }
 
 #[test]
