@@ -268,6 +268,12 @@ const ALLOWED: &[(&str, &str)] = &[
     // A watch that was opened with a credential, for who cannot send one: once, for a minute.
     ("POST", "/api/rest/v1/watch/tickets"),
     ("GET", "/api/rest/v1/watch/{ticket}"),
+    ("GET", "/api/rest/v1/search/universal"),
+    ("POST", "/api/rest/v1/search/universal"),
+    ("GET", "/api/rest/v1/search/chatThreads"),
+    ("GET", "/api/rest/v1/search/chat-threads"),
+    ("POST", "/api/rest/v1/search/datastore/{schema}"),
+    ("POST", "/api/rest/v1/search/ds/{schema}"),
     // What an owner allowed, and the questions of the consent page.
     ("GET", "/api/rest/v1/auth/grants"),
     ("DELETE", "/api/rest/v1/auth/grants/{id}"),
