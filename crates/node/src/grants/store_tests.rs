@@ -307,27 +307,6 @@ fn revoking_all_ends_every_grant_of_the_owner_and_the_room_is_free_again() {
     assert_eq!((state.grants, state.bytes), (0, 0));
 }
 
-#[tokio::test]
-async fn who_waits_for_the_end_of_a_grant_is_told_of_revocation_at_once_and_of_expiry_soon() {
-    let (seconds, clock) = set_clock();
-    let (grants, owner) = (Grants::new(clock), owner_with(0));
-    let minted = mint(&grants, &owner).unwrap();
-    let live = grants.find(&secret(&minted.token)).unwrap();
-    let waiting = tokio::spawn(live.ended());
-    tokio::task::yield_now().await;
-    assert!(!waiting.is_finished() && !live.is_over());
-    grants
-        .revoke(&owner.as_owner().unwrap(), live.id())
-        .unwrap();
-    waiting.await.unwrap();
-    assert!(live.is_over());
-    let minted = mint(&grants, &owner).unwrap();
-    let live = grants.find(&secret(&minted.token)).unwrap();
-    let waiting = tokio::spawn(live.ended());
-    seconds.fetch_add(DEFAULT_LIFE.as_secs(), std::sync::atomic::Ordering::SeqCst);
-    waiting.await.unwrap();
-}
-
 #[test]
 fn the_owner_sees_when_a_grant_was_last_used() {
     let (seconds, clock) = set_clock();
