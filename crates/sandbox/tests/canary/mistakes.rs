@@ -98,6 +98,40 @@ pub fn mistakes<'w>(words: &'w Words, credentials: &Credentials<'w>) -> Vec<Mist
     all.extend(wrong_records(words, owner, app));
     all.extend(wrong_queries(words, owner));
     all.extend(wrong_grants(words, owner, app));
+    all.extend(wrong_searches(words, owner, app));
+    all
+}
+
+fn wrong_searches<'w>(words: &Words, owner: Header<'w>, app: Header<'w>) -> Vec<Mistake<'w>> {
+    let (text, nonsense) = (&words.text.word, words.nonsense.word.as_str());
+    let search = "/api/rest/v1/search";
+    let datastore = format!("{search}/datastore/social-email");
+    let threads = format!("{search}/chatThreads?keywords={text}");
+    let universal = format!("{search}/universal?keywords={text}");
+    let mut all = vec![
+        Mistake::new("GET", format!("{universal}&{nonsense}=1"), &[owner]),
+        Mistake::new(
+            "GET",
+            format!("{universal}&searchTypes={nonsense}"),
+            &[owner],
+        ),
+        Mistake::new("GET", format!("{universal}&timeframe={nonsense}"), &[owner]),
+        Mistake::new("GET", &universal, &[app]),
+        Mistake::new("GET", format!("{threads}&merge={nonsense}"), &[owner]),
+        Mistake::new("GET", &threads, &[app]),
+        Mistake::new("POST", format!("{search}/ds/{nonsense}"), &[owner])
+            .with(json!({ "keywords": text })),
+    ];
+    for wrong in [
+        json!({ "keywords": [text] }),
+        json!({ "keywords": text, nonsense: 1 }),
+        json!({ "keywords": text, "cursor": nonsense }),
+        json!({ "keywords": text, "facets": [nonsense] }),
+        json!({ "keywords": text, "options": { nonsense: text } }),
+        json!({ "keywords": text, "options": { "combineWith": nonsense } }),
+    ] {
+        all.push(Mistake::new("POST", &datastore, &[owner]).with(wrong));
+    }
     all
 }
 
