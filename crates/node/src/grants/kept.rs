@@ -158,7 +158,7 @@ pub(super) fn read(
         id,
         tenant: TenantId::of_kept(wire.did.parse().ok()?, ContextName::new(wire.context).ok()?),
         meter: Meter::new(terms.rate(), now),
-        bytes: bytes_of(&session, &terms),
+        bytes: bytes_of(&session, &terms, &app),
         terms,
         app,
         key,
