@@ -58,16 +58,19 @@ async fn end(
     let ended = api
         .grants
         .revoke(&owner, id)
-        .ok_or_else(ApiProblem::not_found)?;
+        .ok_or_else(|| ApiProblem::no_such_grant(&api.grants))?;
+    // It has ended. Whether it stays so when this node restarts is part of the answer.
+    api.grants.settled().await?;
     Ok(Json(json!({ "revoked": true, "_id": ended.id.to_string() })).into_response())
 }
 
-/// `POST /auth/revoke-all`: every grant ends, and the node forgets the owner's data until somebody comes who may see it.
+/// `POST /auth/revoke-all`: every grant at once, with all tokens and streams; and nothing of the user stays in memory.
 async fn end_all(State(api): State<Arc<Api>>, Caller(caller): Caller) -> Answer {
     let owner = caller.as_owner()?;
     // In this order: who still had a grant could load again what was evicted.
     let revoked = api.grants.revoke_all(&owner);
-    api.vault.evict(&owner);
+    api.vault.close(&owner).await;
+    api.tickets.clear_up();
     Ok(Json(json!({ "revoked": revoked, "evicted": true })).into_response())
 }
 

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use super::throttle::Standing;
 use crate::authn::{AuthenticationError, CredentialError};
 use crate::authz::Denied;
-use crate::grants::{ApproveError, GrantError, MintError};
+use crate::grants::{ApproveError, GrantError, Grants, MintError, NotKept};
 use crate::memory::{FieldNotGranted, QueryError};
 use crate::vault::{TooManyWatches, VaultError};
 
@@ -131,6 +131,14 @@ impl ApiProblem {
         member
     }
 
+    /// There is no such grant, as far as that is known already.
+    pub(crate) fn no_such_grant(grants: &Grants) -> Self {
+        match grants.has_all() {
+            true => Self::not_found(),
+            false => AuthenticationError::from(GrantError::NotYet).into(),
+        }
+    }
+
     /// There is nothing here for this caller: absent and not yours look the same.
     pub(crate) fn not_found() -> Self {
         Self::new(ProblemKind::NotFound, "Not found")
@@ -168,7 +176,10 @@ impl IntoResponse for ApiProblem {
             standing.tell(&mut response);
         } else if matches!(
             kind,
-            ProblemKind::Overloaded | ProblemKind::Draining | ProblemKind::RateLimited
+            ProblemKind::Overloaded
+                | ProblemKind::ReceiptsUnwritable
+                | ProblemKind::Draining
+                | ProblemKind::RateLimited
         ) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
@@ -194,6 +205,7 @@ impl From<AuthenticationError> for ApiProblem {
             | AuthenticationError::Session(_)
             | AuthenticationError::Proof(_)
             | AuthenticationError::Token(GrantError::Unknown) => ProblemKind::CredentialsInvalid,
+            AuthenticationError::Token(GrantError::NotYet) => ProblemKind::Overloaded,
             AuthenticationError::Token(GrantError::Expired) => ProblemKind::TokenExpired,
             AuthenticationError::Token(GrantError::Revoked) => ProblemKind::TokenRevoked,
             AuthenticationError::Token(GrantError::TooOften(_)) => ProblemKind::RateLimited,
@@ -244,6 +256,12 @@ impl From<InvalidTerms> for ApiProblem {
             Some(at) => problem.with("scopeIndex", json!(at.index)),
             None => problem,
         }
+    }
+}
+
+impl From<NotKept> for ApiProblem {
+    fn from(error: NotKept) -> Self {
+        Self::new(ProblemKind::StorageUnreachable, error.to_string())
     }
 }
 
@@ -322,6 +340,7 @@ impl From<VaultError> for ApiProblem {
         let kind = match &error {
             VaultError::NotFound => return Self::not_found(),
             VaultError::Query(error) => return error.clone().into(),
+            VaultError::Grant(error) => return AuthenticationError::Token(*error).into(),
             VaultError::Storage(error) => return (*error).into(),
             VaultError::Schema(invalid) => return invalid.clone().into(),
             VaultError::Conflict { current } => {
@@ -349,6 +368,7 @@ impl From<VaultError> for ApiProblem {
             | VaultError::StillLoading
             | VaultError::Watches(TooManyWatches::All) => ProblemKind::Overloaded,
             VaultError::Watches(TooManyWatches::Yours) => ProblemKind::RateLimited,
+            VaultError::Receipts(_) => ProblemKind::ReceiptsUnwritable,
             VaultError::TooLarge => ProblemKind::TooLargeForThisNode,
             VaultError::Record(InvalidRecord::TooLarge) => ProblemKind::RequestTooLarge,
             VaultError::Record(_) => ProblemKind::RecordInvalid,
