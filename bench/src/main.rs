@@ -13,6 +13,7 @@ mod evidence;
 mod figures;
 mod floor;
 mod gets;
+mod search;
 mod server;
 mod tenants;
 
@@ -48,6 +49,8 @@ enum Server {
     Evidence(evidence::Load),
     /// Measures how many small records a second are given by id, instead of everything else.
     Gets(gets::Load),
+    /// Measures how fast words are found, instead of everything else.
+    Search(search::Load),
     /// Measures how much one tenant at its limit moves the answers of another, instead of everything else.
     Tenants(tenants::Load),
     /// Runs a server that answers with evidence (used by the benchmark itself).
@@ -70,6 +73,7 @@ async fn main() -> ExitCode {
     let done = match arguments.server {
         Some(Server::Storage { data }) => server::run_storage(data).await,
         Some(Server::Gets(load)) => gets::measure(&load).await,
+        Some(Server::Search(load)) => search::measure(&load).await,
         Some(Server::Tenants(load)) => tenants::measure(&load).await,
         Some(Server::Evidence(load)) => evidence::measure(&load).await,
         Some(Server::Attesting { form, device_ms }) => server::run_attesting(form, device_ms).await,

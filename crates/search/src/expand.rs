@@ -55,7 +55,10 @@ pub(crate) fn expand(
     if let Some(term) = index.terms.find(word) {
         add(&mut found, term, 1.0, true);
     }
-    found.extend(forms(index, sight, word));
+    let spoken = found
+        .first()
+        .map(|itself| sight.languages_of(index, itself.term));
+    found.extend(forms(index, sight, word, spoken));
     for variant in &found {
         seen += sight.documents_with(index, variant, ENOUGH);
     }
@@ -114,9 +117,9 @@ pub(crate) fn expand(
     found
 }
 
-/// The other forms of a word: those with its stem, in the order of their spelling, so that sums of scores do not depend on
+/// The other forms of a word: those with its stem in a language in which it is spoken, or in any when nobody spoke it; in the order of their spelling, so that sums of scores do not depend on
 /// the order in which they came.
-fn forms(index: &Index, sight: &Sight<'_>, word: &str) -> Vec<Variant> {
+fn forms(index: &Index, sight: &Sight<'_>, word: &str, spoken: Option<Languages>) -> Vec<Variant> {
     let mut with_stem = Vec::new();
     let mut found: Vec<Variant> = Vec::new();
     for language in Language::each() {
@@ -127,6 +130,10 @@ fn forms(index: &Index, sight: &Sight<'_>, word: &str) -> Vec<Variant> {
         let only_in = match sight.without.is_empty() {
             true => {
                 let texts = Languages::stemming(word, language);
+                let is_spoken = |text| spoken.is_none_or(|spoken| spoken.contains(text));
+                if !texts.iter().any(is_spoken) {
+                    continue;
+                }
                 if texts
                     .iter()
                     .all(|text| index.spoken.get(text as usize) == Some(&0))

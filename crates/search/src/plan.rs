@@ -44,24 +44,24 @@ type Row = (
 #[rustfmt::skip]
 const KNOWN: [Row; 8] = [
     ("/social/email/", "sentAt", Some("threadId"), &[("sender", "fromEmail"), ("type", "type")], &[
-        ("name", 2.5), ("fromName", 2.0), ("fromEmail", 1.5), ("toName", 1.0), ("toEmail", 1.0), ("messageText", 1.0),
+        ("name", 2.0), ("fromName", 1.5), ("fromEmail", 1.0), ("toName", 1.0), ("toEmail", 1.0), ("messageText", 1.0),
         ("attachments.filename", 1.0), ("attachments.textContent", 0.6), ("indexableText", 0.5), ("sourceApplication", 0.2)]),
     ("/social/chat/message/", "sentAt", Some("groupId"), &[("sender", "fromName"), ("type", "type")], &[
-        ("messageText", 1.0), ("fromName", 1.5), ("fromHandle", 1.5), ("groupName", 1.2), ("indexableText", 0.5),
+        ("messageText", 2.0), ("fromName", 1.5), ("fromHandle", 1.5), ("groupName", 1.2), ("indexableText", 0.5),
         ("groupId", 0.5), ("sourceApplication", 0.2)]),
     ("/social/chat/group/", "insertedAt", None, &[("type", "type")], &[
-        ("name", 2.5), ("description", 1.0), ("sourceApplication", 0.2)]),
+        ("name", 2.0), ("description", 1.0), ("sourceApplication", 0.2)]),
     ("/social/event/", "start.dateTime", Some("calendarId"), &[("type", "status")], &[
-        ("name", 2.5), ("location", 1.5), ("description", 1.0), ("attendees.displayName", 1.2), ("attendees.email", 1.0),
+        ("name", 2.0), ("location", 1.5), ("description", 1.0), ("attendees.displayName", 1.2), ("attendees.email", 1.0),
         ("organizer.displayName", 1.2), ("status", 0.3), ("sourceApplication", 0.2)]),
     ("/file/", "insertedAt", None, &[("type", "extension")], &[
-        ("name", 2.5), ("contentText", 1.0), ("indexableText", 0.5), ("extension", 0.5), ("sourceApplication", 0.2)]),
+        ("name", 2.0), ("contentText", 1.0), ("indexableText", 0.5), ("extension", 0.5), ("sourceApplication", 0.2)]),
     ("/social/following/", "followedTimestamp", None, &[("type", "sourceApplication")], &[
-        ("name", 2.5), ("description", 1.0), ("sourceApplication", 0.2)]),
+        ("name", 2.0), ("description", 1.0), ("sourceApplication", 0.2)]),
     ("/social/post/", "insertedAt", None, &[("type", "type"), ("sender", "fromName")], &[
         ("name", 1.5), ("content", 1.0), ("fromName", 1.2), ("indexableText", 0.5), ("sourceApplication", 0.2)]),
     ("/favourite/", "insertedAt", None, &[("type", "favouriteType")], &[
-        ("name", 2.5), ("description", 1.0), ("favouriteType", 0.5), ("contentType", 0.5), ("uri", 0.5),
+        ("name", 2.0), ("description", 1.0), ("favouriteType", 0.5), ("contentType", 0.5), ("uri", 0.5),
         ("sourceApplication", 0.2)]),
 ];
 
@@ -166,7 +166,7 @@ impl Plan {
     /// The weight of a field that an open plan meets.
     pub(crate) fn weight_of(path: &str) -> f32 {
         match path {
-            "name" | "title" | "subject" => 2.5,
+            "name" | "title" | "subject" => 2.0,
             _ => 1.0,
         }
     }

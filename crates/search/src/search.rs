@@ -13,12 +13,12 @@ use crate::index::{Index, NO_TIME, length_of};
 use crate::plan::{FieldSet, MAX_FIELDS};
 use crate::postings::Entry;
 use crate::query::{Leaf, Node, Query};
-use crate::text::Languages;
+use crate::text::{Language, Languages};
 
 /// How soon more of the same word counts less.
 const K1: f32 = 1.2;
 /// How much the length of a field counts.
-const B: f32 = 0.6;
+const B: f32 = 0.5;
 
 /// What a caller sees.
 #[derive(Debug, Clone, Copy, Default)]
@@ -111,8 +111,8 @@ pub struct Gathered<'i> {
     leaves: Vec<LeafHits>,
     matches: Bits,
     docs: usize,
-    /// Whether each leaf may raise a score: not, when it was asked not to be there.
-    counts: Vec<bool>,
+    /// How much each leaf may raise a score: nothing, when it was asked not to be there.
+    counts: Vec<f32>,
     now: Option<i64>,
 }
 
@@ -204,6 +204,20 @@ impl Sight<'_> {
             .any(|entry| self.sees_entry(entry))
     }
 
+    /// The languages of documents that the caller sees and that have a word, of the first of them; none if there are
+    /// no such documents.
+    pub(crate) fn languages_of(&self, index: &Index, term: u32) -> Languages {
+        const FIRST: usize = 256;
+        let entries = index.terms.postings(term).entries();
+        let seen = entries.filter(|entry| self.sees_entry(*entry)).take(FIRST);
+        let mut found = Languages::default();
+        seen.for_each(|entry| found.insert_number(index.language_of(entry.doc)));
+        match found.is_empty() {
+            true => Languages::ALL,
+            false => found,
+        }
+    }
+
     /// How many documents that the caller sees have a word, counted up to `enough`.
     pub(crate) fn documents_with(&self, index: &Index, word: &Variant, enough: usize) -> usize {
         let entries = index.terms.postings(word.term).entries();
@@ -291,7 +305,7 @@ impl<'i> Gathered<'i> {
                 .collect();
             matches.take_away(&outside);
         }
-        let mut counts = vec![true; leaves.len()];
+        let mut counts = emphasis(query);
         silence(&query.root, false, &mut counts);
         Ok(Self {
             index,
@@ -331,10 +345,11 @@ impl<'i> Gathered<'i> {
         let mut having = vec![0_f32; self.index.extent()];
         let mut asked = 0.0;
         for (at, leaf) in self.leaves.iter().enumerate() {
-            if self.counts.get(at) != Some(&true) {
+            let emphasis = self.counts.get(at).copied().unwrap_or(0.0);
+            if emphasis == 0.0 {
                 continue;
             }
-            let rarity = statistics.rarity(at);
+            let rarity = emphasis * statistics.rarity(at);
             asked += rarity;
             for (doc, amount) in &leaf.hits {
                 let share = amount / (K1 + amount);
@@ -363,7 +378,7 @@ impl<'i> Gathered<'i> {
             if has_words {
                 let part = having.get(doc as usize).copied().unwrap_or(0.0) / asked;
                 score = scores.get(doc as usize).copied().unwrap_or(0.0)
-                    * (0.4 + 0.6 * part)
+                    * (0.2 + 0.8 * part)
                     * self.nearness(time);
             }
             if score < worst {
@@ -819,13 +834,35 @@ fn both(one: Option<Bits>, other: Option<Bits>) -> Option<Bits> {
     }
 }
 
+/// How much each leaf counts: the commonest words of the query's language little, when there are others.
+fn emphasis(query: &Query) -> Vec<f32> {
+    const COMMON: f32 = 0.2;
+    let common_in = |leaf: &Leaf| match leaf.words.as_slice() {
+        [word] if !leaf.is_exact => Languages::where_common(word),
+        _ => Languages::default(),
+    };
+    let mut evidence = [0; Language::COUNT];
+    for leaf in &query.leaves {
+        for language in common_in(leaf).iter() {
+            if let Some(count) = evidence.get_mut(language as usize) {
+                *count += 1;
+            }
+        }
+    }
+    let language = Language::guess(&evidence);
+    let is_common = |leaf: &Leaf| common_in(leaf).contains(language);
+    let all = query.leaves.iter().all(is_common);
+    let weight = |leaf: &Leaf| if !all && is_common(leaf) { COMMON } else { 1.0 };
+    query.leaves.iter().map(weight).collect()
+}
+
 /// Marks the leaves that are asked not to be there.
-fn silence(node: &Node, is_denied: bool, counts: &mut [bool]) {
+fn silence(node: &Node, is_denied: bool, counts: &mut [f32]) {
     match node {
         Node::Nothing => {}
         Node::Leaf(at) => {
-            if let Some(counts) = counts.get_mut(*at) {
-                *counts = !is_denied;
+            if let Some(counts) = counts.get_mut(*at).filter(|_| is_denied) {
+                *counts = 0.0;
             }
         }
         Node::Not(inner) => silence(inner, !is_denied, counts),

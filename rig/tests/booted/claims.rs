@@ -245,6 +245,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("DELETE", "/api/rest/v1/db/{database}/{id}"),
     ("POST", "/api/rest/v1/ds/get/{schema}/{id}"),
     ("GET", "/api/rest/v1/ds/{schema}/{id}"),
+    ("POST", "/api/rest/v1/ds/explain/{schema}"),
     ("POST", "/api/rest/v1/ds/bulk-get/{schema}"),
     ("GET", "/api/rest/v1/ds/export/{schema}"),
     ("PATCH", "/api/rest/v1/ds/{schema}/{id}"),
@@ -252,6 +253,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("POST", "/api/rest/v1/ds/bulk/{schema}"),
     ("POST", "/api/rest/v1/db/get/{database}/{id}"),
     ("GET", "/api/rest/v1/db/{database}/{id}"),
+    ("POST", "/api/rest/v1/db/explain/{database}"),
     ("POST", "/api/rest/v1/db/bulk-get/{database}"),
     ("GET", "/api/rest/v1/db/export/{database}"),
     ("PATCH", "/api/rest/v1/db/{database}/{id}"),
@@ -264,6 +266,12 @@ const ALLOWED: &[(&str, &str)] = &[
     // A watch that was opened with a credential, for who cannot send one: once, for a minute.
     ("POST", "/api/rest/v1/watch/tickets"),
     ("GET", "/api/rest/v1/watch/{ticket}"),
+    ("GET", "/api/rest/v1/search/universal"),
+    ("POST", "/api/rest/v1/search/universal"),
+    ("GET", "/api/rest/v1/search/chatThreads"),
+    ("GET", "/api/rest/v1/search/chat-threads"),
+    ("POST", "/api/rest/v1/search/datastore/{schema}"),
+    ("POST", "/api/rest/v1/search/ds/{schema}"),
     // What an owner allowed, and the questions of the consent page.
     ("GET", "/api/rest/v1/auth/grants"),
     ("DELETE", "/api/rest/v1/auth/grants/{id}"),

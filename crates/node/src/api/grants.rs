@@ -58,7 +58,9 @@ async fn end(
     let ended = api
         .grants
         .revoke(&owner, id)
-        .ok_or_else(ApiProblem::not_found)?;
+        .ok_or_else(|| ApiProblem::no_such_grant(&api.grants))?;
+    // It has ended. Whether it stays so when this node restarts is part of the answer.
+    api.grants.settled().await?;
     Ok(Json(json!({ "revoked": true, "_id": ended.id.to_string() })).into_response())
 }
 

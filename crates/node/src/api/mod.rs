@@ -18,6 +18,8 @@ mod json_body;
 mod legacy_auth;
 mod oauth;
 mod oauth_tokens;
+#[cfg(test)]
+mod openapi;
 mod pages;
 mod path;
 mod precondition;
@@ -54,7 +56,7 @@ use self::tickets::Tickets;
 use crate::authn::{Origins, Possession};
 use crate::client_documents::ClientDocuments;
 use crate::config::Config;
-use crate::grants::{Grants, PendingRequests};
+use crate::grants::{Grants, NodeContext, PendingRequests};
 use crate::memory::Budget;
 use crate::vault::Vault;
 
@@ -67,7 +69,7 @@ const LEAST_BODIES: usize = 5;
 #[derive(Debug)]
 pub struct Api {
     pub(crate) vault: Arc<Vault>,
-    pub(crate) grants: Grants,
+    pub(crate) grants: Arc<Grants>,
     /// Requests of apps that wait for their users.
     pub(crate) pending: PendingRequests,
     /// By which names the node is called, and what was used once.
@@ -92,15 +94,19 @@ pub struct Api {
 
 impl Api {
     /// The API over a vault.
-    pub fn new(
+    pub(crate) fn new(
         vault: Arc<Vault>,
         client_documents: ClientDocuments,
         schemas: Arc<SchemaSet>,
         config: Config,
         clock: Clock,
         tee: String,
+        node_context: Option<NodeContext>,
     ) -> Arc<Self> {
-        let grants = Grants::new(clock.clone());
+        let grants = Arc::new(Grants::new(clock.clone()));
+        if let Some(context) = node_context {
+            grants.keep_in(context, Arc::clone(&schemas));
+        }
         let pending = PendingRequests::new(clock.clone());
         let origins = Origins::new(config.oauth.origin.clone(), config.names.clone());
         let possession = Possession::new(origins, clock.clone());

@@ -52,7 +52,7 @@ fn set_clock() -> (Arc<AtomicU64>, Clock) {
     let seconds = Arc::new(AtomicU64::new(1_000_000));
     let shown = Arc::clone(&seconds);
     let clock = Clock::of(move || {
-        let seconds = shown.load(std::sync::atomic::Ordering::SeqCst);
+        let seconds = shown.load(Ordering::SeqCst);
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     });
     (seconds, clock)
@@ -65,9 +65,9 @@ fn a_clock_that_is_set_back_brings_nothing_back_to_life() {
     let minted = mint(&grants, &owner).unwrap();
     let token = TokenSecret::parse(&minted.token).unwrap();
     assert!(grants.find(&token).is_ok());
-    seconds.fetch_add(DEFAULT_LIFE.as_secs(), std::sync::atomic::Ordering::SeqCst);
+    seconds.fetch_add(DEFAULT_LIFE.as_secs(), Ordering::SeqCst);
     assert_eq!(grants.find(&token).unwrap_err(), GrantError::Expired);
-    seconds.store(1_000_001, std::sync::atomic::Ordering::SeqCst);
+    seconds.store(1_000_001, Ordering::SeqCst);
     assert_eq!(grants.find(&token).unwrap_err(), GrantError::Expired);
     assert!(grants.list(&owner.as_owner().unwrap()).is_empty());
 }
@@ -194,7 +194,7 @@ fn a_code_with_another_verifier_is_refused_and_used_up() {
 #[test]
 fn a_code_lives_a_minute_an_access_token_ten_and_what_nobody_exchanged_is_forgotten() {
     let (seconds, clock) = set_clock();
-    let pass = |more| seconds.fetch_add(more, std::sync::atomic::Ordering::SeqCst);
+    let pass = |more| seconds.fetch_add(more, Ordering::SeqCst);
     let (grants, owner) = (Grants::new(clock), owner_with(0));
     let late = approved(&grants, &owner, None);
     pass(60);
@@ -344,7 +344,7 @@ fn the_owner_sees_when_a_grant_was_last_used() {
     let minted = mint(&grants, &owner).unwrap();
     let last = || grants.list(&owner.as_owner().unwrap())[0].last_used;
     assert_eq!(last(), None);
-    seconds.fetch_add(5, std::sync::atomic::Ordering::SeqCst);
+    seconds.fetch_add(5, Ordering::SeqCst);
     grants
         .find(&secret(&minted.token))
         .unwrap()

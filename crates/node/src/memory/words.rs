@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use adyton_couch::lazy_json::LazyValue;
 use adyton_couch::selector::{FieldPath, walk};
-use adyton_protocol::scope::{Instant, time_field};
+use adyton_protocol::scope::time_field;
 use adyton_search::{Draft, Index, Plan};
 
 use super::budget::{Budget, OverBudget, Reservation};
 use super::documents::Documents;
 use super::filter::Filter;
-use super::view::View;
+use super::view::{View, moment};
 
 /// Bytes of records that are read in one slice: a few milliseconds.
 const SLICE_BYTES: usize = 1 << 20;
@@ -242,7 +242,9 @@ impl Reader {
                 });
             }
         }
-        if let Some(time) = self.time.as_ref().and_then(|path| moment(record, path)) {
+        if let Some(path) = &self.time
+            && let Some(time) = moment(walk(record, path.steps()))
+        {
             draft.time(time.milliseconds());
         }
         if let Some(group) = self.group.as_ref().and_then(|path| text_at(record, path)) {
@@ -253,15 +255,6 @@ impl Reader {
                 draft.facet(facet, &value);
             }
         }
-    }
-}
-
-/// When a record happened, read as windows read it.
-fn moment(record: LazyValue<'_>, path: &FieldPath) -> Option<Instant> {
-    let text = walk(record, path.steps())?.as_text()?;
-    match text.is_escaped() {
-        false => Instant::parse(text.raw()),
-        true => Instant::parse(text.decode().as_bytes()),
     }
 }
 

@@ -109,6 +109,11 @@ impl Languages {
         self.0 & (1 << language as u32) != 0
     }
 
+    /// Adds the language of this number.
+    pub(crate) fn insert_number(&mut self, language: u8) {
+        self.0 |= 1 << (language & 31);
+    }
+
     pub(crate) fn insert(&mut self, language: Language) {
         self.0 |= 1 << language as u32;
     }
