@@ -20,6 +20,7 @@ function query(request: APIRequestContext, stage: Stage, token: string, path: st
 test("an app gets exactly what the page showed, and nothing more", async ({ page, request, stage, app }) => {
   const verifier = await ask(page, stage, app, ["api:ds-query", "api:ds-create", "api:db-query", "ds:rw:social-email", "db:r:notes"]);
   await expect(page.getByRole("region", { name: "Who asks, and why" })).toContainText("Nobody checked this name");
+  await expect(page.getByRole("region", { name: "Who asks, and why" })).toContainText(/SIMULATED/i);
   await signIn(page, stage);
   await expect(page.getByText("6 records now")).toBeVisible();
 

@@ -6,7 +6,7 @@ import { expect, holdsToWcag, inLook, LOOKS, signIn, test, type Stage } from "./
 const GRANT = {
   _id: "1f6f2d3e-0000-4000-8000-000000000001",
   client: { id: "https://reader.example/client.json", name: "Letter Reader <i>", verifiedBy: "https-document" },
-  scopes: ["ds:r:https://common.schemas.verida.io/social/email/v0.1.0/schema.json"],
+  permissions: [{ target: "ds:https://common.schemas.verida.io/social/email/v0.1.0/schema.json", database: "social_email", title: "Emails", words: "Read your emails" }],
   terms: {
     scopes: ["ds:r:https://common.schemas.verida.io/social/email/v0.1.0/schema.json"],
     narrow: [{ target: "ds:https://common.schemas.verida.io/social/email/v0.1.0/schema.json", from: "2026-01-01T00:00:00Z", without: ["messageText"] }],
@@ -59,6 +59,8 @@ test("a grant is shown with how it is narrowed, and ended by its own button", as
   const state = await open(page, stage);
   await signIn(page, stage);
   const grant = page.getByRole("listitem").filter({ has: page.getByRole("heading", { name: "Letter Reader <i>" }) });
+  await expect(grant).toContainText("Read your emails");
+  await expect(grant).toContainText("But of Emails only those");
   await expect(grant).toContainText("without messageText");
   await expect(grant).toContainText("60 requests in 1 hour");
   await page.getByRole("button", { name: "End access of Letter Reader <i>" }).click();

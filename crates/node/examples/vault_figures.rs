@@ -15,6 +15,7 @@ use adyton_couch::rev::{Rev, RevHash};
 use adyton_couch::selector::Selector;
 use adyton_node::memory::{Budget, Documents, Query, SortKey, View};
 use adyton_node::zeroing_allocator::ZeroingAllocator;
+use adyton_protocol::scope::{FieldName, Instant as Moment, Window};
 use serde_json::{Value, json};
 
 const EMAIL: &str = "https://common.schemas.verida.io/social/email/v0.1.0/schema.json";
@@ -127,6 +128,27 @@ fn chats() {
         &View::of_schema(CHAT),
         &query(&json!({}), &json!([{"sentAt": "asc"}]), 100_000),
     );
+    // The same range, asked for by a caller who sees all, and as all that a caller sees.
+    let latest = json!([{"sentAt": "desc"}]);
+    let from = Moment::parse(b"2025-06-01T00:00:00Z");
+    let window = Window::new(from, None).unwrap();
+    let range = json!({"sentAt": {"$gte": "2025-06-01T00:00:00Z"}});
+    let (all, windowed) = (View::of_schema(CHAT), View::of_schema(CHAT).during(window));
+    let without = windowed
+        .clone()
+        .without(&[FieldName::parse("messageText").unwrap()]);
+    let group = json!({"groupId": "group-17"});
+    let ask = |name: &str, view: &View, selector: &Value| {
+        first_and_later(name, &documents, view, &query(selector, &latest, 20));
+    };
+    ask("  latest 20 of a range", &all, &range);
+    ask("  latest 20 of a window", &windowed, &json!({}));
+    ask(
+        "  latest 20 of a window, without text",
+        &without,
+        &json!({}),
+    );
+    ask("  one group in a window", &windowed, &group);
     let ids: Vec<&str> = records.iter().map(|(id, _)| id.as_str()).collect();
     let started = Instant::now();
     let found = ids
@@ -273,7 +295,9 @@ fn words(seed: usize, bytes: usize) -> String {
         "with", "from", "attached", "invoice", "when", "you", "about",
     ];
     let mut text = String::with_capacity(bytes + 16);
-    let mut state = seed as u64 * 2_862_933_555_777_941_757 + 3_037_000_493;
+    let mut state = (seed as u64)
+        .wrapping_mul(2_862_933_555_777_941_757)
+        .wrapping_add(3_037_000_493);
     while text.len() < bytes {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)

@@ -13,31 +13,31 @@ const BUILT: [Built; 10] = [
         bytes: include_bytes!("docs.html"),
     },
     Built {
-        path: "/assets/consent-DG99S34e.js",
-        bytes: include_bytes!("assets/consent-DG99S34e.js"),
+        path: "/assets/consent-rwoNNQmb.js",
+        bytes: include_bytes!("assets/consent-rwoNNQmb.js"),
     },
     Built {
-        path: "/assets/console-LZO-7Wn5.js",
-        bytes: include_bytes!("assets/console-LZO-7Wn5.js"),
+        path: "/assets/console-5lfM04Lf.js",
+        bytes: include_bytes!("assets/console-5lfM04Lf.js"),
     },
     Built {
-        path: "/assets/docs-CwrEYRVp.js",
-        bytes: include_bytes!("assets/docs-CwrEYRVp.js"),
+        path: "/assets/docs-DCCwdcl1.js",
+        bytes: include_bytes!("assets/docs-DCCwdcl1.js"),
     },
     Built {
-        path: "/assets/dom-BUu2LCkj.css",
-        bytes: include_bytes!("assets/dom-BUu2LCkj.css"),
+        path: "/assets/dom-CrXJoYlO.css",
+        bytes: include_bytes!("assets/dom-CrXJoYlO.css"),
     },
     Built {
-        path: "/assets/dom-BZAfQrcQ.js",
-        bytes: include_bytes!("assets/dom-BZAfQrcQ.js"),
+        path: "/assets/dom-FHdOnz11.js",
+        bytes: include_bytes!("assets/dom-FHdOnz11.js"),
     },
     Built {
         path: "/assets/icon-DOS8cbsp.svg",
         bytes: include_bytes!("assets/icon-DOS8cbsp.svg"),
     },
     Built {
-        path: "/assets/words-q4-RmBPo.js",
-        bytes: include_bytes!("assets/words-q4-RmBPo.js"),
+        path: "/assets/words-CmXH7SZp.js",
+        bytes: include_bytes!("assets/words-CmXH7SZp.js"),
     },
 ];

@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 use adyton_attest::attester::{Attester, AttesterError, SealedAttester};
 use adyton_client::clock::Clock;
 
+use zeroize::Zeroizing;
+
 use crate::attestation::{NoKey, NodeKeys};
 use crate::config::Config;
 use crate::key_release::{KeyRelease as _, KeyReleaseError};
@@ -39,6 +41,9 @@ pub enum BootError {
     /// No secret from the service that the configuration names.
     #[error("the answer key: {0}")]
     KeyRelease(#[from] KeyReleaseError),
+    /// The derived bytes are no key, which has a chance of 2^-128.
+    #[error("the key service's secret gives no account to keep grants in")]
+    GrantsAccount,
     /// No keys beside that of TLS.
     #[error("the node's keys: {0}")]
     Keys(#[from] NoKey),
@@ -96,14 +101,20 @@ impl Sealed {
     /// auditor expects under a lasting key does not start with another.
     pub async fn make_keys(self) -> Result<Keyed, BootError> {
         let mut keys = NodeKeys::generate()?;
+        let mut grants_account = None;
         if let Some(service) = &self.config.key_release {
             let secret = service.release(ANSWER_KEY_PATH).await?;
             let seed = secret.answer_key_seed(&self.attester.config_digest())?;
             keys = keys.with_answer_seed(&seed)?;
+            if self.config.grants.is_some() {
+                let config = self.attester.config_digest();
+                grants_account = Some(secret.grants_account_key(&config)?);
+            }
         }
         Ok(Keyed {
             identity: TlsIdentity::generate(&self.config.names, self.clock.now())?,
             keys,
+            grants_account,
             attester: self.attester,
             config: self.config,
             clock: self.clock,
@@ -116,6 +127,8 @@ pub struct Keyed {
     pub(crate) attester: SealedAttester,
     pub(crate) identity: TlsIdentity,
     pub(crate) keys: NodeKeys,
+    /// The key of the account that keeps grants, if they are kept.
+    pub(crate) grants_account: Option<Zeroizing<[u8; 32]>>,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
 }

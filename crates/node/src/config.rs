@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use adyton_client::egress::{DohServer, HostRoute, MAX_RESOLVERS, Route};
-use adyton_client::endpoint::EgressPolicy;
+use adyton_client::endpoint::{EgressPolicy, Endpoint};
 use adyton_client::transport::Patience;
 use adyton_oauth::origin::Origin;
+use adyton_protocol::did::Network;
 use adyton_vsock::configuration;
 use adyton_vsock::guest::Host;
 use serde::Deserialize;
@@ -49,6 +50,8 @@ pub struct Config {
     pub dstack_collateral: Option<PathBuf>,
     /// How apps ask for grants.
     pub oauth: OauthConfig,
+    /// Where grants are kept beyond the process. Without, they end with it.
+    pub grants: Option<GrantsStorage>,
     /// Who releases the secret that the answer key is derived from. Without, that key is born in memory like the others.
     pub key_release: Option<OysterDerive>,
 }
@@ -85,6 +88,15 @@ pub enum LegacyTokens {
     Long,
 }
 
+/// Where a node keeps grants, as ciphertext: in a context of an account of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantsStorage {
+    /// The storage node.
+    pub storage: Endpoint,
+    /// The network of the account.
+    pub network: Network,
+}
+
 /// The configuration cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -108,6 +120,7 @@ struct File {
     tee: Option<TeeName>,
     dstack: Option<DstackTable>,
     key_release: Option<KeyReleaseTable>,
+    grants: Option<GrantsTable>,
     #[serde(default)]
     egress: EgressTable,
     #[serde(default)]
@@ -165,6 +178,38 @@ impl OauthTable {
                 false => LegacyTokens::Short,
             },
         })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GrantsTable {
+    storage: String,
+    network: Option<String>,
+}
+
+impl GrantsTable {
+    /// What is kept must be found again: without a secret that outlives the process it could not be.
+    fn storage(
+        self,
+        policy: EgressPolicy,
+        has_secret: bool,
+    ) -> Result<GrantsStorage, InvalidConfig> {
+        if !has_secret {
+            return Err(InvalidConfig::Range("grants (without key_release)"));
+        }
+        let invalid = |_| InvalidConfig::Range("grants.storage");
+        let storage: Endpoint = self.storage.parse().map_err(invalid)?;
+        if policy.check(&storage).is_err() {
+            return Err(InvalidConfig::Range("grants.storage"));
+        }
+        let network = match self.network {
+            None => Network::Myrtle,
+            Some(name) => name
+                .parse()
+                .map_err(|_| InvalidConfig::Range("grants.network"))?,
+        };
+        Ok(GrantsStorage { storage, network })
     }
 }
 
@@ -296,6 +341,10 @@ impl Config {
                     return Err(InvalidConfig::Range("dstack.collateral_file"));
                 }
                 path => path,
+            },
+            grants: match file.grants {
+                None => None,
+                Some(table) => Some(table.storage(egress, file.key_release.is_some())?),
             },
             key_release: file
                 .key_release
@@ -459,6 +508,25 @@ mod tests {
             "[key_release]\noyster = \"http://127.0.0.1:1100\"\nother = 1",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn grants_are_kept_where_it_says_if_there_is_a_secret_to_find_them_by() {
+        let key = "[key_release]\noyster = \"http://127.0.0.1:1100\"\n";
+        let parse = |more: &str| Config::parse(&format!("listen = \"127.0.0.1:0\"\n{more}"));
+        assert_eq!(parse(key).unwrap().grants, None);
+        let grants = "[grants]\nstorage = \"https://storage.example\"\n";
+        let kept = parse(&format!("{key}{grants}")).unwrap().grants.unwrap();
+        assert_eq!(kept.network, Network::Myrtle);
+        for wrong in [
+            grants.to_owned(),
+            format!("{key}[grants]"),
+            format!("{key}[grants]\nstorage = \"http://10.0.0.1:5000\""),
+            format!("{key}{grants}network = \"mars\""),
+            format!("{key}{grants}key = \"x\""),
+        ] {
+            assert!(parse(&wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! A secret that outlives the process: released to this very image by a service that checks its evidence.
 //!
 //! Guarantees: a released secret is wiped when dropped, says nothing when shown, and is used through HKDF labels only. What
-//! is derived from it is the node's answer key and nothing else: TLS and HPKE keys stay born in memory, and no user's data
-//! ever depends on a vendor's service (`docs/adr/0014`). Refuses to know what the service's word is worth.
+//! is derived from it is the node's answer key and the account that keeps grants (`docs/adr/0022`): TLS and HPKE keys stay born in
+//! memory, and no user's data ever depends on a vendor's service (`docs/adr/0014`). Refuses to know what the service's word is worth.
 
 mod oyster;
 
@@ -21,6 +21,9 @@ const SALT: &[u8] = b"adyton-key-release-v1";
 
 /// The label of the key that signs answers.
 const ANSWER_KEY: &[u8] = b"answer key, ed25519 seed";
+
+/// The label of the account in whose context grants are kept.
+const GRANTS_ACCOUNT: &[u8] = b"grants account, secp256k1 key";
 
 /// The answer of a service, which takes its time.
 pub type Release<'a> =
@@ -51,8 +54,28 @@ impl ReleasedSecret {
         &self,
         config: &ConfigDigest,
     ) -> Result<Zeroizing<[u8; 32]>, KeyReleaseError> {
+        self.derive(ANSWER_KEY, config)
+    }
+
+    /// The key of the account in whose context this node keeps grants, in the same way: another image or configuration has
+    /// another account, and finds nothing of this one's.
+    ///
+    /// # Errors
+    /// [`KeyReleaseError::Derivation`], which does not happen with these lengths.
+    pub fn grants_account_key(
+        &self,
+        config: &ConfigDigest,
+    ) -> Result<Zeroizing<[u8; 32]>, KeyReleaseError> {
+        self.derive(GRANTS_ACCOUNT, config)
+    }
+
+    fn derive(
+        &self,
+        label: &[u8],
+        config: &ConfigDigest,
+    ) -> Result<Zeroizing<[u8; 32]>, KeyReleaseError> {
         let key = Salt::new(HKDF_SHA256, SALT).extract(self.0.as_slice());
-        let info = [ANSWER_KEY, config.as_bytes()];
+        let info = [label, config.as_bytes()];
         let mut seed = Zeroizing::new([0; 32]);
         key.expand(&info, ThirtyTwo)
             .and_then(|derived| derived.fill(seed.as_mut_slice()))
@@ -113,6 +136,19 @@ mod tests {
     fn the_seed_is_the_one_that_is_written_down() {
         let expected = "6a4c155d538f3dbdcd7fc842fa6449d28957cd09a8dc04a0960a7920a3218231";
         assert_eq!(hex(&seed(7, "listen = \"a\"")), expected);
+    }
+
+    #[test]
+    fn the_account_that_keeps_grants_has_nothing_in_common_with_the_answer_key() {
+        let secret = ReleasedSecret::new(Zeroizing::new([7; 64]));
+        let account = |config| {
+            secret
+                .grants_account_key(&ConfigDigest::of(config))
+                .unwrap()
+        };
+        assert_ne!(*account("listen = \"a\""), seed(7, "listen = \"a\""));
+        assert_eq!(account("a"), account("a"));
+        assert_ne!(account("a"), account("b"));
     }
 
     #[test]

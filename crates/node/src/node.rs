@@ -17,6 +17,7 @@ use crate::attestation::Attestation;
 use crate::boot::{BootError, Keyed, Timed};
 use crate::client_documents::ClientDocuments;
 use crate::config::Config;
+use crate::grants::NodeContext;
 use crate::server::{Drained, Limits, ListenAddress, Listener, Server};
 use crate::tls::TlsError;
 use crate::vault::Vault;
@@ -98,6 +99,7 @@ impl Node {
             attester,
             identity,
             keys,
+            grants_account,
             config,
             clock,
         } = keyed;
@@ -114,6 +116,13 @@ impl Node {
         )?;
         let transport =
             Transport::with_route(config.egress, config.patience, route, surroundings.roots)?;
+        let node_context = match (&config.grants, &grants_account) {
+            (Some(place), Some(key)) => {
+                let context = NodeContext::new(key, place, transport.clone(), clock.clone());
+                Some(context.map_err(|_| BootError::GrantsAccount)?)
+            }
+            (Some(_), None) | (None, _) => None,
+        };
         let vault = Vault::new(transport, clock.clone(), config.vault, Arc::clone(&schemas));
         let tee = attester.kind().to_string();
         let attestation = Attestation::new(attester, keys.attested(&spki), clock.clone());
@@ -129,6 +138,7 @@ impl Node {
             config,
             clock,
             tee,
+            node_context,
         );
         let router = api::router(api, attestation.router(), keys);
 

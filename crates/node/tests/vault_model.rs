@@ -240,11 +240,9 @@ fn passes(operator: &str, operand: &Value, value: Option<&Value>) -> bool {
             .iter()
             .any(|one| collate(one, value).is_eq())
     };
-    let in_list = |value: &Value| {
-        listed(value)
-            || value
-                .as_array()
-                .is_some_and(|array| array.iter().any(listed))
+    let in_list = |value: &Value| match value.as_array() {
+        Some(array) => array.iter().any(listed),
+        None => listed(value),
     };
     match operator {
         "$eq" => order.is_some_and(Ordering::is_eq),

@@ -60,7 +60,7 @@ pub enum Binding {
 }
 
 impl Client {
-    /// A DID whose key signed a request that names this redirect URI: the signature publishes it.
+    /// A DID whose key said where it may be answered: in a request that it signed, or in its document.
     pub fn of_did(did: &Did, redirect_uris: Vec<RedirectUri>) -> Self {
         Self {
             id: ClientId::Did(did.clone()),

@@ -133,10 +133,15 @@ impl Jwk {
         }
     }
 
-    /// The thumbprint: the hash of the members that make the key, in their order.
-    pub fn thumbprint(&self) -> Thumbprint {
+    /// The key in JSON.
+    pub(crate) fn to_value(&self) -> serde_json::Value {
+        serde_json::from_str(&self.members()).unwrap_or_default()
+    }
+
+    /// The members that make the key, in the order of their names.
+    fn members(&self) -> String {
         let text = |bytes: &[u8; 32]| URL_SAFE_NO_PAD.encode_to_string(bytes);
-        let json = match &self.0 {
+        match &self.0 {
             Key::P256 { x, y } => format!(
                 r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#,
                 text(x),
@@ -145,7 +150,12 @@ impl Jwk {
             Key::Ed25519 { x } => {
                 format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, text(x))
             }
-        };
+        }
+    }
+
+    /// The thumbprint: the hash of the members that make the key, in their order.
+    pub fn thumbprint(&self) -> Thumbprint {
+        let json = self.members();
         let mut hash = [0; 32];
         hash.copy_from_slice(digest(&SHA256, json.as_bytes()).as_ref());
         Thumbprint(hash)

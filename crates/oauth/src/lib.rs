@@ -14,6 +14,7 @@ pub mod dpop;
 pub mod form;
 pub mod jwk;
 pub mod jws;
+mod kept_client;
 pub mod metadata;
 pub mod origin;
 pub mod pkce;
@@ -21,3 +22,5 @@ pub mod redirect_uri;
 pub mod refused;
 pub mod replay;
 pub mod token_request;
+
+pub use kept_client::InvalidKeptClient;

@@ -99,6 +99,13 @@ pub fn own_database(name: &DatabaseName) -> ConsentText {
     ConsentText(format!("Authorized to own database: {name}"))
 }
 
+/// Allows an app what a request in the original's form says (`spec/user-data-api.md` §2.2). The request is JSON; a text that is not is
+/// refused, so that this signs none of the other texts.
+pub fn legacy_request(json: &str) -> Option<ConsentText> {
+    let object: Option<serde_json::Map<String, Value>> = serde_json::from_str(json).ok();
+    object.map(|_| ConsentText(json.to_owned()))
+}
+
 /// What a user answers to an app that asks for data: ours, not the original's.
 #[derive(Debug, Clone, Copy)]
 pub struct AppConsent<'c> {

@@ -23,6 +23,9 @@ const SECONDS: &[FormatItem<'_>] =
 
 const VERIFICATION_KEY: &str = "EcdsaSecp256k1VerificationKey2019";
 
+/// The kind of service whose endpoints are the redirect URIs of an app (docs/consent.md).
+pub const REDIRECT_SERVICE: &str = "OAuthRedirectUri";
+
 /// Largest accepted document, in bytes of JSON.
 pub const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
@@ -234,6 +237,17 @@ impl UnsignedDidDocument {
         DidDocument::verify(Value::Object(members), &self.did)
     }
 
+    /// Adds a service of the DID as a whole, such as where an app may be answered ([`REDIRECT_SERVICE`]), replacing the one of
+    /// that kind.
+    pub fn set_service(&mut self, kind: &str, endpoints: &[String]) {
+        if let Some(Value::Array(entries)) = self.members.get_mut("service") {
+            entries.retain(|entry| entry.get("type").and_then(Value::as_str) != Some(kind));
+        }
+        let id = format!("{}#{kind}", self.did.lowercase());
+        let entry = json!({ "id": id, "type": kind, "serviceEndpoint": endpoints });
+        self.push("service", entry);
+    }
+
     /// Appends to a list, making it when it is not there.
     fn push(&mut self, member: &str, entry: Value) {
         match self.members.get_mut(member) {
@@ -417,6 +431,16 @@ impl DidDocument {
             storage: urls("storage"),
             notification: urls("notification"),
         }
+    }
+
+    /// The endpoints of all services of a kind. The proof over the whole document covers them.
+    pub fn service_endpoints(&self, kind: &str) -> Vec<String> {
+        self.array("service")
+            .iter()
+            .filter(|entry| entry.get("type").and_then(Value::as_str) == Some(kind))
+            .filter_map(|entry| entry.get("serviceEndpoint"))
+            .flat_map(endpoint_urls)
+            .collect()
     }
 
     /// The hashes of all contexts that have a key agreement entry on this network, in order.

@@ -445,6 +445,7 @@ async fn an_owner_sees_the_grant_and_ends_it_and_nobody_else_does() {
         .json();
     let grant = &listed["grants"][0];
     assert_eq!(grant["client"]["name"], "Letter Reader");
+    assert_eq!(grant["permissions"][0]["words"], "Read your emails");
     assert_eq!(grant["terms"]["scopes"], asked["terms"]["scopes"]);
     let theirs = stage
         .caller

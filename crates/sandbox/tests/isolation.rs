@@ -223,10 +223,10 @@ impl Stage {
                 let saved = self.vault.update(&permit, plain_id(n), next, true).await?;
                 versions[n] += 1;
                 assert_eq!(saved.record["whose"], *tenant.mark);
+                // Visible when it is answered, also to those who were evicted and loaded while it was written.
                 let permit = self.whole(owner, ApiScope::DbGetById);
                 let found = self.vault.get(&permit, &plain_id(n)).await?;
-                let record = self.is_of(tenant, &found);
-                assert_eq!(record["version"], versions[n]);
+                assert_eq!(self.is_of(tenant, &found)["version"], versions[n]);
             }
             _ => {
                 self.vault.evict(&owner.as_owner().unwrap());
@@ -319,10 +319,8 @@ async fn nobody_gets_a_foreign_byte(requests: u64) {
     for worker in working {
         worker.await.unwrap();
     }
-    let (evictions, refused) = (
-        stage.evictions.load(Ordering::Relaxed),
-        stage.refused.load(Ordering::Relaxed),
-    );
+    let [evictions, refused] =
+        [&stage.evictions, &stage.refused].map(|count| count.load(Ordering::Relaxed));
     println!(
         "{requests} requests over {TENANTS} tenants in {:.1} s: 0 foreign bytes; {evictions} evictions on purpose, {refused} refused",
         begun.elapsed().as_secs_f64()

@@ -4,7 +4,8 @@ import { h } from "../dom.ts";
 import { moment } from "../words.ts";
 import type { Client, ConsentRequest } from "./request.ts";
 
-export function asker(request: ConsentRequest): HTMLElement {
+/** `tee`: what the node says that it runs in; nothing when it did not say. */
+export function asker(request: ConsentRequest, tee: string | null): HTMLElement {
   const { client } = request;
   return h(
     "section",
@@ -14,7 +15,8 @@ export function asker(request: ConsentRequest): HTMLElement {
       fact("Who", h("strong", {}, client.name), " ", h("code", {}, client.host ?? client.did ?? client.id)),
       fact("How that is known", howKnown(client)),
       fact("Why", request.purpose ? h("q", {}, request.purpose) : "The app gives no reason.", request.purpose ? " These are the app’s own words." : ""),
-      fact("Where it goes", "To the app behind ", h("code", {}, request.redirectHost), ". What an app has read, nobody can take back; only what it may read next."),
+      fact("Where it goes", "To the app at ", h("code", {}, request.redirectHost), ". What an app has read, nobody can take back; only what it may read next."),
+      fact("By which node", h("code", {}, location.host), ...(tee ? [". It says of itself: ", h("q", {}, tee), ". Only its evidence can show that; a verifier reads it."] : ["."])),
       fact("Answer by", moment(request.expiresAt)),
     ),
   );

@@ -30,7 +30,8 @@ async function start(): Promise<void> {
     return sorry("There is nothing to decide", "This page was opened without a request. Go back to the app and start again there.");
   }
   try {
-    show(id, (await ask("GET", `/consent/requests/${id}`)) as ConsentRequest);
+    const [request, tee] = await Promise.all([ask("GET", `/consent/requests/${id}`), teeOfTheNode()]);
+    show(id, request as ConsentRequest, tee);
   } catch (error) {
     const gone = error instanceof Refused && error.status === 404;
     sorry(
@@ -45,7 +46,13 @@ function sorry(title: string, text: string): void {
   fill(main, h("h1", {}, title), h("p", { attributes: { role: "alert" } }, text), h("p", {}, "Nothing was given to anybody."));
 }
 
-function show(id: string, request: ConsentRequest): void {
+/** What the node says that it runs in. Not knowing it keeps nobody from deciding. */
+async function teeOfTheNode(): Promise<string | null> {
+  const status = (await ask("GET", "/api/rest/v1/info/status").catch(() => null)) as { tee?: unknown } | null;
+  return typeof status?.tee === "string" ? status.tee : null;
+}
+
+function show(id: string, request: ConsentRequest, tee: string | null): void {
   document.title = `${request.client.name} asks for your data`;
   const choices = asAsked(request);
   let session: ContextSession | null = null;
@@ -169,7 +176,7 @@ function show(id: string, request: ConsentRequest): void {
   fill(
     main,
     h("h1", {}, request.client.name, " asks for your data"),
-    asker(request),
+    asker(request, tee),
     h("section", { attributes: { "aria-labelledby": "permissions" } }, h("h2", { id: "permissions" }, "What it would get"), h("ul", { class: "cards" }, ...cards.map((card) => card.element))),
     capabilities.length > 0
       ? h("section", { class: "card", attributes: { "aria-labelledby": "ways" } }, h("h2", { id: "ways" }, "In which ways"), h("p", { class: "hint" }, "Only with the records above."), h("div", { class: "stack" }, ...capabilities))

@@ -1,13 +1,15 @@
 /** One permission: what it is in words, how many records, three of them as the app would get them, and what can be taken away. */
 
 import { fill, freshId, h } from "../dom.ts";
-import { actionWords, records } from "../words.ts";
+import { actionWords, moment, records } from "../words.ts";
 import type { Choice } from "./choices.ts";
 import type { Field, Preview } from "./request.ts";
 
 /** Fields of an example that are shown before "everything in it". */
 const SHOWN_FIELDS = 4;
 const SHOWN_CHARACTERS = 90;
+/** What says nothing about a record at a glance. */
+const NO_GLANCE = ["schema", "signatures", "insertedAt", "modifiedAt", "icon", "messageHTML", "contentHtml"];
 
 export interface PermissionCard {
   readonly element: HTMLElement;
@@ -125,8 +127,11 @@ export function permissionCard(choice: Choice, changed: () => void): PermissionC
 
 /** A record: its first fields at a glance, and all of it on demand. */
 function example(record: Readonly<Record<string, unknown>>, fields: readonly Field[]): HTMLElement {
-  const glances = fields
-    .map((field) => ({ title: field.title, value: glance(inside(record, field.path)) }))
+  const titles = new Map(fields.map((field) => [field.path, field.title]));
+  const glances = Object.keys(record)
+    .filter((name) => !name.startsWith("_") && !NO_GLANCE.includes(name))
+    .sort((a, b) => rank(a) - rank(b))
+    .map((name) => ({ title: titles.get(name) ?? name, value: glance(record[name]) }))
     .filter((entry): entry is { title: string; value: string } => entry.value !== null)
     .slice(0, SHOWN_FIELDS);
   return h(
@@ -137,13 +142,18 @@ function example(record: Readonly<Record<string, unknown>>, fields: readonly Fie
   );
 }
 
-function inside(record: unknown, path: string): unknown {
-  return path.split(".").reduce<unknown>((value, step) => (value as Record<string, unknown> | null | undefined)?.[step], record);
+/** What a person knows a record by, first. */
+const FIRST = ["name", "fromName", "messageText", "content", "text", "sentAt", "description", "uri"];
+
+function rank(name: string): number {
+  const at = FIRST.indexOf(name);
+  return at === -1 ? FIRST.length : at;
 }
 
 function glance(value: unknown): string | null {
-  if (value === null || value === undefined || value === "") return null;
-  const text = typeof value === "string" ? value : JSON.stringify(value);
+  if (typeof value !== "string" && typeof value !== "number" && typeof value !== "boolean") return null;
+  const text = typeof value === "string" && /^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(value) ? moment(value) : String(value).trim();
+  if (text === "") return null;
   return text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text;
 }
 

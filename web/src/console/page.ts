@@ -16,8 +16,8 @@ interface Grant {
   readonly _id: string;
   readonly client?: { readonly id: string; readonly name?: string };
   readonly appDID?: string;
-  readonly scopes?: readonly string[];
   readonly terms?: Terms;
+  readonly permissions?: readonly { readonly target: string; readonly database: string; readonly title: string; readonly words: string }[];
   readonly insertedAt?: string;
   readonly expiresAt?: string;
   readonly lastUsedAt?: string;
@@ -57,8 +57,9 @@ function signedIn(session: ContextSession): void {
 
 function grantCard(grant: Grant, session: ContextSession, reload: () => void, error: HTMLElement): HTMLElement {
   const name = grant.client?.name ?? grant.client?.id ?? grant.appDID ?? "A token that you made yourself";
-  const scopes = grant.terms?.scopes ?? grant.scopes ?? [];
+  const scopes = grant.terms?.scopes ?? [];
   const narrow = grant.terms?.narrow ?? [];
+  const titles = new Map((grant.permissions ?? []).map((permission) => [permission.target, permission.title]));
   const end = h(
     "button",
     {
@@ -90,9 +91,9 @@ function grantCard(grant: Grant, session: ContextSession, reload: () => void, er
     h(
       "dl",
       { class: "facts" },
-      fact("May use", h("ul", {}, ...scopes.map((scope) => h("li", {}, h("code", {}, scope))))),
+      ...(grant.permissions ?? []).map((permission) => fact("May", permission.words, " ", h("code", {}, permission.database))),
       ...narrow.map((narrowing) =>
-        fact("But only", [narrowing.from && `from ${moment(narrowing.from)}`, narrowing.until && `until ${moment(narrowing.until)}`, narrowing.without?.length && `without ${narrowing.without.join(", ")}`, `(${narrowing.target})`].filter(Boolean).join(" ")),
+        fact(`But of ${titles.get(narrowing.target) ?? narrowing.target} only those`, [narrowing.from && `from ${moment(narrowing.from)}`, narrowing.until && `until ${moment(narrowing.until)}`, narrowing.without?.length && `without ${narrowing.without.join(", ")}`].filter(Boolean).join(" ")),
       ),
       grant.terms?.purpose ? fact("For", h("q", {}, grant.terms.purpose)) : null,
       grant.terms?.rate ? fact("At most", rateWords(grant.terms.rate)) : null,
@@ -100,6 +101,7 @@ function grantCard(grant: Grant, session: ContextSession, reload: () => void, er
       fact("Until", grant.expiresAt ? moment(grant.expiresAt) : "unknown"),
       fact("Last used", grant.lastUsedAt ? moment(grant.lastUsedAt) : "never"),
     ),
+    h("details", {}, h("summary", {}, "As the node enforces it"), h("ul", {}, ...scopes.map((scope) => h("li", {}, h("code", {}, scope))))),
     h("div", { class: "actions" }, end),
   );
 }

@@ -13,6 +13,8 @@ export function receiptsSection(session: ContextSession): HTMLElement {
   const none = h("p", {}, "Loading …");
   const more = h("button", { attributes: { type: "button" }, on: { click: () => void load() } }, "Show older");
   more.hidden = true;
+  const table = h("div", { class: "scroll", attributes: { tabindex: 0, role: "region", "aria-label": "Receipts, newest first" } });
+  table.hidden = true;
   let shown = 0;
   const load = async (): Promise<void> => {
     more.disabled = true;
@@ -21,6 +23,7 @@ export function receiptsSection(session: ContextSession): HTMLElement {
       const { items } = (await ask("POST", "/api/rest/v1/db/query/access_receipts", { session, body: body_ })) as { items: Record<string, unknown>[] };
       shown += items.length;
       body.append(...items.map(row));
+      table.hidden = shown === 0;
       fill(none, shown === 0 ? "No app has looked at anything yet." : "");
       more.hidden = items.length < AT_ONCE;
       fill(error);
@@ -33,6 +36,7 @@ export function receiptsSection(session: ContextSession): HTMLElement {
   };
   void load();
   const head = h("tr", {}, ...["When", "App", "What", "How many"].map((title) => h("th", { attributes: { scope: "col" } }, title)));
+  table.append(h("table", {}, h("thead", {}, head), body));
   return h(
     "section",
     { class: "card", attributes: { "aria-labelledby": "receipts" } },
@@ -40,7 +44,7 @@ export function receiptsSection(session: ContextSession): HTMLElement {
     h("p", { class: "hint" }, "Every access leaves a receipt in your own storage, encrypted like your other data. No app can read or change them."),
     error,
     none,
-    h("div", { class: "scroll", attributes: { tabindex: 0, role: "region", "aria-label": "Receipts, newest first" } }, h("table", {}, h("thead", {}, head), body)),
+    table,
     h("div", { class: "actions" }, more),
   );
 }

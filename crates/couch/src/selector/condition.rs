@@ -209,11 +209,11 @@ impl TypeName {
     }
 }
 
-/// Whether the value, or for an array one of its elements, is one of `operands`.
+/// Whether the value is one of `operands`, or for an array one of its elements is.
 fn one_of(value: LazyValue<'_>, operands: &[Operand]) -> bool {
     let is_listed = |value: LazyValue<'_>| operands.iter().any(|operand| operand.is(value));
-    is_listed(value)
-        || value
-            .elements()
-            .is_some_and(|mut elements| elements.any(is_listed))
+    match value.elements() {
+        Some(mut elements) => elements.any(is_listed),
+        None => is_listed(value),
+    }
 }

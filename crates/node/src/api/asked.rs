@@ -48,6 +48,26 @@ pub(super) struct Permission {
     fields: Vec<Field>,
 }
 
+/// A permission in few words: for the list of what was granted.
+#[derive(Debug, Serialize)]
+pub(super) struct Granted {
+    target: String,
+    database: String,
+    title: String,
+    words: String,
+}
+
+/// What terms allow, in words.
+pub(super) fn granted(terms: &Terms, schemas: &SchemaSet) -> Vec<Granted> {
+    let short = |permission: Permission| Granted {
+        target: permission.target,
+        database: permission.database,
+        title: permission.title,
+        words: permission.words,
+    };
+    permissions(terms, schemas).into_iter().map(short).collect()
+}
+
 /// What may be done.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 struct Actions {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use adyton_client::schema::SchemaSet;
 use adyton_protocol::did::Did;
 use axum::Json;
 use axum::extract::State;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Api;
+use super::asked::{Granted, granted};
 use super::caller::Caller;
 use super::consent::Who;
 use super::path::Parameters;
@@ -21,10 +23,13 @@ use super::tokens::iso;
 use crate::grants::{App, GrantView};
 
 /// The routes that this module answers.
-pub(super) const ROUTES: [Route; 2] = [
+pub(super) const ROUTES: [Route; 3] = [
     Route::guarded("GET", "/api/rest/v1/auth/grants", || routing::get(list)),
     Route::guarded("DELETE", "/api/rest/v1/auth/grants/{id}", || {
         routing::delete(end)
+    }),
+    Route::guarded("POST", "/api/rest/v1/auth/revoke-all", || {
+        routing::post(end_all)
     }),
 ];
 
@@ -35,7 +40,10 @@ async fn list(State(api): State<Arc<Api>>, Caller(caller): Caller) -> Answer {
     let owner = caller.as_owner()?;
     let mut grants = api.grants.list(&owner);
     grants.sort_by_key(|grant| std::cmp::Reverse(grant.created));
-    let grants: Vec<Shown<'_>> = grants.iter().map(Shown::of).collect();
+    let grants: Vec<Shown<'_>> = grants
+        .iter()
+        .map(|grant| Shown::of(grant, &api.schemas))
+        .collect();
     Ok(Json(json!({ "grants": grants })).into_response())
 }
 
@@ -50,8 +58,19 @@ async fn end(
     let ended = api
         .grants
         .revoke(&owner, id)
-        .ok_or_else(ApiProblem::not_found)?;
+        .ok_or_else(|| ApiProblem::no_such_grant(&api.grants))?;
+    // It has ended. Whether it stays so when this node restarts is part of the answer.
+    api.grants.settled().await?;
     Ok(Json(json!({ "revoked": true, "_id": ended.id.to_string() })).into_response())
+}
+
+/// `POST /auth/revoke-all`: every grant ends, and the node forgets the owner's data until somebody comes who may see it.
+async fn end_all(State(api): State<Arc<Api>>, Caller(caller): Caller) -> Answer {
+    let owner = caller.as_owner()?;
+    // In this order: who still had a grant could load again what was evicted.
+    let revoked = api.grants.revoke_all(&owner);
+    api.vault.evict(&owner);
+    Ok(Json(json!({ "revoked": revoked, "evicted": true })).into_response())
 }
 
 /// What its owner is shown of a grant. Never a token.
@@ -64,6 +83,7 @@ struct Shown<'g> {
     client: Option<Who<'g>>,
     #[serde(rename = "appDID", skip_serializing_if = "Option::is_none")]
     app_did: Option<&'g str>,
+    permissions: Vec<Granted>,
     terms: Value,
     bound: bool,
     inserted_at: String,
@@ -73,7 +93,7 @@ struct Shown<'g> {
 }
 
 impl<'g> Shown<'g> {
-    fn of(grant: &'g GrantView) -> Self {
+    fn of(grant: &'g GrantView, schemas: &SchemaSet) -> Self {
         let (client, app_did) = match &grant.app {
             App::Nobody => (None, None),
             App::Named(did) => (None, Some(did.as_given())),
@@ -83,6 +103,7 @@ impl<'g> Shown<'g> {
             id: grant.id.to_string(),
             client,
             app_did,
+            permissions: granted(&grant.terms, schemas),
             terms: grant.terms.to_value(),
             bound: grant.bound,
             inserted_at: iso(grant.created),

@@ -15,6 +15,7 @@ mod idempotency;
 mod index;
 mod info;
 mod json_body;
+mod legacy_auth;
 mod oauth;
 mod oauth_tokens;
 mod pages;
@@ -25,6 +26,7 @@ mod problem;
 mod query_body;
 mod record_stream;
 mod records;
+mod resolve_scopes;
 mod routes;
 mod search;
 mod search_body;
@@ -52,7 +54,7 @@ use self::tickets::Tickets;
 use crate::authn::{Origins, Possession};
 use crate::client_documents::ClientDocuments;
 use crate::config::Config;
-use crate::grants::{Grants, PendingRequests};
+use crate::grants::{Grants, NodeContext, PendingRequests};
 use crate::memory::Budget;
 use crate::vault::Vault;
 
@@ -65,7 +67,7 @@ const LEAST_BODIES: usize = 5;
 #[derive(Debug)]
 pub struct Api {
     pub(crate) vault: Arc<Vault>,
-    pub(crate) grants: Grants,
+    pub(crate) grants: Arc<Grants>,
     /// Requests of apps that wait for their users.
     pub(crate) pending: PendingRequests,
     /// By which names the node is called, and what was used once.
@@ -90,15 +92,19 @@ pub struct Api {
 
 impl Api {
     /// The API over a vault.
-    pub fn new(
+    pub(crate) fn new(
         vault: Arc<Vault>,
         client_documents: ClientDocuments,
         schemas: Arc<SchemaSet>,
         config: Config,
         clock: Clock,
         tee: String,
+        node_context: Option<NodeContext>,
     ) -> Arc<Self> {
-        let grants = Grants::new(clock.clone());
+        let grants = Arc::new(Grants::new(clock.clone()));
+        if let Some(context) = node_context {
+            grants.keep_in(context, Arc::clone(&schemas));
+        }
         let pending = PendingRequests::new(clock.clone());
         let origins = Origins::new(config.oauth.origin.clone(), config.names.clone());
         let possession = Possession::new(origins, clock.clone());

@@ -22,7 +22,7 @@ use super::form_body::FormBody;
 use super::oauth::{Asked, OauthError, use_once};
 use super::routes::Route;
 use crate::authn::Authority;
-use crate::grants::{CodeBinding, TokenKind, TokenPair, TokenSecret};
+use crate::grants::{CodeBinding, NotKept, TokenKind, TokenPair, TokenSecret};
 
 /// The routes that this module answers.
 pub(super) const ROUTES: [Route; 3] = [
@@ -34,6 +34,16 @@ pub(super) const ROUTES: [Route; 3] = [
 const NOT_OURS: Refused = Refused::new(
     ErrorCode::InvalidGrant,
     "the code or refresh token is not known, was used before, has expired or was revoked",
+);
+
+const NOT_YET: Refused = Refused::new(
+    ErrorCode::TemporarilyUnavailable,
+    "the grants that were kept are still being read: try again in a moment",
+);
+
+const NOT_RECORDED: Refused = Refused::new(
+    ErrorCode::TemporarilyUnavailable,
+    "the grant has ended on this node, which is recorded as soon as its storage node can be reached",
 );
 
 /// `POST /oauth/token`
@@ -50,7 +60,10 @@ async fn exchange(
     let secret = TokenSecret::parse_any(text)
         .filter(|secret| secret.kind() == kind)
         .ok_or(NOT_OURS)?;
-    let client = api.grants.client_of(&secret).ok_or(NOT_OURS)?;
+    let client = match api.grants.client_of(&secret) {
+        None if !api.grants.has_all() => return Err(NOT_YET.into()),
+        found => found.ok_or(NOT_OURS)?,
+    };
     identify(&api, &asked, &parameters, &client)?;
     let proof = match &asked.proof {
         None => None,
@@ -79,6 +92,9 @@ async fn exchange(
         }
         TokenRequest::Refresh { scope, .. } => api.grants.refresh(&secret, scope, key),
     };
+    // The tokens are good here in any case; so is the end of a grant whose token was used twice. What could not be recorded
+    // does not outlive the process.
+    let _: Result<(), NotKept> = api.grants.settled().await;
     Ok(answer(&pair.map_err(|error| error.0)?))
 }
 
@@ -132,7 +148,12 @@ async fn revoke(
     FormBody(parameters): FormBody,
 ) -> Result<Response, OauthError> {
     if let Some(secret) = TokenSecret::parse_any(token(&parameters)?) {
+        if !api.grants.has_all() {
+            return Err(NOT_YET.into());
+        }
         api.grants.give_back(&secret);
+        let not_kept = |_| OauthError(NOT_RECORDED);
+        api.grants.settled().await.map_err(not_kept)?;
     }
     Ok(StatusCode::OK.into_response())
 }
@@ -140,8 +161,8 @@ async fn revoke(
 /// `POST /oauth/introspect` (RFC 7662): for the token's own holder and for the owner; to everybody else no token is active.
 async fn introspect(
     State(api): State<Arc<Api>>,
-    asked: Asked,
     Caller(caller): Caller,
+    asked: Asked,
     FormBody(parameters): FormBody,
 ) -> Result<Response, OauthError> {
     let secret = TokenSecret::parse_any(token(&parameters)?);

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use super::throttle::Standing;
 use crate::authn::{AuthenticationError, CredentialError};
 use crate::authz::Denied;
-use crate::grants::{ApproveError, GrantError, MintError};
+use crate::grants::{ApproveError, GrantError, Grants, MintError, NotKept};
 use crate::memory::{FieldNotGranted, QueryError};
 use crate::vault::{TooManyWatches, VaultError};
 
@@ -131,6 +131,14 @@ impl ApiProblem {
         member
     }
 
+    /// There is no such grant, as far as that is known already.
+    pub(crate) fn no_such_grant(grants: &Grants) -> Self {
+        match grants.has_all() {
+            true => Self::not_found(),
+            false => AuthenticationError::from(GrantError::NotYet).into(),
+        }
+    }
+
     /// There is nothing here for this caller: absent and not yours look the same.
     pub(crate) fn not_found() -> Self {
         Self::new(ProblemKind::NotFound, "Not found")
@@ -194,6 +202,7 @@ impl From<AuthenticationError> for ApiProblem {
             | AuthenticationError::Session(_)
             | AuthenticationError::Proof(_)
             | AuthenticationError::Token(GrantError::Unknown) => ProblemKind::CredentialsInvalid,
+            AuthenticationError::Token(GrantError::NotYet) => ProblemKind::Overloaded,
             AuthenticationError::Token(GrantError::Expired) => ProblemKind::TokenExpired,
             AuthenticationError::Token(GrantError::Revoked) => ProblemKind::TokenRevoked,
             AuthenticationError::Token(GrantError::TooOften(_)) => ProblemKind::RateLimited,
@@ -244,6 +253,12 @@ impl From<InvalidTerms> for ApiProblem {
             Some(at) => problem.with("scopeIndex", json!(at.index)),
             None => problem,
         }
+    }
+}
+
+impl From<NotKept> for ApiProblem {
+    fn from(error: NotKept) -> Self {
+        Self::new(ProblemKind::StorageUnreachable, error.to_string())
     }
 }
 

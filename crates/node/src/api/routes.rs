@@ -20,8 +20,8 @@ use tower_http::cors::{Any, CorsLayer};
 use super::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use super::problem::ApiProblem;
 use super::{
-    Api, consent, gone, grants, health, index, info, oauth, oauth_tokens, pages, prefer, records,
-    search, sessions, throttle, tokens, watch, writes,
+    Api, consent, gone, grants, health, index, info, legacy_auth, oauth, oauth_tokens, pages,
+    prefer, records, resolve_scopes, search, sessions, throttle, tokens, watch, writes,
 };
 use crate::attestation::NodeKeys;
 use crate::authn::Origins;
@@ -97,6 +97,8 @@ const GROUPS: &[&[Route]] = &[
     &index::ROUTES,
     &info::ROUTES,
     &tokens::ROUTES,
+    &resolve_scopes::ROUTES,
+    &legacy_auth::ROUTES,
     &oauth::ROUTES,
     &oauth_tokens::ROUTES,
     &grants::ROUTES,

@@ -65,6 +65,11 @@ pub(super) async fn create(
         Terms::from_value(terms, &*api.schemas)?,
         app.map_or(App::Nobody, App::Named),
     )?;
+    if let Err(not_kept) = api.grants.settled().await {
+        // Nobody gets a token that is less than was promised.
+        api.grants.revoke(&owner, minted.grant.id);
+        return Err(not_kept.into());
+    }
     let mut body = view_of(&minted.grant);
     body.insert("token".to_owned(), minted.token.as_str().into());
     Ok((StatusCode::CREATED, Json(Value::Object(body))).into_response())
@@ -88,18 +93,22 @@ pub(super) async fn revoke(
     let revoked = api
         .grants
         .revoke(&owner, id)
-        .ok_or_else(ApiProblem::not_found)?;
+        .ok_or_else(|| ApiProblem::no_such_grant(&api.grants))?;
+    // It has ended. Whether it stays so when this node restarts is part of the answer.
+    api.grants.settled().await?;
     Ok(Json(json!({ "revoked": true, "_id": revoked.id.to_string() })).into_response())
 }
 
 /// `GET /auth/me`
-pub(super) async fn me(Caller(caller): Caller) -> Answer {
+pub(super) async fn me(State(api): State<Arc<Api>>, Caller(caller): Caller) -> Answer {
     let tenant = caller.tenant();
     let mut body = match caller.authority() {
         Authority::Owner(_) => Map::from_iter([("kind".to_owned(), json!("owner"))]),
         Authority::App(grant) => {
             let mut view = view_of(&grant.view());
             view.insert("kind".to_owned(), json!("app"));
+            let ends = json!(!api.grants.are_kept());
+            view.insert("endsWithProcess".to_owned(), ends);
             view
         }
     };

@@ -25,6 +25,11 @@ impl TenantId {
         }
     }
 
+    /// What a node kept of a proof, under its own seal.
+    pub(crate) fn of_kept(did: Did, context: ContextName) -> Self {
+        Self { did, context }
+    }
+
     /// The user.
     pub fn did(&self) -> &Did {
         &self.did

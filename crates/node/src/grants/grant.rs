@@ -67,6 +67,9 @@ pub enum GrantError {
     /// Never minted by this process, or forgotten since.
     #[error("the access token is not known to this node")]
     Unknown,
+    /// What was kept before this process began is not here yet.
+    #[error("the grants that were kept are still being read")]
+    NotYet,
     /// Its time is over.
     #[error("the access token has expired")]
     Expired,
@@ -161,7 +164,12 @@ impl LiveGrant {
     }
 
     pub(crate) fn unseal_session(&self) -> Result<ContextSession, InvalidSession> {
-        self.grant.session.open(&self.seal)
+        let session = self.grant.session.open(&self.seal)?;
+        // Held against what was kept with it, which somebody else may have brought together.
+        match TenantId::of(&session) == self.grant.tenant {
+            true => Ok(session),
+            false => Err(InvalidSession::Malformed),
+        }
     }
 }
 

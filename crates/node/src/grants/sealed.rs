@@ -51,6 +51,16 @@ impl GrantKey {
 }
 
 impl WrappedKey {
+    /// What was kept of one.
+    pub(super) fn of_kept(text: String) -> Self {
+        Self(text)
+    }
+
+    /// To be kept.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The key, for whoever has the token. `None`: it was sealed for another one.
     pub(super) fn open(&self, token: &TokenSecret) -> Option<GrantKey> {
         let plain = SealedBox::of_key(token.sealing_key())
@@ -62,6 +72,16 @@ impl WrappedKey {
 }
 
 impl SealedSession {
+    /// What was kept of one.
+    pub(super) fn of_kept(text: String) -> Self {
+        Self(text)
+    }
+
+    /// To be kept.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The session, for whoever has the grant's key.
     pub(super) fn open(&self, key: &GrantKey) -> Result<ContextSession, InvalidSession> {
         let json = key

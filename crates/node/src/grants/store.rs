@@ -4,24 +4,32 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
 use adyton_client::clock::Clock;
+use adyton_client::schema::SchemaSet;
 use adyton_oauth::approval::Approved;
 use adyton_oauth::client::{Binding, Client};
 use adyton_oauth::jwk::Thumbprint;
 use adyton_oauth::pkce::Challenge;
 use adyton_oauth::refused::{ErrorCode, Refused};
+use adyton_protocol::schema::SchemaDirectory;
 use adyton_protocol::scope::Terms;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::grant::{App, Grant, GrantError, GrantView, LiveGrant, MintError};
+use super::keeper::{self, Keeper, Waiting};
+use super::kept::{self, Kept};
+use super::node_context::NodeContext;
 use super::rate::Meter;
-use super::sealed::{GrantKey, WrappedKey};
+use super::sealed::{GrantKey, SealedSession, WrappedKey};
 use super::token::{TokenHash, TokenKind, TokenSecret};
 use crate::authn::TenantId;
 use crate::authz::Owner;
@@ -37,7 +45,7 @@ pub(super) const MAX_BYTES_PER_TENANT: usize = 4 << 20;
 /// Most bytes that all live grants take.
 const MAX_BYTES_TOTAL: usize = 256 << 20;
 /// Most tokens of one grant, the used ones that are remembered included.
-const MAX_TOKENS: usize = 32;
+pub(super) const MAX_TOKENS: usize = 32;
 /// Life of a grant when nobody says.
 const DEFAULT_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Longest life of a grant.
@@ -46,6 +54,9 @@ pub(super) const MAX_LIFE: Duration = Duration::from_secs(366 * 24 * 3600);
 pub(crate) const ACCESS_LIFE: Duration = Duration::from_secs(10 * 60);
 /// Life of a code (RFC 6749 section 4.1.2 says ten minutes at most).
 const CODE_LIFE: Duration = Duration::from_secs(60);
+
+/// How long a change may take to be durable, before its caller is told that it is not.
+const SETTLING: Duration = Duration::from_secs(30);
 
 /// What a code is bound to.
 #[derive(Debug, Clone)]
@@ -87,14 +98,14 @@ pub struct ExchangeError(#[from] pub Refused);
 
 /// What a token stands for.
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     grant: Arc<Grant>,
-    key: WrappedKey,
-    what: What,
+    pub(super) key: WrappedKey,
+    pub(super) what: What,
 }
 
 #[derive(Debug)]
-enum What {
+pub(super) enum What {
     Access {
         until: SystemTime,
     },
@@ -111,9 +122,7 @@ enum What {
 enum Slot {
     Live(Entry),
     /// Remembered until it would have expired, so that its holder is told why.
-    Ended {
-        until: SystemTime,
-    },
+    Ended,
 }
 
 /// A grant and its tokens, the oldest first.
@@ -126,8 +135,8 @@ struct Held {
 struct Tenant {
     grants: Vec<Held>,
     bytes: usize,
-    /// The remembered tokens of ended grants, the oldest first.
-    ended: VecDeque<TokenHash>,
+    /// The remembered tokens of ended grants, and until when they would have lived.
+    ended: Vec<(SystemTime, TokenHash)>,
 }
 
 #[derive(Default)]
@@ -136,6 +145,9 @@ struct State {
     tenants: HashMap<TenantId, Tenant>,
     grants: usize,
     bytes: usize,
+    /// Grants that changed since they were kept. Empty where none are.
+    changed: HashMap<Uuid, TenantId>,
+    keeps: bool,
 }
 
 /// The time, which never goes back: what has ended does not come alive because the host says that it is earlier.
@@ -157,7 +169,35 @@ impl NeverBack {
 pub struct Grants {
     state: RwLock<State>,
     clock: Arc<NeverBack>,
+    keeping: OnceLock<Keeping>,
 }
+
+/// The way to whoever keeps grants beyond the process.
+struct Keeping {
+    waiting: mpsc::Sender<Waiting>,
+    /// What was kept before is here.
+    is_ready: AtomicBool,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A grant that changed since it was kept.
+pub(super) struct Change {
+    pub(super) id: Uuid,
+    tenant: TenantId,
+}
+
+/// What changed holds in this process, but is not durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this holds on this node, and is recorded as soon as its storage node can be reached; until then a restart may undo it"
+)]
+pub struct NotKept;
 
 impl Grants {
     /// No grants.
@@ -166,7 +206,102 @@ impl Grants {
         Self {
             state: RwLock::default(),
             clock: Arc::new(NeverBack { clock, latest }),
+            keeping: OnceLock::new(),
         }
+    }
+
+    /// Keeps grants beyond the process from now on, and brings back those that were.
+    pub(crate) fn keep_in(self: &Arc<Self>, context: NodeContext, schemas: Arc<SchemaSet>) {
+        let (waiting, queue) = mpsc::channel(keeper::QUEUE);
+        self.write().keeps = true;
+        let keeper = Keeper::new(context, schemas, Arc::downgrade(self), queue);
+        let keeping = Keeping {
+            waiting,
+            is_ready: AtomicBool::new(false),
+            task: tokio::spawn(keeper.run()),
+        };
+        // Set once, by whoever makes the node.
+        drop(self.keeping.set(keeping));
+    }
+
+    /// Whether grants outlive the process.
+    pub fn are_kept(&self) -> bool {
+        self.keeping.get().is_some()
+    }
+
+    /// Waits until everything that has changed is durable. At once where grants end with the process.
+    ///
+    /// # Errors
+    /// When it is not; it holds in this process all the same, and is tried again.
+    pub async fn settled(&self) -> Result<(), NotKept> {
+        let Some(keeping) = self.keeping.get() else {
+            return Ok(());
+        };
+        let (reply, kept) = oneshot::channel();
+        let settling = async {
+            keeping.waiting.send(reply).await.ok()?;
+            kept.await.ok()
+        };
+        match tokio::time::timeout(SETTLING, settling).await {
+            Ok(Some(true)) => Ok(()),
+            Ok(Some(false) | None) | Err(_) => Err(NotKept),
+        }
+    }
+
+    /// What was kept is here: a token that is not known now is not known.
+    pub(super) fn is_ready(&self) {
+        if let Some(keeping) = self.keeping.get() {
+            keeping.is_ready.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A grant that changed, and what is to be kept of it: nothing, if it has ended.
+    pub(super) fn next_change(&self) -> Option<(Change, Option<Value>)> {
+        let mut state = self.write();
+        let id = *state.changed.keys().next()?;
+        let tenant = state.changed.remove(&id)?;
+        let held = state.tenants.get_mut(&tenant).and_then(|tenant| {
+            let held = tenant.held(id)?;
+            Some((Arc::clone(&held.grant), held.tokens.clone()))
+        });
+        let text = held.and_then(|(grant, tokens)| {
+            let tokens = tokens
+                .iter()
+                .filter_map(|hash| match state.slots.get(hash) {
+                    Some(Slot::Live(entry)) => Some((*hash, entry)),
+                    Some(Slot::Ended) | None => None,
+                });
+            kept::write(&grant, tokens)
+        });
+        Some((Change { id, tenant }, text))
+    }
+
+    /// A change that could not be kept is one still.
+    pub(super) fn not_kept(&self, Change { id, tenant }: Change) {
+        self.write().changed.insert(id, tenant);
+    }
+
+    /// Brings a grant back that was kept, or was changed by another node. One that has ended since is taken away.
+    pub(super) fn take_back(&self, id: Uuid, text: Value, directory: &impl SchemaDirectory) {
+        let now = self.clock.now();
+        let Some(kept) = kept::read(id, text, directory, now) else {
+            return;
+        };
+        let mut state = self.write();
+        if kept.grant.expires <= now {
+            state.changed.insert(id, kept.grant.tenant.clone());
+            return;
+        }
+        state.take_back(kept, now);
+    }
+
+    /// Ends a grant that another node has ended.
+    pub(super) fn end_elsewhere(&self, id: Uuid) {
+        let mut state = self.write();
+        if let Some(grant) = state.grant_of(id) {
+            state.end(&grant);
+        }
+        state.changed.remove(&id);
     }
 
     /// Makes a grant and its one token, for an owner who hands it out herself.
@@ -218,8 +353,7 @@ impl Grants {
         }
         let (key, now) = (GrantKey::generate(), self.clock.now());
         let session = key.seal(owner.session());
-        // Terms are held as types and shown as text: twice the text is about what they take.
-        let bytes = size_of::<Grant>() + session.bytes() + 2 * terms.to_text().len();
+        let bytes = bytes_of(&session, &terms);
         let grant = Grant {
             id: Uuid::new_v4(),
             tenant: owner.tenant().clone(),
@@ -242,8 +376,9 @@ impl Grants {
         let state = self.read();
         let now = self.clock.now();
         match state.slots.get(&token.hash()) {
+            None if !self.has_all() => Err(GrantError::NotYet),
             None => Err(GrantError::Unknown),
-            Some(Slot::Ended { .. }) => Err(GrantError::Revoked),
+            Some(Slot::Ended) => Err(GrantError::Revoked),
             Some(Slot::Live(entry)) => match &entry.what {
                 What::Access { until } if now < entry.grant.expires.min(*until) => {
                     // A token opens what was sealed for it: it was found by its own hash.
@@ -267,7 +402,7 @@ impl Grants {
                 App::Client(client) => Some(Arc::clone(client)),
                 App::Nobody | App::Named(_) => None,
             },
-            Some(Slot::Ended { .. }) | None => None,
+            Some(Slot::Ended) | None => None,
         }
     }
 
@@ -436,6 +571,12 @@ impl Grants {
         })
     }
 
+    /// Whether what was kept before this process began is here, so that what is not known does not exist.
+    pub(crate) fn has_all(&self) -> bool {
+        let is_ready = |keeping: &Keeping| keeping.is_ready.load(Ordering::Relaxed);
+        self.keeping.get().is_none_or(is_ready)
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -443,6 +584,11 @@ impl Grants {
     fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// About what a grant takes. Terms are held as types and shown as text: twice the text is about what they take.
+pub(super) fn bytes_of(session: &SealedSession, terms: &Terms) -> usize {
+    size_of::<Grant>() + session.bytes() + 2 * terms.to_text().len()
 }
 
 /// A token that is bound to a key is exchanged by whoever proves that key, and a client that always binds must prove one.
@@ -507,6 +653,9 @@ impl State {
             key: key.wrap(secret),
             what,
         };
+        if self.keeps {
+            self.changed.insert(grant.id, grant.tenant.clone());
+        }
         if held.tokens.len() >= MAX_TOKENS
             && let Some(oldest) = held.tokens.pop_front()
         {
@@ -514,6 +663,46 @@ impl State {
         }
         held.tokens.push_back(secret.hash());
         self.slots.insert(secret.hash(), Slot::Live(entry));
+    }
+
+    /// Brings back a grant, or the tokens of one that is here.
+    fn take_back(&mut self, kept: Kept, now: SystemTime) {
+        let id = kept.grant.id;
+        if self.changed.contains_key(&id) {
+            // What happened here comes after: what was ended does not come back because the storage node does.
+            return;
+        }
+        let grant = match self.grant_of(id) {
+            Some(here) => {
+                if let Some(key) = kept.grant.key.get() {
+                    // The same, or none before.
+                    let _first = here.key.set(*key);
+                }
+                here
+            }
+            None if self.admit(&kept.grant, now).is_ok() => kept.grant,
+            None => return,
+        };
+        let tenant = self.tenants.get_mut(&grant.tenant);
+        let Some(held) = tenant.and_then(|tenant| tenant.held(id)) else {
+            return;
+        };
+        for hash in held.tokens.drain(..) {
+            self.slots.remove(&hash);
+        }
+        for (hash, key, what) in kept.tokens {
+            let grant = Arc::clone(&grant);
+            held.tokens.push_back(hash);
+            self.slots
+                .insert(hash, Slot::Live(Entry { grant, key, what }));
+        }
+    }
+
+    /// Looks at all grants: what others do is seldom.
+    fn grant_of(&self, id: Uuid) -> Option<Arc<Grant>> {
+        let all = self.tenants.values().flat_map(|tenant| &tenant.grants);
+        let mut grants = all.map(|held| &held.grant);
+        grants.find(|grant| grant.id == id).map(Arc::clone)
     }
 
     /// The next tokens of a grant.
@@ -544,19 +733,24 @@ impl State {
         else {
             return;
         };
+        if self.keeps {
+            self.changed.insert(grant.id, grant.tenant.clone());
+        }
         let held = tenant.grants.swap_remove(at);
         tenant.bytes -= held.grant.bytes;
         self.grants -= 1;
         self.bytes -= held.grant.bytes;
         let until = grant.expires;
         for hash in held.tokens {
-            self.slots.insert(hash, Slot::Ended { until });
-            tenant.ended.push_back(hash);
+            self.slots.insert(hash, Slot::Ended);
+            tenant.ended.push((until, hash));
         }
-        while tenant.ended.len() > MAX_ENDED_PER_TENANT {
-            if let Some(oldest) = tenant.ended.pop_front() {
-                self.slots.remove(&oldest);
-            }
+        // Those that would have ended first are forgotten: their tokens are as dead as before; their holders are no longer told
+        // why.
+        tenant.ended.sort_by_key(|(until, _)| *until);
+        let too_many = tenant.ended.len().saturating_sub(MAX_ENDED_PER_TENANT);
+        for (_, hash) in tenant.ended.drain(..too_many) {
+            self.slots.remove(&hash);
         }
     }
 
@@ -567,6 +761,7 @@ impl State {
             return;
         };
         let slots = &mut self.slots;
+        let (keeps, changed) = (self.keeps, &mut self.changed);
         let (grants, bytes) = (&mut self.grants, &mut self.bytes);
         let freed = &mut tenant.bytes;
         tenant.grants.retain_mut(|held| {
@@ -576,10 +771,13 @@ impl State {
                     What::Code { until, .. } => now < *until,
                     What::Refresh { .. } => true,
                 },
-                Some(Slot::Ended { .. }) | None => false,
+                Some(Slot::Ended) | None => false,
             };
             let alive = now < held.grant.expires && held.tokens.iter().any(live);
             if !alive {
+                if keeps {
+                    changed.insert(held.grant.id, id.clone());
+                }
                 for hash in &held.tokens {
                     slots.remove(hash);
                 }
@@ -589,8 +787,8 @@ impl State {
             }
             alive
         });
-        tenant.ended.retain(|hash| {
-            let remembered = matches!(slots.get(hash), Some(Slot::Ended { until }) if now < *until);
+        tenant.ended.retain(|(until, hash)| {
+            let remembered = now < *until;
             if !remembered {
                 slots.remove(hash);
             }

@@ -62,6 +62,19 @@ pub struct TokenSecret {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct TokenHash([u8; 32]);
 
+impl TokenHash {
+    /// Reads what [`TokenHash::to_text`] has written.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode_to_vec(text).ok()?;
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The hash, to be kept.
+    pub(super) fn to_text(self) -> String {
+        URL_SAFE_NO_PAD.encode_to_string(self.0)
+    }
+}
+
 impl TokenSecret {
     /// A new access token.
     pub fn generate() -> Self {

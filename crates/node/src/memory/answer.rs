@@ -42,6 +42,8 @@ impl Documents {
             return Err(QueryError::CursorOfAnother);
         }
         let access = self.access(&query.selector, Filter::of(self, view), Building::Wanted);
+        let conjunction = query.selector.conjunction();
+        let asks_for_all = conjunction.is_whole && conjunction.conjuncts.is_empty();
         let limit = query.limit.min(Query::MAX_LIMIT);
         let end = query.skip.saturating_add(limit);
         let (total, numbers) = match self.walk_only(&access, query) {
@@ -62,7 +64,10 @@ impl Documents {
             total,
             limit,
             next: last.map(|last| Cursor::at(self, view, query, *last)),
-            rows: self.count_all(view),
+            rows: match asks_for_all {
+                true => total,
+                false => self.count_all(view),
+            },
             counted,
         })
     }

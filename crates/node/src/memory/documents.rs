@@ -40,8 +40,8 @@ pub struct Documents {
     /// Covers `slots`, `ids` and `schemas`.
     counted: Reservation,
     pub(super) indexes: Indexes,
-    pub(super) words: AllWords,
     pub(super) changes: Changes,
+    pub(super) words: AllWords,
 }
 
 /// What a batch changed.
@@ -81,8 +81,8 @@ impl Documents {
             schemas: Schemas::default(),
             counted: budget.reserve_beyond_limit(0),
             indexes: Indexes::new(budget.clone()),
-            words: AllWords::default(),
             changes: Changes::new(&budget),
+            words: AllWords::default(),
             budget,
         }
     }

@@ -417,12 +417,25 @@ impl Vault {
             let tenant = self.tenant(permit.tenant())?;
             let name = permit.resource().database();
             match tenant.order(name, command, &mut outcome).await {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    self.forget_older(permit.tenant(), &tenant);
+                    return Ok(done);
+                }
                 Err(NotDone::Failed(error)) => return Err(error),
                 Err(NotDone::NotTaken(untouched)) => command = untouched,
             }
         }
         Err(VaultError::Stopped)
+    }
+
+    /// What is answered is visible: whoever was evicted while it was changed may have been loaded again from before the
+    /// change, and is loaded once more.
+    fn forget_older(&self, id: &TenantId, changed: &Arc<Tenant>) {
+        let mut tenants = self.lock();
+        let is_other = |now: &Arc<Tenant>| !Arc::ptr_eq(now, changed);
+        if tenants.get(id).is_some_and(is_other) {
+            tenants.remove(id);
+        }
     }
 
     pub(super) async fn loaded<A: PermitAction>(

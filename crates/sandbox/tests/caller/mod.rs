@@ -2,7 +2,7 @@
 
 use adyton_attest::observe::{Connection, NodeAddress, Patience, observe};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::header::{CONTENT_TYPE, HOST, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -44,11 +44,32 @@ impl Caller {
         headers: &[Header<'_>],
         body: Option<&Value>,
     ) -> Answer {
+        let mut all = Vec::new();
+        if body.is_some() {
+            all.push((CONTENT_TYPE.as_str(), "application/json"));
+        }
+        all.extend(headers);
+        let text = body.map(Value::to_string).unwrap_or_default();
+        self.send_text(method, path, &all, text).await
+    }
+
+    /// The same with a body of any type, which its headers say.
+    pub async fn send_text(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[Header<'_>],
+        text: String,
+    ) -> Answer {
+        let body = Bytes::from(text);
         for _ in 0..2 {
             if self.connection.is_closed() {
                 self.connection = connection(&self.address).await;
             }
-            let request = request(method, path, headers, body);
+            let mut request = request(method, path, headers, body.clone());
+            // What every client sends, unless the test says something else.
+            let host = HeaderValue::from_str(self.address.authority()).unwrap();
+            request.headers_mut().entry(HOST).or_insert(host);
             // A node may close a connection whose last request it refused before it read the body.
             if let Ok(response) = self.connection.send(request).await {
                 let (head, body) = response.into_parts();
@@ -119,20 +140,11 @@ async fn connection(address: &NodeAddress) -> Connection {
     observed.dangerous_connection()
 }
 
-fn request(
-    method: &str,
-    path: &str,
-    headers: &[Header<'_>],
-    body: Option<&Value>,
-) -> Request<Full<Bytes>> {
-    let bytes = body.map(|body| Bytes::from(body.to_string()));
-    let mut request = Request::new(Full::new(bytes.clone().unwrap_or_default()));
+fn request(method: &str, path: &str, headers: &[Header<'_>], body: Bytes) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(body));
     *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
     *request.uri_mut() = path.parse().unwrap();
     let map = request.headers_mut();
-    if bytes.is_some() {
-        map.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
     for (name, value) in headers {
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
         map.append(name, HeaderValue::from_str(value).unwrap());

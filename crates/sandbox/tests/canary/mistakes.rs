@@ -109,7 +109,11 @@ fn wrong_searches<'w>(words: &Words, owner: Header<'w>, app: Header<'w>) -> Vec<
     let universal = format!("{search}/universal?keywords={text}");
     let mut all = vec![
         Mistake::new("GET", format!("{universal}&{nonsense}=1"), &[owner]),
-        Mistake::new("GET", format!("{universal}&searchTypes={nonsense}"), &[owner]),
+        Mistake::new(
+            "GET",
+            format!("{universal}&searchTypes={nonsense}"),
+            &[owner],
+        ),
         Mistake::new("GET", format!("{universal}&timeframe={nonsense}"), &[owner]),
         Mistake::new("GET", &universal, &[app]),
         Mistake::new("GET", format!("{threads}&merge={nonsense}"), &[owner]),

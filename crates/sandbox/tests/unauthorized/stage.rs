@@ -50,7 +50,6 @@ pub struct Stage {
     stranger_app: String,
     foreign_token: String,
     pub expired: String,
-    revoked: String,
     /// The id of a live token of the owner.
     pub token_id: String,
     /// How many requests named their own new records, so that ids differ.
@@ -81,7 +80,6 @@ impl Stage {
             stranger_app: String::new(),
             foreign_token: String::new(),
             expired: String::new(),
-            revoked: String::new(),
             token_id: String::new(),
             serial: 0,
         };
@@ -125,17 +123,6 @@ impl Stage {
         // Not one of the tokens that a wrong caller must not be able to end: room for more is limited.
         assert_ne!(id, self.token_id);
         format!("Bearer {token}")
-    }
-
-    /// Has a token of the owner that was revoked just now.
-    async fn revoke_another(&mut self) {
-        let owner = self.owner.to_string();
-        let (revoked, id) = self.mint(&owner, &["api:ds-query"], None).await;
-        let path = format!("/api/rest/v1/auth/tokens/{id}");
-        let headers = [("x-api-key", owner.as_str())];
-        let ended = self.caller.send("DELETE", &path, &headers, None).await;
-        assert_eq!(ended.status, 200);
-        self.revoked = revoked;
     }
 
     /// Sends a route's request with a kind of credential.
@@ -187,9 +174,7 @@ impl Stage {
             }
             Kind::ExpiredToken => vec![("authorization", Bearer(&self.expired).to_string())],
             Kind::RevokedToken => {
-                // Of many that were revoked, the first are forgotten.
-                self.revoke_another().await;
-                vec![("authorization", Bearer(&self.revoked).to_string())]
+                vec![("authorization", Bearer(&self.revoked().await).to_string())]
             }
             Kind::PrivateKey => vec![("key", "0x0123456789".to_owned())],
             Kind::PrivateKeyBesideSession => vec![
@@ -236,7 +221,7 @@ impl Stage {
             _ => RECORD.to_owned(),
         };
         let token_id = match kind {
-            Kind::Owner if method == "DELETE" => {
+            Kind::Owner if method == "DELETE" || path.ends_with("/auth/revoke") => {
                 let owner = self.owner.to_string();
                 self.mint(&owner, &["api:ds-query"], None).await.1
             }
@@ -255,14 +240,54 @@ impl Stage {
             let joint = if query.is_empty() { '?' } else { '&' };
             query = format!("{query}{joint}id={id}");
         }
-        let body = body(method, guard, schema, self.serial);
+        let needed = match path.rsplit('/').next() {
+            Some("check-scope") => Some("scope=api:ds-query".to_owned()),
+            Some("resolve-scopes") => Some("scopes=api:ds-query".to_owned()),
+            Some("revoke") if method == "GET" => Some(format!("tokenId={token_id}")),
+            _ => None,
+        };
+        if let Some(needed) = needed {
+            let joint = if query.is_empty() { '?' } else { '&' };
+            query = format!("{query}{joint}{needed}");
+        }
+        let body = match path {
+            "/api/rest/v1/auth/revoke" if method == "POST" => Some(json!({ "tokenId": token_id })),
+            _ => body(method, guard, schema, self.serial),
+        };
         let headers: Vec<(&str, &str)> = headers
             .iter()
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
-        self.caller
+        let answer = self
+            .caller
             .send(method, &format!("{filled}{query}"), &headers, body.as_ref())
-            .await
+            .await;
+        if path.ends_with("/revoke-all") && answer.status.is_success() {
+            self.begin_again().await;
+        }
+        answer
+    }
+
+    /// A token that its owner ended just now: of those that were ended long ago, a node remembers so many and no more.
+    async fn revoked(&mut self) -> String {
+        let owner = self.owner.to_string();
+        let (token, id) = self.mint(&owner, &["api:ds-query"], None).await;
+        let path = format!("/api/rest/v1/auth/tokens/{id}");
+        let ended = self
+            .caller
+            .send("DELETE", &path, &[("x-api-key", &owner)], None)
+            .await;
+        assert_eq!(ended.status, 200);
+        token
+    }
+
+    /// New tokens, where somebody ended all of theirs.
+    async fn begin_again(&mut self) {
+        let (owner, stranger) = (self.owner.to_string(), self.stranger.to_string());
+        let everything = everything();
+        let everything: Vec<&str> = everything.iter().map(String::as_str).collect();
+        self.stranger_app = self.mint(&stranger, &everything, None).await.0;
+        self.token_id = self.mint(&owner, &["api:ds-query"], None).await.1;
     }
 
     /// A record of the owner that may be changed.
@@ -433,7 +458,9 @@ fn scopes(method: &str, guard: Guard, kind: Kind) -> Vec<String> {
                 Guard::Data(Reach::Chats, ..) => ["message", "group"]
                     .map(|kind| format!("ds:{letter}:social-chat-{kind}"))
                     .to_vec(),
-                _ => vec![format!("db:{letter}:{EMAIL_DATABASE}")],
+                Guard::Data(Reach::Database, ..) | Guard::Public | Guard::Anyone | Guard::Owner => {
+                    vec![format!("db:{letter}:{EMAIL_DATABASE}")]
+                }
             };
             [vec![needed], data].concat()
         }
@@ -447,13 +474,13 @@ fn body(method: &str, guard: Guard, schema: &str, serial: u64) -> Option<Value> 
         Guard::Data(_, _, Right::Query | Right::Count) if method == "POST" => {
             Some(json!({ "query": {} }))
         }
-        Guard::Data(_, _, Right::Search) if method == "POST" => {
-            Some(json!({ "keywords": "only the owner" }))
-        }
         Guard::Data(_, _, Right::Watch) => Some(json!({ "options": { "since": "start" } })),
         Guard::Data(_, _, Right::Ticket) => {
             let schema = SchemaUri::parse_lenient(schema).unwrap().to_base64();
             Some(json!({ "path": format!("/ds/watch/{schema}") }))
+        }
+        Guard::Data(_, _, Right::Search) if method == "POST" => {
+            Some(json!({ "keywords": "only the owner" }))
         }
         Guard::Data(_, _, Right::Fetch) => Some(json!({ "ids": [RECORD] })),
         Guard::Data(_, _, Right::Bulk) => {

@@ -89,6 +89,7 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("DELETE", "/api/rest/v1/auth/tokens/{id}", Guard::Owner),
         ("GET", "/api/rest/v1/auth/grants", Guard::Owner),
         ("DELETE", "/api/rest/v1/auth/grants/{id}", Guard::Owner),
+        ("POST", "/api/rest/v1/auth/revoke-all", Guard::Owner),
         ("GET", "/consent/requests/{request}", Guard::Public),
         ("POST", "/consent/requests/{request}/preview", Guard::Owner),
         ("POST", "/consent/requests/{request}/approve", Guard::Owner),
@@ -99,6 +100,12 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("GET", "/console", Guard::Public),
         ("GET", "/docs", Guard::Public),
         ("GET", "/assets/{file}", Guard::Public),
+        ("GET", "/api/rest/v1/auth/resolve-scopes", Guard::Public),
+        ("POST", "/api/rest/v1/auth/auth", Guard::Owner),
+        ("GET", "/api/rest/v1/auth/check-scope", Guard::Anyone),
+        ("GET", "/api/rest/v1/auth/token", Guard::Anyone),
+        ("GET", "/api/rest/v1/auth/revoke", Guard::Owner),
+        ("POST", "/api/rest/v1/auth/revoke", Guard::Owner),
         ("GET", "/oauth/authorize", Guard::Public),
         ("POST", "/oauth/par", Guard::Public),
         ("POST", "/oauth/token", Guard::Public),
@@ -132,18 +139,18 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("PATCH", "/api/rest/v1/db/{database}/{id}", db(Api::DbUpdate, Right::Update)),
         ("DELETE", "/api/rest/v1/db/{database}", db(Api::DbUpdate, Right::Delete)),
         ("POST", "/api/rest/v1/db/bulk/{database}", db(Api::DbCreate, Right::Bulk)),
-        ("GET", "/api/rest/v1/search/universal", ds(Api::SearchUniversal, Right::Search)),
-        ("POST", "/api/rest/v1/search/universal", ds(Api::SearchUniversal, Right::Search)),
-        ("GET", "/api/rest/v1/search/chatThreads", CHATS),
-        ("GET", "/api/rest/v1/search/chat-threads", CHATS),
-        ("POST", "/api/rest/v1/search/datastore/{schema}", ds(Api::SearchDs, Right::Search)),
-        ("POST", "/api/rest/v1/search/ds/{schema}", ds(Api::SearchDs, Right::Search)),
         ("GET", "/api/rest/v1/ds/watch/{schema}", ds(Api::DsQuery, Right::Watch)),
         ("POST", "/api/rest/v1/ds/watch/{schema}", ds(Api::DsQuery, Right::Watch)),
         ("GET", "/api/rest/v1/db/watch/{database}", db(Api::DbQuery, Right::Watch)),
         ("POST", "/api/rest/v1/db/watch/{database}", db(Api::DbQuery, Right::Watch)),
         ("POST", "/api/rest/v1/watch/tickets", ds(Api::DsQuery, Right::Ticket)),
         ("GET", "/api/rest/v1/watch/{ticket}", Guard::Public),
+        ("GET", "/api/rest/v1/search/universal", ds(Api::SearchUniversal, Right::Search)),
+        ("POST", "/api/rest/v1/search/universal", ds(Api::SearchUniversal, Right::Search)),
+        ("GET", "/api/rest/v1/search/chatThreads", CHATS),
+        ("GET", "/api/rest/v1/search/chat-threads", CHATS),
+        ("POST", "/api/rest/v1/search/datastore/{schema}", ds(Api::SearchDs, Right::Search)),
+        ("POST", "/api/rest/v1/search/ds/{schema}", ds(Api::SearchDs, Right::Search)),
         ("GET", "/.well-known/adyton-attestation", Guard::Public),
         ("POST", "/.well-known/ohttp-gateway", Guard::Public),
     ]
@@ -264,6 +271,8 @@ fn expected_of_most(guard: Guard, path: &str, kind: Kind) -> Expect {
             "/api/rest/v1/auth/session/challenges" | "/api/rest/v1/auth/session" => {
                 Problem(400, "request-malformed")
             }
+            // It knows one parameter and no other.
+            "/api/rest/v1/auth/resolve-scopes" if in_url => Problem(400, "request-malformed"),
             // It has what the pages name; `pages.rs` asks for all of that.
             "/assets/{file}" => Problem(404, "not-found"),
             // It has what a ticket was issued for; `watch.rs` has some.
@@ -274,7 +283,19 @@ fn expected_of_most(guard: Guard, path: &str, kind: Kind) -> Expect {
             _ => Served,
         };
     }
-    let names_a_token = path.ends_with("/tokens/{id}") || path.ends_with("/grants/{id}");
+    let names_a_token = path.ends_with("/tokens/{id}")
+        || path.ends_with("/grants/{id}")
+        || path.ends_with("/auth/revoke");
+    let is_owner = matches!(kind, Kind::Owner | Kind::OtherUser | Kind::OtherContext);
+    match path {
+        // `auth_legacy.rs` has a signed request for it.
+        "/api/rest/v1/auth/auth" if is_owner => return Problem(400, "request-malformed"),
+        // It tells an app about its own token; making one is for the owner, at the same path.
+        "/api/rest/v1/auth/token" if is_owner && guard == Guard::Anyone => {
+            return Problem(400, "request-malformed");
+        }
+        _ => {}
+    }
     if path.contains("{request}")
         && matches!(kind, Kind::Owner | Kind::OtherUser | Kind::OtherContext)
     {
