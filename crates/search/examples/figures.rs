@@ -8,7 +8,7 @@
     missing_docs
 )]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adyton_search::{Gathered, Index, Options, Plan, Query, Sight, Statistics};
 
@@ -124,29 +124,33 @@ fn main() {
                 2 => (2, format!("\"{one} {two}\"")),
                 _ => (3, format!("{one}x{two} ")),
             };
-            let begun = now();
-            let query = Query::parse(&text).unwrap();
-            let options = Options {
-                now: Some(1_700_000_000_000),
-                ..Options::default()
-            };
-            let gathered = Gathered::new(&index, &query, &options, &Sight::ALL).unwrap();
-            let mut statistics = Statistics::default();
-            statistics.add(&gathered);
-            let hits = gathered.rank(
-                &statistics,
-                20,
-                None,
-                &Sight::ALL,
-                &|one, other| one.cmp(&other),
-                &|_| false,
-            );
-            let matches: usize = hits
-                .iter()
-                .map(|hit| gathered.explain(&query, hit.doc).len())
-                .sum();
-            let took = now() - begun;
-            assert!(matches >= hits.len());
+            let mut took = Duration::MAX;
+            // The best of five: others run on this machine, too.
+            for _ in 0..5 {
+                let begun = Instant::now();
+                let query = Query::parse(&text).unwrap();
+                let options = Options {
+                    now: Some(1_700_000_000_000),
+                    ..Options::default()
+                };
+                let gathered = Gathered::new(&index, &query, &options, &Sight::ALL).unwrap();
+                let mut statistics = Statistics::default();
+                statistics.add(&gathered);
+                let hits = gathered.rank(
+                    &statistics,
+                    20,
+                    None,
+                    &Sight::ALL,
+                    &|one, other| one.cmp(&other),
+                    &|_| false,
+                );
+                let matches: usize = hits
+                    .iter()
+                    .map(|hit| gathered.explain(&query, hit.doc).len())
+                    .sum();
+                took = took.min(begun.elapsed());
+                assert!(matches >= hits.len());
+            }
             times.push(took);
             kinds[kind].1.push(took);
         }
@@ -157,13 +161,13 @@ fn main() {
         let mut writes = Vec::new();
         for n in 0..1_000 {
             let text = words.text(90);
-            let begun = now();
+            let begun = Instant::now();
             index.put(n * 7 % 1_000, |draft| {
                 let field = draft.field("messageText").unwrap();
                 draft.text(field, &text);
             });
             index.settle();
-            writes.push(now() - begun);
+            writes.push(begun.elapsed());
         }
         print("replacing a record", &mut writes);
     }
