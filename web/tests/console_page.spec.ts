@@ -1,6 +1,8 @@
 /** The console by itself: signing in and the node are real; grants and receipts are given by the test, so that every state can be seen. */
 
 import type { Page } from "@playwright/test";
+import type { Receipt } from "../src/console/chain.ts";
+import { receipt } from "./receipt.ts";
 import { expect, holdsToWcag, inLook, LOOKS, signIn, test, type Stage } from "./stage.ts";
 
 const GRANT = {
@@ -18,8 +20,8 @@ const GRANT = {
   lastUsedAt: "2026-11-22T11:00:00Z",
 };
 
-async function open(page: Page, stage: Stage): Promise<{ grants: (typeof GRANT)[]; ended: string[] }> {
-  const state = { grants: [GRANT], ended: [] as string[] };
+async function open(page: Page, stage: Stage): Promise<{ grants: (typeof GRANT)[]; ended: string[]; receipts: Receipt[] }> {
+  const state = { grants: [GRANT], ended: [] as string[], receipts: [receipt(1, receipt(0, null).hash), receipt(0, null)] };
   await page.route("**/api/rest/v1/auth/grants", (route) => route.fulfill({ json: { grants: state.grants } }));
   await page.route("**/api/rest/v1/auth/grants/*", (route) => {
     state.ended.push(`${route.request().method()} ${new URL(route.request().url()).pathname.split("/").at(-1)}`);
@@ -32,7 +34,7 @@ async function open(page: Page, stage: Stage): Promise<{ grants: (typeof GRANT)[
     return route.fulfill({ json: { revoked: 1 } });
   });
   await page.route("**/api/rest/v1/db/query/access_receipts", (route) =>
-    route.fulfill({ json: { items: [{ _id: "1", when: "2026-11-22T11:00:00Z", app: "Letter Reader <i>", kind: "query", target: "social_email", records: 3 }] } }),
+    route.fulfill({ json: { items: state.receipts } }),
   );
   await page.goto(`${stage.node}/console`);
   return state;
@@ -45,7 +47,7 @@ for (const look of LOOKS) {
     await holdsToWcag(page);
     await signIn(page, stage);
     await expect(page.getByRole("heading", { name: "Letter Reader <i>" })).toBeVisible();
-    await expect(page.getByRole("cell", { name: "3 records" })).toBeVisible();
+    await expect(page.getByRole("cell", { name: "3 records" }).first()).toBeVisible();
     await holdsToWcag(page);
     await page.getByRole("button", { name: "Revoke all and evict" }).click();
     await holdsToWcag(page);
@@ -81,6 +83,17 @@ test("ending everything takes a second press, and looking away takes the first o
   await press.click();
   await expect(page.getByText("Done. No app has access")).toBeVisible();
   expect(state.ended).toEqual(["all"]);
+});
+
+test("receipts that do not hold together are told as such", async ({ page, stage }) => {
+  const state = await open(page, stage);
+  await signIn(page, stage);
+  await expect(page.getByText("Nothing is missing between these receipts.")).toBeVisible();
+  state.receipts = [receipt(2, "00".repeat(32)), receipt(0, null)];
+  await page.reload();
+  await signIn(page, stage);
+  await expect(page.getByText("These receipts do not hold together. Receipt 1 is missing.")).toBeVisible();
+  await holdsToWcag(page);
 });
 
 test("a refusal of the node is shown in its words", async ({ page, stage }) => {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use rand_core::{OsRng, TryRngCore};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::record::{InvalidRecord, PreparedRecord};
 use crate::session::{NodeRequest, Session, SessionError};
@@ -81,6 +81,13 @@ struct WriteAnswer {
     id: String,
     rev: Option<String>,
     error: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct SealedDocument {
+    #[serde(rename = "_rev")]
+    rev: String,
+    payload: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -240,6 +247,35 @@ impl<'s> Database<'s> {
                 Some(_) => Ok(Err(SessionError::Refused { status: 403 }.into())),
             })
             .collect()
+    }
+
+    /// Reads and opens one record; none if there is none (any more), or it was not sealed with this key.
+    pub async fn read(
+        &self,
+        id: &str,
+        cipher: &RecordCipher,
+    ) -> Result<Option<Map<String, Value>>, SessionError> {
+        let path = url::form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>();
+        let path = format!("/{}", path.replace('+', "%20"));
+        let answer = self.request(Method::GET, &path, None).await?;
+        match answer.status {
+            StatusCode::OK => {
+                let sealed: SealedDocument = answer.json()?;
+                let opened = sealed
+                    .payload
+                    .and_then(|payload| cipher.open(&payload).ok());
+                let record = opened.and_then(|text| serde_json::from_slice(&text).ok());
+                Ok(record.map(|mut record: Map<String, Value>| {
+                    // The storage node has the last word on it.
+                    record.insert("_rev".to_owned(), sealed.rev.into());
+                    record
+                }))
+            }
+            StatusCode::NOT_FOUND => Ok(None),
+            other => Err(SessionError::Refused {
+                status: other.as_u16(),
+            }),
+        }
     }
 
     /// Which of these ids the database has ever held, deleted records included: in the order asked.

@@ -13,12 +13,12 @@ const BUILT: [Built; 10] = [
         bytes: include_bytes!("docs.html"),
     },
     Built {
-        path: "/assets/consent-rwoNNQmb.js",
-        bytes: include_bytes!("assets/consent-rwoNNQmb.js"),
+        path: "/assets/consent-De3R3jyy.js",
+        bytes: include_bytes!("assets/consent-De3R3jyy.js"),
     },
     Built {
-        path: "/assets/console-5lfM04Lf.js",
-        bytes: include_bytes!("assets/console-5lfM04Lf.js"),
+        path: "/assets/console-CG4oJDxj.js",
+        bytes: include_bytes!("assets/console-CG4oJDxj.js"),
     },
     Built {
         path: "/assets/docs-DCCwdcl1.js",
@@ -37,7 +37,7 @@ const BUILT: [Built; 10] = [
         bytes: include_bytes!("assets/icon-DOS8cbsp.svg"),
     },
     Built {
-        path: "/assets/words-CmXH7SZp.js",
-        bytes: include_bytes!("assets/words-CmXH7SZp.js"),
+        path: "/assets/words-DQklAoXJ.js",
+        bytes: include_bytes!("assets/words-DQklAoXJ.js"),
     },
 ];

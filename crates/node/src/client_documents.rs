@@ -20,14 +20,15 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, Limited};
 use rustls::RootCertStore;
-use tokio::sync::Semaphore;
 
 use crate::config::LocalClients;
 
 /// Longest time for fetching a document.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Most documents that are being fetched.
-const MAX_FETCHES: usize = 16;
+const MAX_FETCHES: usize = 64;
+/// Most of one domain: a slow one is not in the way of others.
+const MAX_FETCHES_OF_ONE: usize = 4;
 /// Most documents that are remembered, found or not.
 const MAX_REMEMBERED: usize = 1_000;
 /// How long a document is believed.
@@ -66,7 +67,7 @@ pub struct ClientDocuments {
     public: Transport,
     local: Option<Transport>,
     remembered: Mutex<HashMap<DocumentUrl, (Found, SystemTime)>>,
-    fetches: Semaphore,
+    fetches: Mutex<Vec<String>>,
     clock: Clock,
 }
 
@@ -93,7 +94,7 @@ impl ClientDocuments {
             public: way(EgressPolicy::PublicHttps)?,
             local,
             remembered: Mutex::default(),
-            fetches: Semaphore::new(MAX_FETCHES),
+            fetches: Mutex::default(),
             clock,
         })
     }
@@ -114,10 +115,7 @@ impl ClientDocuments {
         {
             return found;
         }
-        let _one_of_few = self
-            .fetches
-            .try_acquire()
-            .map_err(|_| UnknownClient::Busy)?;
+        let _one_of_few = Fetch::begin(&self.fetches, url.host())?;
         let fetched = tokio::time::timeout(PATIENCE, fetch(transport, url)).await;
         let found = match fetched.unwrap_or(Err(UnknownClient::Unreachable)) {
             Ok(bytes) => match id {
@@ -150,6 +148,37 @@ impl ClientDocuments {
         self.remembered
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A fetch that is under way, by the domain that it asks.
+struct Fetch<'f> {
+    all: &'f Mutex<Vec<String>>,
+    domain: String,
+}
+
+impl<'f> Fetch<'f> {
+    fn begin(all: &'f Mutex<Vec<String>>, host: &str) -> Result<Self, UnknownClient> {
+        // The last two labels: names below a domain are its owner's to make.
+        let mut labels: Vec<&str> = host.rsplit('.').take(2).collect();
+        labels.reverse();
+        let domain = labels.join(".");
+        let mut under_way = all.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = under_way.iter().filter(|one| **one == domain).count();
+        if under_way.len() >= MAX_FETCHES || same >= MAX_FETCHES_OF_ONE {
+            return Err(UnknownClient::Busy);
+        }
+        under_way.push(domain.clone());
+        Ok(Self { all, domain })
+    }
+}
+
+impl Drop for Fetch<'_> {
+    fn drop(&mut self) {
+        let mut under_way = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = under_way.iter().position(|one| *one == self.domain) {
+            under_way.swap_remove(at);
+        }
     }
 }
 

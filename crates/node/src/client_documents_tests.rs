@@ -134,3 +134,19 @@ async fn a_name_that_resolves_to_this_machine_is_never_connected_to() {
     );
     assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
+
+#[test]
+fn a_slow_domain_is_not_in_the_way_of_others_whatever_names_it_makes_below_itself() {
+    let under_way = Mutex::default();
+    let mut held: Vec<Fetch<'_>> = (0..MAX_FETCHES_OF_ONE)
+        .map(|n| Fetch::begin(&under_way, &format!("a{n}.slow.example")).unwrap())
+        .collect();
+    let fifth = Fetch::begin(&under_way, "b.slow.example").err();
+    assert_eq!(fifth, Some(UnknownClient::Busy));
+    while held.len() < MAX_FETCHES {
+        held.push(Fetch::begin(&under_way, &format!("app.d{}.example", held.len())).unwrap());
+    }
+    assert!(Fetch::begin(&under_way, "app.more.example").is_err());
+    held.clear();
+    assert!(Fetch::begin(&under_way, "b.slow.example").is_ok());
+}

@@ -235,9 +235,7 @@ impl HttpBody for Gzip {
             match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
                 Some(Ok(frame)) => {
                     // No handler sends trailers; a signature's are added outside of here.
-                    if let Ok(data) = frame.into_data() {
-                        self.pending = data;
-                    }
+                    self.pending = frame.into_data().unwrap_or_default();
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 None => {

@@ -16,6 +16,7 @@ pub mod local_http;
 pub mod machine;
 pub mod memory;
 pub mod node;
+pub mod receipts;
 mod sealed_requests;
 pub mod server;
 mod signed_answers;

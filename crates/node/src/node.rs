@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use adyton_attest::Spki;
 use adyton_attest::attester::Attester;
@@ -21,6 +22,9 @@ use crate::grants::NodeContext;
 use crate::server::{Drained, Limits, ListenAddress, Listener, Server};
 use crate::tls::TlsError;
 use crate::vault::Vault;
+
+/// How long the last receipts may take to be written.
+const LAST_RECEIPTS: Duration = Duration::from_secs(10);
 
 /// A node that is bound to its address and not yet serving.
 pub struct Node {
@@ -178,6 +182,7 @@ impl Node {
             vault.end_watches();
         };
         let drained = self.server.run(shutdown).await;
+        self.vault.write_receipts(LAST_RECEIPTS).await;
         self.vault.evict_all();
         drained
     }

@@ -47,6 +47,7 @@ fn email(id: &str, subject: &str, text: &str, month: u32) -> Value {
 
 fn asked(keywords: &str) -> Search {
     Search {
+        typed: keywords.to_owned(),
         query: Query::parse(keywords).unwrap(),
         options: Options::default(),
         limit: 20,

@@ -13,6 +13,7 @@ pub mod did_registry;
 pub mod hash;
 pub mod jwt;
 pub mod problem;
+pub mod receipt;
 pub mod record_signature;
 pub mod schema;
 pub mod scope;

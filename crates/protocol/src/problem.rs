@@ -38,6 +38,7 @@ pub enum ProblemKind {
     StorageRefused,
     CiphertextRejected,
     Overloaded,
+    ReceiptsUnwritable,
     TooLargeForThisNode,
     Draining,
     Timeout,
@@ -46,7 +47,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
         Self::CredentialsAmbiguous,
@@ -76,6 +77,7 @@ impl ProblemKind {
         Self::StorageRefused,
         Self::CiphertextRejected,
         Self::Overloaded,
+        Self::ReceiptsUnwritable,
         Self::TooLargeForThisNode,
         Self::Draining,
         Self::Timeout,
@@ -182,6 +184,11 @@ impl ProblemKind {
                 "too-large-for-this-node",
                 507,
                 "The data is larger than this node holds for one user",
+            ),
+            Self::ReceiptsUnwritable => (
+                "receipts-unwritable",
+                503,
+                "The user's storage node takes no receipts",
             ),
             Self::Draining => ("draining", 503, "The node is shutting down"),
             Self::Timeout => ("timeout", 504, "The answer took too long"),

@@ -12,7 +12,7 @@
 mod auth;
 mod caller;
 
-use auth::{CHALLENGE, Key, Stage, VERIFIER, form};
+use auth::{AppDid, CHALLENGE, Key, Stage, VERIFIER, form, seconds};
 use serde_json::json;
 
 #[tokio::test]
@@ -526,5 +526,161 @@ async fn forms_that_are_too_long_in_the_wrong_place_or_of_another_type_are_refus
         .await;
     assert_eq!(answer.json()["error"], "invalid_request");
     assert_eq!(CHALLENGE.len(), 43);
+    stage.sandbox.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_is_refused_repeats_nothing_of_what_was_sent() {
+    let mut stage = Stage::new().await;
+    let word = "marked-7f3a9c";
+    let names = [
+        "grant_type",
+        "code",
+        "code_verifier",
+        "client_id",
+        "redirect_uri",
+        "refresh_token",
+        "token",
+        "scope",
+        "resource",
+        "request",
+        "request_uri",
+        "client_assertion",
+        "client_assertion_type",
+        "authorization_details",
+        "state",
+        "response_type",
+        "dpop_jkt",
+        word,
+    ];
+    let all: Vec<(&str, String)> = names.iter().map(|name| (*name, word.to_owned())).collect();
+    for path in ["/oauth/token", "/oauth/par"] {
+        let mut good = stage.request("api:ds-query");
+        good.push(("grant_type", "authorization_code".to_owned()));
+        good.push(("code", "adyc_x".to_owned()));
+        good.push(("code_verifier", VERIFIER.to_owned()));
+        let one_wrong = names.iter().map(|name| {
+            let mut pairs = good.clone();
+            pairs.retain(|(known, _)| known != name);
+            pairs.push((name, word.to_owned()));
+            pairs
+        });
+        let requests: Vec<Vec<(&str, String)>> = one_wrong.chain([all.clone()]).collect();
+        for pairs in requests {
+            for headers in [&[][..], &[("dpop", word)], &[("authorization", word)]] {
+                let answer = stage.form(path, &pairs, headers).await;
+                let text = String::from_utf8_lossy(&answer.body).into_owned();
+                assert!(!text.contains(word), "{path}: {text}");
+                let headers = format!("{:?}", answer.headers);
+                assert!(!headers.contains(word), "{path}: {headers}");
+            }
+        }
+    }
+    stage.sandbox.shutdown().await;
+}
+
+const REQUEST: &str = "oauth-authz-req+jwt";
+const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+#[tokio::test]
+async fn an_app_with_a_did_asks_with_its_key_and_gets_tokens_with_its_key_and_nobody_else_does() {
+    let mut stage = Stage::new().await;
+    let (app, thief) = (AppDid::new(7), AppDid::new(8));
+    let did = app.did().as_given().to_owned();
+    let mut serial = 0;
+    let mut claims = |stage: &Stage| {
+        serial += 1;
+        json!({
+            "iss": did, "aud": stage.origin, "jti": format!("{serial}"), "exp": seconds() + 60,
+        })
+    };
+    let mut asked = claims(&stage);
+    for (name, value) in stage.request("ds:r:social-email api:ds-query") {
+        asked[name] = json!(value);
+    }
+    asked["client_id"] = json!(did);
+    let named = |request: String| vec![("client_id", did.clone()), ("request", request)];
+    // Parameters beside the signed ones count for nothing.
+    let mut pairs = named(app.jwt(REQUEST, &asked));
+    pairs.push(("scope", "db:rwd:favourite".to_owned()));
+    pairs.push(("redirect_uri", "https://evil.example/".to_owned()));
+    let id = stage.ask(&pairs).await;
+    let shown = stage
+        .send("GET", &format!("/consent/requests/{id}"), &[], None)
+        .await
+        .json();
+    assert_eq!(shown["client"]["verifiedBy"], "did-signature");
+    assert_eq!(shown["client"]["did"], did.as_str());
+    assert!(!shown.to_string().contains("favourite") && !shown.to_string().contains("evil"));
+    // Once more, and by somebody else.
+    assert_eq!(
+        stage.authorize(&pairs).await.problem().0,
+        400,
+        "the same request again"
+    );
+    let mut next = asked.clone();
+    next["jti"] = json!("another");
+    let forged = stage.authorize(&named(thief.jwt(REQUEST, &next))).await;
+    assert_eq!(forged.problem().0, 400, "somebody else's signature");
+    let unsigned = stage.request("api:ds-query");
+    let mut unsigned: Vec<_> = unsigned
+        .into_iter()
+        .filter(|(name, _)| *name != "client_id")
+        .collect();
+    unsigned.push(("client_id", did.clone()));
+    assert_eq!(
+        stage.authorize(&unsigned).await.problem().0,
+        400,
+        "no signature"
+    );
+
+    let terms = json!({ "scopes": ["ds:r:social-email", "api:ds-query"] });
+    let back = stage.approve_of(&did, &id, &terms).await;
+    let code = auth::query(&back)["code"].clone();
+    let exchange = |assertion: Option<String>| {
+        let mut pairs = vec![
+            ("grant_type", "authorization_code".to_owned()),
+            ("code", code.clone()),
+            ("code_verifier", VERIFIER.to_owned()),
+            ("client_id", did.clone()),
+        ];
+        if let Some(assertion) = assertion {
+            pairs.push(("client_assertion_type", ASSERTION.to_owned()));
+            pairs.push(("client_assertion", assertion));
+        }
+        pairs
+    };
+    let mut assertion = claims(&stage);
+    assertion["sub"] = json!(did);
+    // Who is not the client does not use the code up.
+    for bad in [
+        None,
+        Some(thief.jwt("JWT", &assertion)),
+        Some(app.jwt(REQUEST, &assertion)),
+    ] {
+        let answer = stage.form("/oauth/token", &exchange(bad), &[]).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["error"]),
+            (401, &json!("invalid_client"))
+        );
+    }
+    let good = exchange(Some(app.jwt("JWT", &assertion)));
+    let tokens = stage.form("/oauth/token", &good, &[]).await;
+    assert_eq!(tokens.status, 200, "{}", tokens.json());
+    let access = tokens.json()["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(stage.query_mail(&access).await.0, 200);
+    let again = stage.form("/oauth/token", &good, &[]).await;
+    assert_eq!(
+        again.json()["error"],
+        "invalid_client",
+        "an assertion is good once"
+    );
+    // Pushed with an assertion, a request needs no signature of its own.
+    let mut assertion = claims(&stage);
+    assertion["sub"] = json!(did);
+    unsigned.push(("client_assertion_type", ASSERTION.to_owned()));
+    unsigned.push(("client_assertion", app.jwt("JWT", &assertion)));
+    let pushed = stage.form("/oauth/par", &unsigned, &[]).await;
+    assert_eq!(pushed.status, 201, "{}", pushed.json());
     stage.sandbox.shutdown().await;
 }

@@ -93,6 +93,10 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
+        Self::with(CONFIG).await
+    }
+
+    async fn with(config: &str) -> Self {
         let (data, folder) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         let storage = Process::start(
             Role::Storage,
@@ -100,7 +104,7 @@ impl Stage {
             folder.path(),
             &[],
         );
-        let node = Process::start(Role::ReadableNode, CONFIG, folder.path(), &[]);
+        let node = Process::start(Role::ReadableNode, config, folder.path(), &[]);
         let (account, _) = Account::generate(NETWORK.anchor(), &mut OsRng.unwrap_err());
         let session = open(&account, storage.hello("url")).await;
         Self {
@@ -477,6 +481,52 @@ async fn no_marked_word_is_in_files_output_problems_public_pages_or_what_evictio
     look("the node's output", &said, &everything);
     look("the storage node's output", &storage_said, &everything);
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[tokio::test]
+async fn a_second_after_revoke_all_nothing_of_the_user_is_in_the_nodes_memory() {
+    // Nothing would be evicted by itself.
+    let stage = &mut Stage::with(&CONFIG.replace("= 2", "= 3600")).await;
+    let url = stage.node.hello("url").to_owned();
+    let mut caller = Caller::connect(&url).await;
+    let token = stage.use_it(&mut caller).await;
+    let mut secrets = stage.secrets();
+    secrets.push(token);
+    let words = &stage.words;
+    let mut watched: Vec<&Needle> = vec![&words.text, &words.member, &words.question];
+    watched.extend(&secrets);
+    let before = memory::traces(stage.node.id(), &watched);
+    let key = stage.key.clone();
+    let path = "/api/rest/v1/auth/revoke-all";
+    let all = caller
+        .send("POST", path, &[("x-api-key", &key)], None)
+        .await;
+    let all = all.json();
+    assert_eq!(
+        (&all["revoked"], &all["evicted"]),
+        (&json!(1), &json!(true))
+    );
+    drop(caller);
+    // The request itself had the session in it: its connection ends when its task sees that the peer is gone.
+    let mut after = memory::traces(stage.node.id(), &watched);
+    for _ in 0..10 {
+        if after.as_ref().is_none_or(Vec::is_empty) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        after = memory::traces(stage.node.id(), &watched);
+    }
+    match (before, after) {
+        (Some(before), Some(after)) => {
+            assert!(before.iter().any(|trace| trace.name == "record text"));
+            let left: Vec<_> = after
+                .iter()
+                .map(|trace| (trace.name, trace.count))
+                .collect();
+            assert_eq!(left, [], "left in memory after revoke-all");
+        }
+        _ => eprintln!("SKIPPED: this system does not let a process read its child's memory"),
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::problem::ApiProblem;
 use crate::authn::AuthenticationError;
 use crate::memory::{Document, Told};
+use crate::receipts::Unwritable;
 use crate::vault::{Ended, VaultError, Word};
 use adyton_protocol::problem::ProblemKind;
 
@@ -58,6 +59,7 @@ impl EventText {
                 ProblemKind::Draining,
                 "the node is shutting down; watch again in a moment",
             )),
+            Word::Ended(Ended::Unwritable) => self.error(VaultError::Receipts(Unwritable).into()),
             Word::Ended(Ended::Overloaded) => self.error(VaultError::Overloaded.into()),
         }
     }

@@ -64,12 +64,13 @@ async fn end(
     Ok(Json(json!({ "revoked": true, "_id": ended.id.to_string() })).into_response())
 }
 
-/// `POST /auth/revoke-all`: every grant ends, and the node forgets the owner's data until somebody comes who may see it.
+/// `POST /auth/revoke-all`: every grant at once, with all tokens and streams; and nothing of the user stays in memory.
 async fn end_all(State(api): State<Arc<Api>>, Caller(caller): Caller) -> Answer {
     let owner = caller.as_owner()?;
     // In this order: who still had a grant could load again what was evicted.
     let revoked = api.grants.revoke_all(&owner);
-    api.vault.evict(&owner);
+    api.vault.close(&owner).await;
+    api.tickets.clear_up();
     Ok(Json(json!({ "revoked": revoked, "evicted": true })).into_response())
 }
 

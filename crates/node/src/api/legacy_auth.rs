@@ -33,7 +33,7 @@ use super::oauth::Asked;
 use super::path::QueryString;
 use super::problem::ApiProblem;
 use super::routes::Route;
-use crate::authn::Authority;
+use crate::authn::{Authority, Once};
 use crate::authz::Owner;
 use crate::client_documents::UnknownClient;
 use crate::config::LegacyTokens;
@@ -125,7 +125,7 @@ async fn consent(
         "the signed request was used before",
     );
     api.possession
-        .use_once(consent.once(), USED)
+        .use_once(Once::Consent, consent.once(), USED)
         .map_err(|refused| ApiProblem::new(ProblemKind::ConsentInvalid, refused.reason))?;
     let minted = api.grants.mint(&owner, terms, App::Client(client))?;
     let state = state.as_deref().map(|state| ("state", state));

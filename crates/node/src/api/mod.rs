@@ -18,6 +18,8 @@ mod json_body;
 mod legacy_auth;
 mod oauth;
 mod oauth_tokens;
+#[cfg(test)]
+mod openapi;
 mod pages;
 mod path;
 mod precondition;

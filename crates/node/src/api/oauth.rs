@@ -27,7 +27,7 @@ use super::Api;
 use super::form_body::FormBody;
 use super::problem::ApiProblem;
 use super::routes::Route;
-use crate::authn::UncheckedProof;
+use crate::authn::{Once, UncheckedProof};
 use crate::client_documents::UnknownClient;
 use crate::grants::TooManyPending;
 
@@ -163,7 +163,8 @@ async fn push(
             )
             .into());
         }
-        request.key = Some(api.possession.use_proof(&proof)?);
+        // It is not used up: it says to whom the code is bound, and whoever sends it again says the same.
+        request.key = Some(proof.key());
     }
     let (key, life) = api.pending.push(client, request).map_err(Refused::from)?;
     let body = json!({ "request_uri": format!("{REQUEST_URI_PREFIX}{key}"), "expires_in": life.as_secs() });
@@ -268,7 +269,8 @@ async fn pushing(api: &Api, origin: &Origin, id: ClientId, parameters: Parameter
 }
 
 pub(super) fn use_once(api: &Api, assertion: &Assertion) -> Result<(), Refused> {
-    api.possession.use_once(assertion.once(), Assertion::USED)
+    api.possession
+        .use_once(Once::Assertion, assertion.once(), Assertion::USED)
 }
 
 fn client_of_did(

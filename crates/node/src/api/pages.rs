@@ -74,7 +74,14 @@ fn page(file: &Built) -> Response {
 fn asset(file: &Built, name: &str, request: &Request) -> Response {
     let tag = HeaderValue::from_str(&format!("\"{name}\"")).ok();
     let known = request.headers().get(IF_NONE_MATCH);
-    let mut response = match known.is_some() && known == tag.as_ref() {
+    let known = known
+        .and_then(|tags| tags.to_str().ok())
+        .unwrap_or_default();
+    // Compressed on its way, a file has a weak tag; here both count (RFC 9110 section 13.1.2).
+    let is_known = known
+        .split(',')
+        .any(|one| one.trim().trim_start_matches("W/").trim_matches('"') == name);
+    let mut response = match is_known {
         true => StatusCode::NOT_MODIFIED.into_response(),
         false => file.bytes.into_response(),
     };

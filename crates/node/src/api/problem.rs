@@ -176,7 +176,10 @@ impl IntoResponse for ApiProblem {
             standing.tell(&mut response);
         } else if matches!(
             kind,
-            ProblemKind::Overloaded | ProblemKind::Draining | ProblemKind::RateLimited
+            ProblemKind::Overloaded
+                | ProblemKind::ReceiptsUnwritable
+                | ProblemKind::Draining
+                | ProblemKind::RateLimited
         ) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }
@@ -337,6 +340,7 @@ impl From<VaultError> for ApiProblem {
         let kind = match &error {
             VaultError::NotFound => return Self::not_found(),
             VaultError::Query(error) => return error.clone().into(),
+            VaultError::Grant(error) => return AuthenticationError::Token(*error).into(),
             VaultError::Storage(error) => return (*error).into(),
             VaultError::Schema(invalid) => return invalid.clone().into(),
             VaultError::Conflict { current } => {
@@ -364,6 +368,7 @@ impl From<VaultError> for ApiProblem {
             | VaultError::StillLoading
             | VaultError::Watches(TooManyWatches::All) => ProblemKind::Overloaded,
             VaultError::Watches(TooManyWatches::Yours) => ProblemKind::RateLimited,
+            VaultError::Receipts(_) => ProblemKind::ReceiptsUnwritable,
             VaultError::TooLarge => ProblemKind::TooLargeForThisNode,
             VaultError::Record(InvalidRecord::TooLarge) => ProblemKind::RequestTooLarge,
             VaultError::Record(_) => ProblemKind::RecordInvalid,

@@ -26,13 +26,14 @@ use adyton_couch::selector::Selector;
 
 /// The routes that this module answers.
 #[rustfmt::skip]
-pub(super) const ROUTES: [Route; 14] = [
+pub(super) const ROUTES: [Route; 16] = [
     Route::guarded("GET", "/api/rest/v1/ds/get/{schema}/{id}", || routing::get(get::<Ds>)),
     // As the original's SDK asks, and as its documentation says.
     Route::guarded("POST", "/api/rest/v1/ds/get/{schema}/{id}", || routing::post(get::<Ds>)),
     Route::guarded("GET", "/api/rest/v1/ds/{schema}/{id}", || routing::get(get::<Ds>)),
     Route::guarded("POST", "/api/rest/v1/ds/query/{schema}", || routing::post(query::<Ds>)),
     Route::guarded("POST", "/api/rest/v1/ds/count/{schema}", || routing::post(count::<Ds>)),
+    Route::guarded("POST", "/api/rest/v1/ds/explain/{schema}", || routing::post(explain::<Ds>)),
     Route::guarded("POST", "/api/rest/v1/ds/bulk-get/{schema}", || routing::post(bulk_get::<Ds>)),
     Route::guarded("GET", "/api/rest/v1/ds/export/{schema}", || routing::get(export::<Ds>)),
     Route::guarded("GET", "/api/rest/v1/db/get/{database}/{id}", || routing::get(get::<Db>)),
@@ -40,6 +41,7 @@ pub(super) const ROUTES: [Route; 14] = [
     Route::guarded("GET", "/api/rest/v1/db/{database}/{id}", || routing::get(get::<Db>)),
     Route::guarded("POST", "/api/rest/v1/db/query/{database}", || routing::post(query::<Db>)),
     Route::guarded("POST", "/api/rest/v1/db/count/{database}", || routing::post(count::<Db>)),
+    Route::guarded("POST", "/api/rest/v1/db/explain/{database}", || routing::post(explain::<Db>)),
     Route::guarded("POST", "/api/rest/v1/db/bulk-get/{database}", || routing::post(bulk_get::<Db>)),
     Route::guarded("GET", "/api/rest/v1/db/export/{database}", || routing::get(export::<Db>)),
 ];
@@ -91,6 +93,18 @@ pub(super) async fn count<D: Door>(
     let _counted = body.nothing_else(&SELECTOR_NAMES)?;
     let count = api.vault.count(&permit, selector).await?;
     Ok(Json(json!({ "count": count })).into_response())
+}
+
+/// `POST /{door}/explain/{name}`: the body of a query; nothing is read.
+pub(super) async fn explain<D: Door>(
+    State(api): Shared,
+    Caller(caller): Caller,
+    at: Records<D>,
+    body: JsonObject,
+) -> Answer {
+    let permit = caller.permit::<Read>(D::QUERY, at.resource)?;
+    let QueryBody { query, .. } = QueryBody::parse(body)?;
+    Ok(Json(api.vault.explain(&permit, query).await?).into_response())
 }
 
 /// `POST /{door}/bulk-get/{name}`: `{"ids": […]}`

@@ -165,6 +165,7 @@ impl Parameters {
         // Whoever pages by number gets the first page alone: a cursor says where the next one begins.
         let _ = self.number("skip", 0, 0)?;
         Ok(Search {
+            typed: keywords,
             query,
             options: Options {
                 now: Some(now),

@@ -87,18 +87,31 @@ impl Throttle {
         }
     }
 
-    /// Counts a request of this caller, or refuses it. Of two quotas, the one with less left is told.
+    /// Counts a request of this caller, or refuses it. Of its quota and that of its grant, the one with less left is told.
     pub(super) fn count(
         &self,
         caller: &Principal,
         now: SystemTime,
     ) -> Result<Standing, ApiProblem> {
-        let grant = match caller.authority() {
-            Authority::Owner(_) => None,
-            Authority::App(grant) => Some(grant.id()),
+        let Authority::App(grant) = caller.authority() else {
+            let who = self.hasher.hash_one(caller.tenant());
+            return self.take(who, self.quota, now);
         };
-        let who = self.hasher.hash_one((caller.tenant(), grant));
-        self.take(who, self.quota, now)
+        let who = self.hasher.hash_one((caller.tenant(), grant.id()));
+        let standing = self.take(who, self.quota, now)?;
+        let Some(rate) = grant.terms().rate() else {
+            return Ok(standing);
+        };
+        let granted = Quota {
+            name: "grant",
+            requests: rate.requests,
+            span: Duration::from_secs(rate.seconds.into()),
+        };
+        let granted = self.take(who, granted, now)?;
+        match granted.remaining <= standing.remaining {
+            true => Ok(granted),
+            false => Ok(standing),
+        }
     }
 
     fn take(&self, who: u64, quota: Quota, now: SystemTime) -> Result<Standing, ApiProblem> {

@@ -11,7 +11,7 @@ mod principal;
 pub(crate) use credential::secret_in_url;
 pub use credential::{Credential, CredentialError};
 pub use origins::Origins;
-pub use possession::{Possession, UncheckedProof};
+pub use possession::{Once, Possession, UncheckedProof};
 pub use principal::{Authority, Principal, TenantId};
 
 use adyton_oauth::refused::{ErrorCode, Refused};

@@ -14,14 +14,32 @@ use http::request::Parts;
 
 use super::origins::{Origins, called};
 
-/// Most things that were used and are remembered. Each was signed by whoever could sign it, and is forgotten within minutes.
+/// Most things of each sort that were used and are remembered. Each is forgotten within minutes.
 const MAX_USED: usize = 200_000;
+
+/// What can be used once. Each sort has room of its own: anybody can make assertions, and whoever fills their room must not be in the
+/// way of those who prove possession of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Once {
+    /// A proof beside a live token, a code or a refresh token.
+    Proof,
+    /// A statement that a client signed.
+    Assertion,
+    /// A consent in the original's form, with its owner's session.
+    Consent,
+}
 
 /// What the node knows about its own name and about what was used before.
 pub struct Possession {
     origins: Origins,
-    used: Mutex<Replays>,
+    used: Mutex<Used>,
     clock: Clock,
+}
+
+struct Used {
+    proofs: Replays,
+    assertions: Replays,
+    consents: Replays,
 }
 
 /// A proof as it was sent, with the request that it must be for.
@@ -59,7 +77,11 @@ impl Possession {
     pub fn new(origins: Origins, clock: Clock) -> Self {
         Self {
             origins,
-            used: Mutex::new(Replays::new(MAX_USED)),
+            used: Mutex::new(Used {
+                proofs: Replays::new(MAX_USED),
+                assertions: Replays::new(MAX_USED),
+                consents: Replays::new(MAX_USED),
+            }),
             clock,
         }
     }
@@ -99,14 +121,24 @@ impl Possession {
 
     /// Uses a proof up, and gives the key that it proves.
     pub fn use_proof(&self, proof: &DpopProof) -> Result<Thumbprint, Refused> {
-        self.use_once(proof.once(), DpopProof::USED)?;
+        self.use_once(Once::Proof, proof.once(), DpopProof::USED)?;
         Ok(proof.key())
     }
 
     /// Uses something up that is good once.
-    pub fn use_once(&self, once: (OnceId, SystemTime), used: Refused) -> Result<(), Refused> {
+    pub fn use_once(
+        &self,
+        sort: Once,
+        (id, until): (OnceId, SystemTime),
+        used: Refused,
+    ) -> Result<(), Refused> {
         let mut seen = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.use_once(once.0, once.1, self.clock.now(), used)
+        let seen = match sort {
+            Once::Proof => &mut seen.proofs,
+            Once::Assertion => &mut seen.assertions,
+            Once::Consent => &mut seen.consents,
+        };
+        seen.use_once(id, until, self.clock.now(), used)
     }
 }
 

@@ -12,8 +12,9 @@ use adyton_keys::context_session::{ContextSession, InvalidSession};
 use adyton_protocol::scope::{Action, ApiScope, Resource, Terms};
 
 use crate::authn::{Authority, Principal, TenantId};
-use crate::grants::GrantLife;
+use crate::grants::{App, GrantLife};
 use crate::memory::View;
+use uuid::Uuid;
 
 mod sealed {
     pub trait Sealed {}
@@ -106,6 +107,21 @@ impl<A: PermitAction> Permit<A> {
     /// Which data.
     pub fn resource(&self) -> &Resource {
         &self.resource
+    }
+
+    /// The grant that it rests on, and the app as its owner knows it; none when the owner acts.
+    pub(crate) fn app(&self) -> Option<(Uuid, Option<&str>)> {
+        match self.principal.authority() {
+            Authority::Owner(_) => None,
+            Authority::App(grant) => Some((
+                grant.id(),
+                match grant.app() {
+                    App::Nobody => None,
+                    App::Named(did) => Some(did.as_given()),
+                    App::Client(client) => Some(client.id().as_str()),
+                },
+            )),
+        }
     }
 
     /// How long the grant lives that it rests on; none when the owner acts.

@@ -34,6 +34,12 @@ const LIFE: Duration = Duration::from_secs(600);
 const MAX_PENDING: usize = 10_000;
 /// Most of one client.
 const MAX_PER_CLIENT: usize = 1_000;
+/// Most bytes of all requests that wait, and of all that were pushed: terms have the length that apps give them.
+const MAX_BYTES: usize = 32 << 20;
+/// Most bytes of those of one client.
+const MAX_BYTES_PER_CLIENT: usize = 4 << 20;
+/// What a request takes beside its terms, about.
+const REQUEST_BYTES: usize = 4 * 1024;
 /// How long a pushed request waits for its browser (RFC 9126 section 2.2: seconds to minutes).
 const PUSHED_LIFE: Duration = Duration::from_secs(90);
 
@@ -44,6 +50,7 @@ pub struct Pending {
     client: Arc<Client>,
     request: AuthorizationRequest,
     origin: Origin,
+    bytes: usize,
     expires: SystemTime,
 }
 
@@ -118,6 +125,7 @@ pub enum ApproveError {
 struct Pushed {
     client: Arc<Client>,
     request: AuthorizationRequest,
+    bytes: usize,
     until: SystemTime,
 }
 
@@ -146,24 +154,21 @@ impl PendingRequests {
         origin: Origin,
     ) -> Result<Arc<Pending>, TooManyPending> {
         let now = self.clock.now();
+        let bytes = bytes_of(&request);
         let mut waiting = self.waiting();
-        let same = |one: &Arc<Pending>| one.client.id() == client.id();
-        if waiting.len() >= MAX_PENDING
-            || waiting.values().filter(|one| same(one)).count() >= MAX_PER_CLIENT
-        {
-            waiting.retain(|_, pending| now < pending.expires);
-        }
-        if waiting.len() >= MAX_PENDING
-            || waiting.values().filter(|one| same(one)).count() >= MAX_PER_CLIENT
-        {
-            return Err(TooManyPending);
-        }
+        waiting.retain(|_, pending| now < pending.expires);
+        Room::of(
+            waiting.values().map(|one| (&*one.client, one.bytes)),
+            &client,
+        )
+        .take(bytes)?;
         let pending = Arc::new(Pending {
             // 122 random bits.
             id: Uuid::new_v4().simple().to_string(),
             client,
             request,
             origin,
+            bytes,
             expires: now + LIFE,
         });
         waiting.insert(pending.id.clone(), Arc::clone(&pending));
@@ -178,18 +183,19 @@ impl PendingRequests {
     ) -> Result<(String, Duration), TooManyPending> {
         let now = self.clock.now();
         let mut pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
-        if pushed.len() >= MAX_PENDING {
-            pushed.retain(|_, one| now < one.until);
-        }
-        let same = pushed.values().filter(|one| one.client.id() == client.id());
-        if pushed.len() >= MAX_PENDING || same.count() >= MAX_PER_CLIENT {
-            return Err(TooManyPending);
-        }
+        let bytes = bytes_of(&request);
+        pushed.retain(|_, one| now < one.until);
+        Room::of(
+            pushed.values().map(|one| (&*one.client, one.bytes)),
+            &client,
+        )
+        .take(bytes)?;
         let key = Uuid::new_v4().simple().to_string();
         let until = now + PUSHED_LIFE;
         let one = Pushed {
             client,
             request,
+            bytes,
             until,
         };
         pushed.insert(key.clone(), one);
@@ -273,8 +279,52 @@ impl PendingRequests {
     }
 }
 
+/// What a request takes in memory: terms are held as types, which take about twice their text.
+fn bytes_of(request: &AuthorizationRequest) -> usize {
+    REQUEST_BYTES + 2 * request.requested.terms().to_text().len()
+}
+
+/// What requests take: all, and those of one client.
+#[derive(Default)]
+struct Room {
+    all: usize,
+    bytes: usize,
+    of_client: usize,
+    bytes_of_client: usize,
+}
+
+impl Room {
+    fn of<'p>(held: impl Iterator<Item = (&'p Client, usize)>, client: &Client) -> Self {
+        let mut room = Self::default();
+        for (whose, bytes) in held {
+            room.all += 1;
+            room.bytes += bytes;
+            if whose.id() == client.id() {
+                room.of_client += 1;
+                room.bytes_of_client += bytes;
+            }
+        }
+        room
+    }
+
+    fn take(&self, bytes: usize) -> Result<(), TooManyPending> {
+        let full = self.all >= MAX_PENDING
+            || self.of_client >= MAX_PER_CLIENT
+            || self.bytes + bytes > MAX_BYTES
+            || self.bytes_of_client + bytes > MAX_BYTES_PER_CLIENT;
+        match full {
+            true => Err(TooManyPending),
+            false => Ok(()),
+        }
+    }
+}
+
 impl fmt::Debug for PendingRequests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PendingRequests")
     }
 }
+
+#[cfg(test)]
+#[path = "pending_tests.rs"]
+mod tests;

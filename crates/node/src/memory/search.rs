@@ -32,6 +32,8 @@ const THREAD_HITS: usize = 400;
 /// What is searched for.
 #[derive(Debug, Clone)]
 pub struct Search {
+    /// What was typed: for the receipt.
+    pub typed: String,
     /// The words.
     pub query: Query,
     /// How they are meant.

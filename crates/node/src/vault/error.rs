@@ -10,7 +10,9 @@ use adyton_keys::context_session::InvalidSession;
 
 use super::lanes::LaneFull;
 use super::watch_seats::TooManyWatches;
+use crate::grants::GrantError;
 use crate::memory::{OverBudget, QueryError};
+use crate::receipts::Unwritable;
 
 /// The vault could not do what it was asked.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -28,6 +30,12 @@ pub enum VaultError {
     /// There is no memory for this.
     #[error("the memory budget is exhausted")]
     Overloaded,
+    /// The grant has ended since the request came.
+    #[error(transparent)]
+    Grant(GrantError),
+    /// No receipts can be written.
+    #[error(transparent)]
+    Receipts(#[from] Unwritable),
     /// Too much is watched.
     #[error(transparent)]
     Watches(#[from] TooManyWatches),

@@ -11,6 +11,7 @@ mod limits;
 mod loaded;
 mod loading;
 mod patience;
+mod receipt;
 mod schedule;
 mod search;
 mod tenant;

@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
+use super::receipt::Receipt;
 use super::vault::Vault;
 use crate::authn::TenantId;
 use crate::authz::{Permit, Read};
 use crate::memory::{
     Findings, QueryError, Reservation, Search, Searched, Thread, View, search, search_threads,
 };
+use crate::receipts::Act;
 
 /// How often an index is built that was dropped for want of room before it could be asked.
 const BUILDS: usize = 3;
@@ -32,9 +34,14 @@ impl Vault {
         permits: &[Permit<Read>],
         asked: Search,
     ) -> Result<Findings, VaultError> {
-        let opened = self.open(permits).await?;
-        self.answer(opened, move |targets| search(targets, &asked))
-            .await
+        let (opened, mut receipts) = self.open(permits, &asked.typed).await?;
+        let answer = self.answer(opened, move |targets| search(targets, &asked));
+        let found = answer.await?;
+        for (kind, receipt) in receipts.iter_mut().enumerate() {
+            let of_kind = found.items.iter().filter(|item| item.kind == kind);
+            receipt.shows(of_kind.count());
+        }
+        Ok(found)
     }
 
     /// Searches messages and shows each that is found among those before and after it in its conversation.
@@ -45,27 +52,39 @@ impl Vault {
         size: usize,
         merge: bool,
     ) -> Result<(Vec<Thread>, Reservation), VaultError> {
-        let opened = self.open(std::slice::from_ref(permit)).await?;
-        self.answer(opened, move |targets| match targets.first() {
+        let permits = std::slice::from_ref(permit);
+        let (opened, mut receipts) = self.open(permits, &asked.typed).await?;
+        let answer = self.answer(opened, move |targets| match targets.first() {
             Some(messages) => search_threads(*messages, &asked, size, merge),
             None => Ok(None),
-        })
-        .await
+        });
+        let (threads, counted) = answer.await?;
+        for receipt in &mut receipts {
+            receipt.shows(threads.iter().map(|thread| thread.messages.len()).sum());
+        }
+        Ok((threads, counted))
     }
 
-    async fn open(&self, permits: &[Permit<Read>]) -> Result<Opened, VaultError> {
+    /// The databases of these permits, and a receipt for each permit.
+    async fn open<'v>(
+        &'v self,
+        permits: &'v [Permit<Read>],
+        typed: &str,
+    ) -> Result<(Opened, Vec<Receipt<'v>>), VaultError> {
         let tenant = permits.first().ok_or(VaultError::NotFound)?.tenant();
         let mut opened = Opened {
             tenant: tenant.clone(),
             databases: Vec::new(),
             views: Vec::new(),
         };
+        let mut receipts = Vec::new();
         for permit in permits {
             // Nobody has permits of two tenants; if somebody had, nothing would be mixed.
             if permit.tenant() != tenant {
                 return Err(VaultError::NotFound);
             }
-            let database = self.loaded(permit).await?;
+            let (database, receipt) = self.begin(permit, Act::Search(typed)).await?;
+            receipts.push(receipt);
             let known = opened
                 .databases
                 .iter()
@@ -76,7 +95,7 @@ impl Vault {
             }
             opened.views.push((at, permit.view().clone()));
         }
-        Ok(opened)
+        Ok((opened, receipts))
     }
 
     async fn answer<T: Send + 'static>(

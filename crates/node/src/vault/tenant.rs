@@ -252,6 +252,11 @@ impl Tenant {
         self.lock().values().any(|running| !running.has_failed())
     }
 
+    /// The session with the storage node, if one was opened.
+    pub(super) fn session(&self) -> Option<Arc<Session>> {
+        self.open_session().get().cloned()
+    }
+
     fn open_session(&self) -> MutexGuard<'_, OpenSession> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }

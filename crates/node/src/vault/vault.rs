@@ -27,6 +27,7 @@ use super::limits::VaultLimits;
 use super::loaded::LoadedDatabase;
 use super::loading::LoadTurns;
 use super::patience::{Patience, StillLoading};
+use super::receipt;
 use super::schedule::Schedule;
 use super::tenant::{NotDone, Tenant};
 use super::watch_seats::{TooManyWatches, WatchSeat, WatchSeats};
@@ -36,6 +37,7 @@ use crate::memory::{
     Budget, Document, Explanation, FieldNotGranted, Measure, Page, Query, QueryError, Reservation,
     Summary,
 };
+use crate::receipts::{Act, Journal};
 
 /// The part of the node's memory that large rows may take on their way.
 const TRANSIT_SHARE: usize = 2;
@@ -45,6 +47,8 @@ const ORDER_ATTEMPTS: usize = 3;
 const WAITING_QUERIES: usize = 1_000;
 /// Records that are found by their ids without waiting for a turn.
 const FEW_IDS: usize = 2_000;
+/// How long the last receipts of a tenant may take, whose owner wants it evicted at once.
+const LAST_RECEIPTS: Duration = Duration::from_millis(500);
 /// Until a record that is just being changed is read again.
 const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 
@@ -76,6 +80,7 @@ pub struct Vault {
     /// Large queries.
     queries: Schedule<TenantId>,
     watches: Arc<WatchSeats>,
+    journal: Journal,
     /// Cancelled when the node shuts down.
     closing: CancellationToken,
     /// Batches of records that are opened and taken in: short work, so that one tenant may have all turns while nobody else
@@ -114,7 +119,7 @@ impl Vault {
         let vault = Arc::new_cyclic(|vault| Self {
             around: Arc::new(Surroundings {
                 transport,
-                clock,
+                clock: clock.clone(),
                 limits,
                 schemas,
                 vault: Weak::clone(vault),
@@ -129,6 +134,7 @@ impl Vault {
                 waiting_of_one: WAITING_QUERIES,
             }),
             watches: Arc::default(),
+            journal: Journal::new(clock, limits.idle),
             closing: CancellationToken::new(),
             loads: Schedule::new(Turns {
                 at_once: limits.workers,
@@ -140,6 +146,10 @@ impl Vault {
             }),
         });
         tokio::spawn(evict_idle(Arc::downgrade(&vault), limits.idle));
+        tokio::spawn(receipt::write_due(
+            Arc::downgrade(&vault),
+            vault.journal.tick(),
+        ));
         vault
     }
 
@@ -150,9 +160,10 @@ impl Vault {
 
     /// The record with this id, as the permit's view shows it.
     pub async fn get(&self, permit: &Permit<Read>, id: &str) -> Result<Document, VaultError> {
-        let database = self.loaded(permit).await?;
+        let (database, mut receipt) = self.begin(permit, Act::Get(id)).await?;
         loop {
             if let Some(found) = database.try_get(permit.view(), id) {
+                receipt.shows(found.is_ok().into());
                 return found;
             }
             // A change waits for a long query. Readers of one record are many: none of them takes a thread.
@@ -167,10 +178,10 @@ impl Vault {
         permit: &Permit<Read>,
         ids: Vec<String>,
     ) -> Result<Found, VaultError> {
-        let database = self.loaded(permit).await?;
+        let (database, mut receipt) = self.begin(permit, Act::GetAll(&ids)).await?;
         let view = permit.view().clone();
         let is_quick = ids.len() <= FEW_IDS;
-        self.compute(permit.tenant(), database, is_quick, move |database| {
+        let found = self.compute(permit.tenant(), database, is_quick, move |database| {
             let (documents, counted) = database.documents().get_all(&view, &ids)?;
             let mut missing = ids;
             let found: HashSet<&str> = documents.iter().map(Document::id).collect();
@@ -180,25 +191,29 @@ impl Vault {
                 missing,
                 counted,
             })
-        })
-        .await
+        });
+        let found = found.await?;
+        receipt.shows(found.documents.len());
+        Ok(found)
     }
 
     /// Answers a query within the permit's view.
     pub async fn query(&self, permit: &Permit<Read>, query: Query) -> Result<Answer, VaultError> {
-        let database = self.loaded(permit).await?;
+        let (database, mut receipt) = self.begin(permit, Act::Query(&query)).await?;
         let view = permit.view().clone();
         let is_quick = database
             .try_documents()
             .is_some_and(|documents| documents.is_quick(&view, &query.selector, &query.sort));
-        self.compute(permit.tenant(), database, is_quick, move |database| {
+        let answer = self.compute(permit.tenant(), database, is_quick, move |database| {
             let page = database.documents().query(&view, &query)?;
             Ok(Answer {
                 page,
                 unreadable: database.unreadable(&view),
             })
-        })
-        .await
+        });
+        let answer = answer.await?;
+        receipt.shows(answer.page.documents.len());
+        Ok(answer)
     }
 
     /// Counts the records of the permit's view that a selector takes.
@@ -207,7 +222,7 @@ impl Vault {
         permit: &Permit<Read>,
         selector: Selector,
     ) -> Result<usize, VaultError> {
-        let database = self.loaded(permit).await?;
+        let (database, _receipt) = self.begin(permit, Act::Count(&selector)).await?;
         let view = permit.view().clone();
         let is_quick = database
             .try_documents()
@@ -225,7 +240,7 @@ impl Vault {
         selector: Selector,
         measures: Vec<Measure>,
     ) -> Result<Vec<Summary>, VaultError> {
-        let database = self.loaded(permit).await?;
+        let (database, _receipt) = self.begin(permit, Act::Aggregate(&selector)).await?;
         let view = permit.view().clone();
         let is_quick = database
             .try_documents()
@@ -243,7 +258,7 @@ impl Vault {
         permit: &Permit<Read>,
         query: Query,
     ) -> Result<Explanation, VaultError> {
-        let database = self.loaded(permit).await?;
+        let (database, _receipt) = self.begin(permit, Act::Explain(&query)).await?;
         let view = permit.view().clone();
         let is_quick = database
             .try_documents()
@@ -260,6 +275,7 @@ impl Vault {
         permit: &Permit<Write>,
         record: Map<String, Value>,
     ) -> Result<Saved, VaultError> {
+        self.begin_change(permit, Act::Create, 1).await?;
         let mut saved = self.change(permit, Change::Create { record }).await?;
         permit.view().strip(&mut saved.record);
         Ok(saved)
@@ -274,6 +290,7 @@ impl Vault {
         force: bool,
     ) -> Result<Saved, VaultError> {
         sees_whole_records(permit)?;
+        self.begin_change(permit, Act::Update(&id), 1).await?;
         self.change(permit, Change::Update { id, record, force })
             .await
     }
@@ -295,6 +312,7 @@ impl Vault {
             // What may be changed and what may be read are not the same: this must be both.
             self.get(reading, &id).await?;
         }
+        self.begin_change(permit, Act::Update(&id), 1).await?;
         let change = Change::Patch {
             id,
             patch,
@@ -312,6 +330,8 @@ impl Vault {
         if records.iter().any(|record| record.contains_key("_rev")) {
             sees_whole_records(permit)?;
         }
+        self.begin_change(permit, Act::Create, records.len())
+            .await?;
         let (reply, outcome) = oneshot::channel();
         let command = Command::Bulk {
             reach: reach_of(permit),
@@ -334,6 +354,7 @@ impl Vault {
         expected: Option<String>,
     ) -> Result<Saved, VaultError> {
         sees_whole_records(permit)?;
+        self.begin_change(permit, Act::Delete(&id), 1).await?;
         self.change(permit, Change::Delete { id, expected }).await
     }
 
@@ -343,6 +364,7 @@ impl Vault {
         if !permit.view().is_whole_database() {
             return Err(VaultError::NotFound);
         }
+        self.begin_change(permit, Act::Destroy, 0).await?;
         let (reply, outcome) = oneshot::channel();
         self.order(permit, Command::Destroy { reply }, outcome)
             .await
@@ -363,6 +385,10 @@ impl Vault {
         self.closing.cancel();
     }
 
+    pub(super) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     pub(super) fn closing(&self) -> CancellationToken {
         self.closing.clone()
     }
@@ -378,6 +404,12 @@ impl Vault {
     /// The tenant if it is in memory, and not held there.
     pub(super) fn in_memory(&self, id: &TenantId) -> Option<Weak<Tenant>> {
         self.lock().get(id).map(Arc::downgrade)
+    }
+
+    /// Writes what receipts are left of a tenant, and drops everything of it in memory.
+    pub async fn close(&self, owner: &Owner<'_>) {
+        self.journal.close(owner.tenant(), LAST_RECEIPTS).await;
+        self.evict(owner);
     }
 
     /// Drops everything of one tenant in memory, because its owner wants it. What is being computed is not shown any
@@ -438,11 +470,16 @@ impl Vault {
         }
     }
 
+    /// What [`Vault::begin`] is for everybody else: no access is without its receipt.
     pub(super) async fn loaded<A: PermitAction>(
         &self,
         permit: &Permit<A>,
     ) -> Result<Arc<LoadedDatabase>, VaultError> {
         let tenant = self.tenant(permit.tenant())?;
+        // What ended meanwhile does not bring back what was evicted with it.
+        if let Some(ended) = permit.life().and_then(|life| life.end()) {
+            return Err(VaultError::Grant(ended));
+        }
         let name = permit.resource().database();
         let loading = tenant.loaded(name, || permit.session(), &self.around);
         // Only who reads may be impatient: a change that was not waited for could not be told from one that was made.

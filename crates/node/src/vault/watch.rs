@@ -22,6 +22,7 @@ use super::watch_seats::WatchSeat;
 use crate::authz::{Permit, Read};
 use crate::grants::{GrantError, GrantLife};
 use crate::memory::{Gap, Since, Told, View, Watching};
+use crate::receipts::{Accessor, Act, Kind, Unwritable};
 
 /// How long a watch is silent before it gives a sign of life.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -51,6 +52,8 @@ pub struct Watch {
     opening: Option<bool>,
     changed: watch::Receiver<()>,
     life: Option<GrantLife>,
+    /// For the receipts of what is told; none for the owner.
+    accessor: Option<(Accessor, [u8; 32])>,
     closing: CancellationToken,
     heartbeat: Instant,
     _seat: WatchSeat,
@@ -82,6 +85,8 @@ pub enum Ended {
     Draining,
     /// There is no memory to go on.
     Overloaded,
+    /// What is told could not be written down.
+    Unwritable,
 }
 
 impl Vault {
@@ -95,7 +100,7 @@ impl Vault {
         let life = permit.life();
         let grant = life.as_ref().map(GrantLife::id);
         let seat = self.watch_seat(permit.tenant(), grant)?;
-        let database = self.loaded(permit).await?;
+        let (database, receipt) = self.begin(permit, Act::Watch(&selector)).await?;
         let (weak, changed) = (Arc::downgrade(&database), database.changed());
         let view = permit.view().clone();
         let is_quick = database
@@ -136,6 +141,7 @@ impl Vault {
             opening: Some(!is_known),
             changed,
             life,
+            accessor: receipt.into_accessor(),
             closing: self.closing(),
             heartbeat: Instant::now() + HEARTBEAT,
             _seat: seat,
@@ -178,6 +184,7 @@ impl Watch {
             match self.look(&database) {
                 Look::Found(told) => {
                     let seal = |position| database.cursors().seal(position);
+                    self.note(told.len());
                     let told = told.into_iter();
                     let told = told.map(|(told, position)| (told, position.and_then(seal)));
                     return Word::Told(told.collect());
@@ -225,8 +232,14 @@ impl Watch {
         if self.closing.is_cancelled() {
             return Some(Ended::Draining);
         }
-        let error = self.life.as_ref()?.end()?;
-        Some(Ended::Grant(error))
+        if let Some(error) = self.life.as_ref().and_then(GrantLife::end) {
+            return Some(Ended::Grant(error));
+        }
+        let (accessor, _) = self.accessor.as_ref()?;
+        accessor
+            .may_go_on()
+            .err()
+            .map(|Unwritable| Ended::Unwritable)
     }
 
     fn look(&mut self, database: &LoadedDatabase) -> Look {
@@ -245,6 +258,14 @@ impl Watch {
                 Ok(Err(Gap)) | Err(_) => Look::NoRoom,
             },
             Err(_) => Look::NoRoom,
+        }
+    }
+
+    /// Notes what is told, before it is.
+    fn note(&self, records: usize) {
+        if let Some((accessor, digest)) = &self.accessor {
+            let session = || self.tenant.upgrade()?.session();
+            accessor.note(Kind::Watch, *digest, records, session);
         }
     }
 

@@ -7,12 +7,14 @@
     clippy::panic,
     clippy::disallowed_methods,
     clippy::print_stdout,
+    unreachable_pub,
     missing_docs
 )]
 
 mod aliases;
 mod bulk;
 mod changing;
+mod contract;
 mod http;
 mod narrowed;
 mod search;
@@ -113,8 +115,10 @@ async fn send(
         }
         body.to_string()
     };
-    node.send(method, &format!("{API}{path}"), &headers, text)
-        .await
+    let path = format!("{API}{path}");
+    let answer = node.send(method, &path, &headers, text).await;
+    contract::hold(method, &path, &answer);
+    answer
 }
 
 pub fn email(id: &str, subject: &str) -> Value {

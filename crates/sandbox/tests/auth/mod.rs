@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::UNIX_EPOCH;
 
+use adyton_client::clock::Clock;
 use adyton_keys::account::Account;
 use adyton_keys::context_session::ContextSession;
 use adyton_protocol::consent::{AppConsent, app_consent};
 use adyton_protocol::context::ContextName;
+use adyton_protocol::did::Did;
+use adyton_protocol::signature::PublicKey;
 use adyton_sandbox::cluster::NETWORK;
 use adyton_sandbox::{Options, Sandbox};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -16,7 +19,10 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand_core::{OsRng, TryRngCore};
+use secp256k1::ecdsa::RecoverableSignature;
+use secp256k1::{Message, SecretKey};
 use serde_json::{Value, json};
+use sha2::Digest as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use url::form_urlencoded;
@@ -45,9 +51,7 @@ pub fn query(url: &str) -> BTreeMap<String, String> {
 }
 
 pub fn seconds() -> u64 {
-    let now = adyton_client::clock::Clock::system()
-        .now()
-        .duration_since(UNIX_EPOCH);
+    let now = Clock::system().now().duration_since(UNIX_EPOCH);
     now.unwrap().as_secs()
 }
 
@@ -206,14 +210,20 @@ impl Stage {
         id.unwrap_or_else(|| panic!("{location}")).to_owned()
     }
 
-    /// The owner allows a request; where that leads.
+    /// The owner allows a request of the app; where that leads.
     pub async fn approve(&mut self, id: &str, terms: &Value) -> String {
-        let (client, redirect_uri) = (self.client_id(), self.redirect_uri());
+        let client = self.client_id();
+        self.approve_of(&client, id, terms).await
+    }
+
+    /// The same for another client.
+    pub async fn approve_of(&mut self, client: &str, id: &str, terms: &Value) -> String {
+        let redirect_uri = self.redirect_uri();
         let now = seconds();
         let consent = AppConsent {
             nonce: id,
             audience: &self.origin,
-            client: &client,
+            client,
             redirect_uri: &redirect_uri,
             terms,
             not_before: now - 60,
@@ -320,5 +330,33 @@ impl Key {
             .sign(&SystemRandom::new(), signed.as_bytes())
             .unwrap();
         format!("{signed}.{}", encode(signature.as_ref()))
+    }
+}
+
+/// An app that has a DID, and its key.
+pub struct AppDid(SecretKey);
+
+impl AppDid {
+    pub fn new(seed: u8) -> Self {
+        Self(SecretKey::from_secret_bytes([seed; 32]).unwrap())
+    }
+
+    pub fn did(&self) -> Did {
+        let public = secp256k1::PublicKey::from_secret_key(&self.0);
+        Did::of_account(NETWORK.anchor(), PublicKey::from_curve(public).address())
+    }
+
+    /// A JWT with ES256K.
+    pub fn jwt(&self, kind: &str, claims: &Value) -> String {
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let header = json!({ "alg": "ES256K", "typ": kind }).to_string();
+        let signed = format!(
+            "{}.{}",
+            encode(header.as_bytes()),
+            encode(claims.to_string().as_bytes())
+        );
+        let message = Message::from_digest(sha2::Sha256::digest(signed.as_bytes()).into());
+        let signature = RecoverableSignature::sign_ecdsa_recoverable(message, &self.0);
+        format!("{signed}.{}", encode(&signature.serialize_compact().1))
     }
 }

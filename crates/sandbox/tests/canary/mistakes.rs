@@ -94,6 +94,7 @@ pub fn mistakes<'w>(words: &'w Words, credentials: &Credentials<'w>) -> Vec<Mist
         ),
     ];
     all.extend(wrong_consents(words, owner));
+    all.extend(wrong_requests_for_grants(words, owner, app));
     all.extend(wrong_records(words, owner, app));
     all.extend(wrong_queries(words, owner));
     all.extend(wrong_grants(words, owner, app));
@@ -155,6 +156,50 @@ fn wrong_consents<'w>(words: &Words, owner: Header<'w>) -> Vec<Mistake<'w>> {
         Mistake::new("POST", format!("{login}/challenges"), &[])
             .with(json!({ "did": nonsense, "contextName": nonsense, "storageNode": nonsense })),
         Mistake::new("POST", login, &[]).with(json!({ "did": nonsense, "answers": [nonsense] })),
+    ]
+}
+
+/// At what apps and wallets send when they ask for a grant. (`auth_oauth.rs` has those that are forms.)
+fn wrong_requests_for_grants<'w>(
+    words: &Words,
+    owner: Header<'w>,
+    app: Header<'w>,
+) -> Vec<Mistake<'w>> {
+    let nonsense = &words.nonsense.word;
+    let auth = "/api/rest/v1/auth";
+    let authorize = |query: String| Mistake::new("GET", format!("/oauth/authorize?{query}"), &[]);
+    let consent = |body| Mistake::new("POST", format!("{auth}/auth"), &[owner]).with(body);
+    let client = format!("https://localhost/{nonsense}");
+    vec![
+        authorize(format!("{nonsense}={nonsense}")),
+        authorize(format!("client_id={nonsense}&state={nonsense}")),
+        authorize(format!(
+            "client_id={client}&redirect_uri=https://{nonsense}/"
+        )),
+        authorize(format!("client_id={client}&client_id={nonsense}")),
+        authorize(format!("client_id={client}&request_uri={nonsense}")),
+        authorize(format!(
+            "client_id=did:vda:polpos:0x19e7e376e7c213b7e7e7e46cc70a5dd086daff2a&request={nonsense}.e30.{nonsense}"
+        )),
+        consent(json!({ nonsense: nonsense })),
+        consent(json!({
+            "client_id": client, "auth_request": nonsense, "redirect_uri": nonsense,
+            "user_sig": format!("0x{}1b", "11".repeat(64)), "state": nonsense,
+        })),
+        Mistake::new(
+            "GET",
+            format!("{auth}/check-scope?{nonsense}={nonsense}"),
+            &[app],
+        ),
+        Mistake::new(
+            "GET",
+            format!("{auth}/resolve-scopes?{nonsense}={nonsense}"),
+            &[],
+        ),
+        Mistake::new("GET", format!("{auth}/token?tokenId={nonsense}"), &[]),
+        Mistake::new("GET", format!("{auth}/revoke?tokenId={nonsense}"), &[owner]),
+        Mistake::new("POST", format!("{auth}/revoke"), &[owner])
+            .with(json!({ "tokenId": nonsense })),
     ]
 }
 
