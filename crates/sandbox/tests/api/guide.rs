@@ -110,3 +110,35 @@ async fn every_request_of_the_guide_is_answered_as_the_guide_says() {
     }
     assert!(compared >= 15, "{compared}");
 }
+
+/// The page for those who come from the original names tests: each of them exists.
+#[test]
+fn the_page_for_those_who_come_from_the_original_names_tests_that_exist() {
+    const PAGE: &str = include_str!("../../../../docs/migrating-from-verida.md");
+    let sources = sources(std::path::Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests"
+    )));
+    let rows = PAGE.lines().filter(|line| line.ends_with("` |"));
+    let names: Vec<&str> = rows
+        .filter_map(|line| line.rsplit('`').nth(1))
+        .filter(|name| name.contains('_'))
+        .collect();
+    assert!(names.len() > 25, "{}", names.len());
+    for name in names {
+        assert!(sources.contains(&format!("fn {name}()")), "no test {name}");
+    }
+}
+
+fn sources(folder: &std::path::Path) -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text.push_str(&sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+    text
+}
