@@ -67,7 +67,7 @@ async fn five_thousand_open_watches_fit_and_each_is_told() {
             let node = NodeClient::connect(&url).await;
             let headers = [("x-api-key", key.as_str())];
             let events = node.events("GET", WATCH, &headers, "").await;
-            events.ok().expect("a watch").open().await
+            events.expect("a watch").open().await
         }
     };
     let open = stream::iter(0..WATCHES).map(open).buffer_unordered(8);
