@@ -158,7 +158,7 @@ pub(super) fn read(
         id,
         tenant: TenantId::of_kept(wire.did.parse().ok()?, ContextName::new(wire.context).ok()?),
         meter: Meter::new(terms.rate(), now),
-        bytes: bytes_of(&session, &terms),
+        bytes: bytes_of(&session, &terms, &app),
         terms,
         app,
         key,
@@ -183,3 +183,7 @@ fn seconds(time: SystemTime) -> u64 {
 fn time(seconds: u64) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
+
+#[cfg(test)]
+#[path = "kept_tests.rs"]
+mod tests;

@@ -45,7 +45,11 @@ pub(super) const MAX_BYTES_PER_TENANT: usize = 4 << 20;
 /// Most bytes that all live grants take.
 const MAX_BYTES_TOTAL: usize = 256 << 20;
 /// Most tokens of one grant, the used ones that are remembered included.
-pub(super) const MAX_TOKENS: usize = 32;
+pub(super) const MAX_TOKENS: usize = 16;
+/// What a token takes, about: its hash, the grant's key sealed for it, and their places in the tables.
+const TOKEN_BYTES: usize = 320;
+/// What is kept of a client, about.
+const CLIENT_BYTES: usize = 2 * 1024;
 /// Life of a grant when nobody says.
 const DEFAULT_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Longest life of a grant.
@@ -213,7 +217,7 @@ impl Grants {
     /// Keeps grants beyond the process from now on, and brings back those that were.
     pub(crate) fn keep_in(self: &Arc<Self>, context: NodeContext, schemas: Arc<SchemaSet>) {
         let (waiting, queue) = mpsc::channel(keeper::QUEUE);
-        self.write().keeps = true;
+        self.note_changes();
         let keeper = Keeper::new(context, schemas, Arc::downgrade(self), queue);
         let keeping = Keeping {
             waiting,
@@ -224,12 +228,18 @@ impl Grants {
         drop(self.keeping.set(keeping));
     }
 
+    /// From now on it is remembered what changed.
+    pub(super) fn note_changes(&self) {
+        self.write().keeps = true;
+    }
+
     /// Whether grants outlive the process.
     pub fn are_kept(&self) -> bool {
         self.keeping.get().is_some()
     }
 
-    /// Waits until everything that has changed is durable. At once where grants end with the process.
+    /// Waits until everything that has changed is durable: what was minted would outlive the process, and what has ended would not
+    /// come back with the next. At once where grants end with the process.
     ///
     /// # Errors
     /// When it is not; it holds in this process all the same, and is tried again.
@@ -353,7 +363,7 @@ impl Grants {
         }
         let (key, now) = (GrantKey::generate(), self.clock.now());
         let session = key.seal(owner.session());
-        let bytes = bytes_of(&session, &terms);
+        let bytes = bytes_of(&session, &terms, &app);
         let grant = Grant {
             id: Uuid::new_v4(),
             tenant: owner.tenant().clone(),
@@ -586,9 +596,14 @@ impl Grants {
     }
 }
 
-/// About what a grant takes. Terms are held as types and shown as text: twice the text is about what they take.
-pub(super) fn bytes_of(session: &SealedSession, terms: &Terms) -> usize {
-    size_of::<Grant>() + session.bytes() + 2 * terms.to_text().len()
+/// About what a grant takes. Terms are held as types and shown as text: twice the text is about what they take. There is room for
+/// all tokens that it will have, so that a refresh never fails for want of it.
+pub(super) fn bytes_of(session: &SealedSession, terms: &Terms, app: &App) -> usize {
+    let tokens = match app {
+        App::Nobody | App::Named(_) => TOKEN_BYTES,
+        App::Client(_) => CLIENT_BYTES + MAX_TOKENS * TOKEN_BYTES,
+    };
+    size_of::<Grant>() + session.bytes() + 2 * terms.to_text().len() + tokens
 }
 
 /// A token that is bound to a key is exchanged by whoever proves that key, and a client that always binds must prove one.
@@ -814,4 +829,4 @@ impl fmt::Debug for Grants {
 
 #[cfg(test)]
 #[path = "store_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -9,7 +9,7 @@ use base64_simd::STANDARD;
 use serde_json::Value;
 
 /// The owner of a session out of the original's, with some bytes more in it.
-fn owner_with(more: usize) -> Principal {
+pub(in crate::grants) fn owner_with(more: usize) -> Principal {
     let vector = include_str!("../../../../vectors/context_session.json");
     let vector: Value = serde_json::from_str(vector).unwrap();
     let mut session = vector["session"].clone();
@@ -330,7 +330,7 @@ async fn who_waits_for_the_end_of_a_grant_is_told_at_once_and_who_asks_is_told_b
     // The clock of the machine says that it is over.
     let grant = mint(r#"{"scopes":["api:ds-query"]}"#);
     let life = grant.life();
-    seconds.fetch_add(DEFAULT_LIFE.as_secs(), std::sync::atomic::Ordering::SeqCst);
+    seconds.fetch_add(DEFAULT_LIFE.as_secs(), Ordering::SeqCst);
     assert_eq!(life.end(), Some(GrantError::Expired));
     // The clock of the machine stands still, and time passes all the same.
     let grant = mint(r#"{"scopes":["api:ds-query"],"expiresIn":1}"#);

@@ -102,7 +102,7 @@ impl Act<'_> {
             Self::Get(id) | Self::Update(id) | Self::Delete(id) => lines.add(id),
             Self::GetAll(ids) => ids.iter().for_each(|id| lines.add(id)),
             Self::Query(query) | Self::Explain(query) => {
-                lines.add(&query.selector.source());
+                lines.add(query.selector.source());
                 for key in &query.sort {
                     lines.add(&key.path.to_string());
                     lines.add(match key.direction {
@@ -114,7 +114,7 @@ impl Act<'_> {
                 lines.add(&query.limit.to_string());
             }
             Self::Count(selector) | Self::Aggregate(selector) | Self::Watch(selector) => {
-                lines.add(&selector.source());
+                lines.add(selector.source());
             }
             Self::Search(words) => lines.add(words),
             Self::Create | Self::Destroy => {}

@@ -1,6 +1,10 @@
 use std::time::Duration;
 
+use adyton_oauth::client_id::ClientId;
+use adyton_oauth::client_metadata;
+use adyton_oauth::did_signature::{ASSERTION_TYPE, Assertion, authenticate};
 use adyton_oauth::dpop::{DpopProof, Expected, MAX_PROOF_BYTES};
+use adyton_oauth::form::Parameters;
 use adyton_oauth::refused::Refused;
 use adyton_oauth::replay::{OnceId, Replays};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -113,7 +117,60 @@ fn text(says: &'static str, text: &str, reason: &str) -> Case {
     case(says, verify(text, Some(TOKEN)), reason)
 }
 
+/// A client whose document names this key asserts who it is.
+fn asserted(named: &Key, text: &str) -> Result<Option<Assertion>, Refused> {
+    let Ok(ClientId::Document(url)) = ClientId::parse(CLIENT) else {
+        panic!("{CLIENT}")
+    };
+    let document = json!({
+        "client_id": CLIENT, "redirect_uris": ["https://app.example/back"],
+        "token_endpoint_auth_method": "private_key_jwt", "jwks": { "keys": [named.jwk()] },
+    });
+    let client = client_metadata::parse(&url, document.to_string().as_bytes()).unwrap();
+    let pairs = [
+        ("client_assertion", text),
+        ("client_assertion_type", ASSERTION_TYPE),
+    ];
+    let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let parameters = Parameters::of_pairs(pairs).unwrap();
+    authenticate(&parameters, &client, &origin(), now())
+}
+
+const CLIENT: &str = "https://app.example/client.json";
+
+fn keys() -> Vec<Case> {
+    let claims = json!({
+        "iss": CLIENT, "sub": CLIENT, "aud": "https://node.example", "jti": "1", "exp": NOW + 60,
+    });
+    let (p256, ed25519) = (p256(), Key::Ed25519(Ed25519KeyPair::generate().unwrap()));
+    for (key, alg) in [(&p256, "ES256"), (&ed25519, "EdDSA")] {
+        let text = key.jwt(&json!({ "alg": alg }), &claims);
+        assert!(asserted(key, &text).unwrap().is_some());
+    }
+    let good = p256.jwt(&json!({ "alg": "ES256" }), &claims);
+    let other_name = p256.jwt(&json!({ "alg": "ES256K" }), &claims);
+    let reason = "client_assertion was not signed by the client's key";
+    vec![
+        case(
+            "an assertion by a key that the document does not name",
+            asserted(&ed25519, &good),
+            reason,
+        ),
+        case(
+            "an assertion that calls its algorithm another",
+            asserted(&p256, &other_name),
+            reason,
+        ),
+    ]
+}
+
 pub fn cases() -> Vec<Case> {
+    let mut all = keys();
+    all.extend(proofs());
+    all
+}
+
+fn proofs() -> Vec<Case> {
     let ed25519 = Key::Ed25519(Ed25519KeyPair::generate().unwrap());
     for key in [p256(), ed25519] {
         let proof = verify(&key.jwt(&header(&key), &claims()), Some(TOKEN)).unwrap();
