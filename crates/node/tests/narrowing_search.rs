@@ -114,8 +114,10 @@ impl Dice {
             1 => vec!["sender".to_owned()],
             _ => Vec::new(),
         };
+        let typed = self.keywords();
         Search {
-            query: Query::parse(&self.keywords()).unwrap(),
+            query: Query::parse(&typed).unwrap(),
+            typed,
             options: Options {
                 combine: [Combine::Any, Combine::All, Combine::Any][self.below(3)],
                 prefix: [Prefix::Last, Prefix::Every, Prefix::Starred][self.below(3)],
