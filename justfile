@@ -38,6 +38,15 @@ enclave *arguments:
 enclave-test *arguments:
     rig/run {{arguments}}
 
+# The pages: rebuilt and compared, then used in a browser (needs Node and Chromium)
+pages *arguments:
+    web/test {{arguments}}
+
+# Selectors beside PouchDB-find's; search beside MiniSearch and tantivy (need Node)
+interop:
+    interop/js/run
+    interop/relevance/run
+
 # Figures of this machine
 bench *arguments:
     cargo run --release -p adyton-bench -- {{arguments}}

@@ -26,7 +26,7 @@ pub(crate) struct Load {
     /// Small records of the other.
     #[arg(long, default_value_t = 10_000)]
     quiet_records: usize,
-    /// Requests a second of the other.
+    /// Requests a second of the other; a tenth as many scans.
     #[arg(long, default_value_t = 200)]
     rate: u64,
     /// How long each part of a round takes.
@@ -59,6 +59,8 @@ struct Question {
     method: Method,
     paths: Arc<Vec<String>>,
     body: Option<Value>,
+    /// How often a second.
+    rate: u64,
 }
 
 pub(crate) async fn measure(load: &Load) -> Outcome<()> {
@@ -80,6 +82,7 @@ pub(crate) async fn measure(load: &Load) -> Outcome<()> {
             method: Method::GET,
             paths: Arc::new(gets.collect()),
             body: None,
+            rate: load.rate,
         },
         Question {
             what: "indexed query, first 20",
@@ -88,30 +91,26 @@ pub(crate) async fn measure(load: &Load) -> Outcome<()> {
             body: Some(json!({
                 "query": quiet.set.range, "options": { "limit": 20, "sort": quiet.set.sort, "fields": ["_id"] },
             })),
+            rate: load.rate,
         },
         Question {
             what: "scan of all its records",
             method: Method::POST,
             paths: Arc::new(vec![quiet.set.path("query")]),
             body: Some(json!({ "query": quiet.set.unindexed })),
+            rate: (load.rate / 10).max(1),
         },
     ];
     for question in &questions {
         // Indexes are built by the first one.
-        times(&server, &clock, owner, question, 20, Duration::from_secs(1)).await?;
+        times(&server, &clock, owner, question, Duration::from_secs(1)).await?;
         let (mut alone, mut beside) = (Vec::new(), Vec::new());
         let mut scans = 0;
         let part = Duration::from_secs(load.seconds);
         for _ in 0..load.rounds {
-            alone.push(p99(times(
-                &server, &clock, owner, question, load.rate, part,
-            )
-            .await?));
+            alone.push(p99(times(&server, &clock, owner, question, part).await?));
             let greed = Greed::start(&server, &clock, &greedy, load.greedy).await?;
-            beside.push(p99(times(
-                &server, &clock, owner, question, load.rate, part,
-            )
-            .await?));
+            beside.push(p99(times(&server, &clock, owner, question, part).await?));
             scans += greed.stop().await?;
         }
         let (alone, beside) = (median(&mut alone), median(&mut beside));
@@ -199,7 +198,6 @@ async fn times(
     clock: &Clock,
     owner: &NodeCredential,
     question: &Question,
-    rate: u64,
     long: Duration,
 ) -> Outcome<Vec<Duration>> {
     const CONNECTIONS: u64 = 4;
@@ -215,7 +213,7 @@ async fn times(
         asking.push(tokio::spawn(async move {
             let mut times = Vec::new();
             for number in (lane..).step_by(CONNECTIONS as usize) {
-                let due = begun + Duration::from_secs_f64(number as f64 / rate as f64);
+                let due = begun + Duration::from_secs_f64(number as f64 / question.rate as f64);
                 if due >= begun + long {
                     break;
                 }

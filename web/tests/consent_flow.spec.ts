@@ -98,6 +98,23 @@ test("the console shows the grant, and ends it within a second", async ({ page, 
   expect(Date.now() - began).toBeLessThan(1000);
 });
 
+test("what an app did is in the console: who, when, what and how many, and the receipts hold together", async ({ page, request, stage, app }) => {
+  const verifier = await ask(page, stage, app, ["api:ds-query", "ds:r:social-email"]);
+  await signIn(page, stage);
+  await expect(page.getByText("6 records now")).toBeVisible();
+  await page.getByRole("button", { name: "Allow", exact: true }).click();
+  const { access_token: token } = await redeem(page, request, stage, app, verifier);
+  expect((await query(request, stage, token, "ds/query/social-email", { query: {}, options: { limit: 5 } })).status()).toBe(200);
+  // Receipts are written in batches; the page is looked at until this one is there.
+  await expect(async () => {
+    await page.goto(`${stage.node}/console`);
+    await signIn(page, stage);
+    const row = page.getByRole("row").filter({ hasText: app.id }).filter({ hasText: "query" });
+    await expect(row.first()).toContainText("5 records", { timeout: 2000 });
+  }).toPass({ timeout: 25_000 });
+  await expect(page.getByText("Nothing is missing between these receipts.")).toBeVisible();
+});
+
 test("one button ends every grant and forgets the data, within a second", async ({ page, request, stage, app }) => {
   const tokens: string[] = [];
   for (let round = 0; round < 2; round += 1) {

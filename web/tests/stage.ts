@@ -75,15 +75,22 @@ export async function holdsToWcag(page: Page): Promise<void> {
   expect(content).toBeLessThanOrEqual(screen ?? 0);
 }
 
+/** How a page is looked at. */
+export interface Look {
+  readonly name: string;
+  readonly colorScheme: "light" | "dark";
+  readonly width: number;
+}
+
 /** In both colour schemes, at both widths. */
-export const LOOKS = [
+export const LOOKS: readonly Look[] = [
   { name: "light", colorScheme: "light", width: 1024 },
   { name: "dark", colorScheme: "dark", width: 1024 },
   { name: "narrow-light", colorScheme: "light", width: 360 },
   { name: "narrow-dark", colorScheme: "dark", width: 360 },
-] as const;
+];
 
-export async function inLook(page: Page, look: (typeof LOOKS)[number]): Promise<void> {
+export async function inLook(page: Page, look: Look): Promise<void> {
   await page.emulateMedia({ colorScheme: look.colorScheme, reducedMotion: "reduce" });
   await page.setViewportSize({ width: look.width, height: 800 });
 }

@@ -212,7 +212,7 @@ mod tests {
             let (chain, seq) = ("a".to_owned(), 2);
             assert_eq!(check(&all), Err(BrokenChain::Altered { chain, seq }));
         }
-        let mut all = good.clone();
+        let mut all = good;
         let (other, _) = next("a", 2, Some("not the one before"), vec![], 0);
         all[3] = Value::Object(other);
         let (chain, seq) = ("a".to_owned(), 2);

@@ -4,7 +4,8 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    clippy::disallowed_methods
+    clippy::disallowed_methods,
+    missing_docs
 )]
 
 use std::time::{Duration, Instant};
@@ -50,6 +51,13 @@ impl Words {
     }
 }
 
+/// Processor time of this thread: what a busy machine does to wall times is not what is measured.
+fn now() -> Duration {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let spent = told.split(' ').next().and_then(|spent| spent.parse().ok());
+    Duration::from_nanos(spent.unwrap_or_default())
+}
+
 fn main() {
     let mut words = Words(7);
     let schema = |kind: &str| {
@@ -74,7 +82,7 @@ fn main() {
         ("100,000 messages", schema("chat/message"), &chats),
     ] {
         let bytes: usize = records.iter().flatten().map(String::len).sum();
-        let begun = Instant::now();
+        let begun = now();
         let mut index = Index::new(plan);
         for (doc, [subject, from, text]) in (0_u32..).zip(records) {
             index.put(doc, |draft| {
@@ -92,7 +100,7 @@ fn main() {
             }
         }
         index.settle();
-        let built = begun.elapsed();
+        let built = now() - begun;
         println!(
             "{name}: {:.1} MB of text indexed in {:.3} s; the index takes {:.1} MB ({:.2} of the text); {} words",
             bytes as f64 / 1e6,
@@ -116,29 +124,33 @@ fn main() {
                 2 => (2, format!("\"{one} {two}\"")),
                 _ => (3, format!("{one}x{two} ")),
             };
-            let begun = Instant::now();
-            let query = Query::parse(&text).unwrap();
-            let options = Options {
-                now: Some(1_700_000_000_000),
-                ..Options::default()
-            };
-            let gathered = Gathered::new(&index, &query, &options, &Sight::ALL).unwrap();
-            let mut statistics = Statistics::default();
-            statistics.add(&gathered);
-            let hits = gathered.rank(
-                &statistics,
-                20,
-                None,
-                &Sight::ALL,
-                &|one, other| one.cmp(&other),
-                &|_| false,
-            );
-            let matches: usize = hits
-                .iter()
-                .map(|hit| gathered.explain(&query, hit.doc).len())
-                .sum();
-            let took = begun.elapsed();
-            assert!(matches >= hits.len());
+            let mut took = Duration::MAX;
+            // The best of five: others run on this machine, too.
+            for _ in 0..5 {
+                let begun = Instant::now();
+                let query = Query::parse(&text).unwrap();
+                let options = Options {
+                    now: Some(1_700_000_000_000),
+                    ..Options::default()
+                };
+                let gathered = Gathered::new(&index, &query, &options, &Sight::ALL).unwrap();
+                let mut statistics = Statistics::default();
+                statistics.add(&gathered);
+                let hits = gathered.rank(
+                    &statistics,
+                    20,
+                    None,
+                    &Sight::ALL,
+                    &|one, other| one.cmp(&other),
+                    &|_| false,
+                );
+                let matches: usize = hits
+                    .iter()
+                    .map(|hit| gathered.explain(&query, hit.doc).len())
+                    .sum();
+                took = took.min(begun.elapsed());
+                assert!(matches >= hits.len());
+            }
             times.push(took);
             kinds[kind].1.push(took);
         }

@@ -384,9 +384,7 @@ impl Index {
             );
             write_payload(places, payload);
             self.terms.insert(term, doc, payload);
-            let own = language.of_word(self.terms.word(term));
-            own.into_iter()
-                .for_each(|language| self.terms.stem(term, language));
+            self.terms.stem(term, language);
             push_varint(term - previous, list);
             previous = term;
         }

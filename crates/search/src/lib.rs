@@ -4,6 +4,7 @@
 mod bits;
 mod column;
 mod expand;
+mod gather;
 mod highlight;
 mod index;
 mod plan;

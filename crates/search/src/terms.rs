@@ -128,19 +128,30 @@ impl Terms {
         }
     }
 
-    /// Makes a word findable by its stem in a language.
+    /// Makes a word findable by its stem, as texts in `language` have it.
     pub(crate) fn stem(&mut self, number: u32, language: Language) {
-        let Some(term) = self.terms.get(number as usize) else {
+        let Some(term) = self.terms.get_mut(number as usize) else {
             return;
         };
+        // Said of the text's language even where the word is of another one: asked once, and not with every document.
         if term.stemmed.contains(language) {
             return;
         }
-        let hash = language
+        term.stemmed.insert(language);
+        let Some(own) = language.of_word(self.word(number)) else {
+            return;
+        };
+        let hash = own
             .stem(self.word(number))
-            .map(|stem| self.stem_hash(language, &stem));
-        if let Some(term) = self.terms.get_mut(number as usize) {
-            term.stemmed.insert(language);
+            .map(|stem| self.stem_hash(own, &stem));
+        let Some(term) = self.terms.get_mut(number as usize) else {
+            return;
+        };
+        if own != language {
+            if term.stemmed.contains(own) {
+                return;
+            }
+            term.stemmed.insert(own);
         }
         if let Some(hash) = hash {
             let stemmed = Stemmed { hash, term: number };

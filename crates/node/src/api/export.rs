@@ -1,7 +1,7 @@
 //! All records of a resource as NDJSON: one record a line, in the order of their ids.
 //!
 //! Guarantees: page after page is asked for while the caller reads, so no lock is held between them and no more than one page
-//! is held at a time; an answer that ends well is whole, and one that cannot go on is cut off, not ended. Each record is as it
+//! is held at a time; a grant that ends, ends its exports at the next page; an answer that ends well is whole, and one that cannot go on is cut off, not ended. Each record is as it
 //! was when its page was read.
 
 use std::io;
@@ -69,6 +69,9 @@ impl Export {
             };
             let last = last.id().to_owned();
             // The caller learns that it is not whole by the way it ends; why is not for a body.
+            if self.permit.life().is_some_and(|life| life.end().is_some()) {
+                return Err(io::Error::other("the grant has ended"));
+            }
             let next = page_after(&self.vault, &self.permit, Some(&last)).await;
             self.page = next.map_err(|_| io::Error::other("the export cannot go on"))?;
             self.written = 0;

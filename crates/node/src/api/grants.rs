@@ -20,7 +20,8 @@ use super::path::Parameters;
 use super::problem::ApiProblem;
 use super::routes::Route;
 use super::tokens::iso;
-use crate::grants::{App, GrantView};
+use crate::authn::AuthenticationError;
+use crate::grants::{App, GrantError, GrantView};
 
 /// The routes that this module answers.
 pub(super) const ROUTES: [Route; 3] = [
@@ -59,7 +60,6 @@ async fn end(
         .grants
         .revoke(&owner, id)
         .ok_or_else(|| ApiProblem::no_such_grant(&api.grants))?;
-    // It has ended. Whether it stays so when this node restarts is part of the answer.
     api.grants.settled().await?;
     Ok(Json(json!({ "revoked": true, "_id": ended.id.to_string() })).into_response())
 }
@@ -71,6 +71,10 @@ async fn end_all(State(api): State<Arc<Api>>, Caller(caller): Caller) -> Answer 
     let revoked = api.grants.revoke_all(&owner);
     api.vault.close(&owner).await;
     api.tickets.clear_up();
+    if !api.grants.has_all() {
+        return Err(AuthenticationError::from(GrantError::NotYet).into());
+    }
+    api.grants.settled().await?;
     Ok(Json(json!({ "revoked": revoked, "evicted": true })).into_response())
 }
 

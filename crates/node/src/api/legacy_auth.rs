@@ -128,6 +128,7 @@ async fn consent(
         .use_once(Once::Consent, consent.once(), USED)
         .map_err(|refused| ApiProblem::new(ProblemKind::ConsentInvalid, refused.reason))?;
     let minted = api.grants.mint(&owner, terms, App::Client(client))?;
+    api.kept(&owner, &minted).await?;
     let state = state.as_deref().map(|state| ("state", state));
     let token = [("auth_token", minted.token.as_str())];
     let url = redirect_uri.with(token.into_iter().chain(state));
@@ -273,7 +274,7 @@ async fn revoke(
     let mut query = QueryString::parse(query.as_deref())?;
     let id = query.take("tokenId");
     query.nothing_else(&["tokenId"])?;
-    end(&api, &owner, id)
+    end(&api, &owner, id).await
 }
 
 /// `POST /auth/revoke`: `{"tokenId"}`
@@ -288,10 +289,10 @@ async fn revoke_posted(
         _ => None,
     };
     let _counted = body.nothing_else(&["tokenId"])?;
-    end(&api, &owner, id)
+    end(&api, &owner, id).await
 }
 
-fn end(api: &Api, owner: &Owner<'_>, id: Option<String>) -> Answer {
+async fn end(api: &Api, owner: &Owner<'_>, id: Option<String>) -> Answer {
     let id = id.ok_or_else(|| ApiProblem::malformed("`tokenId` is needed: the id of a token"))?;
     if id.starts_with("adyt_") || id.starts_with("adyr_") {
         return Err(ApiProblem::malformed(
@@ -301,6 +302,7 @@ fn end(api: &Api, owner: &Owner<'_>, id: Option<String>) -> Answer {
     let id: Uuid = id.parse().map_err(|_| ApiProblem::not_found())?;
     api.grants
         .revoke(owner, id)
-        .ok_or_else(ApiProblem::not_found)?;
+        .ok_or_else(|| ApiProblem::no_such_grant(&api.grants))?;
+    api.grants.settled().await?;
     Ok(Json(json!({ "revoked": true })).into_response())
 }

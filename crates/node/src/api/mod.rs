@@ -54,9 +54,10 @@ use self::idempotency::Keys;
 use self::throttle::{Quota, Throttle};
 use self::tickets::Tickets;
 use crate::authn::{Origins, Possession};
+use crate::authz::Owner;
 use crate::client_documents::ClientDocuments;
 use crate::config::Config;
-use crate::grants::{Grants, NodeContext, PendingRequests};
+use crate::grants::{Grants, Minted, NodeContext, PendingRequests};
 use crate::memory::Budget;
 use crate::vault::Vault;
 
@@ -134,5 +135,14 @@ impl Api {
             clock,
             tee,
         })
+    }
+
+    /// Waits until a new token would outlive the process, where tokens do. Nobody is given one that is less than was promised.
+    pub(crate) async fn kept(&self, owner: &Owner<'_>, minted: &Minted) -> Result<(), ApiProblem> {
+        if let Err(not_kept) = self.grants.settled().await {
+            self.grants.revoke(owner, minted.grant.id);
+            return Err(not_kept.into());
+        }
+        Ok(())
     }
 }

@@ -15,7 +15,10 @@ use super::routes::{Route, routes};
 const OPERATIONS: &[&str] = &[
     include_str!("operations/node.json"),
     include_str!("operations/auth.json"),
+    include_str!("operations/oauth.json"),
     include_str!("operations/records.json"),
+    include_str!("operations/search.json"),
+    include_str!("operations/watch.json"),
 ];
 const SHAPES: &str = include_str!("operations/shapes.json");
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
@@ -61,17 +64,22 @@ fn said_of(key: &str, operation: &Value, door: &str, name: &str) -> (String, Val
 fn document() -> Value {
     let mut described = described();
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    let mut silent = Vec::new();
     for route in routes() {
         let key = format!("{} {}", route.method, route.path);
-        let said = described.remove(&key);
-        let said = said.unwrap_or_else(|| panic!("{key} is described nowhere in operations/"));
+        let Some(said) = described.remove(&key) else {
+            silent.push(key);
+            continue;
+        };
         let method = route.method.to_lowercase();
-        let taken = paths
-            .entry(route.path)
-            .or_default()
-            .insert(method, operation(route, &said));
+        let item = paths.entry(route.path).or_default();
+        let taken = item.insert(method, operation(route, &said));
         assert!(taken.is_none(), "{key} is a route twice");
     }
+    assert!(
+        silent.is_empty(),
+        "described nowhere in operations/: {silent:?}"
+    );
     let left: Vec<_> = described.keys().collect();
     assert!(left.is_empty(), "no such routes: {left:?}");
     let shapes: Value = serde_json::from_str(SHAPES).unwrap();
@@ -158,6 +166,7 @@ fn parameters(path: &str, said: &Value) -> Vec<Value> {
             "If-None-Match" => {
                 "an `ETag` that the caller has already; `*` at a creation: only if there is nothing"
             }
+            "Last-Event-ID" => "where an earlier stream ended",
             "Idempotency-Key" => {
                 "names this request, so that it is done once however often it is sent"
             }
@@ -181,6 +190,17 @@ fn responses(route: &Route, said: &Value) -> Value {
             response["headers"] = json!({ "ETag": { "description": "the record's revision", "schema": { "type": "string" } } });
         }
         responses.insert(status.clone(), response);
+    }
+    if ["/ds/", "/db/", "/search/"]
+        .iter()
+        .any(|door| route.path.contains(door))
+    {
+        let words = "still loading, for who said `Prefer: respond-async`";
+        let content = json!({ "application/json": { "schema": shape(&json!("Loading")) } });
+        responses.insert(
+            "202".to_owned(),
+            json!({ "description": words, "content": content }),
+        );
     }
     let mut kinds: BTreeSet<&str> = BTreeSet::new();
     kinds.extend(

@@ -22,11 +22,12 @@ use super::record_stream::{found_response, item_response, query_response};
 use super::routes::Route;
 use super::write_body::ids_of;
 use crate::authz::Read;
+use crate::memory::Measure;
 use adyton_couch::selector::Selector;
 
 /// The routes that this module answers.
 #[rustfmt::skip]
-pub(super) const ROUTES: [Route; 16] = [
+pub(super) const ROUTES: [Route; 18] = [
     Route::guarded("GET", "/api/rest/v1/ds/get/{schema}/{id}", || routing::get(get::<Ds>)),
     // As the original's SDK asks, and as its documentation says.
     Route::guarded("POST", "/api/rest/v1/ds/get/{schema}/{id}", || routing::post(get::<Ds>)),
@@ -34,6 +35,7 @@ pub(super) const ROUTES: [Route; 16] = [
     Route::guarded("POST", "/api/rest/v1/ds/query/{schema}", || routing::post(query::<Ds>)),
     Route::guarded("POST", "/api/rest/v1/ds/count/{schema}", || routing::post(count::<Ds>)),
     Route::guarded("POST", "/api/rest/v1/ds/explain/{schema}", || routing::post(explain::<Ds>)),
+    Route::guarded("POST", "/api/rest/v1/ds/aggregate/{schema}", || routing::post(aggregate::<Ds>)),
     Route::guarded("POST", "/api/rest/v1/ds/bulk-get/{schema}", || routing::post(bulk_get::<Ds>)),
     Route::guarded("GET", "/api/rest/v1/ds/export/{schema}", || routing::get(export::<Ds>)),
     Route::guarded("GET", "/api/rest/v1/db/get/{database}/{id}", || routing::get(get::<Db>)),
@@ -42,6 +44,7 @@ pub(super) const ROUTES: [Route; 16] = [
     Route::guarded("POST", "/api/rest/v1/db/query/{database}", || routing::post(query::<Db>)),
     Route::guarded("POST", "/api/rest/v1/db/count/{database}", || routing::post(count::<Db>)),
     Route::guarded("POST", "/api/rest/v1/db/explain/{database}", || routing::post(explain::<Db>)),
+    Route::guarded("POST", "/api/rest/v1/db/aggregate/{database}", || routing::post(aggregate::<Db>)),
     Route::guarded("POST", "/api/rest/v1/db/bulk-get/{database}", || routing::post(bulk_get::<Db>)),
     Route::guarded("GET", "/api/rest/v1/db/export/{database}", || routing::get(export::<Db>)),
 ];
@@ -105,6 +108,22 @@ pub(super) async fn explain<D: Door>(
     let permit = caller.permit::<Read>(D::QUERY, at.resource)?;
     let QueryBody { query, .. } = QueryBody::parse(body)?;
     Ok(Json(api.vault.explain(&permit, query).await?).into_response())
+}
+
+/// `POST /{door}/aggregate/{name}`: `{"query"?: {…}, "aggregates": […]}`
+pub(super) async fn aggregate<D: Door>(
+    State(api): Shared,
+    Caller(caller): Caller,
+    at: Records<D>,
+    mut body: JsonObject,
+) -> Answer {
+    let permit = caller.permit::<Read>(D::QUERY, at.resource)?;
+    let selector = take_selector(&mut body)?.unwrap_or_else(Selector::everything);
+    let measures = Measure::parse_list(&body.take("aggregates").unwrap_or_default())?;
+    let known = [&SELECTOR_NAMES[..], &["aggregates"]].concat();
+    let _counted = body.nothing_else(&known)?;
+    let summaries = api.vault.aggregate(&permit, selector, measures).await?;
+    Ok(Json(json!({ "aggregates": summaries })).into_response())
 }
 
 /// `POST /{door}/bulk-get/{name}`: `{"ids": […]}`

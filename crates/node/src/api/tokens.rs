@@ -60,16 +60,10 @@ pub(super) async fn create(
     let terms = Value::Object(terms.collect());
     let _counted =
         body.nothing_else(&["scopes", "narrow", "purpose", "expiresIn", "rate", "appDID"])?;
-    let minted = api.grants.mint(
-        &owner,
-        Terms::from_value(terms, &*api.schemas)?,
-        app.map_or(App::Nobody, App::Named),
-    )?;
-    if let Err(not_kept) = api.grants.settled().await {
-        // Nobody gets a token that is less than was promised.
-        api.grants.revoke(&owner, minted.grant.id);
-        return Err(not_kept.into());
-    }
+    let terms = Terms::from_value(terms, &*api.schemas)?;
+    let app = app.map_or(App::Nobody, App::Named);
+    let minted = api.grants.mint(&owner, terms, app)?;
+    api.kept(&owner, &minted).await?;
     let mut body = view_of(&minted.grant);
     body.insert("token".to_owned(), minted.token.as_str().into());
     Ok((StatusCode::CREATED, Json(Value::Object(body))).into_response())
@@ -94,7 +88,6 @@ pub(super) async fn revoke(
         .grants
         .revoke(&owner, id)
         .ok_or_else(|| ApiProblem::no_such_grant(&api.grants))?;
-    // It has ended. Whether it stays so when this node restarts is part of the answer.
     api.grants.settled().await?;
     Ok(Json(json!({ "revoked": true, "_id": revoked.id.to_string() })).into_response())
 }

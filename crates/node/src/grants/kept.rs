@@ -183,3 +183,7 @@ fn seconds(time: SystemTime) -> u64 {
 fn time(seconds: u64) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
+
+#[cfg(test)]
+#[path = "kept_tests.rs"]
+mod tests;

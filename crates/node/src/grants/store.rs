@@ -217,7 +217,7 @@ impl Grants {
     /// Keeps grants beyond the process from now on, and brings back those that were.
     pub(crate) fn keep_in(self: &Arc<Self>, context: NodeContext, schemas: Arc<SchemaSet>) {
         let (waiting, queue) = mpsc::channel(keeper::QUEUE);
-        self.write().keeps = true;
+        self.note_changes();
         let keeper = Keeper::new(context, schemas, Arc::downgrade(self), queue);
         let keeping = Keeping {
             waiting,
@@ -228,12 +228,18 @@ impl Grants {
         drop(self.keeping.set(keeping));
     }
 
+    /// From now on it is remembered what changed.
+    pub(super) fn note_changes(&self) {
+        self.write().keeps = true;
+    }
+
     /// Whether grants outlive the process.
     pub fn are_kept(&self) -> bool {
         self.keeping.get().is_some()
     }
 
-    /// Waits until everything that has changed is durable. At once where grants end with the process.
+    /// Waits until everything that has changed is durable: what was minted would outlive the process, and what has ended would not
+    /// come back with the next. At once where grants end with the process.
     ///
     /// # Errors
     /// When it is not; it holds in this process all the same, and is tried again.
@@ -823,4 +829,4 @@ impl fmt::Debug for Grants {
 
 #[cfg(test)]
 #[path = "store_tests.rs"]
-mod tests;
+pub(super) mod tests;

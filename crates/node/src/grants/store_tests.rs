@@ -9,7 +9,7 @@ use base64_simd::STANDARD;
 use serde_json::Value;
 
 /// The owner of a session out of the original's, with some bytes more in it.
-fn owner_with(more: usize) -> Principal {
+pub(in crate::grants) fn owner_with(more: usize) -> Principal {
     let vector = include_str!("../../../../vectors/context_session.json");
     let vector: Value = serde_json::from_str(vector).unwrap();
     let mut session = vector["session"].clone();

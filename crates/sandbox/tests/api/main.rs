@@ -11,12 +11,15 @@
     missing_docs
 )]
 
+mod acceptance;
 mod aliases;
 mod bulk;
 mod changing;
 mod contract;
+mod guide;
 mod http;
 mod narrowed;
+mod sdk;
 mod search;
 #[path = "../support/mod.rs"]
 mod support;

@@ -482,6 +482,9 @@ fn body(method: &str, guard: Guard, schema: &str, serial: u64) -> Option<Value> 
         Guard::Data(_, _, Right::Search) if method == "POST" => {
             Some(json!({ "keywords": "only the owner" }))
         }
+        Guard::Data(_, _, Right::Aggregate) => {
+            Some(json!({ "aggregates": [{ "by": "name" }, { "of": "sentAt" }] }))
+        }
         Guard::Data(_, _, Right::Fetch) => Some(json!({ "ids": [RECORD] })),
         Guard::Data(_, _, Right::Bulk) => {
             let record = |n: u32| with_schema(email(&format!("bulk-{serial}-{n}"), "new"), schema);

@@ -33,6 +33,7 @@ pub enum Right {
     Query,
     Search,
     Count,
+    Aggregate,
     /// Being told of changes.
     Watch,
     /// Having somebody else told of them.
@@ -53,6 +54,7 @@ impl Right {
             | Self::Query
             | Self::Search
             | Self::Count
+            | Self::Aggregate
             | Self::Watch
             | Self::Ticket => 'r',
             Self::Create | Self::Bulk | Self::Update => 'w',
@@ -128,6 +130,7 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("POST", "/api/rest/v1/ds/get/{schema}/{id}", ds(Api::DsGetById, Right::Get)),
         ("GET", "/api/rest/v1/ds/{schema}/{id}", ds(Api::DsGetById, Right::Get)),
         ("POST", "/api/rest/v1/ds/explain/{schema}", ds(Api::DsQuery, Right::Count)),
+        ("POST", "/api/rest/v1/ds/aggregate/{schema}", ds(Api::DsQuery, Right::Aggregate)),
         ("POST", "/api/rest/v1/ds/bulk-get/{schema}", ds(Api::DsGetById, Right::Fetch)),
         ("GET", "/api/rest/v1/ds/export/{schema}", ds(Api::DsQuery, Right::Query)),
         ("PATCH", "/api/rest/v1/ds/{schema}/{id}", ds(Api::DsUpdate, Right::Update)),
@@ -136,6 +139,7 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("POST", "/api/rest/v1/db/get/{database}/{id}", db(Api::DbGetById, Right::Get)),
         ("GET", "/api/rest/v1/db/{database}/{id}", db(Api::DbGetById, Right::Get)),
         ("POST", "/api/rest/v1/db/explain/{database}", db(Api::DbQuery, Right::Count)),
+        ("POST", "/api/rest/v1/db/aggregate/{database}", db(Api::DbQuery, Right::Aggregate)),
         ("POST", "/api/rest/v1/db/bulk-get/{database}", db(Api::DbGetById, Right::Fetch)),
         ("GET", "/api/rest/v1/db/export/{database}", db(Api::DbQuery, Right::Query)),
         ("PATCH", "/api/rest/v1/db/{database}/{id}", db(Api::DbUpdate, Right::Update)),
