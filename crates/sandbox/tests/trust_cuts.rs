@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("adyton-protocol", &[]),
     ("adyton-couch", &[]),
     ("adyton-attest", &[]),
+    ("adyton-oauth", &["adyton-protocol"]),
     ("adyton-vsock", &[]),
     ("adyton-search", &[]),
     ("adyton-init", &["adyton-vsock"]),
