@@ -13,31 +13,31 @@ const BUILT: [Built; 10] = [
         bytes: include_bytes!("docs.html"),
     },
     Built {
-        path: "/assets/consent-De3R3jyy.js",
-        bytes: include_bytes!("assets/consent-De3R3jyy.js"),
+        path: "/assets/consent-CF13_otu.js",
+        bytes: include_bytes!("assets/consent-CF13_otu.js"),
     },
     Built {
-        path: "/assets/console-CG4oJDxj.js",
-        bytes: include_bytes!("assets/console-CG4oJDxj.js"),
+        path: "/assets/console-uJybxw3Y.js",
+        bytes: include_bytes!("assets/console-uJybxw3Y.js"),
     },
     Built {
-        path: "/assets/docs-DCCwdcl1.js",
-        bytes: include_bytes!("assets/docs-DCCwdcl1.js"),
+        path: "/assets/docs-hT3RC3f1.js",
+        bytes: include_bytes!("assets/docs-hT3RC3f1.js"),
     },
     Built {
-        path: "/assets/dom-CrXJoYlO.css",
-        bytes: include_bytes!("assets/dom-CrXJoYlO.css"),
+        path: "/assets/dom-D1lj4eHR.js",
+        bytes: include_bytes!("assets/dom-D1lj4eHR.js"),
     },
     Built {
-        path: "/assets/dom-FHdOnz11.js",
-        bytes: include_bytes!("assets/dom-FHdOnz11.js"),
+        path: "/assets/dom-TZRFulWb.css",
+        bytes: include_bytes!("assets/dom-TZRFulWb.css"),
     },
     Built {
         path: "/assets/icon-DOS8cbsp.svg",
         bytes: include_bytes!("assets/icon-DOS8cbsp.svg"),
     },
     Built {
-        path: "/assets/words-DQklAoXJ.js",
-        bytes: include_bytes!("assets/words-DQklAoXJ.js"),
+        path: "/assets/words-CaMjp66d.js",
+        bytes: include_bytes!("assets/words-CaMjp66d.js"),
     },
 ];

@@ -60,8 +60,13 @@ function stateOf(shown: readonly Receipt[]): string {
   return lost > 0 ? `${lost} accesses are missing here: they could not be written at the time.` : "Nothing is missing between these receipts.";
 }
 
+/** "social/email" of a published schema's records; a database as it is called. */
+function shortOf(target: string): string {
+  return /^ds:https:\/\/common\.schemas\.verida\.io\/(.+)\/v[\d.]+\/schema\.json$/.exec(target)?.[1] ?? target.replace(/^db:/, "");
+}
+
 function row(access: Access): HTMLElement {
   const when = access.until ? `${moment(access.at)} to ${moment(access.until)}` : moment(access.at);
-  const what = `${access.kind} ${access.target}${access.times > 1 ? `, ${access.times} times` : ""}`;
+  const what = `${access.kind} ${shortOf(access.target)}${access.times > 1 ? `, ${access.times} times` : ""}`;
   return h("tr", {}, h("td", {}, when), h("td", {}, access.app ?? "a token of yours"), h("td", {}, what), h("td", {}, records(access.records)));
 }
