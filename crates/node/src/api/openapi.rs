@@ -16,6 +16,7 @@ const OPERATIONS: &[&str] = &[
     include_str!("operations/node.json"),
     include_str!("operations/auth.json"),
     include_str!("operations/records.json"),
+    include_str!("operations/watch.json"),
 ];
 const SHAPES: &str = include_str!("operations/shapes.json");
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
