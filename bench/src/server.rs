@@ -123,7 +123,7 @@ pub(crate) async fn run_node() -> Outcome<()> {
     let ticking = clock.clone();
     let tee = Arc::new(SimulatedTee::start(Arc::new(move || ticking.now()))?);
     let config = format!(
-        "listen = \"{}\"\nallow_loopback_storage = true\n",
+        "listen = \"{}\"\nallow_loopback_storage = true\n[limits]\nrequests_per_minute = 1000000000\n",
         any_port()
     );
     let node = RunningNode::start(Config::parse(&config)?, Arc::clone(&tee), clock).await?;
