@@ -16,7 +16,8 @@ use uuid::Uuid;
 use super::life::GrantLife;
 use super::rate::{Meter, RateLeft};
 use super::sealed::{GrantKey, SealedSession};
-use super::store::{MAX_BYTES_PER_TENANT, MAX_LIFE, MAX_PER_TENANT, NeverBack};
+use super::state::{MAX_BYTES_PER_TENANT, MAX_PER_TENANT};
+use super::store::{MAX_LIFE, NeverBack};
 use crate::authn::TenantId;
 
 /// For whom a grant is.

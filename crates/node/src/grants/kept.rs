@@ -20,7 +20,8 @@ use uuid::Uuid;
 use super::grant::{App, Grant};
 use super::rate::Meter;
 use super::sealed::{SealedSession, WrappedKey};
-use super::store::{Entry, MAX_TOKENS, What, bytes_of};
+use super::state::{Entry, MAX_TOKENS, What};
+use super::store::bytes_of;
 use super::token::TokenHash;
 use crate::authn::TenantId;
 

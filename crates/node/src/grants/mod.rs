@@ -13,6 +13,7 @@ mod node_context;
 mod pending;
 mod rate;
 mod sealed;
+mod state;
 mod store;
 mod token;
 
@@ -21,7 +22,7 @@ pub use life::GrantLife;
 pub(crate) use node_context::NodeContext;
 pub use pending::{ApproveError, Pending, PendingRequests, TooManyPending};
 pub use rate::RateLeft;
-pub(crate) use store::ACCESS_LIFE;
+pub(crate) use state::ACCESS_LIFE;
 pub use store::{CodeBinding, ExchangeError, Grants, Minted, NotKept, TokenPair};
 pub(crate) use token::TokenKind;
 pub use token::TokenSecret;
