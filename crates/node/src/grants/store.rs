@@ -2,7 +2,6 @@
 //!
 //! One lock, never held over an await: a grant and all its tokens end in the same instant.
 
-use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -26,14 +25,12 @@ use zeroize::Zeroizing;
 
 use super::grant::{App, Grant, GrantError, GrantView, LiveGrant, MintError};
 use super::keeper::{self, Keeper, Waiting};
-use super::kept::{self, Kept};
+use super::kept;
 use super::node_context::NodeContext;
 use super::rate::Meter;
 use super::sealed::{GrantKey, SealedSession};
-use super::state::{
-    ACCESS_LIFE, Entry, Held, MAX_BYTES_PER_TENANT, MAX_PER_TENANT, MAX_TOKENS, Slot, State, What,
-};
-use super::token::{TokenHash, TokenKind, TokenSecret};
+use super::state::{Entry, MAX_TOKENS, Slot, State, What};
+use super::token::{TokenKind, TokenSecret};
 use crate::authn::TenantId;
 use crate::authz::Owner;
 

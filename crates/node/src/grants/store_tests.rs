@@ -1,5 +1,6 @@
 use super::*;
 use crate::authn::{Credential, Origins, Possession, Principal, authenticate};
+use crate::grants::state::{ACCESS_LIFE, MAX_ENDED_PER_TENANT, MAX_PER_TENANT};
 use adyton_client::schema::SchemaSet;
 use adyton_oauth::approval::Requested;
 use adyton_oauth::client_id::ClientId;

@@ -8,15 +8,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adyton_client::database::{Database, WriteError};
-use adyton_client::pull::{Feed, FeedPosition, PlainBatch, Pull, PullBatch, PullError};
-use adyton_client::record::{InvalidRecord, PreparedRecord, Save};
-use adyton_client::registry;
+use adyton_client::pull::{Feed, FeedPosition, Pull, PullBatch, PullError};
 use adyton_client::session::{Session, SessionError};
 use adyton_couch::rev::Rev;
 use adyton_keys::context_session::ContextSession;
 use adyton_keys::record_cipher::RecordCipher;
-use adyton_protocol::database::{DatabaseName, Permissions};
+use adyton_protocol::database::DatabaseName;
 use adyton_protocol::schema::SchemaUri;
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};

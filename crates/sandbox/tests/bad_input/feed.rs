@@ -114,7 +114,8 @@ async fn new_records_for_ever_end_at_the_memory_budget() {
             false => Act::Honest,
         }
     });
-    scene.notes().await.problem(503, "overloaded");
+    // More than one user may have, whatever the storage node said of its size.
+    scene.notes().await.problem(507, "too-large-for-this-node");
     scene.bystander.is_unharmed().await;
     scene.all_is_well_again().await;
 }
