@@ -9,6 +9,8 @@
 )]
 
 mod caller;
+#[path = "auth/publish.rs"]
+mod publish;
 
 use std::time::UNIX_EPOCH;
 
@@ -19,41 +21,14 @@ use adyton_protocol::context::ContextName;
 use adyton_sandbox::cluster::NETWORK;
 use adyton_sandbox::{Options, Sandbox};
 use caller::{Answer, Caller};
+use publish::publish;
 use rand_core::{OsRng, TryRngCore};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 
 const EMAIL: &str = "https://common.schemas.verida.io/social/email/v0.1.0/schema.json";
 const CONFIG: &str = "names = [\"localhost\", \"127.0.0.1\"]\n[oauth]\nlocal_clients = true\n";
 /// SHA-256 of a verifier that these tests never need: no code is redeemed here.
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-
-/// An app on this machine that publishes its document, until the test ends.
-async fn publish() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let document = json!({
-        "client_id": format!("{url}/client.json"), "client_name": "Letter Reader",
-        "redirect_uris": [format!("{url}/back?a=b")], "token_endpoint_auth_method": "none",
-    })
-    .to_string();
-    tokio::spawn(async move {
-        while let Ok((mut socket, _)) = listener.accept().await {
-            let mut asked = [0; 4096];
-            // Requests of these tests come in one piece.
-            let _ = socket.read(&mut asked).await;
-            let head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                document.len()
-            );
-            let _ = socket
-                .write_all(format!("{head}{document}").as_bytes())
-                .await;
-        }
-    });
-    url
-}
 
 struct Stage {
     sandbox: Sandbox,

@@ -48,8 +48,8 @@ async fn list(State(api): State<Arc<Api>>, Caller(caller): Caller) -> Answer {
     Ok(Json(json!({ "grants": grants })).into_response())
 }
 
-/// `DELETE /auth/grants/{id}`: with all of its tokens and streams.
-async fn end(
+/// `DELETE /auth/grants/{id}` and `DELETE /auth/tokens/{id}`: with all of its tokens and streams.
+pub(super) async fn end(
     State(api): State<Arc<Api>>,
     Caller(caller): Caller,
     Parameters(id): Parameters<String>,

@@ -15,12 +15,11 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use uuid::Uuid;
 
 use super::Api;
 use super::caller::Caller;
+use super::grants;
 use super::json_body::JsonObject;
-use super::path::Parameters;
 use super::problem::ApiProblem;
 use crate::authn::Authority;
 use crate::grants::{App, GrantView};
@@ -32,7 +31,7 @@ pub(super) const ROUTES: [Route; 5] = [
     Route::guarded("POST", "/api/rest/v1/auth/token", || routing::post(create)),
     Route::guarded("GET", "/api/rest/v1/auth/tokens", || routing::get(list)),
     Route::guarded("DELETE", "/api/rest/v1/auth/tokens/{id}", || {
-        routing::delete(revoke)
+        routing::delete(grants::end)
     }),
 ];
 
@@ -74,22 +73,6 @@ pub(super) async fn list(State(api): State<Arc<Api>>, Caller(caller): Caller) ->
     let owner = caller.as_owner()?;
     let tokens: Vec<_> = api.grants.list(&owner).iter().map(view_of).collect();
     Ok(Json(json!({ "tokens": tokens })).into_response())
-}
-
-/// `DELETE /auth/tokens/{id}`
-pub(super) async fn revoke(
-    State(api): State<Arc<Api>>,
-    Caller(caller): Caller,
-    Parameters(id): Parameters<String>,
-) -> Answer {
-    let owner = caller.as_owner()?;
-    let id: Uuid = id.parse().map_err(|_| ApiProblem::not_found())?;
-    let revoked = api
-        .grants
-        .revoke(&owner, id)
-        .ok_or_else(|| ApiProblem::no_such_grant(&api.grants))?;
-    api.grants.settled().await?;
-    Ok(Json(json!({ "revoked": true, "_id": revoked.id.to_string() })).into_response())
 }
 
 /// `GET /auth/me`

@@ -1,6 +1,8 @@
 //! An app that publishes itself on this machine, an owner who has mail, and the requests between them.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+mod publish;
+
 use std::collections::BTreeMap;
 use std::time::UNIX_EPOCH;
 
@@ -23,10 +25,9 @@ use secp256k1::ecdsa::RecoverableSignature;
 use secp256k1::{Message, SecretKey};
 use serde_json::{Value, json};
 use sha2::Digest as _;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
 use url::form_urlencoded;
 
+use self::publish::publish;
 use crate::caller::{Answer, Caller, Header};
 
 /// RFC 7636 appendix B.
@@ -53,32 +54,6 @@ pub fn query(url: &str) -> BTreeMap<String, String> {
 pub fn seconds() -> u64 {
     let now = Clock::system().now().duration_since(UNIX_EPOCH);
     now.unwrap().as_secs()
-}
-
-/// An app on this machine that publishes its document, until the test ends.
-async fn publish() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let document = json!({
-        "client_id": format!("{url}/client.json"), "client_name": "Letter Reader",
-        "redirect_uris": [format!("{url}/back?a=b")], "token_endpoint_auth_method": "none",
-    })
-    .to_string();
-    tokio::spawn(async move {
-        while let Ok((mut socket, _)) = listener.accept().await {
-            let mut asked = [0; 4096];
-            // Requests of these tests come in one piece.
-            let _read = socket.read(&mut asked).await;
-            let length = document.len();
-            let head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
-            );
-            let _sent = socket
-                .write_all(format!("{head}{document}").as_bytes())
-                .await;
-        }
-    });
-    url
 }
 
 pub struct Stage {
