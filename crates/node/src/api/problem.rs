@@ -216,7 +216,10 @@ impl From<AuthenticationError> for ApiProblem {
         {
             problem.challenge = Challenge::Proof;
         }
-        problem
+        match error {
+            AuthenticationError::Token(GrantError::TooOften(left)) => problem.after(left.into()),
+            _ => problem,
+        }
     }
 }
 

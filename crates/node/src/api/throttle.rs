@@ -16,6 +16,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::problem::ApiProblem;
 use crate::authn::{Authority, Principal};
+use crate::grants::RateLeft;
 
 /// Most callers that are counted at a time. Beyond, some are counted anew.
 const MOST_CALLERS: usize = 100_000;
@@ -93,25 +94,17 @@ impl Throttle {
         caller: &Principal,
         now: SystemTime,
     ) -> Result<Standing, ApiProblem> {
-        let Authority::App(grant) = caller.authority() else {
-            let who = self.hasher.hash_one(caller.tenant());
-            return self.take(who, self.quota, now);
+        let grant = match caller.authority() {
+            Authority::Owner(_) => None,
+            Authority::App(grant) => Some(grant.id()),
         };
-        let who = self.hasher.hash_one((caller.tenant(), grant.id()));
+        let who = self.hasher.hash_one((caller.tenant(), grant));
         let standing = self.take(who, self.quota, now)?;
-        let Some(rate) = grant.terms().rate() else {
-            return Ok(standing);
-        };
-        let granted = Quota {
-            name: "grant",
-            requests: rate.requests,
-            span: Duration::from_secs(rate.seconds.into()),
-        };
-        let granted = self.take(who, granted, now)?;
-        match granted.remaining <= standing.remaining {
-            true => Ok(granted),
-            false => Ok(standing),
-        }
+        // The grant's own rate was counted when the caller was authenticated.
+        Ok(match caller.rate_left() {
+            Some(left) if left.remaining <= standing.remaining => left.into(),
+            Some(_) | None => standing,
+        })
     }
 
     fn take(&self, who: u64, quota: Quota, now: SystemTime) -> Result<Standing, ApiProblem> {
@@ -135,12 +128,7 @@ impl Throttle {
             *span = new;
         }
         let left = span.lasts.saturating_sub(span.age(now));
-        // Rounded up: who waits as long as told is not refused again.
-        let seconds = left
-            .as_millis()
-            .div_ceil(1000)
-            .try_into()
-            .unwrap_or(u64::MAX);
+        let seconds = whole_seconds(left);
         let is_allowed = span.used < quota.requests;
         span.used = span.used.saturating_add(1);
         let standing = Standing {
@@ -154,6 +142,26 @@ impl Throttle {
             false => Err(standing.refusal()),
         }
     }
+}
+
+impl From<RateLeft> for Standing {
+    fn from(left: RateLeft) -> Self {
+        Self {
+            quota: Quota {
+                name: "grant",
+                requests: left.rate.requests,
+                span: Duration::from_secs(left.rate.seconds.into()),
+            },
+            remaining: left.remaining,
+            seconds: whole_seconds(left.wait),
+        }
+    }
+}
+
+/// Rounded up: who waits as long as told is not refused again.
+fn whole_seconds(time: Duration) -> u64 {
+    let seconds = time.as_millis().div_ceil(1000);
+    seconds.try_into().unwrap_or(u64::MAX)
 }
 
 impl Standing {

@@ -211,6 +211,38 @@ async fn every_answer_says_how_often_a_caller_may_ask_and_one_too_many_waits() {
     assert!(!public.headers.contains_key("ratelimit"));
 }
 
+#[tokio::test]
+async fn a_grants_own_rate_is_told_and_one_too_many_waits() {
+    let mut scene = Scene::set().await;
+    let terms = json!({
+        "scopes": ["api:db-query", "db:r:notes"], "rate": { "requests": 3, "seconds": 30 },
+    });
+    let minted = scene.ask("POST", "/auth/token", &terms).await.json();
+    let app = minted["token"].as_str().unwrap().to_owned();
+    for left in [2, 1, 0] {
+        let answer = scene
+            .ask_as(&app, "POST", "/db/query/notes", &json!({}))
+            .await;
+        assert_eq!(answer.headers["ratelimit-policy"], "\"grant\";q=3;w=30");
+        let standing = answer.headers["ratelimit"].to_str().unwrap().to_owned();
+        assert!(
+            standing.starts_with(&format!("\"grant\";r={left};")),
+            "{standing}"
+        );
+        answer.ok();
+    }
+    let refused = scene
+        .ask_as(&app, "POST", "/db/query/notes", &json!({}))
+        .await;
+    let wait = refused.headers["retry-after"].to_str().unwrap().to_owned();
+    refused.problem(429, "rate-limited");
+    scene.world.pass(wait.parse().unwrap());
+    scene
+        .ask_as(&app, "POST", "/db/query/notes", &json!({}))
+        .await
+        .ok();
+}
+
 fn opened(gzip: &[u8]) -> Vec<u8> {
     assert_eq!(gzip[..2], [0x1f, 0x8b]);
     miniz_oxide::inflate::decompress_to_vec(&gzip[10..gzip.len() - 8]).unwrap()
