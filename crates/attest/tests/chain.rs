@@ -336,8 +336,28 @@ fn a_signature_is_whole_bytes() {
     }
     bits[2] = 1;
     pki.certificates.leaf = sequence(&[inside, algorithm, bits]);
-    assert!(matches!(
-        verify(&pki).unwrap_err(),
-        ChainError::Signature { at: 4 } | ChainError::Unreadable { at: 4 }
-    ));
+    assert_eq!(verify(&pki).unwrap_err(), ChainError::Unreadable { at: 4 });
+}
+
+/// What no signature covers stands in one spelling: every byte around the signed part, set to every other value.
+#[test]
+fn a_certificate_has_one_spelling() {
+    let pki = Pki::new();
+    let [inside, algorithm, bits] =
+        <[Vec<u8>; 3]>::try_from(parts(&pki.certificates.leaf)).unwrap();
+    let leaf = &pki.certificates.leaf;
+    let behind = leaf.len() - algorithm.len() - bits.len();
+    let head = behind - inside.len();
+    // The signature itself is aws-lc's to read; its own header and first bytes are in this range.
+    let unsigned = (0..head).chain(behind..behind + algorithm.len() + 8);
+    let mut spoiled = Pki::new();
+    spoiled.certificates = pki.certificates.clone();
+    for at in unsigned {
+        for value in (0..=u8::MAX).filter(|value| *value != leaf[at]) {
+            spoiled.certificates.leaf = leaf.clone();
+            spoiled.certificates.leaf[at] = value;
+            let refused = Chain::verify(&spoiled.certificates, &[pki.root()], now());
+            assert!(refused.is_err(), "byte {at} as {value:#04x}");
+        }
+    }
 }

@@ -183,6 +183,9 @@ impl<'a> Link<'a> {
         {
             return Err(ChainError::Algorithm { at });
         }
+        if unsigned_parts_written(&certificate).as_deref() != Some(der) {
+            return Err(ChainError::Unreadable { at });
+        }
         let key = &certificate.public_key().algorithm;
         let curve = key
             .parameters
@@ -254,10 +257,6 @@ impl<'a> Link<'a> {
         if self.certificate.issuer().as_raw() != issuer.certificate.subject().as_raw() {
             return Err(ChainError::Issuer { at });
         }
-        // One bit string without unused bits: otherwise two spellings of one certificate could exist.
-        if self.certificate.signature_value.unused_bits != 0 {
-            return Err(ChainError::Signature { at });
-        }
         UnparsedPublicKey::new(&ECDSA_P384_SHA384_ASN1, issuer.key())
             .verify(
                 self.certificate.tbs_certificate.as_ref(),
@@ -316,6 +315,34 @@ impl<'a> Link<'a> {
     fn not_after(&self) -> SystemTime {
         system_time(self.certificate.validity().not_after.timestamp())
     }
+}
+
+/// The one DER of a certificate with this signed part and this signature (RFC 5280, section 4.1).
+///
+/// The reader of DER takes any tag where it expects an object identifier, and any class of a bit string's: bytes
+/// that no signature covers, so that one certificate would have many spellings.
+fn unsigned_parts_written(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+    const ECDSA_WITH_SHA384: [u8; 12] = [
+        0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x03,
+    ];
+    let signature = [&[0][..], &certificate.signature_value.data].concat();
+    let parts = [
+        certificate.tbs_certificate.as_ref(),
+        &ECDSA_WITH_SHA384,
+        &tagged(0x03, &signature)?,
+    ];
+    tagged(0x30, &parts.concat())
+}
+
+/// One DER value of up to 65,535 bytes.
+fn tagged(tag: u8, content: &[u8]) -> Option<Vec<u8>> {
+    let [high, low] = u16::try_from(content.len()).ok()?.to_be_bytes();
+    let header = match (high, low) {
+        (0, 0..0x80) => vec![tag, low],
+        (0, _) => vec![tag, 0x81, low],
+        _ => vec![tag, 0x82, high, low],
+    };
+    Some([&header, content].concat())
 }
 
 fn is_ecdsa_sha384(algorithm: &AlgorithmIdentifier<'_>) -> bool {
