@@ -33,6 +33,7 @@ use super::tenant::{NotDone, Tenant};
 use super::watch_seats::{TooManyWatches, WatchSeat, WatchSeats};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Owner, Permit, PermitAction, Read, Write};
+use crate::computing;
 use crate::memory::{
     Budget, Document, Explanation, FieldNotGranted, Measure, Page, Query, QueryError, Reservation,
     Summary,
@@ -579,7 +580,7 @@ impl Vault {
             return work(&database);
         }
         let turn = self.queries.turn(tenant).await?;
-        let computing = tokio::task::spawn_blocking(move || {
+        let computing = computing::start(move || {
             let result = work(&database);
             // Held by the work itself: it goes on when its caller has gone.
             drop(turn);
