@@ -1,6 +1,6 @@
 //! Schemas of a user's own: put by their owner, for whom an app can be allowed as little as for any other.
 
-use adyton_client::schema::MAX_OWN_BYTES;
+use adyton_client::schema::{MAX_OWN_BYTES, MAX_OWN_SCHEMAS};
 use adyton_protocol::schema::SchemaUri;
 use serde_json::{Value, json};
 
@@ -459,4 +459,24 @@ async fn what_another_client_left_in_the_database_is_used_or_told_and_breaks_not
         .ask("DELETE", &at("/schemas", SITE), &Value::Null)
         .await
         .ok();
+}
+
+#[tokio::test]
+async fn a_user_has_so_many_schemas_and_a_place_is_free_when_one_ends() {
+    let mut scene = Scene::set().await;
+    let named = |n: usize| {
+        let uri = format!("https://dive.example/{n}/schema.json");
+        json!({ "$id": uri, "title": "Dive", "database": { "name": "dives" } })
+    };
+    for n in 0..MAX_OWN_SCHEMAS {
+        scene.put_schema(&named(n)).await;
+    }
+    let path = at("/schemas", "https://dive.example/64/schema.json");
+    let refused = scene.ask("PUT", &path, &named(64)).await;
+    refused.problem(422, "schema-invalid");
+    // One that is there can be replaced all the same.
+    let first = at("/schemas", "https://dive.example/0/schema.json");
+    scene.ask("PUT", &first, &named(0)).await.ok();
+    scene.ask("DELETE", &first, &Value::Null).await.ok();
+    scene.put_schema(&named(64)).await;
 }
