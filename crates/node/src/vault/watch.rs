@@ -161,6 +161,10 @@ impl Watch {
         // Whoever waits here has taken what came before.
         if let Some(tenant) = self.tenant.upgrade() {
             tenant.is_watched(&self.name);
+            if self.schemas.is_some() {
+                // They are needed for as long as what they name is.
+                tenant.is_watched(&DatabaseName::own_schemas());
+            }
         }
         word
     }
