@@ -13,12 +13,12 @@ const BUILT: [Built; 10] = [
         bytes: include_bytes!("docs.html"),
     },
     Built {
-        path: "/assets/consent-CF13_otu.js",
-        bytes: include_bytes!("assets/consent-CF13_otu.js"),
+        path: "/assets/consent-42aNfF4a.js",
+        bytes: include_bytes!("assets/consent-42aNfF4a.js"),
     },
     Built {
-        path: "/assets/console-uJybxw3Y.js",
-        bytes: include_bytes!("assets/console-uJybxw3Y.js"),
+        path: "/assets/console-awtEHrKz.js",
+        bytes: include_bytes!("assets/console-awtEHrKz.js"),
     },
     Built {
         path: "/assets/docs-hT3RC3f1.js",
@@ -37,7 +37,7 @@ const BUILT: [Built; 10] = [
         bytes: include_bytes!("assets/icon-DOS8cbsp.svg"),
     },
     Built {
-        path: "/assets/words-CaMjp66d.js",
-        bytes: include_bytes!("assets/words-CaMjp66d.js"),
+        path: "/assets/words-lzIurLnc.js",
+        bytes: include_bytes!("assets/words-lzIurLnc.js"),
     },
 ];

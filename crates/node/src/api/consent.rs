@@ -29,6 +29,7 @@ use super::routes::Route;
 use super::tokens::iso;
 use crate::authn::Principal;
 use crate::authz::Denied;
+use crate::config::Wallet;
 use crate::grants::Pending;
 use crate::memory::{Direction, Query, QueryError, SortKey};
 
@@ -68,6 +69,8 @@ struct Asked<'p> {
     api: Vec<Value>,
     terms: Value,
     expires_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wallet: Option<&'p str>,
 }
 
 /// An app, and how it is known.
@@ -120,6 +123,7 @@ async fn asked(State(api): State<Arc<Api>>, Parameters(id): Parameters<String>) 
         api: capabilities,
         terms: terms.to_value(),
         expires_at: iso(pending.expires()),
+        wallet: api.config.oauth.wallet.as_ref().map(Wallet::as_str),
     })
     .into_response())
 }
