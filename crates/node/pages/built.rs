@@ -21,8 +21,8 @@ const BUILT: [Built; 10] = [
         bytes: include_bytes!("assets/console-awtEHrKz.js"),
     },
     Built {
-        path: "/assets/docs-hT3RC3f1.js",
-        bytes: include_bytes!("assets/docs-hT3RC3f1.js"),
+        path: "/assets/docs-D6ptkLw-.js",
+        bytes: include_bytes!("assets/docs-D6ptkLw-.js"),
     },
     Built {
         path: "/assets/dom-D1lj4eHR.js",
