@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use crate::document::InvalidDocument;
+use crate::selector::SelectorError;
 
 /// The kinds of refusal, each with one status and one name on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +150,26 @@ impl From<InvalidDocument> for CouchError {
             InvalidDocument::UnknownMember => {
                 Self::new(ErrorKind::DocumentValidation, "Bad special document member")
             }
+        }
+    }
+}
+
+impl From<SelectorError> for CouchError {
+    fn from(invalid: SelectorError) -> Self {
+        let kind = match invalid {
+            SelectorError::TooLong
+            | SelectorError::TooDeep
+            | SelectorError::TooManyTerms
+            | SelectorError::PathTooLong => ErrorKind::TooLarge,
+            SelectorError::NotJson
+            | SelectorError::NotAnObject
+            | SelectorError::UnknownOperator(_)
+            | SelectorError::WrongOperand(..)
+            | SelectorError::Pattern(_) => ErrorKind::BadRequest,
+        };
+        Self {
+            kind,
+            reason: invalid.to_string().into(),
         }
     }
 }

@@ -6,9 +6,11 @@ use adyton_couch::document::{DocumentId, DocumentKind, Envelope};
 use adyton_couch::rev::Rev;
 use adyton_couch::wire::{
     AllDocsQuery, BulkDocs, BulkGet, ChangesQuery, CouchError, ErrorKind, RevsDiff, Written,
+    changes,
 };
 use adyton_protocol::database::DatabaseHash;
 use http::StatusCode;
+use http::header::{self, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::documents::{Done, fresh_document_id, may_write};
@@ -146,17 +148,29 @@ impl App {
     ) -> Done {
         let principal = self.auth.principal(asked.authorization())?;
         let query = asked.query.clone();
+        let last_event = asked.headers.get("last-event-id").cloned();
         let body = match self.read_body(asked, self.limits.bulk_bytes).await {
             Ok(body) => body,
             Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
         };
-        let query = ChangesQuery::parse(&query, body.as_slice())?;
+        let mut query = ChangesQuery::parse(&query, body.as_slice())?;
         drop(body);
-        Ok(reply::stream(
-            Feed::open(self, principal, permit, hash, query)
-                .await?
-                .into_stream(),
-        ))
+        if let Some(last_event) = last_event {
+            // A header that is no text is no position either.
+            query.resume(last_event.to_str().unwrap_or("?"))?;
+        }
+        let kind = query.feed;
+        let feed = Feed::open(self, principal, permit, hash, query).await?;
+        let mut reply = reply::stream(feed.into_stream());
+        if kind == changes::Feed::EventSource {
+            let headers = reply.headers_mut();
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("text/event-stream"),
+            );
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        }
+        Ok(reply)
     }
 }
 
