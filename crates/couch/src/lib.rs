@@ -6,6 +6,7 @@ pub mod collate;
 pub mod document;
 pub mod lazy_json;
 pub mod limits;
+pub mod mango;
 pub mod rev;
 pub mod rev_tree;
 pub mod selector;

@@ -16,6 +16,16 @@ pub enum ErrorKind {
     IllegalDocumentId,
     /// A special member of the document is wrong.
     DocumentValidation,
+    /// A query by an order that no index has.
+    NoUsableIndex,
+    /// A query without what it needs.
+    MissingRequiredKey,
+    /// A query with a member that nobody knows.
+    InvalidKey,
+    /// A bookmark that is none, or another query's.
+    InvalidBookmark,
+    /// A sort order in two directions.
+    UnsupportedMixedSort,
     /// No credential, an expired one, or one that may not write.
     Unauthorized,
     /// A good credential of somebody else.
@@ -40,7 +50,14 @@ impl ErrorKind {
     /// The HTTP status.
     pub const fn status(self) -> u16 {
         match self {
-            Self::BadRequest | Self::IllegalDocumentId | Self::DocumentValidation => 400,
+            Self::BadRequest
+            | Self::IllegalDocumentId
+            | Self::DocumentValidation
+            | Self::NoUsableIndex
+            | Self::MissingRequiredKey
+            | Self::InvalidKey
+            | Self::InvalidBookmark
+            | Self::UnsupportedMixedSort => 400,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
@@ -59,6 +76,11 @@ impl ErrorKind {
             Self::BadRequest => "bad_request",
             Self::IllegalDocumentId => "illegal_docid",
             Self::DocumentValidation => "doc_validation",
+            Self::NoUsableIndex => "no_usable_index",
+            Self::MissingRequiredKey => "missing_required_key",
+            Self::InvalidKey => "invalid_key",
+            Self::InvalidBookmark => "invalid_bookmark",
+            Self::UnsupportedMixedSort => "unsupported_mixed_sort",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
@@ -109,6 +131,11 @@ impl CouchError {
     /// The document was deleted.
     pub const fn deleted() -> Self {
         Self::new(ErrorKind::NotFound, "deleted")
+    }
+
+    /// The bookmark is none, or another query's.
+    pub const fn invalid_bookmark() -> Self {
+        Self::new(ErrorKind::InvalidBookmark, "Invalid bookmark value.")
     }
 
     /// No such database.

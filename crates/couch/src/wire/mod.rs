@@ -9,6 +9,7 @@ pub mod error;
 mod query;
 
 pub use all_docs::{AllDocsQuery, KeyRange};
+pub use bounded::Bounded;
 pub use bulk::{BulkDocs, BulkGet, BulkGetItem, RevsDiff, Written};
 pub use changes::{ChangesQuery, Feed, Filter, Style};
 pub use document_query::{DocumentQuery, OpenRevs};
