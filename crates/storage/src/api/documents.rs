@@ -57,6 +57,11 @@ impl App {
             (Endpoint::BulkDocs, Method::POST) => self.bulk_docs(&permit, asked).await,
             (Endpoint::BulkGet, Method::POST) => self.bulk_get(&permit, asked).await,
             (Endpoint::RevsDiff, Method::POST) => self.revs_diff(&permit, asked).await,
+            (Endpoint::Find, Method::POST) => self.find(&permit, asked).await,
+            (Endpoint::Explain, Method::POST) => self.explain(&permit, asked).await,
+            (Endpoint::Index, Method::GET) => self.indexes(&permit).await,
+            (Endpoint::Index, Method::POST) => self.create_index(&permit, asked).await,
+            (Endpoint::IndexBulkDelete, Method::POST) => self.delete_designs(&permit, asked).await,
             (Endpoint::Security, Method::GET) => {
                 Ok(security(&permit, &self.auth.public().username))
             }
@@ -387,7 +392,7 @@ pub(super) fn bad_rev() -> DatabaseError {
     CouchError::bad_request("Invalid rev format").into()
 }
 
-fn method_not_allowed() -> DatabaseError {
+pub(super) fn method_not_allowed() -> DatabaseError {
     CouchError::new(
         ErrorKind::MethodNotAllowed,
         "This address does not know this method.",

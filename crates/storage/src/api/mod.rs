@@ -3,8 +3,9 @@
 mod bulk;
 mod did;
 mod documents;
+mod find;
 mod lists;
-mod read;
+pub(crate) mod read;
 pub(crate) mod reply;
 pub mod route;
 mod session;
@@ -45,6 +46,8 @@ pub(crate) struct App {
     pub(crate) did_documents: DidDocuments,
     pub(crate) resolver: std::sync::Arc<dyn DidResolver>,
     pub(crate) bodies: BodyBudget,
+    /// Queries that look through documents at one time; the others wait.
+    pub(crate) finds: tokio::sync::Semaphore,
     /// Becomes true when the node goes down: feeds end.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -93,6 +96,7 @@ impl App {
             Route::Database(endpoint, hash) => self.in_database(endpoint, hash, asked).await,
             Route::Document(Endpoint::Local, hash, id) => self.local(hash, id, asked).await,
             Route::Document(_, hash, id) => self.document(hash, id, asked).await,
+            Route::Index(hash, design, name) => self.index(hash, &design, &name, asked).await,
             Route::InvalidDocument(hash) => match self.permit(hash, &asked).await {
                 Ok(_) => reply::couch_error(&CouchError::new(
                     ErrorKind::IllegalDocumentId,

@@ -90,6 +90,16 @@ endpoints! {
     Security,
     /// `POST /{db}/_ensure_full_commit`
     EnsureFullCommit,
+    /// `POST /{db}/_find`
+    Find,
+    /// `POST /{db}/_explain`
+    Explain,
+    /// `GET POST /{db}/_index`
+    Index,
+    /// `POST /{db}/_index/_bulk_delete`
+    IndexBulkDelete,
+    /// `DELETE /{db}/_index/{design}/json/{name}`
+    IndexEntry,
     /// `GET PUT DELETE /{db}/_local/{id}`
     Local,
     /// `GET PUT DELETE /{db}/{id}`
@@ -111,6 +121,8 @@ pub enum Route {
     Database(Endpoint, DatabaseHash),
     /// A document, or a local document.
     Document(Endpoint, DatabaseHash, DocumentId),
+    /// An index: its design document as the address names it, and its name.
+    Index(DatabaseHash, String, String),
     /// A document's address whose id is none.
     InvalidDocument(DatabaseHash),
     /// The address of a database that cannot exist.
@@ -153,6 +165,7 @@ impl Route {
             | Self::Did(endpoint, _)
             | Self::Database(endpoint, _)
             | Self::Document(endpoint, _, _) => *endpoint,
+            Self::Index(..) => Endpoint::IndexEntry,
             Self::InvalidDocument(_) => Endpoint::Document,
             Self::NoDatabase => Endpoint::UnknownInDatabase,
         }
@@ -182,9 +195,26 @@ impl Route {
             "_revs_diff" => Endpoint::RevsDiff,
             "_security" => Endpoint::Security,
             "_ensure_full_commit" => Endpoint::EnsureFullCommit,
+            "_find" => Endpoint::Find,
+            "_explain" => Endpoint::Explain,
+            "_index" => Endpoint::Index,
+            "_index/_bulk_delete" => Endpoint::IndexBulkDelete,
+            _ if rest.starts_with("_index/") => return Self::index(database, rest),
             _ => return Self::document(database, rest),
         };
         Self::Database(endpoint, database)
+    }
+
+    /// `_index/{design}/json/{name}`, where the design document may be written with its `_design/`.
+    fn index(database: DatabaseHash, rest: &str) -> Self {
+        let segments: Vec<String> = rest.split('/').skip(1).map(decode).collect();
+        let names: Vec<&str> = segments.iter().map(String::as_str).collect();
+        match names.as_slice() {
+            ["_design", design, "json", name] | [design, "json", name] => {
+                Self::Index(database, (*design).to_owned(), (*name).to_owned())
+            }
+            _ => Self::Database(Endpoint::UnknownInDatabase, database),
+        }
     }
 
     fn document(database: DatabaseHash, rest: &str) -> Self {
@@ -277,7 +307,14 @@ mod tests {
             Route::Database(Endpoint::Changes, hash)
         );
         assert_eq!(
-            document("_find"),
+            document("_nothing"),
+            Route::Database(Endpoint::UnknownInDatabase, hash)
+        );
+        for path in ["_index/_design/a%2Fb/json/n", "_index/a%2Fb/json/n"] {
+            assert_eq!(document(path), Route::Index(hash, "a/b".into(), "n".into()));
+        }
+        assert_eq!(
+            document("_index/a/text/n"),
             Route::Database(Endpoint::UnknownInDatabase, hash)
         );
         assert_eq!(
