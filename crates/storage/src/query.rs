@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use adyton_couch::mango::{Bookmark, Direction, FindQuery, Index, MAX_INDEXES, Place, Plan};
 use adyton_couch::rev_tree::Leaf;
-use adyton_couch::wire::{CouchError, ErrorKind, KeyRange};
+use adyton_couch::wire::{CouchError, DESIGN_IDS, ErrorKind, KeyRange};
 use bytes::Bytes;
 use serde_json::json;
 
@@ -24,15 +24,13 @@ use crate::stream::{BATCH_BYTES, Producer};
 
 /// Bytes of the places of one page: what is held while the order is made.
 const MAX_PAGE_BYTES: usize = 32 << 20;
-/// Ids of design documents lie between these.
-const DESIGNS: (&str, &str) = ("_design/", "_design0");
 
 /// The indexes of a database, the one that every database has first. Blocking.
 pub(crate) fn indexes(view: &View) -> Result<Vec<Index>, StoreError> {
     let mut found = vec![Index::all_docs()];
     let range = KeyRange {
-        start: Some(DESIGNS.0.to_owned()),
-        end: Some(DESIGNS.1.to_owned()),
+        start: Some(DESIGN_IDS.0.to_owned()),
+        end: Some(DESIGN_IDS.1.to_owned()),
         exclusive_end: true,
     };
     for row in view.documents(&range)?.take(MAX_INDEXES) {
@@ -144,7 +142,7 @@ impl Page {
                 return Err(too_much("documents"));
             }
             // Design documents are no answers, as in CouchDB.
-            if id.starts_with(DESIGNS.0) {
+            if id.starts_with(DESIGN_IDS.0) {
                 continue;
             }
             let Some(body) = living(&row).and_then(|leaf| leaf.body) else {

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::documents::{Done, fresh_document_id, may_write};
 use super::lists::{AllDocsProducer, BulkGetProducer};
+use super::local_docs::LocalDocsProducer;
 use super::reply;
 use super::{App, Asked};
 use crate::access::Permit;
@@ -138,6 +139,55 @@ impl App {
         drop(body);
         let file = self.databases.file(permit).await?;
         Ok(reply::stream(produce(AllDocsProducer::new(file, query))))
+    }
+
+    pub(super) async fn design_docs(&self, permit: &Permit, asked: Asked) -> Done {
+        let query = asked.query.clone();
+        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
+            Ok(body) => body,
+            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
+        };
+        let query = AllDocsQuery::parse(&query, body.as_slice())?.among_designs();
+        drop(body);
+        let file = self.databases.file(permit).await?;
+        Ok(reply::stream(produce(AllDocsProducer::new(file, query))))
+    }
+
+    pub(super) async fn local_docs(&self, permit: &Permit, asked: Asked) -> Done {
+        // Readers' checkpoints say who reads: they are the owner's to list.
+        permit.design()?;
+        let query = AllDocsQuery::parse(&asked.query, b"")?;
+        if query.descending || query.keys.is_some() {
+            let reason = "`_local_docs` is told upwards, without `keys`.";
+            return Err(CouchError::bad_request(reason).into());
+        }
+        let file = self.databases.file(permit).await?;
+        Ok(reply::stream(produce(LocalDocsProducer::new(file, query))))
+    }
+
+    pub(super) async fn missing_revs(&self, permit: &Permit, asked: Asked) -> Done {
+        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
+            Ok(body) => body,
+            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
+        };
+        let asked_for = RevsDiff::parse(body.as_slice())?;
+        drop(body);
+        let file = self.databases.file(permit).await?;
+        let missing = blocking(move || {
+            let view = file.view()?;
+            let mut answer = Map::new();
+            for (id, revs) in asked_for.0 {
+                let row = view.document(id.as_str())?.unwrap_or_default();
+                let missing: Vec<Rev> = row.tree.missing(&revs).collect();
+                if !missing.is_empty() {
+                    answer.insert(id.as_str().to_owned(), json!(missing));
+                }
+            }
+            Ok(answer)
+        })
+        .await?;
+        let answer = json!({ "missing_revs": missing });
+        Ok(reply::json(StatusCode::OK, &answer))
     }
 
     pub(super) async fn changes(

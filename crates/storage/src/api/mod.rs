@@ -5,6 +5,8 @@ mod did;
 mod documents;
 mod find;
 mod lists;
+mod local_docs;
+mod maintenance;
 pub(crate) mod read;
 pub(crate) mod reply;
 pub mod route;

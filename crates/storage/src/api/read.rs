@@ -19,6 +19,32 @@ pub(crate) struct Extras {
     pub(crate) revs_info: bool,
     pub(crate) conflicts: bool,
     pub(crate) deleted_conflicts: bool,
+    pub(crate) local_seq: bool,
+}
+
+impl Extras {
+    /// Whether the document is told with anything that is not of its revision.
+    pub(crate) fn is_any(self) -> bool {
+        let Self {
+            revisions,
+            revs_info,
+            conflicts,
+            deleted_conflicts,
+            local_seq,
+        } = self;
+        revisions || revs_info || conflicts || deleted_conflicts || local_seq
+    }
+}
+
+/// The further members that a document is asked for with.
+pub(crate) fn extras(query: &DocumentQuery) -> Extras {
+    Extras {
+        revisions: query.revs,
+        revs_info: query.revs_info,
+        conflicts: query.conflicts,
+        deleted_conflicts: query.deleted_conflicts,
+        local_seq: query.local_seq,
+    }
 }
 
 /// A document that was read: its revision, and its text in pieces.
@@ -43,14 +69,8 @@ pub(crate) fn document(
         Some(rev) => row.tree.leaf(rev),
     };
     let leaf = leaf.ok_or(CouchError::missing())?;
-    let extras = Extras {
-        revisions: query.revs,
-        revs_info: query.revs_info,
-        conflicts: query.conflicts,
-        deleted_conflicts: query.deleted_conflicts,
-    };
     let mut pieces = Vec::new();
-    revision(view, &row, leaf, extras, &mut pieces)?;
+    revision(view, &row, leaf, extras(query), &mut pieces)?;
     Ok(Found {
         rev: leaf.rev,
         pieces,
@@ -150,6 +170,9 @@ pub(crate) fn revision(
             })
             .collect();
         add("_revs_info", json!(info).to_string());
+    }
+    if extras.local_seq {
+        add("_local_seq", row.seq.to_string());
     }
     if extras.conflicts {
         let conflicts = row.tree.conflicts();

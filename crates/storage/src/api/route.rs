@@ -90,6 +90,20 @@ endpoints! {
     Security,
     /// `POST /{db}/_ensure_full_commit`
     EnsureFullCommit,
+    /// `POST /{db}/_missing_revs`
+    MissingRevs,
+    /// `GET PUT /{db}/_revs_limit`
+    RevsLimit,
+    /// `POST /{db}/_compact`
+    Compact,
+    /// `POST /{db}/_purge`
+    Purge,
+    /// `GET POST /{db}/_design_docs`
+    DesignDocs,
+    /// `GET /{db}/_local_docs`
+    LocalDocs,
+    /// `/{db}/_design/{name}/_…`: what would run a design document's code.
+    DesignFunction,
     /// `POST /{db}/_find`
     Find,
     /// `POST /{db}/_explain`
@@ -195,10 +209,17 @@ impl Route {
             "_revs_diff" => Endpoint::RevsDiff,
             "_security" => Endpoint::Security,
             "_ensure_full_commit" => Endpoint::EnsureFullCommit,
+            "_missing_revs" => Endpoint::MissingRevs,
+            "_revs_limit" => Endpoint::RevsLimit,
+            "_compact" => Endpoint::Compact,
+            "_purge" => Endpoint::Purge,
+            "_design_docs" => Endpoint::DesignDocs,
+            "_local_docs" => Endpoint::LocalDocs,
             "_find" => Endpoint::Find,
             "_explain" => Endpoint::Explain,
             "_index" => Endpoint::Index,
             "_index/_bulk_delete" => Endpoint::IndexBulkDelete,
+            _ if is_design_function(rest) => Endpoint::DesignFunction,
             _ if rest.starts_with("_index/") => return Self::index(database, rest),
             _ => return Self::document(database, rest),
         };
@@ -241,6 +262,18 @@ impl Route {
             Err(_) => Self::InvalidDocument(database),
         }
     }
+}
+
+/// Whether a path goes on behind a design document's name with a reserved word.
+fn is_design_function(rest: &str) -> bool {
+    let mut segments = rest.split('/');
+    let first = segments.next().map(decode).unwrap_or_default();
+    if first == "_design" {
+        segments.next();
+    } else if !first.starts_with("_design/") {
+        return false;
+    }
+    segments.next().is_some_and(|name| name.starts_with('_'))
 }
 
 fn auth(name: &str) -> Endpoint {
@@ -310,6 +343,16 @@ mod tests {
             document("_nothing"),
             Route::Database(Endpoint::UnknownInDatabase, hash)
         );
+        for path in [
+            "_design/x/_view/y",
+            "_design%2Fx/_view/y",
+            "_design/x/_info",
+        ] {
+            assert_eq!(
+                document(path),
+                Route::Database(Endpoint::DesignFunction, hash)
+            );
+        }
         for path in ["_index/_design/a%2Fb/json/n", "_index/a%2Fb/json/n"] {
             assert_eq!(document(path), Route::Index(hash, "a/b".into(), "n".into()));
         }

@@ -6,6 +6,7 @@
 pub(crate) mod commit;
 pub(crate) mod database;
 pub(crate) mod node;
+mod purge;
 pub(crate) mod row;
 pub(crate) mod write;
 

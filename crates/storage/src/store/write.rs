@@ -36,11 +36,11 @@ pub(crate) type Outcome = Result<Rev, CouchError>;
 
 /// The tables of one database, open for writing.
 pub(super) struct Writer<'t> {
-    documents: Table<'t, &'static str, &'static [u8]>,
+    pub(super) documents: Table<'t, &'static str, &'static [u8]>,
     bodies: Table<'t, u64, &'static [u8]>,
-    changes: Table<'t, u64, &'static [u8]>,
+    pub(super) changes: Table<'t, u64, &'static [u8]>,
     meta: Table<'t, &'static str, u64>,
-    counters: Counters,
+    pub(super) counters: Counters,
 }
 
 impl<'t> Writer<'t> {
@@ -62,11 +62,7 @@ impl<'t> Writer<'t> {
     }
 
     pub(super) fn write(&mut self, write: &DocumentWrite) -> Result<Outcome, StoreError> {
-        let existing = self.documents.get(write.id.as_str())?;
-        let mut row = existing
-            .map(|row| DocumentRow::decode(row.value()))
-            .transpose()?
-            .unwrap_or_default();
+        let mut row = self.document(write.id.as_str())?.unwrap_or_default();
         let revisions = match &write.kind {
             WriteKind::History(revisions) => revisions.clone(),
             WriteKind::Edit { base } => match edit(&row, *base, write) {
@@ -90,22 +86,18 @@ impl<'t> Writer<'t> {
                 return Ok(Err(CouchError::new(ErrorKind::TooLarge, reason)));
             }
         };
+        row.tree.stem(self.counters.revs_limit());
         let rendered = write.members.render(&write.id, &rev, write.liveness);
         self.counters.next_body += 1;
         self.counters.bytes += rendered.len() as u64;
         self.bodies.insert(body.0, rendered.as_slice())?;
         for old in superseded {
-            if let Some(freed) = self.bodies.remove(old.0)? {
-                self.counters.bytes = self
-                    .counters
-                    .bytes
-                    .saturating_sub(freed.value().len() as u64);
-            }
+            self.remove_body(old)?;
         }
         let leaves = row.tree.leaves();
         self.count(
             before.map(|leaf| leaf.deleted),
-            leaves.first().is_some_and(|leaf| leaf.deleted),
+            leaves.first().map(|leaf| leaf.deleted),
         );
         if row.seq != 0 {
             self.changes.remove(row.seq)?;
@@ -121,17 +113,31 @@ impl<'t> Writer<'t> {
         Ok(Ok(rev))
     }
 
-    /// Keeps the numbers of live and deleted documents.
-    fn count(&mut self, was_deleted: Option<bool>, is_deleted: bool) {
+    pub(super) fn document(&self, id: &str) -> Result<Option<DocumentRow>, StoreError> {
+        let row = self.documents.get(id)?;
+        row.map(|row| DocumentRow::decode(row.value())).transpose()
+    }
+
+    /// Forgets the text of a revision.
+    pub(super) fn remove_body(&mut self, body: BodyRef) -> Result<(), StoreError> {
+        if let Some(freed) = self.bodies.remove(body.0)? {
+            let freed = freed.value().len() as u64;
+            self.counters.bytes = self.counters.bytes.saturating_sub(freed);
+        }
+        Ok(())
+    }
+
+    /// Keeps the numbers of live and deleted documents: what the winner was, and is. None: there is no document.
+    pub(super) fn count(&mut self, was_deleted: Option<bool>, is_deleted: Option<bool>) {
         match was_deleted {
             Some(true) => self.counters.deleted -= 1,
             Some(false) => self.counters.documents -= 1,
             None => {}
         }
-        if is_deleted {
-            self.counters.deleted += 1;
-        } else {
-            self.counters.documents += 1;
+        match is_deleted {
+            Some(true) => self.counters.deleted += 1,
+            Some(false) => self.counters.documents += 1,
+            None => {}
         }
     }
 }
