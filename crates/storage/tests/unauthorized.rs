@@ -66,6 +66,7 @@ fn row(endpoint: Endpoint, db: &str, did: &str) -> (Guard, &'static str, String)
         Endpoint::EnsureFullCommit => (Member, "POST", at("/_ensure_full_commit")),
         Endpoint::Local => (Member, "GET", at("/_local/x")),
         Endpoint::Document => (Member, "GET", at("/secret")),
+        Endpoint::Attachment => (Member, "GET", at("/secret/attached")),
         Endpoint::UnknownInDatabase => (Member, "GET", at("/_nothing")),
         Endpoint::Unknown => (Token, "GET", "/nothing".into()),
     }

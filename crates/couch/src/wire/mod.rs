@@ -11,5 +11,5 @@ mod query;
 pub use all_docs::{AllDocsQuery, KeyRange};
 pub use bulk::{BulkDocs, BulkGet, BulkGetItem, RevsDiff, Written};
 pub use changes::{ChangesQuery, Feed, Filter, Style};
-pub use document_query::{DocumentQuery, OpenRevs};
+pub use document_query::{AttachmentsWanted, DocumentQuery, OpenRevs};
 pub use error::{CouchError, ErrorKind};

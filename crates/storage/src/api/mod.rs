@@ -1,9 +1,15 @@
 //! What requests mean: one answer for each address and method, in the dialect of its side.
 
+mod attachments;
 mod bulk;
+mod bulk_get;
+mod contents;
 mod did;
 mod documents;
+mod incoming;
 mod lists;
+mod multipart;
+mod pieces;
 mod read;
 pub(crate) mod reply;
 pub mod route;
@@ -92,6 +98,7 @@ impl App {
             Route::Did(endpoint, did) => self.did(endpoint, &did, asked).await,
             Route::Database(endpoint, hash) => self.in_database(endpoint, hash, asked).await,
             Route::Document(Endpoint::Local, hash, id) => self.local(hash, id, asked).await,
+            Route::Attachment(hash, id, name) => self.attachment(hash, id, name, asked).await,
             Route::Document(_, hash, id) => self.document(hash, id, asked).await,
             Route::InvalidDocument(hash) => match self.permit(hash, &asked).await {
                 Ok(_) => reply::couch_error(&CouchError::new(
@@ -232,7 +239,7 @@ fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     );
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("etag, content-length"),
+        HeaderValue::from_static("etag, content-length, content-range, content-md5"),
     );
     headers.append(header::VARY, HeaderValue::from_static("origin"));
 }
