@@ -34,6 +34,10 @@ pub struct Limits {
     pub account_bytes: u64,
     /// Bytes of one document.
     pub document_bytes: usize,
+    /// Bytes of one attachment, as sent and decoded.
+    pub attachment_bytes: usize,
+    /// Bytes of all attachments that come with one document.
+    pub attachments_bytes: usize,
     /// Bytes of a request body with documents.
     pub bulk_bytes: usize,
     /// Bytes of any other request body.
@@ -67,6 +71,8 @@ impl Default for Limits {
             databases_per_account: 1_000,
             account_bytes: 10 << 30,
             document_bytes: adyton_couch::limits::MAX_DOCUMENT_BYTES,
+            attachment_bytes: 64 << 20,
+            attachments_bytes: 256 << 20,
             bulk_bytes: adyton_couch::limits::MAX_BULK_BYTES,
             body_bytes: 1 << 20,
             bodies_in_flight_bytes: 1 << 30,
@@ -114,6 +120,10 @@ pub struct ConfigFile {
     pub account_bytes: Option<u64>,
     /// See [`Limits::document_bytes`].
     pub document_bytes: Option<usize>,
+    /// See [`Limits::attachment_bytes`].
+    pub attachment_bytes: Option<usize>,
+    /// See [`Limits::attachments_bytes`].
+    pub attachments_bytes: Option<usize>,
     /// See [`Limits::connections`].
     pub connections: Option<usize>,
     /// See [`Limits::open_databases`].
@@ -157,6 +167,19 @@ impl ConfigFile {
                 "document-bytes",
                 "larger than the protocol allows",
             ));
+        }
+        limits.attachment_bytes = self.attachment_bytes.unwrap_or(limits.attachment_bytes);
+        limits.attachments_bytes = self.attachments_bytes.unwrap_or(limits.attachments_bytes);
+        for (name, bytes) in [
+            ("attachment-bytes", limits.attachment_bytes),
+            ("attachments-bytes", limits.attachments_bytes),
+        ] {
+            if bytes > adyton_couch::limits::MAX_ATTACHMENT_BYTES {
+                return Err(ConfigError::Invalid(
+                    name,
+                    "larger than the protocol allows",
+                ));
+            }
         }
         let network = match self.network {
             None => Network::Banksia,
@@ -216,6 +239,8 @@ mod tests {
             "public-url = \"http://h/couch\"",
             "network = \"x\"",
             "document-bytes = 99999999999",
+            "attachment-bytes = 99999999999",
+            "attachments-bytes = 99999999999",
         ] {
             let text = format!("listen = \"127.0.0.1:0\"\ndata = \"d\"\n{line}");
             assert!(

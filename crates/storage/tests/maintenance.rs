@@ -201,6 +201,18 @@ async fn a_purged_leaf_is_gone_as_if_it_had_never_been() {
         (&info["doc_count"], &info["sizes"]["external"]),
         (&json!(0), &json!(0))
     );
+    // What was attached goes with the revision.
+    let attached = json!({"_attachments": {"a": {"content_type": "text/plain", "data": "AAAA"}}});
+    let path = format!("{db}/with");
+    let written = session.put(&path, &attached).await.expect(201).json();
+    session.get(&format!("{path}/a")).await.expect(200);
+    let last = json!({"with": [written["rev"]]});
+    session
+        .post(&format!("{db}/_purge"), &last)
+        .await
+        .expect(201);
+    session.get(&format!("{path}/a")).await.expect(404);
+    assert_eq!(session.get(&db).await.json()["sizes"]["external"], 0);
     session
         .post(&format!("{db}/_purge"), &json!({"x": ["1-x"]}))
         .await

@@ -78,6 +78,7 @@ fn row(endpoint: Endpoint, db: &str, did: &str) -> (Guard, &'static str, String)
         Endpoint::IndexEntry => (Member, "DELETE", at("/_index/x/json/x")),
         Endpoint::Local => (Member, "GET", at("/_local/x")),
         Endpoint::Document => (Member, "GET", at("/secret")),
+        Endpoint::Attachment => (Member, "GET", at("/secret/attached")),
         Endpoint::UnknownInDatabase => (Member, "GET", at("/_nothing")),
         Endpoint::Unknown => (Token, "GET", "/nothing".into()),
     }

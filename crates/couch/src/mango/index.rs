@@ -124,15 +124,10 @@ impl Index {
 
     /// The indexes that a design document defines. A document that defines none, or not in a way we read, has none.
     pub fn in_design(design: &str, text: &[u8]) -> Vec<Self> {
-        let Some(views) = views(text) else {
-            return Vec::new();
-        };
-        views
-            .0
-            .into_iter()
-            .filter_map(|(name, view)| read_view(design, name, view.get()))
-            .take(MAX_INDEXES)
-            .collect()
+        match Design::parse(text) {
+            None => Vec::new(),
+            Some(read) => read.indexes(design).take(MAX_INDEXES).collect(),
+        }
     }
 
     /// The view that keeps this index, as CouchDB writes it.
@@ -230,37 +225,25 @@ impl NewIndex {
 /// The text of the design document with this index added to what it was (nothing, when it was not there), without `_id` and
 /// `_rev`. None when it has the index already.
 pub fn with_view(existing: Option<&[u8]>, index: &Index) -> Result<Option<Vec<u8>>, CouchError> {
-    let Some(existing) = existing else {
-        let text = format!(
-            "{{\"language\":\"query\",\"views\":{{{}}}}}",
-            entry(&index.name, &index.view())
-        );
-        return Ok(Some(text.into_bytes()));
-    };
-    let Some(views) = views(existing) else {
-        return Err(CouchError::bad_request(
+    let mut design = match existing {
+        None => Design::default(),
+        Some(text) => Design::parse(text).ok_or(CouchError::bad_request(
             "The design document is not one of queries, or too large.",
-        ));
+        ))?,
     };
-    let is_there = views.0.iter().any(|(name, view)| {
-        let design = index.design.as_deref().unwrap_or_default();
-        read_view(design, name.clone(), view.get()).as_ref() == Some(index)
-    });
-    if is_there {
+    let name = index.design.as_deref().unwrap_or_default();
+    if design.indexes(name).any(|other| other == *index) {
         return Ok(None);
     }
-    let mut entries: Vec<String> = views
-        .0
-        .iter()
-        .filter(|(name, _)| *name != index.name)
-        .map(|(name, view)| entry(name, view.get()))
-        .collect();
-    if entries.len() >= MAX_INDEXES {
+    design.views.0.retain(|(name, _)| *name != index.name);
+    if design.views.0.len() >= MAX_INDEXES {
         let reason = "The design document has as many indexes as it may.";
         return Err(CouchError::new(ErrorKind::TooLarge, reason));
     }
-    entries.push(entry(&index.name, &index.view()));
-    Ok(Some(with_views(&entries)))
+    let view = RawValue::from_string(index.view())
+        .map_err(|_| CouchError::bad_request("The index cannot be written down."))?;
+    design.views.0.push((index.name.clone(), view));
+    Ok(Some(design.text()))
 }
 
 /// What is left of a design document without the view of this name.
@@ -275,53 +258,86 @@ pub enum Remainder {
 
 /// Takes an index out of its design document.
 pub fn without_view(existing: &[u8], name: &str) -> Remainder {
-    let Some(views) = views(existing) else {
+    let Some(mut design) = Design::parse(existing) else {
         return Remainder::Unchanged;
     };
-    let entries: Vec<String> = views
-        .0
-        .iter()
-        .filter(|(other, _)| other != name)
-        .map(|(name, view)| entry(name, view.get()))
-        .collect();
-    if entries.len() == views.0.len() {
+    let before = design.views.0.len();
+    design.views.0.retain(|(other, _)| other != name);
+    if design.views.0.len() == before {
         Remainder::Unchanged
-    } else if entries.is_empty() {
+    } else if design.views.0.is_empty() {
         Remainder::Nothing
     } else {
-        Remainder::Text(with_views(&entries))
+        Remainder::Text(design.text())
     }
 }
 
-fn entry(name: &str, view: &str) -> String {
-    let mut quoted = Vec::new();
-    write_json_text(name, &mut quoted);
-    format!("{}:{view}", String::from_utf8_lossy(&quoted))
+/// A design document of the language `query`.
+struct Design {
+    /// Every member but the views, `_id` and `_rev`: what is not ours stays as it is.
+    others: Ordered<Box<RawValue>>,
+    views: Ordered<Box<RawValue>>,
 }
 
-fn with_views(entries: &[String]) -> Vec<u8> {
-    format!(
-        "{{\"language\":\"query\",\"views\":{{{}}}}}",
-        entries.join(",")
-    )
-    .into_bytes()
+impl Default for Design {
+    fn default() -> Self {
+        let language = RawValue::from_string("\"query\"".to_owned()).ok();
+        let member = language.map(|language| ("language".to_owned(), language));
+        Self {
+            others: Ordered(member.into_iter().collect()),
+            views: Ordered(Vec::new()),
+        }
+    }
 }
 
-/// The views of a design document of the language `query`.
-fn views(text: &[u8]) -> Option<Ordered<Box<RawValue>>> {
-    #[derive(Deserialize)]
-    struct Design {
-        language: Option<String>,
-        views: Option<Ordered<Box<RawValue>>>,
+impl Design {
+    fn parse(text: &[u8]) -> Option<Self> {
+        if text.len() > MAX_DESIGN_BYTES {
+            return None;
+        }
+        let mut others: Ordered<Box<RawValue>> = serde_json::from_slice(text).ok()?;
+        let member = |name: &str| {
+            let mut found = others.0.iter().filter(|(other, _)| other == name);
+            found.next().map(|(_, value)| value.get())
+        };
+        let language: String = serde_json::from_str(member("language")?).ok()?;
+        if language != "query" {
+            return None;
+        }
+        let views = match member("views") {
+            None => Ordered(Vec::new()),
+            Some(views) => serde_json::from_str(views).ok()?,
+        };
+        others
+            .0
+            .retain(|(name, _)| !matches!(name.as_str(), "views" | "_id" | "_rev"));
+        Some(Self { others, views })
     }
-    if text.len() > MAX_DESIGN_BYTES {
-        return None;
+
+    fn indexes<'d>(&'d self, design: &'d str) -> impl Iterator<Item = Index> + 'd {
+        self.views
+            .0
+            .iter()
+            .filter_map(move |(name, view)| read_view(design, name.clone(), view.get()))
     }
-    let design: Design = serde_json::from_slice(text).ok()?;
-    if design.language.as_deref() != Some("query") {
-        return None;
+
+    fn text(&self) -> Vec<u8> {
+        let mut out = b"{".to_vec();
+        for (name, value) in &self.others.0 {
+            write_json_text(name, &mut out);
+            out.extend_from_slice(format!(":{value},").as_bytes());
+        }
+        out.extend_from_slice(b"\"views\":{");
+        for (i, (name, view)) in self.views.0.iter().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            write_json_text(name, &mut out);
+            out.extend_from_slice(format!(":{view}").as_bytes());
+        }
+        out.extend_from_slice(b"}}");
+        out
     }
-    Some(design.views.unwrap_or(Ordered(Vec::new())))
 }
 
 fn read_view(design: &str, name: String, text: &str) -> Option<Index> {
@@ -457,6 +473,18 @@ mod tests {
             panic!("one index is left")
         };
         assert_eq!(Index::in_design("_design/d", &left)[0].name, "o");
+    }
+
+    #[test]
+    fn what_else_a_design_document_holds_stays() {
+        let text = br#"{"_id":"_design/d","_rev":"1-967a00dff5e02add41819138abb3284d","language":"query","n":1.0,"views":{}}"#;
+        let made = new(r#"{"index":{"fields":["a"]},"ddoc":"d","name":"n"}"#);
+        let text = with_view(Some(text), &made.index).unwrap().unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(
+            text.starts_with(r#"{"language":"query","n":1.0,"views":{"n":{"map":"#),
+            "{text}"
+        );
     }
 
     #[test]

@@ -9,7 +9,9 @@ use serde_json::value::RawValue;
 use super::bounded::{Bounded, TOO_MANY};
 use super::error::{CouchError, ErrorKind};
 use crate::document::DocumentId;
-use crate::limits::{MAX_BULK_ITEMS, MAX_PURGED_DOCUMENTS, MAX_PURGED_REVS, MAX_REVS_DIFF_REVS};
+use crate::limits::{
+    MAX_BULK_ITEMS, MAX_LEAVES, MAX_PURGED_DOCUMENTS, MAX_PURGED_REVS, MAX_REVS_DIFF_REVS,
+};
 use crate::rev::Rev;
 
 /// `_bulk_docs`: documents to write, each still JSON text.
@@ -68,6 +70,9 @@ pub struct BulkGetItem {
     /// The revision.
     #[serde(default)]
     pub rev: Option<Rev>,
+    /// Attachments that came after these revisions are told with their content, the others as stubs.
+    #[serde(default)]
+    pub atts_since: Option<Bounded<Rev, MAX_LEAVES>>,
 }
 
 impl BulkGet {

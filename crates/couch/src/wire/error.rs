@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
+use crate::attachment::InvalidAttachment;
 use crate::document::InvalidDocument;
 use crate::selector::SelectorError;
 
@@ -36,6 +37,14 @@ pub enum ErrorKind {
     MethodNotAllowed,
     /// The revision that the edit builds on is not current.
     Conflict,
+    /// An attachment was sent as a stub, and there is nothing that it stands for.
+    MissingStub,
+    /// What arrived is not what its digest says.
+    ContentMd5Mismatch,
+    /// An encoding that is not understood.
+    BadContentType,
+    /// No byte of the range exists.
+    RangeNotSatisfiable,
     /// A named limit was exceeded.
     TooLarge,
     /// Our fault.
@@ -57,13 +66,17 @@ impl ErrorKind {
             | Self::MissingRequiredKey
             | Self::InvalidKey
             | Self::InvalidBookmark
-            | Self::UnsupportedMixedSort => 400,
+            | Self::UnsupportedMixedSort
+            | Self::ContentMd5Mismatch => 400,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Conflict => 409,
+            Self::MissingStub => 412,
             Self::TooLarge => 413,
+            Self::BadContentType => 415,
+            Self::RangeNotSatisfiable => 416,
             Self::Internal => 500,
             Self::Unavailable => 503,
             Self::InsufficientStorage => 507,
@@ -86,6 +99,10 @@ impl ErrorKind {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Conflict => "conflict",
+            Self::MissingStub => "missing_stub",
+            Self::ContentMd5Mismatch => "content_md5_mismatch",
+            Self::BadContentType => "bad_content_type",
+            Self::RangeNotSatisfiable => "requested_range_not_satisfiable",
             Self::TooLarge => "too_large",
             Self::Internal => "internal_server_error",
             Self::Unavailable => "service_unavailable",
@@ -170,10 +187,7 @@ impl From<InvalidDocument> for CouchError {
             InvalidDocument::Rev => Self::bad_request("Invalid rev format"),
             InvalidDocument::Revisions => Self::bad_request("Invalid _revisions"),
             InvalidDocument::Deleted => Self::bad_request("`_deleted` must be a boolean"),
-            InvalidDocument::Attachments => Self::new(
-                ErrorKind::DocumentValidation,
-                "attachments are not stored here",
-            ),
+            InvalidDocument::Attachments(invalid) => invalid.into(),
             InvalidDocument::UnknownMember => {
                 Self::new(ErrorKind::DocumentValidation, "Bad special document member")
             }
@@ -193,6 +207,26 @@ impl From<SelectorError> for CouchError {
             | SelectorError::UnknownOperator(_)
             | SelectorError::WrongOperand(..)
             | SelectorError::Pattern(_) => ErrorKind::BadRequest,
+        };
+        Self {
+            kind,
+            reason: invalid.to_string().into(),
+        }
+    }
+}
+
+impl From<InvalidAttachment> for CouchError {
+    fn from(invalid: InvalidAttachment) -> Self {
+        let kind = match invalid {
+            InvalidAttachment::TooMany => ErrorKind::TooLarge,
+            InvalidAttachment::Shape
+            | InvalidAttachment::Name
+            | InvalidAttachment::Twice
+            | InvalidAttachment::ContentType
+            | InvalidAttachment::Digest
+            | InvalidAttachment::Data
+            | InvalidAttachment::Encoding
+            | InvalidAttachment::NoContent => ErrorKind::BadRequest,
         };
         Self {
             kind,

@@ -12,5 +12,5 @@ pub use all_docs::{AllDocsQuery, Among, DESIGN_IDS, KeyRange};
 pub use bounded::Bounded;
 pub use bulk::{BulkDocs, BulkGet, BulkGetItem, RevsDiff, Written};
 pub use changes::{ChangesQuery, Feed, Filter, Style};
-pub use document_query::{DocumentQuery, OpenRevs};
+pub use document_query::{AttachmentsWanted, DocumentQuery, OpenRevs};
 pub use error::{CouchError, ErrorKind};

@@ -5,21 +5,24 @@ use std::sync::Arc;
 use adyton_couch::document::{DocumentId, DocumentKind, Envelope};
 use adyton_couch::rev::Rev;
 use adyton_couch::wire::{
-    AllDocsQuery, BulkDocs, BulkGet, ChangesQuery, CouchError, ErrorKind, RevsDiff, Written,
-    changes,
+    AllDocsQuery, BulkDocs, BulkGet, ChangesQuery, CouchError, DocumentQuery, ErrorKind, RevsDiff,
+    Written, changes,
 };
 use adyton_protocol::database::DatabaseHash;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
 use serde_json::{Map, Value, json};
 
+use super::bulk_get::BulkGetProducer;
 use super::documents::{Done, fresh_document_id, may_write};
-use super::lists::{AllDocsProducer, BulkGetProducer};
+use super::incoming;
+use super::lists::AllDocsProducer;
 use super::local_docs::LocalDocsProducer;
 use super::reply;
 use super::{App, Asked};
 use crate::access::Permit;
 use crate::changes::Feed;
+use crate::config::Limits;
 use crate::databases::DatabaseError;
 use crate::store::write::{DocumentWrite, WriteKind};
 use crate::store::{StoreError, blocking};
@@ -41,9 +44,9 @@ impl App {
         };
         self.databases.room(permit).await?;
         let file = self.databases.file(permit).await?;
-        let limit = self.limits.document_bytes;
+        let limits = self.limits.clone();
         let permit = permit.clone();
-        let parsed = blocking(move || Ok(parse_bulk(body.as_slice(), &permit, limit))).await?;
+        let parsed = blocking(move || Ok(parse_bulk(body.as_slice(), &permit, &limits))).await?;
         let (entries, writes, new_edits) = parsed?;
         let outcomes = if writes.is_empty() {
             Vec::new()
@@ -83,11 +86,7 @@ impl App {
     }
 
     pub(super) async fn bulk_get(&self, permit: &Permit, asked: Asked) -> Done {
-        let flag = |name: &str| {
-            url::form_urlencoded::parse(asked.query.as_bytes())
-                .any(|(key, value)| key == name && value == "true")
-        };
-        let (revs, latest) = (flag("revs"), flag("latest"));
+        let query = DocumentQuery::parse(&asked.query)?;
         let body = match self.read_body(asked, self.limits.bulk_bytes).await {
             Ok(body) => body,
             Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
@@ -95,7 +94,7 @@ impl App {
         let wanted = BulkGet::parse(body.as_slice())?;
         drop(body);
         let file = self.databases.file(permit).await?;
-        let producer = BulkGetProducer::new(file, wanted.docs, revs, latest);
+        let producer = BulkGetProducer::new(file, wanted.docs, &query);
         Ok(reply::stream(produce(producer)))
     }
 
@@ -228,13 +227,13 @@ impl App {
 fn parse_bulk(
     body: &[u8],
     permit: &Permit,
-    limit: usize,
+    limits: &Limits,
 ) -> Result<(Vec<Entry>, Vec<DocumentWrite>, bool), DatabaseError> {
     let bulk = BulkDocs::parse(body)?;
     let mut entries = Vec::with_capacity(bulk.docs.len());
     let mut writes = Vec::with_capacity(bulk.docs.len());
     for raw in bulk.docs {
-        if raw.get().len() > limit {
+        if raw.get().len() > limits.document_bytes {
             let reason = "The document is too large.";
             entries.push(Entry::Refused(
                 None,
@@ -276,14 +275,19 @@ fn parse_bulk(
                 may_write(permit, &id, envelope.liveness).and(kind)
             }
         };
+        let checked = checked.and_then(|kind| {
+            let attachments = incoming::attachments(envelope.attachments, Vec::new(), limits)?;
+            Ok((kind, attachments))
+        });
         match checked {
             Err(refusal) => entries.push(Entry::Refused(Some(id), refusal)),
-            Ok(kind) => {
+            Ok((kind, attachments)) => {
                 entries.push(Entry::Write(id.clone()));
                 writes.push(DocumentWrite {
                     id,
                     liveness: envelope.liveness,
                     members: envelope.members,
+                    attachments,
                     kind,
                 });
             }

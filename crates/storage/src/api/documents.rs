@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use adyton_couch::attachment::AttachmentName;
 use adyton_couch::document::{DocumentId, DocumentKind, Envelope, LocalEnvelope, LocalRev};
 use adyton_couch::rev_tree::Liveness;
 use adyton_couch::seq::Seq;
@@ -12,6 +13,8 @@ use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::contents;
+use super::multipart;
 use super::read;
 use super::reply::{self, Reply};
 use super::route::Endpoint;
@@ -134,12 +137,15 @@ impl App {
 
     async fn get_document(&self, permit: &Permit, id: DocumentId, asked: &Asked) -> Done {
         let query = DocumentQuery::parse(&asked.query)?;
+        if contents::concern(&query, &asked.headers) {
+            return self.get_contents(permit, id, query, asked).await;
+        }
         let known = Known::of(asked);
         let file = self.databases.file(permit).await?;
         blocking(move || {
             let view = file.view()?;
             Ok(match &query.open_revs {
-                Some(wanted) => read::open_revs(&view, id.as_str(), wanted, &query)
+                Some(_) => read::open_revs(&view, id.as_str(), &query)
                     .map(|pieces| reply::pieces(StatusCode::OK, pieces)),
                 None => read::document(&view, id.as_str(), &query).map(|found| {
                     let rev = found.rev.to_string();
@@ -160,6 +166,9 @@ impl App {
     }
 
     async fn put_document(&self, permit: &Permit, id: DocumentId, asked: Asked) -> Done {
+        if let Some(boundary) = multipart::related(&asked) {
+            return self.put_multipart(permit, id, boundary?, asked).await;
+        }
         let query = DocumentQuery::parse(&asked.query)?;
         let if_match = if_match(&asked);
         let Some(body) = self.document_body(asked).await? else {
@@ -167,6 +176,19 @@ impl App {
         };
         let envelope = Envelope::parse(body.as_slice()).map_err(CouchError::from)?;
         drop(body);
+        self.put_envelope(permit, id, (query, if_match), envelope, Vec::new())
+            .await
+    }
+
+    /// Writes what a peer put at a document's address; `parts` are the contents of attachments that came behind it.
+    pub(super) async fn put_envelope(
+        &self,
+        permit: &Permit,
+        id: DocumentId,
+        (query, if_match): (DocumentQuery, Option<String>),
+        envelope: Envelope,
+        parts: Vec<(AttachmentName, Bytes)>,
+    ) -> Done {
         if envelope.id.as_ref().is_some_and(|inner| *inner != id) {
             return Err(CouchError::bad_request("Document ID must match the address").into());
         }
@@ -188,10 +210,12 @@ impl App {
         } else {
             WriteKind::Edit { base }
         };
+        may_write(permit, &id, envelope.liveness)?;
         let write = DocumentWrite {
             id,
             liveness: envelope.liveness,
             members: envelope.members,
+            attachments: self.incoming(envelope.attachments, parts).await?,
             kind,
         };
         self.write_one(permit, write, StatusCode::CREATED).await
@@ -219,6 +243,7 @@ impl App {
             id,
             liveness: Liveness::Deleted,
             members: Default::default(),
+            attachments: Vec::new(),
             kind: WriteKind::Edit { base },
         };
         self.write_one(permit, write, StatusCode::OK).await
@@ -240,16 +265,23 @@ impl App {
             None => fresh_document_id()?,
         };
         let kind = WriteKind::Edit { base: envelope.rev };
+        may_write(permit, &id, envelope.liveness)?;
         let write = DocumentWrite {
             id,
             liveness: envelope.liveness,
             members: envelope.members,
+            attachments: self.incoming(envelope.attachments, Vec::new()).await?,
             kind,
         };
         self.write_one(permit, write, StatusCode::CREATED).await
     }
 
-    async fn write_one(&self, permit: &Permit, write: DocumentWrite, status: StatusCode) -> Done {
+    pub(super) async fn write_one(
+        &self,
+        permit: &Permit,
+        write: DocumentWrite,
+        status: StatusCode,
+    ) -> Done {
         may_write(permit, &write.id, write.liveness)?;
         self.databases.room(permit).await?;
         let file = self.databases.file(permit).await?;
@@ -418,13 +450,13 @@ impl Known {
     }
 }
 
-fn tag(reply: &mut Reply, rev: &str) {
+pub(super) fn tag(reply: &mut Reply, rev: &str) {
     if let Ok(value) = HeaderValue::from_str(&format!("\"{rev}\"")) {
         reply.headers_mut().insert(header::ETAG, value);
     }
 }
 
-fn if_match(asked: &Asked) -> Option<String> {
+pub(super) fn if_match(asked: &Asked) -> Option<String> {
     let value = asked.headers.get(header::IF_MATCH)?.to_str().ok()?;
     Some(value.trim_matches('"').to_owned())
 }

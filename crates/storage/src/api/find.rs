@@ -140,8 +140,7 @@ impl App {
                 }
                 let envelope = Envelope::parse(&text).map_err(CouchError::from)?;
                 let base = existing.map(|(rev, _)| rev);
-                self.write_design(permit, id, base, Some(envelope.members))
-                    .await?;
+                self.write_design(permit, id, base, Some(envelope)).await?;
                 "created"
             }
         };
@@ -176,14 +175,12 @@ impl App {
             .design(permit, &id)
             .await?
             .ok_or(CouchError::missing())?;
-        let members = match without_view(&text, name) {
+        let envelope = match without_view(&text, name) {
             Remainder::Unchanged => return Err(CouchError::missing().into()),
             Remainder::Nothing => None,
-            Remainder::Text(text) => {
-                Some(Envelope::parse(&text).map_err(CouchError::from)?.members)
-            }
+            Remainder::Text(text) => Some(Envelope::parse(&text).map_err(CouchError::from)?),
         };
-        self.write_design(permit, id, Some(rev), members).await?;
+        self.write_design(permit, id, Some(rev), envelope).await?;
         Ok(reply::json(StatusCode::OK, &json!({"ok": true})))
     }
 
@@ -251,22 +248,25 @@ impl App {
         permit: &Permit,
         id: DocumentId,
         base: Option<Rev>,
-        members: Option<Members>,
+        envelope: Option<Envelope>,
     ) -> Result<(), DatabaseError> {
         permit.design()?;
         if id.kind() != DocumentKind::Design {
             return Err(CouchError::missing().into());
         }
-        if members.is_some() {
-            self.databases.room(permit).await?;
-        }
+        let (liveness, members, attachments) = match envelope {
+            None => (Liveness::Deleted, Members::default(), Vec::new()),
+            Some(envelope) => {
+                self.databases.room(permit).await?;
+                let attachments = self.incoming(envelope.attachments, Vec::new()).await?;
+                (Liveness::Live, envelope.members, attachments)
+            }
+        };
         let write = DocumentWrite {
             id,
-            liveness: match members {
-                Some(_) => Liveness::Live,
-                None => Liveness::Deleted,
-            },
-            members: members.unwrap_or_default(),
+            liveness,
+            members,
+            attachments,
             kind: WriteKind::Edit { base },
         };
         let file = self.databases.file(permit).await?;

@@ -59,6 +59,21 @@ pub(crate) fn document(
     id: &str,
     query: &DocumentQuery,
 ) -> Result<Found, DatabaseError> {
+    let (row, leaf) = chosen(view, id, query)?;
+    let mut pieces = Vec::new();
+    revision(view, &row, leaf, extras(query), &mut pieces)?;
+    Ok(Found {
+        rev: leaf.rev,
+        pieces,
+    })
+}
+
+/// The revision that `GET /{db}/{id}` asks for. Blocking.
+pub(crate) fn chosen(
+    view: &View,
+    id: &str,
+    query: &DocumentQuery,
+) -> Result<(DocumentRow, Leaf), DatabaseError> {
     let row = view.document(id)?.ok_or(CouchError::missing())?;
     let leaf = match query.rev {
         None => match row.tree.winner() {
@@ -69,30 +84,20 @@ pub(crate) fn document(
         Some(rev) => row.tree.leaf(rev),
     };
     let leaf = leaf.ok_or(CouchError::missing())?;
-    let mut pieces = Vec::new();
-    revision(view, &row, leaf, extras(query), &mut pieces)?;
-    Ok(Found {
-        rev: leaf.rev,
-        pieces,
-    })
+    Ok((row, leaf))
 }
 
-/// Reads several revisions: `[{"ok":…},{"missing":…}]`. Blocking.
-pub(crate) fn open_revs(
+/// The revisions that `open_revs` asks for: found, or only named. Blocking.
+pub(crate) fn chosen_of_many(
     view: &View,
     id: &str,
-    wanted: &OpenRevs,
     query: &DocumentQuery,
-) -> Result<Vec<Bytes>, DatabaseError> {
-    let row = view.document(id)?;
-    let row = match (row, wanted) {
+) -> Result<(DocumentRow, Vec<Result<Leaf, Rev>>), DatabaseError> {
+    let wanted = query.open_revs.as_ref().unwrap_or(&OpenRevs::All);
+    let row = match (view.document(id)?, wanted) {
         (Some(row), _) => row,
         (None, OpenRevs::All) => return Err(CouchError::missing().into()),
         (None, OpenRevs::These(_)) => DocumentRow::default(),
-    };
-    let extras = Extras {
-        revisions: query.revs,
-        ..Extras::default()
     };
     let mut leaves: Vec<Result<Leaf, Rev>> = Vec::new();
     match wanted {
@@ -107,6 +112,20 @@ pub(crate) fn open_revs(
             }
         }
     }
+    Ok((row, leaves))
+}
+
+/// Reads several revisions: `[{"ok":…},{"missing":…}]`. Blocking.
+pub(crate) fn open_revs(
+    view: &View,
+    id: &str,
+    query: &DocumentQuery,
+) -> Result<Vec<Bytes>, DatabaseError> {
+    let (row, leaves) = chosen_of_many(view, id, query)?;
+    let extras = Extras {
+        revisions: query.revs,
+        ..Extras::default()
+    };
     let mut pieces = vec![Bytes::from_static(b"[")];
     for (i, leaf) in leaves.into_iter().enumerate() {
         if i > 0 {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use adyton_couch::attachment::AttachmentName;
 use adyton_couch::document::{DocumentId, DocumentKind};
 use adyton_protocol::database::DatabaseHash;
 use percent_encoding::percent_decode_str;
@@ -118,6 +119,8 @@ endpoints! {
     Local,
     /// `GET PUT DELETE /{db}/{id}`
     Document,
+    /// `GET PUT DELETE /{db}/{id}/{attachment}`
+    Attachment,
     /// Anything else under an existing or possible database.
     UnknownInDatabase,
     /// Anything else.
@@ -137,6 +140,8 @@ pub enum Route {
     Document(Endpoint, DatabaseHash, DocumentId),
     /// An index: its design document as the address names it, and its name.
     Index(DatabaseHash, String, String),
+    /// An attachment of a document.
+    Attachment(DatabaseHash, DocumentId, AttachmentName),
     /// A document's address whose id is none.
     InvalidDocument(DatabaseHash),
     /// The address of a database that cannot exist.
@@ -180,6 +185,7 @@ impl Route {
             | Self::Database(endpoint, _)
             | Self::Document(endpoint, _, _) => *endpoint,
             Self::Index(..) => Endpoint::IndexEntry,
+            Self::Attachment(..) => Endpoint::Attachment,
             Self::InvalidDocument(_) => Endpoint::Document,
             Self::NoDatabase => Endpoint::UnknownInDatabase,
         }
@@ -243,14 +249,19 @@ impl Route {
             Some((first, second)) => (decode(first), Some(second)),
             None => (decode(rest), None),
         };
-        let id = match (first.as_str(), second) {
-            ("_local" | "_design", Some(name)) if !name.contains('/') => {
-                format!("{first}/{}", decode(name))
+        let (id, attachment) = match (first.as_str(), second) {
+            ("_local", Some(name)) if !name.contains('/') => {
+                (format!("{first}/{}", decode(name)), None)
             }
-            (_, None) => first,
-            // A path inside a document would name an attachment; there are none.
-            (_, Some(_)) => return Self::Database(Endpoint::UnknownInDatabase, database),
+            ("_design", Some(rest)) => match rest.split_once('/') {
+                None => (format!("{first}/{}", decode(rest)), None),
+                Some((name, attachment)) => (format!("{first}/{}", decode(name)), Some(attachment)),
+            },
+            (_, attachment) => (first, attachment),
         };
+        if let Some(name) = attachment {
+            return Self::attachment(database, &id, name);
+        }
         match id.parse::<DocumentId>() {
             Ok(id) if id.kind() == DocumentKind::Local => {
                 Self::Document(Endpoint::Local, database, id)
@@ -274,6 +285,20 @@ fn is_design_function(rest: &str) -> bool {
         return false;
     }
     segments.next().is_some_and(|name| name.starts_with('_'))
+}
+
+impl Route {
+    /// A path inside a document. Local documents have no attachments, and no attachment begins with an underscore.
+    fn attachment(database: DatabaseHash, id: &str, name: &str) -> Self {
+        match (id.parse::<DocumentId>(), decode(name).parse()) {
+            (Ok(id), Ok(name)) if id.kind() != DocumentKind::Local => {
+                Self::Attachment(database, id, name)
+            }
+            (Ok(_) | Err(_), Ok(_) | Err(_)) => {
+                Self::Database(Endpoint::UnknownInDatabase, database)
+            }
+        }
+    }
 }
 
 fn auth(name: &str) -> Endpoint {
@@ -360,10 +385,19 @@ mod tests {
             document("_index/a/text/n"),
             Route::Database(Endpoint::UnknownInDatabase, hash)
         );
-        assert_eq!(
-            document("a/b"),
-            Route::Database(Endpoint::UnknownInDatabase, hash)
-        );
+        let attachment = |id: &str, name: &str| {
+            Route::Attachment(hash, id.parse().unwrap(), name.parse().unwrap())
+        };
+        assert_eq!(document("a/b"), attachment("a", "b"));
+        assert_eq!(document("a%2Fb/c%20d/e"), attachment("a/b", "c d/e"));
+        assert_eq!(document("_design/x/y.js"), attachment("_design/x", "y.js"));
+        for path in ["a/_b", "a/b%0A", "_nothing/a"] {
+            assert_eq!(
+                document(path),
+                Route::Database(Endpoint::UnknownInDatabase, hash),
+                "{path}"
+            );
+        }
         assert_eq!(
             document("_local/a/b"),
             Route::Database(Endpoint::UnknownInDatabase, hash)

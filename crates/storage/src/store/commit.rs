@@ -7,6 +7,7 @@
 //! 4. Only then are the writers answered.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
@@ -153,7 +154,6 @@ impl Shared {
     }
 
     fn commit_all(&self) {
-        let _reset = ResetOnPanic(self);
         loop {
             let mut jobs: Vec<Box<dyn Job>> = {
                 let mut queue = self.queue();
@@ -164,7 +164,10 @@ impl Shared {
                 }
                 queue.jobs.drain(..count).collect()
             };
-            match self.commit(&mut jobs) {
+            // A bug in a job aborts the transaction for all who share it; those who queue meanwhile must not be told that it was
+            // theirs, nor wait for ever.
+            let commit = AssertUnwindSafe(|| self.commit(&mut jobs));
+            match catch_unwind(commit).unwrap_or(Err(StoreError::Aborted)) {
                 Ok(()) => jobs.into_iter().for_each(|job| job.settle(Ok(()))),
                 Err(error) => {
                     tracing::error!(%error, "a transaction failed");
@@ -182,19 +185,6 @@ impl Shared {
         }
         transaction.commit()?;
         Ok(())
-    }
-}
-
-/// If the committer dies, those who wait are told (their reply is dropped) and the next writer starts a new one.
-struct ResetOnPanic<'a>(&'a Shared);
-
-impl Drop for ResetOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let mut queue = self.0.queue();
-            queue.committing = false;
-            queue.jobs.clear();
-        }
     }
 }
 

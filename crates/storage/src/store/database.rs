@@ -1,4 +1,5 @@
-//! One database's file: documents by id, changes by sequence, bodies ready to splice, local documents.
+//! One database's file: documents by id, changes by sequence, bodies ready to splice, local documents; attachments, once there are
+//! any ([`super::attachments`]).
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use redb::{
 };
 use tokio::sync::watch;
 
+use super::attachments::{Attached, AttachmentView, BlobId};
 use super::commit::Committer;
 use super::row::{ChangeRow, DocumentRow};
 use super::write::{DocumentWrite, Outcome, Writer};
@@ -38,8 +40,10 @@ pub(crate) struct Counters {
     pub(crate) update_seq: u64,
     pub(crate) documents: u64,
     pub(crate) deleted: u64,
-    /// Bytes of all bodies.
+    /// Bytes of all bodies, and of the contents of attachments.
     pub(crate) bytes: u64,
+    /// Attachments of all revisions. Without any, their tables are not looked at, and need not be there.
+    pub(crate) attached: u64,
     pub(crate) life: u64,
     pub(crate) created: u64,
     pub(super) next_body: u64,
@@ -59,6 +63,7 @@ impl Counters {
             documents: number("documents")?,
             deleted: number("deleted")?,
             bytes: number("bytes")?,
+            attached: number("attached")?,
             life: number("life")?,
             created: number("created")?,
             next_body: number("next_body")?,
@@ -73,6 +78,7 @@ impl Counters {
             ("documents", self.documents),
             ("deleted", self.deleted),
             ("bytes", self.bytes),
+            ("attached", self.attached),
             ("life", self.life),
             ("created", self.created),
             ("next_body", self.next_body),
@@ -299,18 +305,25 @@ pub(crate) struct View {
     bodies: redb::ReadOnlyTable<u64, &'static [u8]>,
     changes: redb::ReadOnlyTable<u64, &'static [u8]>,
     local: redb::ReadOnlyTable<&'static str, (u64, &'static [u8])>,
+    attachments: Option<AttachmentView>,
     /// The numbers at that moment.
     pub(crate) counters: Counters,
 }
 
 impl View {
     fn of(transaction: &ReadTransaction) -> Result<Self, StoreError> {
+        let counters = Counters::load(&transaction.open_table(META)?)?;
+        let attachments = match counters.attached {
+            0 => None,
+            _ => Some(AttachmentView::of(transaction)?),
+        };
         Ok(Self {
             documents: transaction.open_table(DOCUMENTS)?,
             bodies: transaction.open_table(BODIES)?,
             changes: transaction.open_table(CHANGES)?,
             local: transaction.open_table(LOCAL)?,
-            counters: Counters::load(&transaction.open_table(META)?)?,
+            attachments,
+            counters,
         })
     }
 
@@ -323,14 +336,24 @@ impl View {
 
     /// The stored text of a revision.
     pub(crate) fn body(&self, body: BodyRef) -> Result<Bytes, StoreError> {
-        let page = self
-            .bodies
-            .get_owned(body.0)?
-            .ok_or(StoreError::Corrupt("a body is missing"))?;
-        if page.value().len() < SHARE_FROM_BYTES {
-            return Ok(Bytes::copy_from_slice(page.value()));
+        let page = self.bodies.get_owned(body.0)?;
+        Ok(lend(page.ok_or(StoreError::Corrupt("a body is missing"))?))
+    }
+
+    /// The attachments of a revision, in the order of the document.
+    pub(crate) fn attached(&self, body: BodyRef) -> Result<Vec<Attached>, StoreError> {
+        match &self.attachments {
+            None => Ok(Vec::new()),
+            Some(attachments) => attachments.attached(body),
         }
-        Ok(Bytes::from_owner(SharedPage(page)))
+    }
+
+    /// A piece of an attachment's content.
+    pub(crate) fn chunk(&self, blob: BlobId, number: u64) -> Result<Bytes, StoreError> {
+        match &self.attachments {
+            None => Err(StoreError::Corrupt("a piece of an attachment is missing")),
+            Some(attachments) => attachments.chunk(blob, number),
+        }
     }
 
     pub(crate) fn local(&self, id: &str) -> Result<Option<Bytes>, StoreError> {
@@ -409,6 +432,14 @@ impl AsRef<[u8]> for SharedPage {
     fn as_ref(&self) -> &[u8] {
         self.0.value()
     }
+}
+
+/// The bytes of a page: lent when they are many, else copied.
+pub(super) fn lend(page: OwnedAccessGuard<&'static [u8]>) -> Bytes {
+    if page.value().len() < SHARE_FROM_BYTES {
+        return Bytes::copy_from_slice(page.value());
+    }
+    Bytes::from_owner(SharedPage(page))
 }
 
 fn builder() -> Builder {

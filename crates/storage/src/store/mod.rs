@@ -3,6 +3,7 @@
 //! Guarantees: an acknowledged write is on disk. Many writers of one file share one durable transaction ([`commit`]).
 //! Knows ciphertext as bytes; nothing here can read it.
 
+pub(crate) mod attachments;
 pub(crate) mod commit;
 pub(crate) mod database;
 pub(crate) mod node;
