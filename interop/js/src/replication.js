@@ -9,6 +9,7 @@ import http from "pouchdb-adapter-http";
 import memory from "pouchdb-adapter-memory";
 import PouchDB from "pouchdb-core";
 import replication from "pouchdb-replication";
+import { agree, bytes, stop, until } from "./replicas.js";
 import { Person, StorageNode } from "./storage.js";
 
 PouchDB.plugin(memory).plugin(http).plugin(replication);
@@ -37,33 +38,6 @@ const remote = async (name) => {
   const url = await person.createDatabase(name);
   return new PouchDB(url, { adapter: "http", skip_setup: true, fetch: person.fetch });
 };
-
-// Everything that two replicas must agree on: winners, conflicts, members, and the contents of attachments.
-const state = async (database) => {
-  const { rows } = await database.allDocs({ include_docs: true, conflicts: true });
-  const told = new Map();
-  for (const { id, doc } of rows) {
-    doc._conflicts?.sort();
-    const attachments = Object.entries(doc._attachments ?? {}).map(([name, { digest, content_type, length }]) => {
-      // Not `revpos`: PouchDB gives what it pulls the revision's own generation.
-      return { name, digest, content_type, length };
-    });
-    attachments.sort((a, b) => (a.name < b.name ? -1 : 1));
-    told.set(id, { ...doc, _attachments: attachments });
-  }
-  return told;
-};
-
-const agree = async (...databases) => {
-  const [first, ...others] = await Promise.all(databases.map(state));
-  for (const other of others) {
-    assert.equal(other.size, first.size);
-    for (const [id, doc] of first) assert.deepEqual(other.get(id), doc, id);
-  }
-  return first.size;
-};
-
-const bytes = async (blob) => (Buffer.isBuffer(blob) ? blob : Buffer.from(await blob.arrayBuffer()));
 
 const scenarios = {
   async "documents, edits and deletions, both ways"() {
@@ -232,7 +206,7 @@ const scenarios = {
       await stop(replication);
       assert(changes >= 4, "the node was never killed");
     };
-    const options = { live: true, retry: true, batch_size: 500, back_off_function: () => 100 };
+    const options = { live: true, retry: true, batch_size: Math.ceil(DOCUMENTS / 20), back_off_function: () => 100 };
     const count = async (database) => (await database.info().catch(() => ({}))).doc_count === DOCUMENTS;
     await replicated(here.replicate.to(there, options), () => count(there));
     await replicated(there.replicate.to(copy, options), () => count(copy));
@@ -242,20 +216,6 @@ const scenarios = {
     return `${person.outages - before} requests met no node`;
   },
 };
-
-async function until(holds, otherwise, seconds = 30) {
-  const deadline = Date.now() + seconds * 1000;
-  while (!(await holds())) {
-    assert(Date.now() < deadline, otherwise);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
-async function stop(replication) {
-  const ended = new Promise((resolve) => replication.on("complete", resolve).on("error", resolve));
-  replication.cancel();
-  await ended;
-}
 
 let failed = 0;
 for (const [name, scenario] of Object.entries(scenarios)) {
