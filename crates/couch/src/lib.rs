@@ -7,6 +7,7 @@ pub mod collate;
 pub mod document;
 pub mod lazy_json;
 pub mod limits;
+pub mod mango;
 pub mod multipart;
 pub mod rev;
 pub mod rev_tree;

@@ -25,6 +25,12 @@ pub const MAX_BULK_ITEMS: usize = 100_000;
 /// Revisions in one `_revs_diff` request, over all ids; and in one `open_revs` list.
 pub const MAX_REVS_DIFF_REVS: usize = 1_000_000;
 
+/// Documents in one `_purge` request, CouchDB's default.
+pub const MAX_PURGED_DOCUMENTS: usize = 100;
+
+/// Revisions in one `_purge` request, CouchDB's default.
+pub const MAX_PURGED_REVS: usize = 1_000;
+
 /// Attachments of one document.
 pub const MAX_ATTACHMENTS: usize = 1_000;
 

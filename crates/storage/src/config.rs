@@ -48,6 +48,12 @@ pub struct Limits {
     pub connections: usize,
     /// Database files open at one time.
     pub open_databases: usize,
+    /// Queries (`_find`) that look through documents at one time.
+    pub finds_at_once: usize,
+    /// Documents that one query may look at, deleted ones included.
+    pub find_documents: u64,
+    /// Bytes of documents that one query may look at.
+    pub find_bytes: u64,
     /// Versions of one DID document.
     pub did_document_versions: u64,
     /// Time for a client to send a request's head; an idle connection lives as long.
@@ -72,6 +78,9 @@ impl Default for Limits {
             bodies_in_flight_bytes: 1 << 30,
             connections: 4_096,
             open_databases: 256,
+            finds_at_once: 4,
+            find_documents: 100_000,
+            find_bytes: 256 << 20,
             did_document_versions: 10_000,
             header_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),

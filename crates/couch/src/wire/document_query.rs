@@ -41,6 +41,8 @@ pub struct DocumentQuery {
     pub conflicts: bool,
     /// With `_deleted_conflicts`.
     pub deleted_conflicts: bool,
+    /// With `_local_seq`.
+    pub local_seq: bool,
     /// The leaves that follow the named revision instead of itself.
     pub latest: bool,
     /// Several revisions.
@@ -71,6 +73,7 @@ impl DocumentQuery {
                     out.conflicts |= meta;
                     out.deleted_conflicts |= meta;
                 }
+                "local_seq" => out.local_seq = boolean(&value)?,
                 "latest" => out.latest = boolean(&value)?,
                 "new_edits" => out.replicated = !boolean(&value)?,
                 "open_revs" if &*value == "all" => out.open_revs = Some(OpenRevs::All),

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::attachment::InvalidAttachment;
 use crate::document::InvalidDocument;
+use crate::selector::SelectorError;
 
 /// The kinds of refusal, each with one status and one name on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,16 @@ pub enum ErrorKind {
     IllegalDocumentId,
     /// A special member of the document is wrong.
     DocumentValidation,
+    /// A query by an order that no index has.
+    NoUsableIndex,
+    /// A query without what it needs.
+    MissingRequiredKey,
+    /// A query with a member that nobody knows.
+    InvalidKey,
+    /// A bookmark that is none, or another query's.
+    InvalidBookmark,
+    /// A sort order in two directions.
+    UnsupportedMixedSort,
     /// No credential, an expired one, or one that may not write.
     Unauthorized,
     /// A good credential of somebody else.
@@ -51,6 +62,11 @@ impl ErrorKind {
             Self::BadRequest
             | Self::IllegalDocumentId
             | Self::DocumentValidation
+            | Self::NoUsableIndex
+            | Self::MissingRequiredKey
+            | Self::InvalidKey
+            | Self::InvalidBookmark
+            | Self::UnsupportedMixedSort
             | Self::ContentMd5Mismatch => 400,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
@@ -73,6 +89,11 @@ impl ErrorKind {
             Self::BadRequest => "bad_request",
             Self::IllegalDocumentId => "illegal_docid",
             Self::DocumentValidation => "doc_validation",
+            Self::NoUsableIndex => "no_usable_index",
+            Self::MissingRequiredKey => "missing_required_key",
+            Self::InvalidKey => "invalid_key",
+            Self::InvalidBookmark => "invalid_bookmark",
+            Self::UnsupportedMixedSort => "unsupported_mixed_sort",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
@@ -129,6 +150,11 @@ impl CouchError {
         Self::new(ErrorKind::NotFound, "deleted")
     }
 
+    /// The bookmark is none, or another query's.
+    pub const fn invalid_bookmark() -> Self {
+        Self::new(ErrorKind::InvalidBookmark, "Invalid bookmark value.")
+    }
+
     /// No such database.
     pub const fn no_database() -> Self {
         Self::new(ErrorKind::NotFound, "Database does not exist.")
@@ -165,6 +191,26 @@ impl From<InvalidDocument> for CouchError {
             InvalidDocument::UnknownMember => {
                 Self::new(ErrorKind::DocumentValidation, "Bad special document member")
             }
+        }
+    }
+}
+
+impl From<SelectorError> for CouchError {
+    fn from(invalid: SelectorError) -> Self {
+        let kind = match invalid {
+            SelectorError::TooLong
+            | SelectorError::TooDeep
+            | SelectorError::TooManyTerms
+            | SelectorError::PathTooLong => ErrorKind::TooLarge,
+            SelectorError::NotJson
+            | SelectorError::NotAnObject
+            | SelectorError::UnknownOperator(_)
+            | SelectorError::WrongOperand(..)
+            | SelectorError::Pattern(_) => ErrorKind::BadRequest,
+        };
+        Self {
+            kind,
+            reason: invalid.to_string().into(),
         }
     }
 }

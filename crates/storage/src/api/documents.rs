@@ -60,12 +60,31 @@ impl App {
             (Endpoint::BulkDocs, Method::POST) => self.bulk_docs(&permit, asked).await,
             (Endpoint::BulkGet, Method::POST) => self.bulk_get(&permit, asked).await,
             (Endpoint::RevsDiff, Method::POST) => self.revs_diff(&permit, asked).await,
+            (Endpoint::Find, Method::POST) => self.find(&permit, asked).await,
+            (Endpoint::Explain, Method::POST) => self.explain(&permit, asked).await,
+            (Endpoint::Index, Method::GET) => self.indexes(&permit).await,
+            (Endpoint::Index, Method::POST) => self.create_index(&permit, asked).await,
+            (Endpoint::IndexBulkDelete, Method::POST) => self.delete_designs(&permit, asked).await,
             (Endpoint::Security, Method::GET) => {
                 Ok(security(&permit, &self.auth.public().username))
             }
+            (Endpoint::MissingRevs, Method::POST) => self.missing_revs(&permit, asked).await,
+            (Endpoint::RevsLimit, Method::GET) => self.revs_limit(&permit).await,
+            (Endpoint::RevsLimit, Method::PUT) => self.set_revs_limit(&permit, asked).await,
+            (Endpoint::Compact, Method::POST) => self.compact(&permit).await,
+            (Endpoint::Purge, Method::POST) => self.purge(&permit, asked).await,
+            (Endpoint::DesignDocs, Method::GET | Method::POST) => {
+                self.design_docs(&permit, asked).await
+            }
+            (Endpoint::LocalDocs, Method::GET) => self.local_docs(&permit, asked).await,
+            (Endpoint::DesignFunction, _) => {
+                let reason = "missing_named_view";
+                Err(CouchError::new(ErrorKind::NotFound, reason).into())
+            }
             (Endpoint::Security, Method::PUT) => {
                 let reason = "Permissions are set through /user/updateDatabase.";
-                Err(CouchError::new(ErrorKind::Forbidden, reason).into())
+                let refusal = CouchError::new(ErrorKind::Forbidden, reason);
+                Err(permit.design().err().unwrap_or(refusal).into())
             }
             (Endpoint::EnsureFullCommit, Method::POST) => {
                 // Every acknowledged write is durable already.
@@ -121,6 +140,7 @@ impl App {
         if contents::concern(&query, &asked.headers) {
             return self.get_contents(permit, id, query, asked).await;
         }
+        let known = Known::of(asked);
         let file = self.databases.file(permit).await?;
         blocking(move || {
             let view = file.view()?;
@@ -128,8 +148,16 @@ impl App {
                 Some(_) => read::open_revs(&view, id.as_str(), &query)
                     .map(|pieces| reply::pieces(StatusCode::OK, pieces)),
                 None => read::document(&view, id.as_str(), &query).map(|found| {
-                    let mut reply = reply::pieces(StatusCode::OK, found.pieces);
-                    tag(&mut reply, &found.rev.to_string());
+                    let rev = found.rev.to_string();
+                    // Only the plain text is named by its revision: what else is asked for may change without it.
+                    let is_plain = !read::extras(&query).is_any();
+                    let mut reply = match is_plain && known.is_some_and(|known| known.has(&rev)) {
+                        true => reply::bytes(StatusCode::NOT_MODIFIED, reply::JSON, ""),
+                        false => reply::pieces(StatusCode::OK, found.pieces),
+                    };
+                    if is_plain {
+                        tag(&mut reply, &rev);
+                    }
                     reply
                 }),
             })
@@ -353,7 +381,7 @@ pub(super) async fn info(
         Ok(json!({
             "instance_start_time": counters.created.to_string(),
             "db_name": name,
-            "purge_seq": "0",
+            "purge_seq": counters.purge_seq.to_string(),
             "update_seq": seq,
             "sizes": {"file": file.file_bytes(), "external": counters.bytes, "active": counters.bytes},
             "props": {},
@@ -402,6 +430,24 @@ fn security(permit: &Permit, public_user: &str) -> Reply {
             "members": {"names": members, "roles": roles},
         }),
     )
+}
+
+/// The versions that a client has: `If-None-Match`.
+struct Known(String);
+
+impl Known {
+    fn of(asked: &Asked) -> Option<Self> {
+        let value = asked.headers.get(header::IF_NONE_MATCH)?.to_str().ok()?;
+        Some(Self(value.to_owned()))
+    }
+
+    /// RFC 9110 section 13.1.2: weak comparison with each of the list, or with anything.
+    fn has(&self, rev: &str) -> bool {
+        self.0.split(',').map(str::trim).any(|tag| {
+            let tag = tag.strip_prefix("W/").unwrap_or(tag);
+            tag == "*" || tag.trim_matches('"') == rev
+        })
+    }
 }
 
 pub(super) fn tag(reply: &mut Reply, rev: &str) {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use adyton_couch::document::write_json_text;
-use adyton_couch::wire::{AllDocsQuery, KeyRange};
+use adyton_couch::seq::Seq;
+use adyton_couch::wire::{AllDocsQuery, Among, DESIGN_IDS, KeyRange};
 use bytes::Bytes;
 use serde_json::json;
 
@@ -40,6 +41,9 @@ pub(super) struct AllDocsProducer {
     at: Place,
     /// Tells nothing of where a range begins.
     offset: Option<u64>,
+    /// With the position of the feed.
+    update_seq: bool,
+    among: Among,
 }
 
 /// Where the rows come from.
@@ -60,7 +64,8 @@ struct Walk {
 
 impl AllDocsProducer {
     pub(super) fn new(file: Arc<DatabaseFile>, query: AllDocsQuery) -> Self {
-        let offset = query.range.start.is_none().then_some(query.skip);
+        let from_the_start = query.range.start.is_none() && query.keys.is_none();
+        let offset = from_the_start.then_some(query.skip);
         let source = match query.keys {
             Some(keys) => Source::Keys(keys.into_iter()),
             None => Source::Range(Walk::new(query.range, query.descending)),
@@ -77,7 +82,42 @@ impl AllDocsProducer {
             left: query.limit.unwrap_or(u64::MAX),
             at: Place::Start,
             offset,
+            update_seq: query.update_seq,
+            among: query.among,
         }
+    }
+
+    /// What stands before the rows.
+    fn head(&self, view: &View) -> Result<Bytes, StoreError> {
+        let total = match self.among {
+            Among::Everything => view.counters.documents,
+            Among::Designs => {
+                let range = KeyRange {
+                    start: Some(DESIGN_IDS.0.to_owned()),
+                    end: Some(DESIGN_IDS.1.to_owned()),
+                    exclusive_end: true,
+                };
+                let mut living = 0;
+                for row in view.documents(&range)? {
+                    let winner = row?.1.tree.winner();
+                    living += u64::from(winner.is_some_and(|leaf| !leaf.deleted));
+                }
+                living
+            }
+        };
+        let mut head = format!(
+            "{{\"total_rows\":{total},\"offset\":{},",
+            json!(self.offset)
+        );
+        if self.update_seq {
+            let seq = Seq {
+                number: view.counters.update_seq,
+                life: view.counters.life(),
+            };
+            head.push_str(&format!("\"update_seq\":\"{seq}\","));
+        }
+        head.push_str("\"rows\":[\n");
+        Ok(head.into())
     }
 
     /// Counts a row: whether it is told.
@@ -178,9 +218,7 @@ impl Producer for AllDocsProducer {
         let view = file.view()?;
         let mut pieces = Vec::new();
         if self.at == Place::Start {
-            let (total, offset) = (view.counters.documents, json!(self.offset));
-            let head = format!("{{\"total_rows\":{total},\"offset\":{offset},\"rows\":[\n");
-            pieces.push(head.into());
+            pieces.push(self.head(&view)?);
         }
         if self.left == 0 || self.rows(&view, &mut pieces)? {
             pieces.push(Bytes::from_static(b"\n]}"));

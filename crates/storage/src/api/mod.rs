@@ -6,11 +6,14 @@ mod bulk_get;
 mod contents;
 mod did;
 mod documents;
+mod find;
 mod incoming;
 mod lists;
+mod local_docs;
+mod maintenance;
 mod multipart;
 mod pieces;
-mod read;
+pub(crate) mod read;
 pub(crate) mod reply;
 pub mod route;
 mod session;
@@ -51,6 +54,8 @@ pub(crate) struct App {
     pub(crate) did_documents: DidDocuments,
     pub(crate) resolver: std::sync::Arc<dyn DidResolver>,
     pub(crate) bodies: BodyBudget,
+    /// Queries that look through documents at one time; the others wait.
+    pub(crate) finds: tokio::sync::Semaphore,
     /// Becomes true when the node goes down: feeds end.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -100,6 +105,7 @@ impl App {
             Route::Document(Endpoint::Local, hash, id) => self.local(hash, id, asked).await,
             Route::Attachment(hash, id, name) => self.attachment(hash, id, name, asked).await,
             Route::Document(_, hash, id) => self.document(hash, id, asked).await,
+            Route::Index(hash, design, name) => self.index(hash, &design, &name, asked).await,
             Route::InvalidDocument(hash) => match self.permit(hash, &asked).await {
                 Ok(_) => reply::couch_error(&CouchError::new(
                     ErrorKind::IllegalDocumentId,

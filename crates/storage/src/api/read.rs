@@ -19,6 +19,32 @@ pub(crate) struct Extras {
     pub(crate) revs_info: bool,
     pub(crate) conflicts: bool,
     pub(crate) deleted_conflicts: bool,
+    pub(crate) local_seq: bool,
+}
+
+impl Extras {
+    /// Whether the document is told with anything that is not of its revision.
+    pub(crate) fn is_any(self) -> bool {
+        let Self {
+            revisions,
+            revs_info,
+            conflicts,
+            deleted_conflicts,
+            local_seq,
+        } = self;
+        revisions || revs_info || conflicts || deleted_conflicts || local_seq
+    }
+}
+
+/// The further members that a document is asked for with.
+pub(crate) fn extras(query: &DocumentQuery) -> Extras {
+    Extras {
+        revisions: query.revs,
+        revs_info: query.revs_info,
+        conflicts: query.conflicts,
+        deleted_conflicts: query.deleted_conflicts,
+        local_seq: query.local_seq,
+    }
 }
 
 /// A document that was read: its revision, and its text in pieces.
@@ -59,16 +85,6 @@ pub(crate) fn chosen(
     };
     let leaf = leaf.ok_or(CouchError::missing())?;
     Ok((row, leaf))
-}
-
-/// The further members that a document is asked for with.
-pub(crate) fn extras(query: &DocumentQuery) -> Extras {
-    Extras {
-        revisions: query.revs,
-        revs_info: query.revs_info,
-        conflicts: query.conflicts,
-        deleted_conflicts: query.deleted_conflicts,
-    }
 }
 
 /// The revisions that `open_revs` asks for: found, or only named. Blocking.
@@ -173,6 +189,9 @@ pub(crate) fn revision(
             })
             .collect();
         add("_revs_info", json!(info).to_string());
+    }
+    if extras.local_seq {
+        add("_local_seq", row.seq.to_string());
     }
     if extras.conflicts {
         let conflicts = row.tree.conflicts();

@@ -86,6 +86,26 @@ impl Committer {
         async move { while closed.changed().await.is_ok() {} }
     }
 
+    /// Gives unused bytes back to the file system, unless there is another clone, or somebody reads.
+    pub(crate) fn compacted(self) -> (Self, Result<(), StoreError>) {
+        let mut shared = match Arc::try_unwrap(self.shared) {
+            Err(shared) => return (Self { shared }, Ok(())),
+            Ok(shared) => shared,
+        };
+        let done = match shared.database.compact() {
+            Ok(_) => Ok(()),
+            Err(redb::CompactionError::Storage(error)) => Err(error.into()),
+            // Somebody holds a page, of an answer that is being sent.
+            Err(_) => Ok(()),
+        };
+        (
+            Self {
+                shared: Arc::new(shared),
+            },
+            done,
+        )
+    }
+
     /// A consistent view of what is durable.
     pub(crate) fn read(&self) -> Result<ReadTransaction, StoreError> {
         Ok(self.shared.database.begin_read()?)

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use adyton_couch::document::{DocumentId, LocalEnvelope, LocalRev};
+use adyton_couch::limits::REVS_LIMIT;
+use adyton_couch::rev::Rev;
 use adyton_couch::rev_tree::{BodyRef, Liveness};
 use adyton_couch::seq::Life;
 use adyton_couch::wire::{CouchError, KeyRange};
@@ -45,6 +47,10 @@ pub(crate) struct Counters {
     pub(crate) life: u64,
     pub(crate) created: u64,
     pub(super) next_body: u64,
+    /// Leaves that were purged since the database was made, by requests and documents.
+    pub(crate) purge_seq: u64,
+    /// Zero until somebody sets it.
+    pub(super) revs_limit: u64,
 }
 
 impl Counters {
@@ -61,6 +67,8 @@ impl Counters {
             life: number("life")?,
             created: number("created")?,
             next_body: number("next_body")?,
+            purge_seq: number("purge_seq")?,
+            revs_limit: number("revs_limit")?,
         })
     }
 
@@ -74,10 +82,20 @@ impl Counters {
             ("life", self.life),
             ("created", self.created),
             ("next_body", self.next_body),
+            ("purge_seq", self.purge_seq),
+            ("revs_limit", self.revs_limit),
         ] {
             meta.insert(name, value)?;
         }
         Ok(())
+    }
+
+    /// Ancestors remembered behind each leaf.
+    pub(crate) fn revs_limit(&self) -> usize {
+        match usize::try_from(self.revs_limit) {
+            Ok(limit @ 1..=REVS_LIMIT) => limit,
+            Ok(_) | Err(_) => REVS_LIMIT,
+        }
     }
 
     /// The life that sequence numbers count in.
@@ -176,12 +194,78 @@ impl DatabaseFile {
                 Ok((outcomes, writer.finish()?.update_seq))
             })
             .await?;
+        self.tell(newest);
+        Ok(outcomes)
+    }
+
+    /// Wakes those who wait for news.
+    fn tell(&self, newest: u64) {
         self.pulse.send_if_modified(|seq| {
             let news = newest > *seq;
             *seq = newest.max(*seq);
             news
         });
-        Ok(outcomes)
+    }
+
+    /// Removes leaves as if they had never been written, durably. Returns those that went.
+    pub(crate) async fn purge(
+        &self,
+        wanted: Vec<(DocumentId, Vec<Rev>)>,
+    ) -> Result<Vec<(DocumentId, Vec<Rev>)>, StoreError> {
+        let (purged, newest) = self
+            .committer
+            .write(move |transaction| {
+                let mut writer = Writer::open(transaction)?;
+                let mut purged = Vec::with_capacity(wanted.len());
+                for (id, revs) in wanted {
+                    let gone = writer.purge(&id, &revs)?;
+                    purged.push((id, gone));
+                }
+                Ok((purged, writer.finish()?.update_seq))
+            })
+            .await?;
+        self.tell(newest);
+        Ok(purged)
+    }
+
+    /// Sets how many ancestors are remembered behind each leaf: from the next write of a document on.
+    pub(crate) async fn set_revs_limit(&self, limit: usize) -> Result<(), StoreError> {
+        self.committer
+            .write(move |transaction| {
+                let mut writer = Writer::open(transaction)?;
+                writer.counters.revs_limit = limit as u64;
+                writer.finish()?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Forgets what lies beyond the limit in every document, some documents at a time.
+    pub(crate) async fn stem(&self) -> Result<(), StoreError> {
+        let mut after: Option<String> = None;
+        loop {
+            let from = after.take();
+            after = self
+                .committer
+                .write(move |transaction| {
+                    let mut writer = Writer::open(transaction)?;
+                    let last = writer.stem(from.as_deref())?;
+                    writer.finish()?;
+                    Ok(last)
+                })
+                .await?;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Gives the bytes that nothing uses any more back to the file system, unless somebody uses the file: then all stays as it is.
+    /// May block for as long as the file is large.
+    pub(crate) fn shrunk(self) -> (Self, Result<(), StoreError>) {
+        let (committer, done) = self.committer.compacted();
+        let this = Self { committer, ..self };
+        (this, done)
     }
 
     /// Writes or removes (`None`) a local document if `base` is its revision.
@@ -277,6 +361,18 @@ impl View {
             .local
             .get(id)?
             .map(|row| Bytes::copy_from_slice(row.value().1)))
+    }
+
+    /// Local documents by id, from one on.
+    pub(crate) fn locals(
+        &self,
+        start: &str,
+    ) -> Result<impl Iterator<Item = Result<(String, u64, Bytes), StoreError>>, StoreError> {
+        Ok(self.local.range::<&str>(start..)?.map(|row| {
+            let (id, row) = row?;
+            let (rev, text) = row.value();
+            Ok((id.value().to_owned(), rev, Bytes::copy_from_slice(text)))
+        }))
     }
 
     /// Changes after one sequence number, up to another, in order.

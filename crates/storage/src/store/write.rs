@@ -42,11 +42,11 @@ pub(super) struct Writer<'t> {
     transaction: &'t WriteTransaction,
     /// Opened when they are needed.
     attachments: Option<AttachmentTables<'t>>,
-    documents: Table<'t, &'static str, &'static [u8]>,
+    pub(super) documents: Table<'t, &'static str, &'static [u8]>,
     bodies: Table<'t, u64, &'static [u8]>,
-    changes: Table<'t, u64, &'static [u8]>,
+    pub(super) changes: Table<'t, u64, &'static [u8]>,
     meta: Table<'t, &'static str, u64>,
-    counters: Counters,
+    pub(super) counters: Counters,
 }
 
 impl<'t> Writer<'t> {
@@ -70,11 +70,7 @@ impl<'t> Writer<'t> {
     }
 
     pub(super) fn write(&mut self, write: &DocumentWrite) -> Result<Outcome, StoreError> {
-        let existing = self.documents.get(write.id.as_str())?;
-        let mut row = existing
-            .map(|row| DocumentRow::decode(row.value()))
-            .transpose()?
-            .unwrap_or_default();
+        let mut row = self.document(write.id.as_str())?.unwrap_or_default();
         let (revisions, resolved) = match &write.kind {
             WriteKind::History(revisions) => {
                 let Ok(rev) = revisions.newest() else {
@@ -122,6 +118,7 @@ impl<'t> Writer<'t> {
                 return Ok(Err(CouchError::new(ErrorKind::TooLarge, reason)));
             }
         };
+        row.tree.stem(self.counters.revs_limit());
         self.add_body(body, write, rev, &resolved)?;
         for old in superseded {
             self.remove_body(old)?;
@@ -129,7 +126,7 @@ impl<'t> Writer<'t> {
         let leaves = row.tree.leaves();
         self.count(
             before.map(|leaf| leaf.deleted),
-            leaves.first().is_some_and(|leaf| leaf.deleted),
+            leaves.first().map(|leaf| leaf.deleted),
         );
         if row.seq != 0 {
             self.changes.remove(row.seq)?;
@@ -143,6 +140,11 @@ impl<'t> Writer<'t> {
         self.documents
             .insert(write.id.as_str(), row.encode().as_slice())?;
         Ok(Ok(rev))
+    }
+
+    pub(super) fn document(&self, id: &str) -> Result<Option<DocumentRow>, StoreError> {
+        let row = self.documents.get(id)?;
+        row.map(|row| DocumentRow::decode(row.value())).transpose()
     }
 
     /// Stores the text of a revision, and its attachments.
@@ -247,17 +249,17 @@ impl<'t> Writer<'t> {
             .collect()
     }
 
-    /// Keeps the numbers of live and deleted documents.
-    fn count(&mut self, was_deleted: Option<bool>, is_deleted: bool) {
+    /// Keeps the numbers of live and deleted documents: what the winner was, and is. None: there is no document.
+    pub(super) fn count(&mut self, was_deleted: Option<bool>, is_deleted: Option<bool>) {
         match was_deleted {
             Some(true) => self.counters.deleted -= 1,
             Some(false) => self.counters.documents -= 1,
             None => {}
         }
-        if is_deleted {
-            self.counters.deleted += 1;
-        } else {
-            self.counters.documents += 1;
+        match is_deleted {
+            Some(true) => self.counters.deleted += 1,
+            Some(false) => self.counters.documents += 1,
+            None => {}
         }
     }
 }
