@@ -194,6 +194,7 @@ fn before(view: &View, id: &DocumentId, base: Option<Rev>) -> Result<Before, Dat
         name: kept.attachment.name,
         source: Source::Kept {
             digest: Some(kept.attachment.digest),
+            revpos: None,
         },
     });
     Ok(Before {

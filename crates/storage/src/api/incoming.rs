@@ -48,7 +48,7 @@ pub(super) fn attachments(
     {
         let (encoding, bytes, digest) = match content {
             SentContent::Stub => {
-                let source = Source::Kept { digest };
+                let source = Source::Kept { digest, revpos };
                 writes.push(AttachmentWrite { name, source });
                 continue;
             }

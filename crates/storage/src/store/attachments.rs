@@ -100,7 +100,11 @@ pub(crate) enum Source {
         blob: Blob,
     },
     /// A revision of the document has it; this one, if a digest is given.
-    Kept { digest: Option<AttachmentDigest> },
+    Kept {
+        digest: Option<AttachmentDigest>,
+        /// The generation in which it came, where the writer has a say.
+        revpos: Option<u64>,
+    },
 }
 
 /// An attachment of a stored revision.
@@ -120,7 +124,9 @@ pub(super) struct Resolved<'w> {
 
 impl<'w> Resolved<'w> {
     /// Takes an attachment over from a stored revision.
-    pub(super) fn keep(&mut self, kept: Attached) {
+    pub(super) fn keep(&mut self, mut kept: Attached, revpos: Option<u64>, generation: u64) {
+        let revpos = revpos.unwrap_or(kept.attachment.revpos);
+        kept.attachment.revpos = revpos.clamp(1, generation);
         self.attached.push(kept);
         self.new.push(None);
     }

@@ -190,6 +190,11 @@ impl<'t> Writer<'t> {
         generation: u64,
     ) -> Result<Result<Resolved<'w>, CouchError>, StoreError> {
         let mut resolved = Resolved::default();
+        // When a content came is ours to say of an edit; of history made elsewhere it is a fact.
+        let said = |revpos: Option<u64>| match write.kind {
+            WriteKind::Edit { .. } => None,
+            WriteKind::History(_) => revpos,
+        };
         let mut kept: Option<Vec<(Vec<Attached>, bool)>> = None;
         for AttachmentWrite { name, source } in &write.attachments {
             match source {
@@ -200,15 +205,10 @@ impl<'t> Writer<'t> {
                     length,
                     blob,
                 } => {
-                    // An edit's contents came with it; only history made elsewhere has a say.
-                    let revpos = match write.kind {
-                        WriteKind::Edit { .. } => None,
-                        WriteKind::History(_) => *revpos,
-                    };
-                    let (kind, content) = ((content_type, revpos), (*encoding, *length));
+                    let (kind, content) = ((content_type, said(*revpos)), (*encoding, *length));
                     resolved.add(name, kind, content, blob, generation);
                 }
-                Source::Kept { digest } => {
+                Source::Kept { digest, revpos } => {
                     let kept = match &mut kept {
                         Some(kept) => kept,
                         none => none.insert(self.kept_by(sources)?),
@@ -222,7 +222,9 @@ impl<'t> Writer<'t> {
                         })
                     });
                     match found {
-                        Some(attached) => resolved.keep(attached.clone()),
+                        Some(attached) => {
+                            resolved.keep(attached.clone(), said(*revpos), generation)
+                        }
                         None => return Ok(Err(missing_stub(write, name))),
                     }
                 }
