@@ -10,6 +10,7 @@ mod config;
 mod databases;
 mod did_documents;
 mod identity;
+mod query;
 mod registry;
 mod server;
 mod storage;

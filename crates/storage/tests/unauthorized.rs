@@ -64,8 +64,21 @@ fn row(endpoint: Endpoint, db: &str, did: &str) -> (Guard, &'static str, String)
         Endpoint::RevsDiff => (Member, "POST", at("/_revs_diff")),
         Endpoint::Security => (Member, "GET", at("/_security")),
         Endpoint::EnsureFullCommit => (Member, "POST", at("/_ensure_full_commit")),
+        Endpoint::MissingRevs => (Member, "POST", at("/_missing_revs")),
+        Endpoint::RevsLimit => (Member, "GET", at("/_revs_limit")),
+        Endpoint::Compact => (Member, "POST", at("/_compact")),
+        Endpoint::Purge => (Member, "POST", at("/_purge")),
+        Endpoint::DesignDocs => (Member, "GET", at("/_design_docs")),
+        Endpoint::LocalDocs => (Member, "GET", at("/_local_docs")),
+        Endpoint::DesignFunction => (Member, "GET", at("/_design/x/_view/x")),
+        Endpoint::Find => (Member, "POST", at("/_find")),
+        Endpoint::Explain => (Member, "POST", at("/_explain")),
+        Endpoint::Index => (Member, "GET", at("/_index")),
+        Endpoint::IndexBulkDelete => (Member, "POST", at("/_index/_bulk_delete")),
+        Endpoint::IndexEntry => (Member, "DELETE", at("/_index/x/json/x")),
         Endpoint::Local => (Member, "GET", at("/_local/x")),
         Endpoint::Document => (Member, "GET", at("/secret")),
+        Endpoint::Attachment => (Member, "GET", at("/secret/attached")),
         Endpoint::UnknownInDatabase => (Member, "GET", at("/_nothing")),
         Endpoint::Unknown => (Token, "GET", "/nothing".into()),
     }
@@ -193,6 +206,11 @@ async fn a_foreign_user_gets_nothing_of_a_database_and_only_their_own_of_the_mid
         ("PUT", "/_local/x"),
         ("DELETE", ""),
         ("PUT", "/_security"),
+        ("PUT", "/_revs_limit"),
+        ("POST", "/_index"),
+        ("DELETE", "/_index/_design/x/json/x"),
+        ("GET", "/_changes?feed=eventsource"),
+        ("POST", "/_changes?filter=_selector"),
     ] {
         node.client()
             .send(method, &format!("{db}{path}"), &stranger.access, "{}")

@@ -1,31 +1,25 @@
-//! Long lists of documents, batch by batch: `_all_docs` and `_bulk_get`.
+//! Long lists of documents, batch by batch: `_all_docs`.
 
 use std::sync::Arc;
 
 use adyton_couch::document::write_json_text;
-use adyton_couch::wire::{AllDocsQuery, BulkGetItem, KeyRange};
+use adyton_couch::seq::Seq;
+use adyton_couch::wire::{AllDocsQuery, Among, DESIGN_IDS, KeyRange};
 use bytes::Bytes;
 use serde_json::json;
 
-use super::read::{self, Extras};
+use super::contents::{self, ContentPlace, Wish};
+use super::pieces::{Piece, PieceProducer, PieceSource};
+use super::read::Extras;
 use crate::store::StoreError;
 use crate::store::database::{DatabaseFile, View};
 use crate::store::row::DocumentRow;
-use crate::stream::{BATCH_BYTES, Producer};
+use crate::stream::BATCH_BYTES;
 
 /// Rows of `_all_docs` that one batch reads at most.
 const ROWS_PER_BATCH: usize = 1_000;
 /// What a row counts for besides its documents, so that many small rows end a batch too.
-const ROW_BYTES: usize = 100;
-
-/// The answer to `_bulk_get`.
-pub(super) struct BulkGetProducer {
-    file: Arc<DatabaseFile>,
-    wanted: std::vec::IntoIter<BulkGetItem>,
-    extras: Extras,
-    latest: bool,
-    at: Place,
-}
+const ROW_BYTES: u64 = 100;
 
 /// How far an answer is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,98 +30,13 @@ enum Place {
     Done,
 }
 
-impl BulkGetProducer {
-    pub(super) fn new(
-        file: Arc<DatabaseFile>,
-        wanted: Vec<BulkGetItem>,
-        revs: bool,
-        latest: bool,
-    ) -> Self {
-        let extras = Extras {
-            revisions: revs,
-            ..Extras::default()
-        };
-        Self {
-            file,
-            wanted: wanted.into_iter(),
-            extras,
-            latest,
-            at: Place::Start,
-        }
-    }
-
-    fn item(
-        &self,
-        view: &View,
-        item: &BulkGetItem,
-        pieces: &mut Vec<Bytes>,
-    ) -> Result<(), StoreError> {
-        let mut head: Vec<u8> = match self.at {
-            Place::Start => b"{\"results\":[{\"id\":".to_vec(),
-            Place::Rows | Place::Done => b",{\"id\":".to_vec(),
-        };
-        write_json_text(item.id.as_str(), &mut head);
-        head.extend_from_slice(b",\"docs\":[");
-        pieces.push(head.into());
-        let row = view.document(item.id.as_str())?.unwrap_or_default();
-        let leaves = match item.rev {
-            Some(rev) => read::found_for(&row, rev, self.latest),
-            None => row.tree.winner().into_iter().collect(),
-        };
-        for (i, leaf) in leaves.iter().enumerate() {
-            let opening: &'static [u8] = if i == 0 { b"{\"ok\":" } else { b",{\"ok\":" };
-            pieces.push(Bytes::from_static(opening));
-            read::revision(view, &row, *leaf, self.extras, pieces)?;
-            pieces.push(Bytes::from_static(b"}"));
-        }
-        if leaves.is_empty() {
-            let rev = item
-                .rev
-                .map_or_else(|| "undefined".to_owned(), |rev| rev.to_string());
-            let error = json!({"error": {
-                "id": item.id, "rev": rev, "error": "not_found", "reason": "missing",
-            }});
-            pieces.push(error.to_string().into());
-        }
-        pieces.push(Bytes::from_static(b"]}"));
-        Ok(())
-    }
-}
-
-impl Producer for BulkGetProducer {
-    fn batch(&mut self) -> Result<Option<Vec<Bytes>>, StoreError> {
-        if self.at == Place::Done {
-            return Ok(None);
-        }
-        let view = self.file.view()?;
-        let mut pieces = Vec::new();
-        let mut bytes = 0;
-        while bytes < BATCH_BYTES {
-            let Some(item) = self.wanted.next() else {
-                let end = if self.at == Place::Start {
-                    "{\"results\":[]}"
-                } else {
-                    "]}"
-                };
-                pieces.push(Bytes::from_static(end.as_bytes()));
-                self.at = Place::Done;
-                break;
-            };
-            let before = pieces.len();
-            self.item(&view, &item, &mut pieces)?;
-            self.at = Place::Rows;
-            bytes += ROW_BYTES + length(&pieces, before);
-        }
-        Ok(Some(pieces))
-    }
-}
-
 /// The answer to `_all_docs`.
-pub(super) struct AllDocsProducer {
+pub(super) struct AllDocsSource {
     file: Arc<DatabaseFile>,
     source: Source,
     include_docs: bool,
     extras: Extras,
+    wish: Wish,
     /// Rows to leave out before the first.
     skip: u64,
     /// Rows that may still be told.
@@ -135,6 +44,9 @@ pub(super) struct AllDocsProducer {
     at: Place,
     /// Tells nothing of where a range begins.
     offset: Option<u64>,
+    /// With the position of the feed.
+    update_seq: bool,
+    among: Among,
 }
 
 /// Where the rows come from.
@@ -153,9 +65,10 @@ struct Walk {
     descending: bool,
 }
 
-impl AllDocsProducer {
+impl AllDocsSource {
     pub(super) fn new(file: Arc<DatabaseFile>, query: AllDocsQuery) -> Self {
-        let offset = query.range.start.is_none().then_some(query.skip);
+        let from_the_start = query.range.start.is_none() && query.keys.is_none();
+        let offset = from_the_start.then_some(query.skip);
         let source = match query.keys {
             Some(keys) => Source::Keys(keys.into_iter()),
             None => Source::Range(Walk::new(query.range, query.descending)),
@@ -168,11 +81,51 @@ impl AllDocsProducer {
                 conflicts: query.conflicts,
                 ..Extras::default()
             },
+            wish: Wish {
+                attachments: query.attachments,
+                encodings: query.encodings,
+                place: ContentPlace::Inline,
+            },
             skip: query.skip,
             left: query.limit.unwrap_or(u64::MAX),
             at: Place::Start,
             offset,
+            update_seq: query.update_seq,
+            among: query.among,
         }
+    }
+
+    /// What stands before the rows.
+    fn head(&self, view: &View) -> Result<Bytes, StoreError> {
+        let total = match self.among {
+            Among::Everything => view.counters.documents,
+            Among::Designs => {
+                let range = KeyRange {
+                    start: Some(DESIGN_IDS.0.to_owned()),
+                    end: Some(DESIGN_IDS.1.to_owned()),
+                    exclusive_end: true,
+                };
+                let mut living = 0;
+                for row in view.documents(&range)? {
+                    let winner = row?.1.tree.winner();
+                    living += u64::from(winner.is_some_and(|leaf| !leaf.deleted));
+                }
+                living
+            }
+        };
+        let mut head = format!(
+            "{{\"total_rows\":{total},\"offset\":{},",
+            json!(self.offset)
+        );
+        if self.update_seq {
+            let seq = Seq {
+                number: view.counters.update_seq,
+                life: view.counters.life(),
+            };
+            head.push_str(&format!("\"update_seq\":\"{seq}\","));
+        }
+        head.push_str("\"rows\":[\n");
+        Ok(head.into())
     }
 
     /// Counts a row: whether it is told.
@@ -189,7 +142,7 @@ impl AllDocsProducer {
         view: &View,
         id: &str,
         row: Option<&DocumentRow>,
-        pieces: &mut Vec<Bytes>,
+        pieces: &mut Vec<Piece>,
     ) -> Result<(), StoreError> {
         let comma: &[u8] = if self.at == Place::Rows { b",\n" } else { b"" };
         self.at = Place::Rows;
@@ -199,7 +152,7 @@ impl AllDocsProducer {
             head.extend_from_slice(b"{\"key\":");
             write_json_text(id, &mut head);
             head.extend_from_slice(b",\"error\":\"not_found\"}");
-            pieces.push(head.into());
+            pieces.push(Piece::Text(head.into()));
             return Ok(());
         };
         head.extend_from_slice(b"{\"id\":");
@@ -219,18 +172,19 @@ impl AllDocsProducer {
             (true, true) => head.extend_from_slice(b",\"doc\":null}"),
             (true, false) => {
                 head.extend_from_slice(b",\"doc\":");
-                pieces.push(head.into());
-                read::revision(view, row, winner, self.extras, pieces)?;
-                pieces.push(Bytes::from_static(b"}"));
+                pieces.push(Piece::Text(head.into()));
+                let told = contents::revision(view, row, winner, self.extras, &self.wish)?;
+                pieces.extend(told.pieces);
+                pieces.push(Piece::Text(Bytes::from_static(b"}")));
                 return Ok(());
             }
         }
-        pieces.push(head.into());
+        pieces.push(Piece::Text(head.into()));
         Ok(())
     }
 
     /// Tells rows until the batch is full. True when there are no more.
-    fn rows(&mut self, view: &View, pieces: &mut Vec<Bytes>) -> Result<bool, StoreError> {
+    fn rows(&mut self, view: &View, pieces: &mut Vec<Piece>) -> Result<bool, StoreError> {
         let mut bytes = 0;
         loop {
             // A range is walked in short stretches, so that the walk may stop and go on anywhere.
@@ -256,7 +210,7 @@ impl AllDocsProducer {
                 if let Source::Range(walk) = &mut self.source {
                     walk.last = Some(id);
                 }
-                if bytes >= BATCH_BYTES {
+                if bytes >= BATCH_BYTES as u64 {
                     return Ok(self.left == 0);
                 }
             }
@@ -264,8 +218,8 @@ impl AllDocsProducer {
     }
 }
 
-impl Producer for AllDocsProducer {
-    fn batch(&mut self) -> Result<Option<Vec<Bytes>>, StoreError> {
+impl PieceSource for AllDocsSource {
+    fn next_pieces(&mut self) -> Result<Option<PieceProducer>, StoreError> {
         if self.at == Place::Done {
             return Ok(None);
         }
@@ -273,15 +227,13 @@ impl Producer for AllDocsProducer {
         let view = file.view()?;
         let mut pieces = Vec::new();
         if self.at == Place::Start {
-            let (total, offset) = (view.counters.documents, json!(self.offset));
-            let head = format!("{{\"total_rows\":{total},\"offset\":{offset},\"rows\":[\n");
-            pieces.push(head.into());
+            pieces.push(Piece::Text(self.head(&view)?));
         }
         if self.left == 0 || self.rows(&view, &mut pieces)? {
-            pieces.push(Bytes::from_static(b"\n]}"));
+            pieces.push(Piece::Text(Bytes::from_static(b"\n]}")));
             self.at = Place::Done;
         }
-        Ok(Some(pieces))
+        Ok(Some(PieceProducer::new(file, view, pieces)))
     }
 }
 
@@ -332,6 +284,6 @@ impl Walk {
 }
 
 /// Bytes of the pieces from one on.
-fn length(pieces: &[Bytes], from: usize) -> usize {
-    pieces.iter().skip(from).map(Bytes::len).sum()
+fn length(pieces: &[Piece], from: usize) -> u64 {
+    pieces.iter().skip(from).map(Piece::length).sum()
 }
