@@ -100,7 +100,7 @@ impl Storage {
                 limits.clone(),
             ),
             databases: Databases::open(node.clone(), databases_directory, limits.clone()).await?,
-            finds: tokio::sync::Semaphore::new(limits.finds_at_once),
+            finds: Arc::new(tokio::sync::Semaphore::new(limits.finds_at_once)),
             bodies: BodyBudget::new(limits.bodies_in_flight_bytes),
             limits,
             clock,

@@ -108,6 +108,27 @@ async fn write_until_killed(
     }
 }
 
+/// Compacts the database again and again until the program is gone: the file is rewritten under the writers.
+async fn compact_until_killed(address: SocketAddr, token: String, db: String) {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    loop {
+        let request = http::Request::post(format!("{db}/_compact"))
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {token}"))
+            .body(Full::new(bytes::Bytes::new()))
+            .unwrap();
+        let Ok(answer) = sender.send_request(request).await else {
+            return;
+        };
+        assert_eq!(answer.status(), 202);
+        if answer.into_body().collect().await.is_err() {
+            return;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_write_is_there_after_kill_9() {
     #[expect(
@@ -148,6 +169,9 @@ async fn every_acknowledged_write_is_there_after_kill_9() {
                 ))
             })
             .collect();
+        // In some rounds only: writes have the file for themselves in the others.
+        let compactor = (round % 2 == 1)
+            .then(|| tokio::spawn(compact_until_killed(address, token.clone(), db.clone())));
         // Killed when writes are flowing, at a moment that they do not choose.
         while acknowledged.lock().unwrap().len() < before + 8 {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -156,6 +180,9 @@ async fn every_acknowledged_write_is_there_after_kill_9() {
         program.kill();
         for writer in writers {
             writer.await.unwrap();
+        }
+        if let Some(compactor) = compactor {
+            compactor.await.unwrap();
         }
     }
 

@@ -137,6 +137,41 @@ async fn compaction_gives_unused_bytes_back() {
     drop(feed);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_is_written_and_read_while_it_is_compacted() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let (client, access) = (session.client, session.access.clone());
+    let compacting = {
+        let (path, access) = (format!("{db}/_compact"), access.clone());
+        tokio::spawn(async move {
+            for _ in 0..30 {
+                client.send("POST", &path, &access, "").await.expect(202);
+            }
+        })
+    };
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let (db, access) = (db.clone(), access.clone());
+            tokio::spawn(async move {
+                for n in 0..25 {
+                    let path = format!("{db}/{writer}-{n}");
+                    client.send("PUT", &path, &access, "{}").await.expect(201);
+                    client.send("GET", &path, &access, "").await.expect(200);
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    compacting.await.unwrap();
+    let told = session.get(&format!("{db}/_changes")).await.json();
+    assert_eq!(told["results"].as_array().unwrap().len(), 100);
+    assert_eq!(session.get(&db).await.json()["doc_count"], 100);
+}
+
 #[tokio::test]
 async fn a_purged_leaf_is_gone_as_if_it_had_never_been() {
     let node = Node::start().await;

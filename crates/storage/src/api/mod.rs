@@ -54,8 +54,8 @@ pub(crate) struct App {
     pub(crate) did_documents: DidDocuments,
     pub(crate) resolver: std::sync::Arc<dyn DidResolver>,
     pub(crate) bodies: BodyBudget,
-    /// Queries that look through documents at one time; the others wait.
-    pub(crate) finds: tokio::sync::Semaphore,
+    /// Queries, and feeds by selector, that look through documents at one time; the others wait.
+    pub(crate) finds: std::sync::Arc<tokio::sync::Semaphore>,
     /// Becomes true when the node goes down: feeds end.
     pub(crate) stop: watch::Receiver<bool>,
 }
