@@ -22,7 +22,7 @@ use subtle::ConstantTimeEq;
 use crate::access::{Principal, User};
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::did_documents::DidResolver;
+use crate::did_documents::{DidResolver, Freshness, ResolveFailure};
 use crate::store::StoreError;
 use crate::store::node::{Account, Login, LoginOutcome, NodeSecrets, NodeStore, RefreshRow};
 use crate::token::{
@@ -42,8 +42,20 @@ pub(crate) enum AuthError {
     /// The node takes no further accounts.
     #[error("Maximum user limit reached")]
     Full,
+    /// The DID's document cannot be had now: nothing is known of the credential.
+    #[error("The DID could not be resolved now")]
+    Unresolved,
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<ResolveFailure> for AuthError {
+    fn from(failure: ResolveFailure) -> Self {
+        match failure {
+            ResolveFailure::Unreachable => Self::Unresolved,
+            ResolveFailure::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// A question to be signed.
@@ -241,8 +253,12 @@ impl Auth {
     }
 
     /// The document of a DID that may sign at all: it resolves, and is not switched off.
-    async fn active_document(&self, did: &Did) -> Result<DidDocument, AuthError> {
-        let document = self.resolver.resolve(did).await?;
+    async fn active_document(
+        &self,
+        did: &Did,
+        freshness: Freshness,
+    ) -> Result<DidDocument, AuthError> {
+        let document = self.resolver.resolve(did, freshness).await?;
         document
             .filter(|document| !document.is_deactivated())
             .ok_or(AuthError::Refused)
@@ -257,12 +273,23 @@ impl Auth {
         signature: &str,
     ) -> Result<(), AuthError> {
         let signature: Signature = signature.parse().map_err(|_| AuthError::Refused)?;
-        let document = self.active_document(did).await?;
-        let signers = document.login_addresses(self.network, context);
-        let signed = signers
-            .iter()
-            .any(|signer| signature.verify(digest, signer).is_ok());
-        signed.then_some(()).ok_or(AuthError::Refused)
+        let mut seen = None;
+        // A key that was exchanged must count at once: what does not fit what is remembered is held against what is there now.
+        for freshness in [Freshness::Remembered, Freshness::Asked] {
+            let document = self.active_document(did, freshness).await?;
+            if seen == Some(document.version_id()) {
+                break;
+            }
+            seen = Some(document.version_id());
+            let signers = document.login_addresses(self.network, context);
+            if signers
+                .iter()
+                .any(|signer| signature.verify(digest, signer).is_ok())
+            {
+                return Ok(());
+            }
+        }
+        Err(AuthError::Refused)
     }
 
     /// Checks that the DID's own key made this signature.
@@ -273,7 +300,7 @@ impl Auth {
         signature: &str,
     ) -> Result<(), AuthError> {
         let signature: Signature = signature.parse().map_err(|_| AuthError::Refused)?;
-        self.active_document(did).await?;
+        self.active_document(did, Freshness::Remembered).await?;
         signature
             .verify(digest, &did.address())
             .map(|_| ())

@@ -5,8 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use adyton_protocol::did::Network;
+use adyton_resolver::chain::MAX_RPC;
+use adyton_resolver::directory::MAX_DIRECTORIES;
+use adyton_resolver::web::plain_url;
 use serde::Deserialize;
 use url::Url;
+
+use crate::outbound::Reach;
+use crate::resolution::RegistryChoice;
 
 /// The configuration of a storage node.
 #[derive(Debug, Clone)]
@@ -19,6 +25,10 @@ pub struct Config {
     pub public_url: Option<String>,
     /// The network whose entries count in DID documents.
     pub network: Network,
+    /// Who says where DID documents lie.
+    pub registry: RegistryChoice,
+    /// Which servers the node may ask for that.
+    pub reach: Reach,
     /// What the node takes from one account or one peer.
     pub limits: Limits,
 }
@@ -46,6 +56,8 @@ pub struct Limits {
     pub open_databases: usize,
     /// Versions of one DID document.
     pub did_document_versions: u64,
+    /// DIDs that the node registers, when it is a directory.
+    pub registrations: u64,
     /// Time for a client to send a request's head; an idle connection lives as long.
     pub header_timeout: Duration,
     /// Time without any progress after which a connection is dropped, while a body is read or an answer written.
@@ -67,6 +79,7 @@ impl Default for Limits {
             connections: 4_096,
             open_databases: 256,
             did_document_versions: 10_000,
+            registrations: 100_000,
             header_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
             feed_timeout: Duration::from_secs(60),
@@ -82,6 +95,8 @@ impl Config {
             data,
             public_url: None,
             network: Network::Banksia,
+            registry: RegistryChoice::Own,
+            reach: Reach::Public,
             limits: Limits::default(),
         }
     }
@@ -109,6 +124,86 @@ pub struct ConfigFile {
     pub connections: Option<usize>,
     /// See [`Limits::open_databases`].
     pub open_databases: Option<usize>,
+    /// See [`DidTable`].
+    pub did: Option<DidTable>,
+}
+
+/// `[did]`: how DIDs are resolved (ADR 24).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct DidTable {
+    /// `own` (the default), `chain`, `directory` or `file`.
+    pub registry: Option<String>,
+    /// JSON-RPC endpoints of the network's chain, in the order in which they are asked. Default: the public one.
+    pub rpc: Vec<String>,
+    /// Base URLs of other nodes that are directories of this network.
+    pub directories: Vec<String>,
+    /// The registry file.
+    pub file: Option<PathBuf>,
+    /// Whether this machine may be asked, too, and without TLS: an operator's own chain node, and tests.
+    pub allow_loopback: bool,
+}
+
+impl DidTable {
+    /// What a key says that belongs to another kind of registry is a mistake, and named.
+    fn read(self) -> Result<(RegistryChoice, Reach), ConfigError> {
+        let reach = match self.allow_loopback {
+            true => Reach::AlsoThisMachine,
+            false => Reach::Public,
+        };
+        let kind = self.registry.as_deref().unwrap_or("own");
+        let stray = |name, given: bool, of: &str| match given && kind != of {
+            true => Err(ConfigError::Invalid(
+                name,
+                "does not belong to this registry",
+            )),
+            false => Ok(()),
+        };
+        stray("did.rpc", !self.rpc.is_empty(), "chain")?;
+        stray("did.directories", !self.directories.is_empty(), "directory")?;
+        stray("did.file", self.file.is_some(), "file")?;
+        let choice = match kind {
+            "own" => RegistryChoice::Own,
+            "chain" => RegistryChoice::Chain(servers("did.rpc", &self.rpc, MAX_RPC, reach)?),
+            "directory" => {
+                let most = MAX_DIRECTORIES - 1;
+                let others = servers("did.directories", &self.directories, most, reach)?;
+                if others.iter().any(|base| !base.path().ends_with('/')) {
+                    return Err(ConfigError::Invalid("did.directories", "must end in `/`"));
+                }
+                RegistryChoice::Directory(others)
+            }
+            "file" => {
+                let path = self.file.ok_or(ConfigError::Missing("did.file"))?;
+                RegistryChoice::File(std::fs::read(path)?)
+            }
+            _ => {
+                let expected = "not one of own, chain, directory, file";
+                return Err(ConfigError::Invalid("did.registry", expected));
+            }
+        };
+        Ok((choice, reach))
+    }
+}
+
+/// URLs of servers that may be asked.
+fn servers(
+    name: &'static str,
+    texts: &[String],
+    most: usize,
+    reach: Reach,
+) -> Result<Vec<Url>, ConfigError> {
+    if texts.len() > most {
+        return Err(ConfigError::Invalid(name, "too many"));
+    }
+    let urls = texts.iter().map(|text| {
+        let url = plain_url(text).filter(|url| reach.allows_url(url));
+        url.ok_or(ConfigError::Invalid(
+            name,
+            "expected https URLs of public servers",
+        ))
+    });
+    urls.collect()
 }
 
 /// The configuration cannot be used.
@@ -155,7 +250,10 @@ impl ConfigFile {
                 ConfigError::Invalid("network", "not one of myrtle, banksia, devnet, local")
             })?,
         };
+        let (registry, reach) = self.did.unwrap_or_default().read()?;
         Ok(Config {
+            registry,
+            reach,
             listen: self.listen.ok_or(ConfigError::Missing("listen"))?,
             data: self.data.ok_or(ConfigError::Missing("data"))?,
             public_url: self.public_url.map(|url| public_url(&url)).transpose()?,

@@ -1,7 +1,7 @@
 //! DID documents kept by this node, and the resolution of DIDs.
 //!
 //! Guarantees: every kept version carries a proof by the key that its DID names, and versions follow each other by the
-//! rules. Knows nothing of the chain: who wants the chain's word gives the node another [`DidResolver`].
+//! rules. Knows nothing of the chain: `resolution` does.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,6 +10,7 @@ use adyton_protocol::consent;
 use adyton_protocol::did::Did;
 use adyton_protocol::did_document::{DidDocument, DidDocumentError};
 use adyton_protocol::signature::Signature;
+pub use adyton_resolver::resolver::Freshness;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -19,12 +20,23 @@ use crate::store::node::NodeStore;
 /// Finds the current document of a DID.
 pub trait DidResolver: Send + Sync {
     /// The verified document, or none when there is none.
-    fn resolve<'a>(&'a self, did: &'a Did) -> Resolution<'a>;
+    fn resolve<'a>(&'a self, did: &'a Did, freshness: Freshness) -> Resolution<'a>;
+}
+
+/// The DID could not be resolved now, which says nothing about whether it exists.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveFailure {
+    /// Those who must know could not be asked.
+    #[error("the DID could not be resolved now")]
+    Unreachable,
+    /// A fault of ours.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// A resolution under way.
 pub type Resolution<'a> =
-    Pin<Box<dyn Future<Output = Result<Option<DidDocument>, StoreError>> + Send + 'a>>;
+    Pin<Box<dyn Future<Output = Result<Option<DidDocument>, ResolveFailure>> + Send + 'a>>;
 
 /// Why a document is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -155,8 +167,8 @@ impl DidDocuments {
 }
 
 impl DidResolver for DidDocuments {
-    fn resolve<'a>(&'a self, did: &'a Did) -> Resolution<'a> {
-        Box::pin(self.current(did))
+    fn resolve<'a>(&'a self, did: &'a Did, _freshness: Freshness) -> Resolution<'a> {
+        Box::pin(async move { Ok(self.current(did).await?) })
     }
 }
 

@@ -15,7 +15,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::databases::Databases;
 use crate::did_documents::{DidDocuments, DidResolver};
+use crate::directory::Directory;
 use crate::identity::Identity;
+use crate::resolution::{InvalidRegistry, OwnPlaces, RegisteredDids, RegistryChoice};
 use crate::server::body::BodyBudget;
 use crate::store::StoreError;
 use crate::store::node::NodeStore;
@@ -52,6 +54,9 @@ pub enum StartError {
     /// The stored data cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The registry of DIDs cannot be used as it is configured.
+    #[error(transparent)]
+    Registry(#[from] InvalidRegistry),
     /// The stored node key is not a key.
     #[error("the stored node key is not a key")]
     Identity,
@@ -86,7 +91,25 @@ impl Storage {
 
         let limits = config.limits;
         let did_documents = DidDocuments::new(node.clone(), limits.did_document_versions);
-        let resolver = resolver.unwrap_or_else(|| Arc::new(did_documents.clone()));
+        let directory = Directory::new(node.clone(), limits.registrations);
+        let is_directory = matches!(config.registry, RegistryChoice::Directory(_));
+        let own = OwnPlaces {
+            documents: did_documents.clone(),
+            directory: directory.clone(),
+        };
+        let registered = RegisteredDids::open(
+            config.registry,
+            config.reach,
+            config.network,
+            &public_url,
+            own,
+            &clock,
+        )?;
+        let resolver: Arc<dyn DidResolver> = match (resolver, registered) {
+            (Some(given), _) => given,
+            (None, Some(registered)) => Arc::new(registered),
+            (None, None) => Arc::new(did_documents.clone()),
+        };
         let (stop, stopping) = watch::channel(false);
         let app = App {
             public_url: public_url.clone(),
@@ -107,6 +130,7 @@ impl Storage {
             node,
             did_documents,
             resolver,
+            directory: is_directory.then_some(directory),
             stop: stopping.clone(),
         };
         let closed = Box::pin(app.node.closed());

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod did;
+mod did_registry;
 mod documents;
 mod lists;
 mod read;
@@ -28,6 +29,7 @@ use crate::clock::Clock;
 use crate::config::Limits;
 use crate::databases::{DatabaseError, Databases};
 use crate::did_documents::{DidDocuments, DidResolver};
+use crate::directory::Directory;
 use crate::identity::Identity;
 use crate::server::body::{BodyBudget, RequestBody};
 use crate::store::node::NodeStore;
@@ -44,6 +46,8 @@ pub(crate) struct App {
     pub(crate) databases: Databases,
     pub(crate) did_documents: DidDocuments,
     pub(crate) resolver: std::sync::Arc<dyn DidResolver>,
+    /// The registrations, when this node is a directory.
+    pub(crate) directory: Option<Directory>,
     pub(crate) bodies: BodyBudget,
     /// Becomes true when the node goes down: feeds end.
     pub(crate) stop: watch::Receiver<bool>,
@@ -127,6 +131,14 @@ impl App {
             (Endpoint::IsTokenValid, Method::POST) => self.is_token_valid(asked).await,
             (Endpoint::InvalidateDeviceId, Method::POST) => self.invalidate_device(asked).await,
             (Endpoint::ReplicationCreds, Method::POST) => self.replication_creds(asked).await,
+            (
+                endpoint @ (Endpoint::RegistryLookup
+                | Endpoint::RegistryNonce
+                | Endpoint::RegistryRegister
+                | Endpoint::RegistryRevoke
+                | Endpoint::RegistrySetController),
+                _,
+            ) => self.did_registry(endpoint, asked).await,
             (Endpoint::ContextHash, Method::POST) => self.context_hash(asked).await,
             (Endpoint::DestroyContext, Method::POST) => self.destroy_context(asked).await,
             (

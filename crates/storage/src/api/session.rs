@@ -43,6 +43,12 @@ const INVALID_LOGIN: &str = "Invalid credentials or auth token";
 const INVALID_REFRESH: &str = "Invalid refresh token or DID";
 const INVALID_CONTEXT: &str = "Invalid refresh token or context name";
 
+/// Not a word about the credential, which could not be checked: whoever retries may succeed.
+pub(super) fn unresolved() -> Reply {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    reply::fail(status, &AuthError::Unresolved.to_string())
+}
+
 impl App {
     pub(super) async fn generate_auth_jwt(&self, asked: Asked) -> Reply {
         let call: Call = match self.call(asked).await {
@@ -92,6 +98,7 @@ impl App {
                 "host": self.public_url,
             })),
             Err(AuthError::Refused) => refused(),
+            Err(AuthError::Unresolved) => unresolved(),
             Err(error @ AuthError::Full) => {
                 reply::fail(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())
             }
@@ -125,6 +132,7 @@ impl App {
                 }
             }
             Err(AuthError::Store(error)) => reply::fault(&error),
+            Err(AuthError::Unresolved) => unresolved(),
             Err(AuthError::Refused | AuthError::Full) => refused(),
         }
     }
@@ -141,6 +149,7 @@ impl App {
         match self.auth.regenerate(refresh, &context).await {
             Ok(token) => reply::success(json!({"refreshToken": token})),
             Err(AuthError::Store(error)) => reply::fault(&error),
+            Err(AuthError::Unresolved) => unresolved(),
             Err(AuthError::Refused | AuthError::Full) => refused(),
         }
     }
@@ -157,6 +166,7 @@ impl App {
         match self.auth.expiry(refresh, &context).await {
             Ok(expires) => reply::signed(&self.identity, json!({"expires": expires})),
             Err(AuthError::Store(error)) => reply::fault(&error),
+            Err(AuthError::Unresolved) => unresolved(),
             Err(AuthError::Refused | AuthError::Full) => refused(),
         }
     }
@@ -182,6 +192,7 @@ impl App {
         {
             Ok(()) => reply::success(json!({})),
             Err(AuthError::Store(error)) => reply::fault(&error),
+            Err(AuthError::Unresolved) => unresolved(),
             Err(AuthError::Refused | AuthError::Full) => refused(),
         }
     }

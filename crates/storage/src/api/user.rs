@@ -288,6 +288,7 @@ impl App {
         match self.auth.signed_by_account(did, digest, signature).await {
             Ok(()) => Ok(()),
             Err(AuthError::Store(error)) => Err(reply::fault(&error)),
+            Err(AuthError::Unresolved) => Err(super::session::unresolved()),
             Err(_) => Err(reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature")),
         }
     }

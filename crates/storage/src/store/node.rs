@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::commit::Committer;
 use super::{StoreError, random};
+use crate::directory::Registration;
 use crate::registry::DatabaseRecord;
 
 const SECRETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("secrets");
@@ -25,6 +26,8 @@ const EXPIRIES: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("exp
 const USED_REQUESTS: TableDefinition<'_, &str, u64> = TableDefinition::new("used_auth_requests");
 /// (lower-case DID, version) → the document's JSON text.
 const DID_DOCUMENTS: TableDefinition<'_, (&str, u64), &str> = TableDefinition::new("did_documents");
+/// Address of a DID, lower case → its registration, on a node that is a directory.
+const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("did_registrations");
 
 const CACHE_BYTES: usize = 16 << 20;
 /// Expired rows removed by one login at most.
@@ -70,6 +73,16 @@ pub(crate) enum LoginOutcome {
     Full,
 }
 
+/// What became of a registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Registered {
+    Done,
+    /// It was signed for a turn that is over.
+    Overtaken,
+    /// The node has as many registrations as it takes.
+    Full,
+}
+
 /// The node's own keys, made at first start.
 pub(crate) struct NodeSecrets {
     pub(crate) identity: [u8; 32],
@@ -104,6 +117,7 @@ impl NodeStore {
             transaction.open_table(EXPIRIES)?;
             transaction.open_table(USED_REQUESTS)?;
             transaction.open_table(DID_DOCUMENTS)?;
+            transaction.open_table(REGISTRATIONS)?;
         }
         transaction.commit()?;
         Ok(Self {
@@ -349,6 +363,51 @@ impl NodeStore {
             })
             .await
     }
+
+    // Registrations of DIDs
+
+    pub(crate) async fn registration(
+        &self,
+        address: String,
+    ) -> Result<Option<Registration>, StoreError> {
+        self.committer
+            .view(move |view| {
+                view.open_table(REGISTRATIONS)?
+                    .get(address.as_str())?
+                    .map(|row| from_json(row.value()))
+                    .transpose()
+            })
+            .await
+    }
+
+    /// Puts `next` in place, if the held registration's turn is still `nonce`.
+    pub(crate) async fn register(
+        &self,
+        address: String,
+        nonce: u64,
+        next: Registration,
+        max: u64,
+    ) -> Result<Registered, StoreError> {
+        self.committer
+            .write(move |transaction| {
+                let mut table = transaction.open_table(REGISTRATIONS)?;
+                let held: Option<Registration> = table
+                    .get(address.as_str())?
+                    .map(|row| from_json(row.value()))
+                    .transpose()?;
+                if held.as_ref().map_or(0, |held| held.nonce) != nonce {
+                    return Ok(Registered::Overtaken);
+                }
+                if held.is_none() && table.len()? >= max {
+                    return Ok(Registered::Full);
+                }
+                table.insert(address.as_str(), to_json(&next)?.as_slice())?;
+                Ok(Registered::Done)
+            })
+            .await
+    }
+
+    // DID documents, continued
 
     /// Removes every version, and says how many there were.
     pub(crate) async fn remove_did_document(&self, did: String) -> Result<u64, StoreError> {
