@@ -44,7 +44,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adyton_client::clock::Clock;
+use adyton_client::did_resolver::RegistryResolver;
 use adyton_client::schema::SchemaSet;
+use adyton_resolver::registry::Source;
 use tokio::sync::Semaphore;
 
 pub use problem::ApiProblem;
@@ -56,7 +58,7 @@ use self::tickets::Tickets;
 use crate::authn::{Origins, Possession};
 use crate::authz::Owner;
 use crate::client_documents::ClientDocuments;
-use crate::config::Config;
+use crate::config::{Config, DidRegistry};
 use crate::grants::{Grants, Minted, NodeContext, PendingRequests};
 use crate::memory::Budget;
 use crate::vault::Vault;
@@ -78,6 +80,8 @@ pub struct Api {
     /// What apps publish about themselves.
     pub(crate) client_documents: ClientDocuments,
     pub(crate) schemas: Arc<SchemaSet>,
+    /// Who says where the documents of DIDs lie, when the configuration names somebody.
+    pub(crate) dids: Option<RegistryResolver>,
     tickets: Tickets,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
@@ -119,7 +123,15 @@ impl Api {
             span: Duration::from_secs(60),
         });
         let keys = Keys::new(clock.clone());
+        let dids = config.dids.clone().map(|registry| {
+            let source = match registry {
+                DidRegistry::Chain(network, rpc) => Source::Chain(network.anchor(), rpc),
+                DidRegistry::Directories(bases) => Source::Directories(bases),
+            };
+            RegistryResolver::new(source, vault.transport().clone(), &clock)
+        });
         Arc::new(Self {
+            dids,
             vault,
             grants,
             pending,
