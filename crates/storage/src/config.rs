@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::outbound::Reach;
 use crate::resolution::RegistryChoice;
+use crate::throttle::{Proxy, Rates};
 
 /// The configuration of a storage node.
 #[derive(Debug, Clone)]
@@ -29,6 +30,10 @@ pub struct Config {
     pub registry: RegistryChoice,
     /// Which servers the node may ask for that.
     pub reach: Reach,
+    /// Where counters are shown to the operator. None: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// Whether an operator's proxy stands before the node.
+    pub proxy: Proxy,
     /// What the node takes from one account or one peer.
     pub limits: Limits,
 }
@@ -58,6 +63,8 @@ pub struct Limits {
     pub did_document_versions: u64,
     /// DIDs that the node registers, when it is a directory.
     pub registrations: u64,
+    /// Requests a minute.
+    pub rates: Rates,
     /// Time for a client to send a request's head; an idle connection lives as long.
     pub header_timeout: Duration,
     /// Time without any progress after which a connection is dropped, while a body is read or an answer written.
@@ -80,6 +87,7 @@ impl Default for Limits {
             open_databases: 256,
             did_document_versions: 10_000,
             registrations: 100_000,
+            rates: Rates::default(),
             header_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
             feed_timeout: Duration::from_secs(60),
@@ -97,6 +105,8 @@ impl Config {
             network: Network::Banksia,
             registry: RegistryChoice::Own,
             reach: Reach::Public,
+            metrics: None,
+            proxy: Proxy::None,
             limits: Limits::default(),
         }
     }
@@ -124,6 +134,14 @@ pub struct ConfigFile {
     pub connections: Option<usize>,
     /// See [`Limits::open_databases`].
     pub open_databases: Option<usize>,
+    /// See [`Rates::account`].
+    pub requests_per_minute: Option<u32>,
+    /// See [`Rates::address`].
+    pub requests_per_minute_per_address: Option<u32>,
+    /// See [`Config::metrics`].
+    pub metrics_listen: Option<SocketAddr>,
+    /// Whether connections come from the operator's own proxy: see [`Proxy`].
+    pub behind_proxy: Option<bool>,
     /// See [`DidTable`].
     pub did: Option<DidTable>,
 }
@@ -250,10 +268,21 @@ impl ConfigFile {
                 ConfigError::Invalid("network", "not one of myrtle, banksia, devnet, local")
             })?,
         };
+        let rates = &mut limits.rates;
+        rates.account = self.requests_per_minute.unwrap_or(rates.account);
+        rates.address = self
+            .requests_per_minute_per_address
+            .unwrap_or(rates.address);
+        let proxy = match self.behind_proxy.unwrap_or(false) {
+            true => Proxy::Trusted,
+            false => Proxy::None,
+        };
         let (registry, reach) = self.did.unwrap_or_default().read()?;
         Ok(Config {
             registry,
             reach,
+            metrics: self.metrics_listen,
+            proxy,
             listen: self.listen.ok_or(ConfigError::Missing("listen"))?,
             data: self.data.ok_or(ConfigError::Missing("data"))?,
             public_url: self.public_url.map(|url| public_url(&url)).transpose()?,

@@ -17,15 +17,18 @@ use crate::databases::Databases;
 use crate::did_documents::{DidDocuments, DidResolver};
 use crate::directory::Directory;
 use crate::identity::Identity;
+use crate::metrics::Metrics;
 use crate::resolution::{InvalidRegistry, OwnPlaces, RegisteredDids, RegistryChoice};
 use crate::server::body::BodyBudget;
 use crate::store::StoreError;
 use crate::store::node::NodeStore;
+use crate::throttle::Throttle;
 
 /// A running storage node. Dropping it stops it without ceremony; [`Storage::shutdown`] lets requests end.
 pub struct Storage {
     address: SocketAddr,
     public_url: String,
+    metrics_address: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
     /// Ends when the node's own file is closed.
@@ -123,6 +126,9 @@ impl Storage {
                 limits.clone(),
             ),
             databases: Databases::open(node.clone(), databases_directory, limits.clone()).await?,
+            throttle: Throttle::new(limits.rates),
+            proxy: config.proxy,
+            metrics: Metrics::new(),
             bodies: BodyBudget::new(limits.bodies_in_flight_bytes),
             limits,
             clock,
@@ -134,11 +140,27 @@ impl Storage {
             stop: stopping.clone(),
         };
         let closed = Box::pin(app.node.closed());
-        let server = tokio::spawn(crate::server::serve(listener, Arc::new(app), stopping));
+        let app = Arc::new(app);
+        let serving = crate::server::serve(listener, Arc::clone(&app), stopping.clone());
+        let (metrics_address, server) = match config.metrics {
+            None => (None, tokio::spawn(serving)),
+            Some(address) => {
+                let listener = TcpListener::bind(address)
+                    .await
+                    .map_err(StartError::Listen)?;
+                let address = listener.local_addr().map_err(StartError::Listen)?;
+                let showing = crate::server::metrics::serve(listener, app, stopping);
+                let both = async move {
+                    tokio::join!(serving, showing);
+                };
+                (Some(address), tokio::spawn(both))
+            }
+        };
         tracing::info!(%address, "storage node listens");
         Ok(Self {
             address,
             public_url,
+            metrics_address,
             stop,
             server,
             closed,
@@ -148,6 +170,11 @@ impl Storage {
     /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it shows its counters to its operator.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// How clients reach it, without trailing slash. Service endpoints in DID documents are this and a `/`.

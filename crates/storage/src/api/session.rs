@@ -118,19 +118,8 @@ impl App {
             return refused();
         };
         match self.auth.connect(refresh, &did, &context).await {
-            Ok(access) => {
-                let account =
-                    adyton_protocol::context::ContextHash::of(&did, &context).couch_user();
-                match self.databases.usage(&account).await {
-                    Ok(usage) if usage.is_exhausted() => {
-                        reply::fail(StatusCode::BAD_REQUEST, "Storage limit reached")
-                    }
-                    Ok(_) => {
-                        reply::success(json!({"accessToken": access, "host": self.public_url}))
-                    }
-                    Err(error) => reply::fault(&error),
-                }
-            }
+            // An account that is full gets in: it must be able to read what it has, and to delete.
+            Ok(access) => reply::success(json!({"accessToken": access, "host": self.public_url})),
             Err(AuthError::Store(error)) => reply::fault(&error),
             Err(AuthError::Unresolved) => unresolved(),
             Err(AuthError::Refused | AuthError::Full) => refused(),
