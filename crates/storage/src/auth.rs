@@ -19,10 +19,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
-use crate::access::{Principal, User};
+use crate::access::{Admission, Peer, Principal, User};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::did_documents::{DidResolver, Freshness, ResolveFailure};
+use crate::peers::Peers;
 use crate::store::StoreError;
 use crate::store::node::{Account, Login, LoginOutcome, NodeSecrets, NodeStore, RefreshRow};
 use crate::token::{
@@ -81,6 +82,7 @@ pub(crate) struct Auth {
     refresh_key: TokenKey,
     access_key: TokenKey,
     public: PublicCredential,
+    peers: Peers,
 }
 
 /// The node's public credential: for databases that everyone may read.
@@ -97,10 +99,12 @@ impl Auth {
         clock: Clock,
         network: Network,
         limits: Limits,
+        peers: Peers,
     ) -> Self {
         let readable = |bytes: &[u8; 32]| hex::encode(bytes.split_at(16).0);
         Self {
             node,
+            peers,
             resolver,
             clock,
             network,
@@ -113,6 +117,11 @@ impl Auth {
                 password: readable(&secrets.public_password),
             },
         }
+    }
+
+    /// The other nodes that replicate to this one.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
     }
 
     pub(crate) fn public(&self) -> &PublicCredential {
@@ -346,9 +355,21 @@ impl Auth {
         let given = STANDARD.decode(credential).map_err(|_| WRONG)?;
         let expected = format!("{}:{}", self.public.username, self.public.password);
         if bool::from(given.ct_eq(expected.as_bytes())) {
-            Ok(Principal::Public)
-        } else {
-            Err(WRONG)
+            return Ok(Principal::Public);
+        }
+        let colon = given.iter().position(|byte| *byte == b':').ok_or(WRONG)?;
+        let (name, password) = given.split_at(colon);
+        let name = std::str::from_utf8(name).map_err(|_| WRONG)?;
+        match self
+            .peers
+            .knows(name, password.get(1..).unwrap_or_default())
+        {
+            true => Ok(Principal::Peer(Peer {
+                name: name.to_owned(),
+                now: self.clock.unix_seconds(),
+                admission: Admission::Refused,
+            })),
+            false => Err(WRONG),
         }
     }
 

@@ -63,6 +63,8 @@ pub struct Limits {
     pub did_document_versions: u64,
     /// DIDs that the node registers, when it is a directory.
     pub registrations: u64,
+    /// Other nodes that replicate to this one.
+    pub peers: u64,
     /// Requests a minute.
     pub rates: Rates,
     /// Time for a client to send a request's head; an idle connection lives as long.
@@ -87,6 +89,7 @@ impl Default for Limits {
             open_databases: 256,
             did_document_versions: 10_000,
             registrations: 100_000,
+            peers: 10_000,
             rates: Rates::default(),
             header_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),

@@ -13,6 +13,7 @@ mod directory;
 mod identity;
 mod metrics;
 mod outbound;
+mod peers;
 mod registry;
 mod resolution;
 mod server;

@@ -13,14 +13,14 @@ use adyton_resolver::directory::UNREGISTERED;
 use adyton_resolver::registry::Source;
 use adyton_resolver::registry_file::FileRegistry;
 use adyton_resolver::resolver::Resolver;
-use adyton_resolver::web::{Pending, Said};
+use adyton_resolver::web::{Pending, Said, Web};
 use serde_json::{Value, json};
 use url::Url;
 
 use crate::clock::Clock;
 use crate::did_documents::{DidDocuments, DidResolver, Freshness, Resolution, ResolveFailure};
 use crate::directory::{Directory, DirectoryRefusal};
-use crate::outbound::{Outbound, Own, Reach, WithOwn};
+use crate::outbound::{Own, WithOwn};
 
 /// Which registry says where DID documents lie.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -57,7 +57,7 @@ impl RegisteredDids {
     /// The resolver of a choice; none for [`RegistryChoice::Own`].
     pub(crate) fn open(
         choice: RegistryChoice,
-        reach: Reach,
+        outbound: Arc<dyn Web>,
         network: Network,
         public_url: &str,
         own: OwnPlaces,
@@ -76,7 +76,7 @@ impl RegisteredDids {
             RegistryChoice::File(text) => Source::File(FileRegistry::parse(&text)?),
         };
         let web = Arc::new(WithOwn {
-            outbound: Arc::new(Outbound::new(reach)?),
+            outbound,
             base: base.clone(),
             own: Arc::new(own),
         });

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adyton_resolver::web::Web;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,6 +19,8 @@ use crate::did_documents::{DidDocuments, DidResolver};
 use crate::directory::Directory;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
+use crate::outbound::Outbound;
+use crate::peers::Peers;
 use crate::resolution::{InvalidRegistry, OwnPlaces, RegisteredDids, RegistryChoice};
 use crate::server::body::BodyBudget;
 use crate::store::StoreError;
@@ -100,9 +103,11 @@ impl Storage {
             documents: did_documents.clone(),
             directory: directory.clone(),
         };
+        let outbound: Arc<dyn Web> =
+            Arc::new(Outbound::new(config.reach).map_err(InvalidRegistry::from)?);
         let registered = RegisteredDids::open(
             config.registry,
-            config.reach,
+            Arc::clone(&outbound),
             config.network,
             &public_url,
             own,
@@ -124,7 +129,10 @@ impl Storage {
                 clock.clone(),
                 config.network,
                 limits.clone(),
+                Peers::open(node.clone()).await?,
             ),
+            outbound,
+            network: config.network,
             databases: Databases::open(node.clone(), databases_directory, limits.clone()).await?,
             throttle: Throttle::new(limits.rates),
             proxy: config.proxy,

@@ -6,6 +6,7 @@ mod did_registry;
 mod documents;
 mod lists;
 mod read;
+mod replication_creds;
 pub(crate) mod reply;
 pub mod route;
 mod session;
@@ -18,6 +19,8 @@ use std::time::Instant;
 
 use adyton_couch::wire::{CouchError, ErrorKind};
 use adyton_protocol::database::DatabaseHash;
+use adyton_protocol::did::Network;
+use adyton_resolver::web::Web;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
@@ -55,6 +58,9 @@ pub(crate) struct App {
     /// The registrations, when this node is a directory.
     pub(crate) directory: Option<Directory>,
     pub(crate) bodies: BodyBudget,
+    /// The way to other nodes.
+    pub(crate) outbound: Arc<dyn Web>,
+    pub(crate) network: Network,
     pub(crate) throttle: Throttle,
     pub(crate) proxy: Proxy,
     pub(crate) metrics: Metrics,
@@ -114,6 +120,7 @@ impl App {
     fn turn(&self, asked: &Asked, peer: IpAddr) -> Result<(), TooMany> {
         let caller = match self.auth.principal(asked.authorization()) {
             Ok(Principal::User(user)) => CallerKey::Account(user.account()),
+            Ok(Principal::Peer(peer)) => CallerKey::Account(peer.name),
             _ => CallerKey::Address(self.proxy.client(peer, &asked.headers)),
         };
         self.throttle.take(caller, self.clock.unix_millis())

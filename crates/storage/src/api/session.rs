@@ -186,48 +186,6 @@ impl App {
         }
     }
 
-    /// Nodes do not replicate with each other yet. Parameters are checked in the original's order, then it is refused.
-    pub(super) async fn replication_creds(&self, asked: Asked) -> Reply {
-        #[derive(Deserialize, Default)]
-        #[serde(rename_all = "camelCase", default)]
-        struct Creds {
-            endpoint_uri: Option<String>,
-            timestamp_minutes: Option<u64>,
-            did: Option<String>,
-            context_name: Option<String>,
-            signature: Option<String>,
-        }
-        let call: Creds = match self.call(asked).await {
-            Ok(call) => call,
-            Err(refusal) => return refusal,
-        };
-        let minutes = self.clock.unix_seconds() / 60;
-        let message = match call {
-            Creds {
-                endpoint_uri: None, ..
-            } => "Endpoint not specified".to_owned(),
-            Creds {
-                timestamp_minutes: None,
-                ..
-            } => "Timestamp not specified".to_owned(),
-            Creds {
-                timestamp_minutes: Some(stamp),
-                ..
-            } if minutes.abs_diff(stamp) > 2 => {
-                format!("Timestamp is out of range {}", minutes.abs_diff(stamp))
-            }
-            Creds { did: None, .. } => "DID not specified".to_owned(),
-            Creds {
-                context_name: None, ..
-            } => "Context not specified".to_owned(),
-            Creds {
-                signature: None, ..
-            } => "Signature not specified".to_owned(),
-            _ => "This node does not replicate with other nodes".to_owned(),
-        };
-        reply::fail(StatusCode::BAD_REQUEST, &message)
-    }
-
     pub(super) fn public(&self) -> Reply {
         let credential = self.auth.public();
         let (scheme, host) = self

@@ -305,10 +305,11 @@ impl App {
         if let Err(refusal) = self.check_account(&did, text.digest(), signature).await {
             return refusal;
         }
-        match self
-            .delete_all(&ContextHash::of(&did, &context).couch_user())
-            .await
-        {
+        let account = ContextHash::of(&did, &context).couch_user();
+        if let Err(error) = self.node.remove_peers_of(account.clone()).await {
+            return reply::fault(&error);
+        }
+        match self.delete_all(&account).await {
             Ok(names) => reply::signed(&self.identity, json!({"results": names})),
             Err(DatabaseError::Store(error)) => reply::fault(&error),
             Err(DatabaseError::Refused(error)) => {
