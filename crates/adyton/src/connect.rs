@@ -52,6 +52,8 @@ pub async fn open_vault_of(
         .map(|endpoint| StorageNode::new(transport.clone(), endpoint.clone()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| unusable(&error))?;
+    // First where, then what: a storage node that asks the directory, too, lets in whoever is registered.
+    register(account, args, &transport).await?;
     let resolver = resolver(args, &nodes, &transport, clock)?;
     let network = args.account.network;
     let opening = open_context(account, network, &args.context, &nodes, &*resolver, clock);
@@ -59,7 +61,6 @@ pub async fn open_vault_of(
         let doing = format!("cannot open the context {:?}", args.context.as_str());
         Failure::of(doing, &error).hint("is the storage node running at the address given?")
     })?;
-    register(account, args, &transport).await?;
     let session = Session::open(&context_session, transport, clock.clone())
         .await
         .map_err(|error| Failure::of("cannot open a session with the storage node", &error))?;

@@ -61,7 +61,7 @@ pub struct Cache {
 #[derive(Debug)]
 struct Entry {
     serial: u64,
-    asked: SystemTime,
+    asked: Option<SystemTime>,
     outcome: Outcome,
     /// The highest verified version, when it was last seen, and its length.
     newest: Option<(DidDocument, SystemTime, usize)>,
@@ -87,7 +87,7 @@ impl Cache {
             Ok(None) => self.limits.absent,
             Err(_) => self.limits.failed,
         };
-        let young = is_younger(entry.asked, now, life.min(at_most));
+        let young = is_younger(entry.asked?, now, life.min(at_most));
         young.then(|| entry.outcome.clone())
     }
 
@@ -123,12 +123,19 @@ impl Cache {
             did.lowercase().to_owned(),
             Entry {
                 serial: 0,
-                asked: now,
+                asked: Some(now),
                 outcome: outcome.clone(),
                 newest,
             },
         );
         outcome
+    }
+
+    /// Answers nothing more of a DID before it is asked for anew; the version that was seen still counts.
+    pub fn forget(&mut self, did: &Did) {
+        if let Some(entry) = self.entries.get_mut(did.lowercase()) {
+            entry.asked = None;
+        }
     }
 
     /// Entries that are held.

@@ -148,6 +148,11 @@ impl Resolver {
         resolution.await.unwrap_or(Err(ResolveError::Time))
     }
 
+    /// Whoever embeds this knows that something is new: the next one who asks for this DID is not answered from memory.
+    pub fn forget(&self, did: &Did) {
+        self.cache().forget(did);
+    }
+
     async fn ask(&self, did: &Did) -> Result<Option<(DidDocument, usize)>, ResolveError> {
         let home = self.home.iter().filter_map(|base| place_at(base, did));
         let (mut places, answered) = match self.registry.lookup(did, Opinion::First).await {

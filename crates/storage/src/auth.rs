@@ -12,7 +12,6 @@ use adyton_couch::wire::{CouchError, ErrorKind};
 use adyton_protocol::consent;
 use adyton_protocol::context::{ContextHash, ContextName};
 use adyton_protocol::did::{Did, Network};
-use adyton_protocol::did_document::DidDocument;
 use adyton_protocol::hash::{keccak256, to_hex};
 use adyton_protocol::signature::Signature;
 use base64::Engine;
@@ -261,18 +260,6 @@ impl Auth {
         }
     }
 
-    /// The document of a DID that may sign at all: it resolves, and is not switched off.
-    async fn active_document(
-        &self,
-        did: &Did,
-        freshness: Freshness,
-    ) -> Result<DidDocument, AuthError> {
-        let document = self.resolver.resolve(did, freshness).await?;
-        document
-            .filter(|document| !document.is_deactivated())
-            .ok_or(AuthError::Refused)
-    }
-
     /// Checks that the DID's own key, or the context's signing key, made this signature.
     pub(crate) async fn signed_by(
         &self,
@@ -282,19 +269,17 @@ impl Auth {
         signature: &str,
     ) -> Result<(), AuthError> {
         let signature: Signature = signature.parse().map_err(|_| AuthError::Refused)?;
-        let mut seen = None;
         // A key that was exchanged must count at once: what does not fit what is remembered is held against what is there now.
         for freshness in [Freshness::Remembered, Freshness::Asked] {
-            let document = self.active_document(did, freshness).await?;
-            if seen == Some(document.version_id()) {
-                break;
-            }
-            seen = Some(document.version_id());
+            let document = self.resolver.resolve(did, freshness).await?;
+            let Some(document) = document.filter(|document| !document.is_deactivated()) else {
+                continue;
+            };
             let signers = document.login_addresses(self.network, context);
-            if signers
+            let signed = signers
                 .iter()
-                .any(|signer| signature.verify(digest, signer).is_ok())
-            {
+                .any(|signer| signature.verify(digest, signer).is_ok());
+            if signed {
                 return Ok(());
             }
         }
@@ -309,7 +294,10 @@ impl Auth {
         signature: &str,
     ) -> Result<(), AuthError> {
         let signature: Signature = signature.parse().map_err(|_| AuthError::Refused)?;
-        self.active_document(did, Freshness::Remembered).await?;
+        let document = self.resolver.resolve(did, Freshness::Remembered).await?;
+        if document.is_none_or(|document| document.is_deactivated()) {
+            return Err(AuthError::Refused);
+        }
         signature
             .verify(digest, &did.address())
             .map(|_| ())

@@ -61,6 +61,8 @@ pub struct Limits {
     pub open_databases: usize,
     /// Versions of one DID document.
     pub did_document_versions: u64,
+    /// Versions of all DID documents together.
+    pub did_documents: u64,
     /// DIDs that the node registers, when it is a directory.
     pub registrations: u64,
     /// Other nodes that replicate to this one.
@@ -88,6 +90,7 @@ impl Default for Limits {
             connections: 4_096,
             open_databases: 256,
             did_document_versions: 10_000,
+            did_documents: 1_000_000,
             registrations: 100_000,
             peers: 10_000,
             rates: Rates::default(),

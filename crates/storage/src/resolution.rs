@@ -98,6 +98,10 @@ impl DidResolver for RegisteredDids {
             Ok(found)
         })
     }
+
+    fn forget(&self, did: &Did) {
+        self.0.forget(did);
+    }
 }
 
 /// What this node knows itself, to its own resolver.

@@ -96,7 +96,7 @@ impl Storage {
             .unwrap_or_else(|| format!("http://{address}"));
 
         let limits = config.limits;
-        let did_documents = DidDocuments::new(node.clone(), limits.did_document_versions);
+        let did_documents = DidDocuments::new(node.clone(), &limits);
         let directory = Directory::new(node.clone(), limits.registrations);
         let is_directory = matches!(config.registry, RegistryChoice::Directory(_));
         let own = OwnPlaces {

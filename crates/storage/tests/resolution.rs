@@ -215,6 +215,31 @@ async fn a_node_finds_a_document_that_another_keeps_and_tells_absent_from_unreac
 }
 
 #[tokio::test]
+async fn what_a_node_is_told_itself_counts_at_once() {
+    let node = Node::with_config(directory(&[])).await;
+    let alice = Person::new(1);
+    let log_in = async || {
+        let challenge = alice.challenge(&node.client(), CONTEXT).await;
+        alice
+            .answer_challenge(&node.client(), CONTEXT, &challenge)
+            .await
+    };
+    log_in().await.expect(401);
+    alice.publish(&node.client(), node.now()).await;
+    // A document is not enough where registration decides.
+    log_in().await.expect(401);
+    register(&node, &alice, &[place(&node, &alice)])
+        .await
+        .expect(200);
+    log_in().await.expect(200);
+    let message = revoke_message(&alice.did.address(), 1);
+    let signature = alice.sign(keccak256(&message));
+    let body = json!({"didAddress": alice.did.address().lowercase(), "signature": signature});
+    ask(&node, "revoke", body).await.expect(200);
+    log_in().await.expect(401);
+}
+
+#[tokio::test]
 async fn a_nodes_own_copy_counts_when_its_registry_is_silent() {
     let closed = "http://127.0.0.1:1/".parse().unwrap();
     let node = Node::with_config(|config| {

@@ -84,7 +84,10 @@ impl App {
             self.did_documents.update(did, &document).await
         };
         match kept {
-            Ok(()) => reply::success(json!({"data": {}})),
+            Ok(()) => {
+                self.resolver.forget(did);
+                reply::success(json!({"data": {}}))
+            }
             Err(refusal) => refused(&refusal),
         }
     }
@@ -103,6 +106,7 @@ impl App {
             .await
         {
             Ok(revisions) => {
+                self.resolver.forget(did);
                 reply::success(json!({"data": {"did": did.lowercase(), "revisions": revisions}}))
             }
             Err(refusal) => refused(&refusal),

@@ -2,6 +2,7 @@
 //! (`spec/protocol.md` §7.2): the functions of the contract by name, their parameters by theirs.
 
 use adyton_protocol::address::Address;
+use adyton_protocol::did::Did;
 use adyton_protocol::signature::Signature;
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -78,7 +79,11 @@ impl App {
             _ => return failure(StatusCode::BAD_REQUEST, MISSING),
         };
         match done {
-            Ok(data) => reply::middleware(StatusCode::OK, &json!({"success": true, "data": data})),
+            Ok(data) => {
+                self.resolver
+                    .forget(&Did::of_account(self.network.anchor(), did));
+                reply::middleware(StatusCode::OK, &json!({"success": true, "data": data}))
+            }
             Err(DirectoryRefusal::Store(error)) => reply::fault(&error),
             Err(refusal @ DirectoryRefusal::Unregistered) => {
                 failure(StatusCode::NOT_FOUND, &refusal.to_string())

@@ -78,13 +78,13 @@ pub(crate) enum LoginOutcome {
     Full,
 }
 
-/// What became of a registration.
+/// What became of a registration, or of a version of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Registered {
     Done,
-    /// It was signed for a turn that is over.
+    /// It was meant for a turn that is over.
     Overtaken,
-    /// The node has as many registrations as it takes.
+    /// The node has as many as it takes.
     Full,
 }
 
@@ -371,13 +371,14 @@ impl NodeStore {
             .await
     }
 
-    /// Adds a version if it is exactly the next one. False when somebody else was faster.
+    /// Adds a version if it is exactly the next one, and the node has room for one.
     pub(crate) async fn add_did_document(
         &self,
         did: String,
         version: u64,
         text: String,
-    ) -> Result<bool, StoreError> {
+        max: u64,
+    ) -> Result<Registered, StoreError> {
         self.committer
             .write(move |transaction| {
                 let mut table = transaction.open_table(DID_DOCUMENTS)?;
@@ -389,10 +390,13 @@ impl NodeStore {
                         .map(|(key, _)| key.value().1)
                 };
                 if version != newest.map_or(0, |newest| newest + 1) {
-                    return Ok(false);
+                    return Ok(Registered::Overtaken);
+                }
+                if table.len()? >= max {
+                    return Ok(Registered::Full);
                 }
                 table.insert((did.as_str(), version), text.as_str())?;
-                Ok(true)
+                Ok(Registered::Done)
             })
             .await
     }
