@@ -16,6 +16,7 @@ use adyton_protocol::did_document::{DidDocument, MAX_DOCUMENT_BYTES};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::cache::{Cache, CacheLimits, Outcome};
@@ -63,7 +64,7 @@ impl Default for Times {
         Self {
             place: Duration::from_secs(10),
             grace: Duration::from_secs(2),
-            whole: Duration::from_secs(20),
+            whole: Duration::from_secs(30),
         }
     }
 }
@@ -197,11 +198,12 @@ impl Resolver {
             .map(|place| self.ask_place(did, place))
             .collect();
         let mut gathered = Gathered::default();
+        let mut until = None;
         loop {
-            let next = match gathered.newest {
+            let next = match until {
                 None => asked.next().await,
                 // The rest may show a higher version, but not hold up everybody for as long as they like.
-                Some(_) => match tokio::time::timeout(self.times.grace, asked.next()).await {
+                Some(until) => match tokio::time::timeout_at(until, asked.next()).await {
                     Ok(next) => next,
                     Err(_) => return gathered,
                 },
@@ -209,7 +211,10 @@ impl Resolver {
             match next {
                 None => return gathered,
                 Some(Ok(None)) => {}
-                Some(Ok(Some(found))) => gathered.take(found),
+                Some(Ok(Some(found))) => {
+                    gathered.take(found);
+                    until.get_or_insert_with(|| Instant::now() + self.times.grace);
+                }
                 Some(Err(error)) => gathered.failure = Some(error),
             }
         }

@@ -328,6 +328,59 @@ mod tests {
         assert_eq!(config.limits, Limits::default());
     }
 
+    fn with(lines: &str) -> Result<Config, ConfigError> {
+        let text = format!("listen = \"127.0.0.1:0\"\ndata = \"d\"\n{lines}");
+        ConfigFile::parse(&text)?.into_config()
+    }
+
+    #[test]
+    fn a_registry_has_its_own_settings_and_no_others() {
+        let choice = |lines: &str| with(lines).unwrap().registry;
+        let url = |text: &str| Url::parse(text).unwrap();
+        assert_eq!(choice(""), RegistryChoice::Own);
+        assert_eq!(
+            choice("[did]\nregistry = \"chain\""),
+            RegistryChoice::Chain(vec![])
+        );
+        let rpc =
+            "[did]\nregistry = \"chain\"\nrpc = [\"https://a.example/x\", \"https://b.example/\"]";
+        let rpc_urls = vec![url("https://a.example/x"), url("https://b.example/")];
+        assert_eq!(choice(rpc), RegistryChoice::Chain(rpc_urls));
+        let own = "[did]\nregistry = \"chain\"\nallow-loopback = true\nrpc = [\"http://127.0.0.1:8545/\"]";
+        assert_eq!(with(own).unwrap().reach, Reach::AlsoThisMachine);
+        let directory = "[did]\nregistry = \"directory\"\ndirectories = [\"https://a.example/\"]";
+        let others = vec![url("https://a.example/")];
+        assert_eq!(choice(directory), RegistryChoice::Directory(others));
+        for wrong in [
+            "registry = \"nowhere\"",
+            "registry = \"file\"",
+            "registry = \"file\"\nfile = \"/does/not/exist\"",
+            "rpc = [\"https://a.example/\"]",
+            "registry = \"chain\"\nrpc = [\"http://127.0.0.1:8545/\"]",
+            "registry = \"chain\"\nrpc = [\"https://10.0.0.1/\"]",
+            "registry = \"chain\"\nrpc = [\"https://user:word@a.example/\"]",
+            "registry = \"chain\"\nfile = \"x\"",
+            "registry = \"directory\"\ndirectories = [\"https://a.example/x\"]",
+            "registry = \"directory\"\nrpc = [\"https://a.example/\"]",
+        ] {
+            assert!(with(&format!("[did]\n{wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_operators_settings_are_read() {
+        let config = with(
+            "requests-per-minute = 7\nrequests-per-minute-per-address = 8\nmetrics-listen = \"127.0.0.1:9100\"\nbehind-proxy = true",
+        )
+        .unwrap();
+        let rates = Rates {
+            account: 7,
+            address: 8,
+        };
+        assert_eq!((config.limits.rates, config.proxy), (rates, Proxy::Trusted));
+        assert_eq!(config.metrics.unwrap().port(), 9100);
+    }
+
     #[test]
     fn mistakes_are_named() {
         assert!(ConfigFile::parse("lisen = 1").is_err());

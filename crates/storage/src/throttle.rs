@@ -35,8 +35,8 @@ pub struct Rates {
 impl Default for Rates {
     fn default() -> Self {
         Self {
-            account: 120_000,
-            address: 12_000,
+            account: 300_000,
+            address: 60_000,
         }
     }
 }
