@@ -1,7 +1,7 @@
 //! A document as JSON bytes: its underscore members are read into types, everything else is kept as it came.
 //!
 //! Guarantees: what is stored is valid JSON text that starts `{"_id":…,"_rev":…`, so answers are made by splicing, and
-//! members are never re-encoded. Refuses attachments and underscore members that nobody knows.
+//! members are never re-encoded. Refuses underscore members that nobody knows.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,6 +11,7 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::attachment::{InvalidAttachment, SentAttachment, read_attachments};
 use crate::limits::MAX_DOCUMENT_ID_BYTES;
 use crate::rev::{InvalidRev, Rev};
 use crate::rev_tree::{Liveness, Revisions};
@@ -105,6 +106,8 @@ pub struct Envelope {
     pub liveness: Liveness,
     /// `_revisions`, when given.
     pub revisions: Option<Revisions>,
+    /// `_attachments`, in the order in which they are written.
+    pub attachments: Vec<SentAttachment>,
     /// All other members.
     pub members: Members,
 }
@@ -183,9 +186,9 @@ pub enum InvalidDocument {
     /// `_deleted` is not a boolean.
     #[error("_deleted must be a boolean")]
     Deleted,
-    /// `_attachments`: refused, because they would not be encrypted.
-    #[error("attachments are not stored here")]
-    Attachments,
+    /// `_attachments` is not what it must be.
+    #[error(transparent)]
+    Attachments(#[from] InvalidAttachment),
     /// An underscore member that means nothing.
     #[error("bad special document member")]
     UnknownMember,
@@ -220,20 +223,19 @@ impl Envelope {
         {
             return Err(InvalidDocument::Revisions);
         }
-        if !matches!(
-            raw.attachments.map(RawValue::get),
-            None | Some("{}" | "null")
-        ) {
-            return Err(InvalidDocument::Attachments);
-        }
         if raw.unknown {
             return Err(InvalidDocument::UnknownMember);
         }
+        let attachments = match raw.attachments.map(RawValue::get) {
+            None | Some("null") => Vec::new(),
+            Some(json) => read_attachments(json)?,
+        };
         Ok(Self {
             id,
             rev,
             liveness,
             revisions,
+            attachments,
             members: Members(raw.members),
         })
     }
@@ -250,6 +252,23 @@ impl Members {
     /// The spliceable text.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The members in a text that [`Members::render`] made, and that was given `tail` further bytes before its closing brace.
+    pub fn of_rendered(
+        text: &[u8],
+        id: &DocumentId,
+        rev: &impl fmt::Display,
+        liveness: Liveness,
+        tail: usize,
+    ) -> Option<Self> {
+        let empty = Self::default().render(id, rev, liveness);
+        let members = text
+            .strip_prefix(empty.strip_suffix(b"}")?)?
+            .strip_suffix(b"}")?;
+        Some(Self(
+            members.get(..members.len().checked_sub(tail)?)?.to_vec(),
+        ))
     }
 
     /// The complete text of the document under this name and revision, ready to be spliced into an answer.
@@ -412,6 +431,21 @@ mod tests {
     }
 
     #[test]
+    fn members_are_found_again_in_what_was_rendered() {
+        let envelope = parse(r#"{"a":1,"_deleted":true}"#).unwrap();
+        let (id, rev) = ("x".parse().unwrap(), REV.parse::<Rev>().unwrap());
+        let mut text = envelope.members.render(&id, &rev, Liveness::Deleted);
+        let found =
+            |text: &[u8], tail| Members::of_rendered(text, &id, &rev, Liveness::Deleted, tail);
+        assert_eq!(found(&text, 0), Some(envelope.members.clone()));
+        text.pop();
+        text.extend_from_slice(b",\"b\":2}");
+        assert_eq!(found(&text, 6), Some(envelope.members));
+        assert_eq!(found(&text, text.len()), None);
+        assert_eq!(found(b"{}", 0), None);
+    }
+
+    #[test]
     fn a_tombstone_keeps_its_members() {
         assert_eq!(
             rendered(r#"{"_deleted":true,"payload":"p"}"#),
@@ -489,7 +523,7 @@ mod tests {
         ));
         assert!(matches!(
             parse(r#"{"_attachments":{"a":{}}}"#),
-            Err(InvalidDocument::Attachments)
+            Err(InvalidDocument::Attachments(InvalidAttachment::NoContent))
         ));
         assert!(matches!(
             parse(r#"{"_foo":1}"#),

@@ -24,3 +24,27 @@ pub const MAX_BULK_ITEMS: usize = 100_000;
 
 /// Revisions in one `_revs_diff` request, over all ids; and in one `open_revs` list.
 pub const MAX_REVS_DIFF_REVS: usize = 1_000_000;
+
+/// Documents in one `_purge` request, CouchDB's default.
+pub const MAX_PURGED_DOCUMENTS: usize = 100;
+
+/// Revisions in one `_purge` request, CouchDB's default.
+pub const MAX_PURGED_REVS: usize = 1_000;
+
+/// Attachments of one document.
+pub const MAX_ATTACHMENTS: usize = 1_000;
+
+/// Bytes of an attachment's name.
+pub const MAX_ATTACHMENT_NAME_BYTES: usize = 1_024;
+
+/// Bytes of an attachment's media type.
+pub const MAX_CONTENT_TYPE_BYTES: usize = 255;
+
+/// Bytes of one attachment. The server may be configured lower, never higher.
+pub const MAX_ATTACHMENT_BYTES: usize = MAX_BULK_BYTES;
+
+/// Bytes of the header lines of one part of a multipart body.
+pub const MAX_PART_HEAD_BYTES: usize = 8 << 10;
+
+/// Bytes of a multipart boundary (RFC 2046 §5.1.1).
+pub const MAX_BOUNDARY_BYTES: usize = 70;

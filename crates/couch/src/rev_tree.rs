@@ -319,8 +319,48 @@ impl RevTree {
             .is_some_and(|node| !node.has_child)
     }
 
+    /// Removes leaves as if they had never been, each with the ancestors that no other revision descends from. What is no
+    /// leaf stays. Returns what went.
+    pub fn purge(&mut self, revs: &[Rev]) -> Vec<Leaf> {
+        let parent_of = |rev: &Rev, node: &Node| {
+            let parent = Rev::new(rev.generation().checked_sub(1)?, node.parent?);
+            parent.ok()
+        };
+        let mut children: BTreeMap<Rev, usize> = BTreeMap::new();
+        for (rev, node) in &self.nodes {
+            if let Some(parent) = parent_of(rev, node) {
+                *children.entry(parent).or_default() += 1;
+            }
+        }
+        let mut purged = Vec::new();
+        for rev in revs {
+            let Some(leaf) = self.leaf(*rev) else {
+                continue;
+            };
+            purged.push(leaf);
+            let mut gone = Some(*rev);
+            while let Some(rev) = gone.take() {
+                let Some(node) = self.nodes.remove(&rev) else {
+                    break;
+                };
+                let Some(parent) = parent_of(&rev, &node) else {
+                    break;
+                };
+                let left = children.entry(parent).or_default();
+                *left = left.saturating_sub(1);
+                gone = (*left == 0).then_some(parent);
+            }
+        }
+        purged
+    }
+
+    /// Revisions that are known.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// Forgets ancestors more than `limit` revisions behind every leaf.
-    fn stem(&mut self, limit: usize) {
+    pub fn stem(&mut self, limit: usize) {
         if self.nodes.len() <= limit {
             return;
         }
@@ -439,6 +479,24 @@ mod tests {
         assert_eq!(tree.nodes.len(), REVS_LIMIT);
         assert_eq!(tree.leaves().len(), 1);
         assert_eq!(RevTree::decode(&tree.encode()).unwrap(), tree);
+    }
+
+    #[test]
+    fn a_purged_leaf_goes_with_the_ancestors_that_were_its_own() {
+        let mut tree = RevTree::new();
+        insert(&mut tree, 4, &[4, 3, 2, 1]);
+        insert(&mut tree, 3, &[9, 2, 1]);
+        // An ancestor, and a revision that nobody knows, stay as they are.
+        assert_eq!(tree.purge(&[rev(2, 2), rev(4, 9)]), []);
+        let purged = tree.purge(&[rev(4, 4)]);
+        assert_eq!((purged.len(), purged[0].body), (1, Some(BodyRef(4))));
+        assert!(!tree.contains(rev(3, 3)) && tree.contains(rev(2, 2)));
+        assert_eq!(tree.winner().unwrap().rev, rev(3, 9));
+        assert_eq!(RevTree::decode(&tree.encode()).unwrap(), tree);
+        assert_eq!(tree.purge(&[rev(3, 9), rev(3, 9)]).len(), 1);
+        assert!(tree.is_empty());
+        // As if it had never been: it may be written again.
+        assert!(matches!(insert(&mut tree, 1, &[1]), Inserted::New { .. }));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use adyton_couch::document::Envelope;
+use adyton_couch::limits::MAX_PURGED_DOCUMENTS;
 use adyton_couch::wire::{BulkDocs, BulkGet, RevsDiff};
 
 fn check(bytes: &[u8]) {
@@ -11,6 +12,9 @@ fn check(bytes: &[u8]) {
         }
     }
     let _get = BulkGet::parse(bytes);
+    if let Ok(purge) = RevsDiff::parse_purge(bytes) {
+        assert!(purge.0.len() <= MAX_PURGED_DOCUMENTS);
+    }
     if let Ok(diff) = RevsDiff::parse(bytes) {
         assert!(diff.0.iter().map(|(_, revs)| revs.len()).sum::<usize>() <= bytes.len());
     }

@@ -126,6 +126,33 @@ proptest! {
     }
 
     #[test]
+    fn purged_leaves_are_gone_and_the_others_are_as_they_were(
+        edits in prop::collection::vec(edit(), 1..12),
+        mask in any::<u16>(),
+    ) {
+        let before = tree_of(&edits);
+        let is_purged = |i: usize| mask >> (i % 16) & 1 == 1;
+        let (purged, kept): (Vec<_>, Vec<_>) =
+            before.leaves().into_iter().enumerate().partition(|(i, _)| is_purged(*i));
+        let revs: Vec<Rev> = purged.into_iter().map(|(_, leaf)| leaf.rev).collect();
+        let mut tree = before.clone();
+        prop_assert_eq!(tree.purge(&revs).len(), revs.len());
+        let kept: Vec<Rev> = kept.into_iter().map(|(_, leaf)| leaf.rev).collect();
+        let left: Vec<Rev> = tree.leaves().into_iter().map(|leaf| leaf.rev).collect();
+        prop_assert_eq!(&left, &kept);
+        for rev in &kept {
+            prop_assert_eq!(tree.revisions(*rev), before.revisions(*rev));
+        }
+        // One by one, and in any order, it is the same.
+        let mut slowly = before.clone();
+        for rev in revs.iter().rev() {
+            slowly.purge(&[*rev]);
+        }
+        prop_assert_eq!(&slowly, &tree);
+        prop_assert_eq!(RevTree::decode(&tree.encode()).unwrap(), tree);
+    }
+
+    #[test]
     fn a_stored_tree_reads_back_the_same(
         edits in prop::collection::vec((edit(), any::<Option<u64>>()), 0..12)
     ) {

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adyton_couch::document::write_json_text;
+use adyton_couch::rev::Rev;
+use adyton_couch::rev_tree::BodyRef;
+use adyton_couch::selector::Selector;
 use adyton_couch::seq::{Life, Seq};
 use adyton_couch::wire::{ChangesQuery, Filter, Style, changes};
 use adyton_protocol::database::DatabaseHash;
@@ -29,6 +32,9 @@ use crate::stream::BATCH_BYTES;
 /// Rows that one batch reads at most.
 const ROWS_PER_BATCH: usize = 2_000;
 
+/// The longest that a feed may live.
+const LONGEST_FEED: Duration = Duration::from_secs(24 * 3_600);
+
 /// A feed under way.
 pub(crate) struct Feed {
     app: Arc<App>,
@@ -45,7 +51,12 @@ pub(crate) struct Feed {
     /// Rows that may still be told.
     left: u64,
     told: bool,
+    /// How long to wait for the next change.
+    patience: Duration,
+    /// Where the present wait ends.
     deadline: Instant,
+    /// Where the credential ends, and with it the feed.
+    expires: Instant,
     ready: VecDeque<Bytes>,
     phase: Phase,
 }
@@ -92,14 +103,14 @@ impl Feed {
         let opened = Arc::clone(&file);
         let counters = blocking(move || Ok(opened.view()?.counters)).await?;
         let longest = app.limits.feed_timeout;
-        let wait = match (query.timeout, query.heartbeat) {
-            (Some(timeout), _) => timeout.min(longest),
+        let patience = match (query.timeout, query.heartbeat) {
             // With a heartbeat the feed lives as long as its credential.
-            (None, Some(_)) => Duration::from_secs(24 * 3_600),
+            (_, Some(_)) => LONGEST_FEED,
+            (Some(timeout), None) => timeout.min(longest),
             (None, None) => longest,
         };
         let lifetime = principal.expires().saturating_sub(app.clock.unix_seconds());
-        let deadline = Instant::now() + wait.min(Duration::from_secs(lifetime.min(24 * 3_600)));
+        let expires = Instant::now() + Duration::from_secs(lifetime).min(LONGEST_FEED);
         let query = Arc::new(query);
         let after = query.since.resolve(counters.life(), counters.update_seq);
         let mut feed = Self {
@@ -113,12 +124,14 @@ impl Feed {
             newest: counters.update_seq,
             left: query.limit.unwrap_or(u64::MAX),
             told: false,
-            deadline,
+            patience,
+            deadline: expires.min(Instant::now() + patience),
+            expires,
             ready: VecDeque::new(),
             phase: Phase::Waiting,
             query,
         };
-        if feed.query.feed != changes::Feed::Continuous {
+        if !feed.query.feed.is_endless() {
             feed.ready
                 .push_back(Bytes::from_static(b"{\"results\":[\n"));
         }
@@ -176,8 +189,11 @@ impl Feed {
         let waits = match self.query.feed {
             changes::Feed::Normal => false,
             changes::Feed::Longpoll => !self.told,
-            changes::Feed::Continuous => true,
+            changes::Feed::Continuous | changes::Feed::EventSource => true,
         } && !self.query.descending;
+        if batch.rows > 0 {
+            self.deadline = self.expires.min(Instant::now() + self.patience);
+        }
         if self.left == 0 || (batch.complete && !waits) {
             self.end();
         } else if batch.complete {
@@ -206,7 +222,15 @@ impl Feed {
             },
         };
         match woken {
-            Woken::Beat => return Ok(Some(Bytes::from_static(b"\n"))),
+            Woken::Beat => {
+                let beat: &[u8] = match self.query.feed {
+                    changes::Feed::EventSource => b"event: heartbeat\ndata: \n\n",
+                    changes::Feed::Normal | changes::Feed::Longpoll | changes::Feed::Continuous => {
+                        b"\n"
+                    }
+                };
+                return Ok(Some(Bytes::from_static(beat)));
+            }
             Woken::End => self.end(),
             // Gone, or not the reader's any more: the feed ends as if nothing more happened.
             Woken::News => match self.file().await? {
@@ -276,8 +300,11 @@ impl Feed {
             changes::Feed::Normal | changes::Feed::Longpoll => {
                 format!("\n],\"last_seq\":\"{last}\",\"pending\":{pending}}}\n")
             }
+            // A browser has the position from the last event, and comes back with it.
+            changes::Feed::EventSource => String::new(),
         };
-        self.ready.push_back(text.into());
+        self.ready
+            .extend((!text.is_empty()).then(|| Bytes::from(text)));
         self.phase = Phase::Ended;
     }
 }
@@ -322,11 +349,14 @@ impl Reading {
             let (seq, row) = row?;
             read += 1;
             batch.cursor = seq;
-            if !self.is_wanted(&row) {
+            let mut examined = 0;
+            let wanted = self.wanted(view, &row, &mut examined)?;
+            bytes += examined;
+            if wanted.is_empty() {
                 continue;
             }
             batch.rows += 1;
-            bytes += self.row(view, seq, &row, &mut text, &mut batch.pieces)?;
+            bytes += self.row(view, seq, &row, &wanted, &mut text, &mut batch.pieces)?;
         }
         // A completed range was seen to its end, even where rows were filtered or superseded.
         if batch.complete {
@@ -342,11 +372,63 @@ impl Reading {
         Ok(batch)
     }
 
-    fn is_wanted(&self, row: &ChangeRow) -> bool {
-        match &self.query.filter {
+    /// The revisions of a row to tell; none when the row is not wanted. `examined` counts the bytes read to decide it.
+    fn wanted(
+        &self,
+        view: &View,
+        row: &ChangeRow,
+        examined: &mut usize,
+    ) -> Result<Vec<Rev>, StoreError> {
+        let told = match self.query.style {
+            Style::MainOnly => 1,
+            Style::AllDocs => row.leaves.len(),
+        };
+        let is_wanted = match &self.query.filter {
             Filter::Everything => true,
             Filter::DocumentIds(ids) => ids.contains(&row.id),
+            Filter::Designs => row.id.starts_with("_design/"),
+            Filter::Selector(selector) => {
+                return self.taken(view, row, selector, told, examined);
+            }
+        };
+        Ok(match is_wanted {
+            true => row.leaves.iter().take(told).copied().collect(),
+            false => Vec::new(),
+        })
+    }
+
+    /// Of the first `told` revisions of a row, those that the selector takes.
+    fn taken(
+        &self,
+        view: &View,
+        row: &ChangeRow,
+        selector: &Selector,
+        told: usize,
+        examined: &mut usize,
+    ) -> Result<Vec<Rev>, StoreError> {
+        let mut takes = |body: Option<BodyRef>| -> Result<bool, StoreError> {
+            let Some(body) = body else { return Ok(false) };
+            let body = view.body(body)?;
+            *examined += body.len();
+            Ok(selector.takes(&body))
+        };
+        if told == 1 || row.leaves.len() == 1 {
+            let taken = takes(row.body)?;
+            return Ok(row
+                .leaves
+                .iter()
+                .take(usize::from(taken))
+                .copied()
+                .collect());
         }
+        let document = view.document(&row.id)?.unwrap_or_default();
+        let mut revs = Vec::new();
+        for leaf in document.tree.leaves() {
+            if takes(leaf.body)? {
+                revs.push(leaf.rev);
+            }
+        }
+        Ok(revs)
     }
 
     fn row(
@@ -354,11 +436,14 @@ impl Reading {
         view: &View,
         seq: u64,
         row: &ChangeRow,
+        wanted: &[Rev],
         text: &mut Vec<u8>,
         pieces: &mut Vec<Bytes>,
     ) -> Result<usize, StoreError> {
-        let continuous = self.query.feed == changes::Feed::Continuous;
-        if self.comma && !continuous {
+        let feed = self.query.feed;
+        if feed == changes::Feed::EventSource {
+            text.extend_from_slice(b"data: ");
+        } else if self.comma && !feed.is_endless() {
             text.extend_from_slice(b",\n");
         }
         self.comma = true;
@@ -369,11 +454,7 @@ impl Reading {
         text.extend_from_slice(format!("{{\"seq\":\"{seq}\",\"id\":").as_bytes());
         write_json_text(&row.id, text);
         text.extend_from_slice(b",\"changes\":[");
-        let told = match self.query.style {
-            Style::MainOnly => 1,
-            Style::AllDocs => row.leaves.len(),
-        };
-        for (i, rev) in row.leaves.iter().take(told).enumerate() {
+        for (i, rev) in wanted.iter().enumerate() {
             let comma = if i > 0 { "," } else { "" };
             text.extend_from_slice(format!("{comma}{{\"rev\":\"{rev}\"}}").as_bytes());
         }
@@ -404,8 +485,12 @@ impl Reading {
             }
         }
         text.push(b'}');
-        if continuous {
-            text.push(b'\n');
+        match feed {
+            changes::Feed::Continuous => text.push(b'\n'),
+            changes::Feed::EventSource => {
+                text.extend_from_slice(format!("\nid: \"{seq}\"\n\n").as_bytes());
+            }
+            changes::Feed::Normal | changes::Feed::Longpoll => {}
         }
         Ok(bytes)
     }

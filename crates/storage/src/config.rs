@@ -49,6 +49,10 @@ pub struct Limits {
     pub account_bytes: u64,
     /// Bytes of one document.
     pub document_bytes: usize,
+    /// Bytes of one attachment, as sent and decoded.
+    pub attachment_bytes: usize,
+    /// Bytes of all attachments that come with one document.
+    pub attachments_bytes: usize,
     /// Bytes of a request body with documents.
     pub bulk_bytes: usize,
     /// Bytes of any other request body.
@@ -59,6 +63,12 @@ pub struct Limits {
     pub connections: usize,
     /// Database files open at one time.
     pub open_databases: usize,
+    /// Queries (`_find`) that look through documents at one time.
+    pub finds_at_once: usize,
+    /// Documents that one query may look at, deleted ones included.
+    pub find_documents: u64,
+    /// Bytes of documents that one query may look at.
+    pub find_bytes: u64,
     /// Versions of one DID document.
     pub did_document_versions: u64,
     /// Versions of all DID documents together.
@@ -84,11 +94,16 @@ impl Default for Limits {
             databases_per_account: 1_000,
             account_bytes: 10 << 30,
             document_bytes: adyton_couch::limits::MAX_DOCUMENT_BYTES,
+            attachment_bytes: 64 << 20,
+            attachments_bytes: 256 << 20,
             bulk_bytes: adyton_couch::limits::MAX_BULK_BYTES,
             body_bytes: 1 << 20,
             bodies_in_flight_bytes: 1 << 30,
             connections: 4_096,
             open_databases: 256,
+            finds_at_once: 4,
+            find_documents: 100_000,
+            find_bytes: 256 << 20,
             did_document_versions: 10_000,
             did_documents: 1_000_000,
             registrations: 100_000,
@@ -136,6 +151,10 @@ pub struct ConfigFile {
     pub account_bytes: Option<u64>,
     /// See [`Limits::document_bytes`].
     pub document_bytes: Option<usize>,
+    /// See [`Limits::attachment_bytes`].
+    pub attachment_bytes: Option<usize>,
+    /// See [`Limits::attachments_bytes`].
+    pub attachments_bytes: Option<usize>,
     /// See [`Limits::connections`].
     pub connections: Option<usize>,
     /// See [`Limits::open_databases`].
@@ -268,6 +287,19 @@ impl ConfigFile {
                 "larger than the protocol allows",
             ));
         }
+        limits.attachment_bytes = self.attachment_bytes.unwrap_or(limits.attachment_bytes);
+        limits.attachments_bytes = self.attachments_bytes.unwrap_or(limits.attachments_bytes);
+        for (name, bytes) in [
+            ("attachment-bytes", limits.attachment_bytes),
+            ("attachments-bytes", limits.attachments_bytes),
+        ] {
+            if bytes > adyton_couch::limits::MAX_ATTACHMENT_BYTES {
+                return Err(ConfigError::Invalid(
+                    name,
+                    "larger than the protocol allows",
+                ));
+            }
+        }
         let network = match self.network {
             None => Network::Banksia,
             Some(name) => name.parse().map_err(|_| {
@@ -393,6 +425,8 @@ mod tests {
             "public-url = \"http://h/couch\"",
             "network = \"x\"",
             "document-bytes = 99999999999",
+            "attachment-bytes = 99999999999",
+            "attachments-bytes = 99999999999",
         ] {
             let text = format!("listen = \"127.0.0.1:0\"\ndata = \"d\"\n{line}");
             assert!(

@@ -58,6 +58,8 @@ pub(crate) struct Databases {
     open_files: AtomicUsize,
     /// Counts uses, to find the file that was not used for longest.
     uses: AtomicU64,
+    /// Held while a database is compacted: one at a time.
+    compacting: tokio::sync::Mutex<()>,
     /// Held while the set of databases changes.
     changing: tokio::sync::Mutex<()>,
     usages: Mutex<HashMap<String, (Instant, Usage)>>,
@@ -84,6 +86,7 @@ impl Databases {
             slots: Mutex::default(),
             open_files: AtomicUsize::new(0),
             uses: AtomicU64::new(0),
+            compacting: tokio::sync::Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             usages: Mutex::default(),
         };
@@ -127,6 +130,33 @@ impl Databases {
     pub(crate) async fn file(&self, permit: &Permit) -> Result<Arc<DatabaseFile>, DatabaseError> {
         let hash = hash_of(permit.record())?;
         self.open_file(hash).await
+    }
+
+    /// Forgets what a database need not remember, and gives unused bytes back, if nobody uses the file at that moment.
+    pub(crate) async fn compact(&self, permit: &Permit) -> Result<(), DatabaseError> {
+        let _one = self.compacting.lock().await;
+        let hash = hash_of(permit.record())?;
+        self.open_file(hash).await?.stem().await?;
+        let slot = self.slot(hash);
+        // Done to its end, whether somebody waits for it or not. Who opens the database meanwhile waits.
+        blocking(move || {
+            let mut held = slot.file.blocking_lock();
+            let Some(open) = held.take() else {
+                return Ok(());
+            };
+            let (file, done) = match Arc::try_unwrap(open) {
+                Err(in_use) => (in_use, Ok(())),
+                Ok(file) => {
+                    let (file, done) = file.shrunk();
+                    (Arc::new(file), done)
+                }
+            };
+            *held = Some(file);
+            done
+        })
+        .await?;
+        self.usages().remove(&permit.record().owner);
+        Ok(())
     }
 
     /// The pulse of a database that the caller may read: changes whenever there is something new.

@@ -14,6 +14,7 @@ mod identity;
 mod metrics;
 mod outbound;
 mod peers;
+mod query;
 mod registry;
 mod resolution;
 mod server;

@@ -278,7 +278,7 @@ async fn one_wrong_document_of_many_is_refused_by_itself() {
     let docs = json!([
         {"_id": "good"},
         {"_id": "_reserved"},
-        {"_id": "a", "_attachments": {"f": {"data": ""}}},
+        {"_id": "a", "_attachments": {"f": {}}},
         {"_id": "b", "_unknown": 1},
         {"_id": "c", "_rev": "x"},
         {"_id": "good"},
@@ -303,7 +303,7 @@ async fn one_wrong_document_of_many_is_refused_by_itself() {
     let expected = [
         "ok",
         "illegal_docid",
-        "doc_validation",
+        "bad_request",
         "doc_validation",
         "bad_request",
         "conflict",

@@ -1,4 +1,4 @@
-//! An acknowledged write survives `kill -9`: the real program is killed in the middle of a stream of writes, again and again.
+//! An acknowledged write survives `kill -9`: the real program is killed in the middle of a stream of writes, again and again. Attachments with their documents, whole.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,6 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -62,6 +64,16 @@ impl Program {
     }
 }
 
+/// Every second document has an attachment that names it.
+fn document(id: &str, n: u64, filler: &str) -> Value {
+    let mut document = json!({"f": filler, "n": n});
+    if n.is_multiple_of(2) {
+        let data = STANDARD.encode(id.repeat(500));
+        document["_attachments"] = json!({"a": {"content_type": "text/plain", "data": data}});
+    }
+    document
+}
+
 /// Writes documents one after the other until the program is gone, and notes every acknowledged one.
 async fn write_until_killed(
     address: SocketAddr,
@@ -74,13 +86,13 @@ async fn write_until_killed(
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     let filler = "f".repeat(2_000);
-    for n in 0.. {
+    for n in 0_u64.. {
         let id = format!("{writer}-{n}");
         let request = http::Request::put(format!("{db}/{id}"))
             .header("host", "localhost")
             .header("authorization", format!("Bearer {token}"))
             .body(Full::new(bytes::Bytes::from(
-                json!({"f": filler, "n": n}).to_string(),
+                document(&id, n, &filler).to_string(),
             )))
             .unwrap();
         let Ok(answer) = sender.send_request(request).await else {
@@ -93,6 +105,27 @@ async fn write_until_killed(
         let answer: Value = serde_json::from_slice(&body.to_bytes()).unwrap();
         let rev = answer["rev"].as_str().unwrap().to_owned();
         acknowledged.lock().unwrap().push((id, rev));
+    }
+}
+
+/// Compacts the database again and again until the program is gone: the file is rewritten under the writers.
+async fn compact_until_killed(address: SocketAddr, token: String, db: String) {
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    loop {
+        let request = http::Request::post(format!("{db}/_compact"))
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {token}"))
+            .body(Full::new(bytes::Bytes::new()))
+            .unwrap();
+        let Ok(answer) = sender.send_request(request).await else {
+            return;
+        };
+        assert_eq!(answer.status(), 202);
+        if answer.into_body().collect().await.is_err() {
+            return;
+        }
     }
 }
 
@@ -136,6 +169,9 @@ async fn every_acknowledged_write_is_there_after_kill_9() {
                 ))
             })
             .collect();
+        // In some rounds only: writes have the file for themselves in the others.
+        let compactor = (round % 2 == 1)
+            .then(|| tokio::spawn(compact_until_killed(address, token.clone(), db.clone())));
         // Killed when writes are flowing, at a moment that they do not choose.
         while acknowledged.lock().unwrap().len() < before + 8 {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -144,6 +180,9 @@ async fn every_acknowledged_write_is_there_after_kill_9() {
         program.kill();
         for writer in writers {
             writer.await.unwrap();
+        }
+        if let Some(compactor) = compactor {
+            compactor.await.unwrap();
         }
     }
 
@@ -186,5 +225,15 @@ async fn every_acknowledged_write_is_there_after_kill_9() {
     assert_eq!(all["rows"].as_array().unwrap().len(), kept.len());
     assert_eq!(all["total_rows"], kept.len());
     assert!(acknowledged.len() >= 40);
+    for row in all["rows"].as_array().unwrap() {
+        let id = row["id"].as_str().unwrap();
+        let even = row["doc"]["n"].as_u64().unwrap().is_multiple_of(2);
+        assert_eq!(row["doc"].get("_attachments").is_some(), even, "{id}");
+        if even {
+            let path = format!("{db}/{id}/a");
+            let read = program.client.send("GET", &path, &session.access, "");
+            assert_eq!(read.await.expect(200).text(), id.repeat(500));
+        }
+    }
     program.kill();
 }

@@ -313,3 +313,128 @@ async fn a_feed_under_writes_tells_every_acknowledged_change() {
     }
     assert_eq!(reader.await.unwrap().len(), 400);
 }
+
+#[tokio::test]
+async fn an_event_stream_is_what_a_browser_reads_and_goes_on_after_its_last_event() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    for id in ["a", "b"] {
+        write(&session, &db, id).await;
+    }
+    let path = format!("{db}/_changes?feed=eventsource&heartbeat=100");
+    let answer = session.client.open("GET", &path, &session.access, "").await;
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    assert_eq!(answer.headers()["cache-control"], "no-cache");
+    let mut feed = answer.into_body();
+    let mut text = String::new();
+    while !text.contains("event: heartbeat\ndata: \n\n") {
+        text.push_str(&piece(&mut feed).await.unwrap());
+    }
+    let events: Vec<&str> = text.split("\n\n").collect();
+    let (data, id) = events[0].split_once('\n').unwrap();
+    let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+    assert_eq!((&data["id"], events.len() >= 3), (&json!("a"), true));
+    let id: Value = serde_json::from_str(id.strip_prefix("id: ").unwrap()).unwrap();
+    assert_eq!(id, data["seq"]);
+
+    // As the browser comes back: with the position of the last event, as header or parameter, rather than `since`.
+    let seq = id.as_str().unwrap();
+    let path = format!("{db}/_changes?feed=eventsource&timeout=50&since=0");
+    let resumed = session.get_with(&path, &[("last-event-id", seq)]).await;
+    let text = resumed.expect(200).text();
+    assert_eq!(text.matches("data: ").count(), 1, "{text}");
+    assert!(text.contains("\"id\":\"b\""), "{text}");
+    assert!(!text.contains("last_seq"), "{text}");
+    let path = format!("{db}/_changes?feed=normal&last-event-id={seq}");
+    let rows = session.get(&path).await.expect(200).json();
+    assert_eq!(rows["results"].as_array().unwrap().len(), 1);
+    session
+        .get_with(
+            &format!("{db}/_changes?feed=eventsource"),
+            &[("last-event-id", "?")],
+        )
+        .await
+        .expect(400);
+}
+
+#[tokio::test]
+async fn a_selector_chooses_changes_by_what_their_revisions_hold() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let docs = json!({"docs": [
+        {"_id": "a", "n": 1}, {"_id": "b", "n": 2}, {"_id": "c"}, {"_id": "_design/x", "n": 2},
+    ]});
+    session
+        .post(&format!("{db}/_bulk_docs"), &docs)
+        .await
+        .expect(201);
+    let two = json!({"docs": [history("d", 2, "ba", json!(1)), history("d", 2, "ca", json!(2))],
+        "new_edits": false});
+    session
+        .post(&format!("{db}/_bulk_docs"), &two)
+        .await
+        .expect(201);
+    let ask = async |query: &str, selector: Value| {
+        let path = format!("{db}/_changes?filter=_selector{query}");
+        let rows = session.post(&path, &json!({"selector": selector})).await;
+        rows.expect(200).json()["results"]
+            .as_array()
+            .unwrap()
+            .clone()
+    };
+    let ids = |rows: &[Value]| -> Vec<String> {
+        rows.iter()
+            .map(|row| row["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(ids(&ask("", json!({"n": 2})).await), ["b", "_design/x"]);
+    // What a document does not have is not unequal, as CouchDB has it.
+    assert_eq!(ids(&ask("", json!({"n": {"$ne": 2}})).await), ["a"]);
+    assert_eq!(ids(&ask("&limit=1", json!({"n": {"$gt": 0}})).await), ["a"]);
+    // The winner alone, or each leaf by itself.
+    assert_eq!(ids(&ask("", json!({"member": 1})).await), [""; 0]);
+    let rows = ask("&style=all_docs", json!({"member": 1})).await;
+    assert_eq!(rows[0]["changes"], json!([{"rev": support::rev(2, 'b')}]));
+
+    let design = session
+        .get(&format!("{db}/_changes?filter=_design"))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(ids(design["results"].as_array().unwrap()), ["_design/x"]);
+    let by_get = session
+        .get(&format!("{db}/_changes?filter=_selector"))
+        .await;
+    by_get.expect(400);
+    let ids_by_get = session
+        .get(&format!(
+            "{db}/_changes?filter=_doc_ids&doc_ids=%5B%22c%22%5D"
+        ))
+        .await;
+    assert_eq!(ids(ids_by_get.json()["results"].as_array().unwrap()), ["c"]);
+}
+
+#[tokio::test]
+async fn a_waiting_selector_feed_tells_the_next_match_only() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let path = format!("{db}/_changes?feed=longpoll&filter=_selector&heartbeat=60000&timeout=1");
+    let body = json!({"selector": {"_id": {"$gt": "m"}}}).to_string();
+    let answer = session
+        .client
+        .open("POST", &path, &session.access, body)
+        .await;
+    let mut feed = answer.into_body();
+    assert_eq!(piece(&mut feed).await.unwrap(), "{\"results\":[\n");
+    write(&session, &db, "a").await;
+    write(&session, &db, "z").await;
+    // With a heartbeat the feed outlives any time-out.
+    let text = rest(&mut feed).await;
+    assert!(
+        text.contains("\"id\":\"z\"") && !text.contains("\"id\":\"a\""),
+        "{text}"
+    );
+}

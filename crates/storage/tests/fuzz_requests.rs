@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use adyton_protocol::did_document::DidDocument;
 use adyton_storage::route::Route;
-use support::{Node, Person};
+use support::{Answer, Node, Person};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -79,4 +79,36 @@ fn any_bytes_in_a_request_are_answered_or_refused_and_the_node_lives() {
             }
         });
     runtime.block_on(async { node.client().get("/status").await.expect(200).json() });
+}
+
+#[test]
+fn any_bytes_as_a_document_with_attachments_are_taken_or_refused() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let node = runtime.block_on(Node::start());
+    let session = runtime.block_on(node.session(1));
+    let db = runtime.block_on(session.database("d"));
+    let kind = [("content-type", "multipart/related; boundary=b")];
+    // Whole, or only the head or the content of a part.
+    let templates = [
+        "{}",
+        "--b\r\n\r\n{}\r\n--b--",
+        "--b\r\n\r\n{\"_attachments\":{\"a\":{\"follows\":true}}}\r\n--b\r\n{}\r\n\r\nx\r\n--b--",
+        "--b\r\n\r\n{\"_attachments\":{\"a\":{\"follows\":true}}}\r\n--b\r\n\r\n{}\r\n--b--",
+    ];
+    bolero::check!()
+        .with_iterations(60)
+        .with_max_len(200)
+        .for_each(|bytes: &[u8]| {
+            for template in templates {
+                let (before, after) = template.rsplit_once("{}").unwrap();
+                let body = [before.as_bytes(), bytes, after.as_bytes()].concat();
+                let path = format!("{db}/x?new_edits=true");
+                runtime.block_on(async {
+                    let client = session.client;
+                    let answer = client.open_with("PUT", &path, &session.access, &kind, body);
+                    let status = Answer::read(answer.await).await.status.as_u16();
+                    assert!([201, 400, 409, 412, 413].contains(&status), "{status}");
+                });
+            }
+        });
 }

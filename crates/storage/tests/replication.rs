@@ -10,6 +10,8 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use support::{Node, Session};
@@ -17,7 +19,7 @@ use support::{Node, Session};
 /// One step of a writer on one of the two nodes.
 #[derive(Debug, Clone)]
 enum Step {
-    /// Writes a value over whatever this node shows.
+    /// Writes a value over whatever this node shows, with what the value says of attachments.
     Write {
         node: usize,
         document: u8,
@@ -61,19 +63,57 @@ impl Replica {
         (answer.status == 200).then(|| answer.json())
     }
 
-    /// Every document with every leaf, in a form that can be compared.
+    /// Every document with every leaf and every content, in a form that can be compared.
     async fn everything(&self) -> BTreeMap<String, Value> {
         let path = format!("{}/_changes?style=all_docs&include_docs=true", self.db);
         let all = self.session.get(&path).await.expect(200).json();
-        let rows = all["results"].as_array().unwrap().clone();
-        rows.into_iter()
-            .map(|row| {
-                let id = row["id"].as_str().unwrap().to_owned();
-                (id, json!({"changes": row["changes"], "doc": row["doc"]}))
-            })
-            .collect()
+        let mut out = BTreeMap::new();
+        for row in all["results"].as_array().unwrap() {
+            let id = row["id"].as_str().unwrap().to_owned();
+            let path = format!("{}/{id}?open_revs=all&attachments=true", self.db);
+            let leaves = self.session.get(&path).await.expect(200).json();
+            let told = json!({"changes": row["changes"], "doc": row["doc"], "leaves": leaves});
+            out.insert(id, told);
+        }
+        out
+    }
+
+    /// Replaces every leaf by a bare tombstone, and says how many there are.
+    async fn delete_everything(&self) -> u64 {
+        let mut leaves = 0;
+        for (id, told) in self.everything().await {
+            for change in told["changes"].as_array().unwrap() {
+                let rev = change["rev"].as_str().unwrap();
+                let path = format!("{}/{id}?rev={rev}", self.db);
+                let body = json!({"_deleted": true});
+                self.session.put(&path, &body).await.expect(201);
+                leaves += 1;
+            }
+        }
+        leaves
     }
 }
+
+/// What a value says of attachments: kept, replaced, dropped, or one more.
+fn attachments(value: u8, shown: &Value) -> Value {
+    let mut attachments = match shown.get("_attachments") {
+        Some(stubs) if value % 4 != 2 => stubs.clone(),
+        Some(_) | None => json!({}),
+    };
+    let content = || {
+        let content = [value % 3; CONTENT_BYTES];
+        json!({"data": STANDARD.encode(content)})
+    };
+    match value % 4 {
+        1 => attachments["a"] = content(),
+        3 => attachments["b"] = content(),
+        _ => {}
+    }
+    attachments
+}
+
+/// Bytes of a content: many more than of a document.
+const CONTENT_BYTES: usize = 5_000;
 
 /// changes → `_revs_diff` → `_bulk_get` → `_bulk_docs`, in small batches.
 async fn replicate(from: &Replica, to: &mut Replica) {
@@ -107,7 +147,9 @@ async fn replicate(from: &Replica, to: &mut Replica) {
         let mut wanted = Vec::new();
         for (id, entry) in diff.as_object().unwrap() {
             for rev in entry["missing"].as_array().unwrap() {
-                wanted.push(json!({"id": id, "rev": rev}));
+                let since = entry.get("possible_ancestors").cloned();
+                wanted
+                    .push(json!({"id": id, "rev": rev, "atts_since": since.unwrap_or(json!([]))}));
             }
         }
         let path = format!("{}/_bulk_get?revs=true&latest=true", from.db);
@@ -148,8 +190,10 @@ async fn run(steps: Vec<Step>) {
                 let replica = &replicas[node];
                 let id = format!("doc{document}");
                 let mut body = json!({"value": value, "by": node});
-                if let Some(shown) = replica.show(&id).await {
-                    body["_rev"] = shown["_rev"].clone();
+                let shown = replica.show(&id).await.unwrap_or_default();
+                body["_attachments"] = attachments(value, &shown);
+                if let Some(rev) = shown.get("_rev") {
+                    body["_rev"] = rev.clone();
                 }
                 replica
                     .session
@@ -182,6 +226,16 @@ async fn run(steps: Vec<Step>) {
     replicate(first, second).await;
     replicate(second, first).await;
     assert_eq!(first.everything().await, second.everything().await);
+    // What nobody has any more is not kept.
+    for replica in [first, second] {
+        let leaves = replica.delete_everything().await;
+        let info = replica.session.get(&replica.db).await.expect(200).json();
+        let bytes = info["sizes"]["active"].as_u64().unwrap();
+        assert!(
+            bytes <= leaves * 100,
+            "{bytes} bytes for {leaves} tombstones"
+        );
+    }
 }
 
 proptest! {

@@ -136,6 +136,31 @@ impl Condition {
     }
 }
 
+impl Condition {
+    /// Whether this cannot hold where there is nothing at `path`, `here` being the steps to the value at hand.
+    pub(super) fn requires<'s>(&'s self, path: &FieldPath, here: &mut Vec<&'s str>) -> bool {
+        let is_there = |here: &[&str]| here.iter().copied().eq(path.steps().iter().map(|s| &**s));
+        match self {
+            Condition::All(all) => all.iter().any(|one| one.requires(path, here)),
+            Condition::Any(any) => {
+                !any.is_empty() && any.iter().all(|one| one.requires(path, here))
+            }
+            Condition::None(_) | Condition::Not(_) => false,
+            Condition::Member {
+                path: steps, is, ..
+            }
+            | Condition::Below { path: steps, is } => {
+                let depth = here.len();
+                here.extend(steps.steps().iter().map(|step| &**step));
+                let requires = (is_there(here) && !is.holds(&[], None)) || is.requires(path, here);
+                here.truncate(depth);
+                requires
+            }
+            Condition::Is(_) => false,
+        }
+    }
+}
+
 impl Test {
     fn passes(&self, here: Option<LazyValue<'_>>) -> bool {
         let Some(value) = here else {

@@ -5,6 +5,7 @@
 //! before it costs anything; evaluation reads only the members that the selector names.
 
 mod condition;
+mod couchdb;
 mod error;
 mod operand;
 mod parse;
@@ -49,6 +50,23 @@ impl Selector {
             names: parser.names,
             source: source.into(),
         })
+    }
+
+    /// Parses a selector that means what CouchDB's own `_find` means by it, which is stricter with what a document does
+    /// not have (`SPEC.md`, "As CouchDB").
+    ///
+    /// # Errors
+    /// As [`Selector::parse`].
+    pub fn parse_as_couchdb(text: &str) -> Result<Self, SelectorError> {
+        let mut selector = Self::parse(text)?;
+        selector.root = couchdb::translated(selector.root);
+        Ok(selector)
+    }
+
+    /// Whether every document that the selector takes has something at `path`.
+    #[must_use]
+    pub fn requires(&self, path: &FieldPath) -> bool {
+        self.root.requires(path, &mut Vec::new())
     }
 
     /// The selector `{}`, which takes every document.
@@ -125,6 +143,15 @@ impl Selector {
         conjunction
     }
 }
+
+/// By what was parsed; both are read in the same way, or neither is compared.
+impl PartialEq for Selector {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Eq for Selector {}
 
 /// What an index can know of a selector.
 #[derive(Debug)]

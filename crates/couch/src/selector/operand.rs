@@ -65,6 +65,15 @@ impl Operand {
         }
     }
 
+    /// The text, when it is one.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match &self.form {
+            Form::Text(text) => Some(text),
+            Form::Null | Form::Bool(_) | Form::Number(_) | Form::Array | Form::Object => None,
+        }
+    }
+
     /// How `value` compares to this operand.
     #[must_use]
     #[inline]

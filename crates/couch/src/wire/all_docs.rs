@@ -35,17 +35,41 @@ pub struct AllDocsQuery {
     pub limit: Option<u64>,
     /// After leaving out this many.
     pub skip: u64,
+    /// With the position of the feed that the rows stand for.
+    pub update_seq: bool,
+    /// Among which documents.
+    pub among: Among,
 }
 
+/// Which documents a list is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Among {
+    /// All: `_all_docs`.
+    #[default]
+    Everything,
+    /// Design documents: `_design_docs`.
+    Designs,
+}
+
+/// The ids of design documents, all of them and nothing else. No document can have the second id.
+pub const DESIGN_IDS: (&str, &str) = ("_design/", "_design0");
+
+/// What a POST may say in its body instead of the query string.
 #[derive(Deserialize, Default)]
+#[serde(default)]
 struct Body {
-    #[serde(default)]
     keys: Option<Bounded<String, MAX_BULK_ITEMS>>,
-    #[serde(default)]
+    key: Option<String>,
+    #[serde(alias = "start_key")]
+    startkey: Option<String>,
+    #[serde(alias = "end_key")]
+    endkey: Option<String>,
+    inclusive_end: Option<bool>,
     include_docs: Option<bool>,
-    #[serde(default)]
+    conflicts: Option<bool>,
+    descending: Option<bool>,
+    update_seq: Option<bool>,
     limit: Option<u64>,
-    #[serde(default)]
     skip: Option<u64>,
 }
 
@@ -63,10 +87,8 @@ impl AllDocsQuery {
                 "skip" => out.skip = number(&value)?,
                 "startkey" | "start_key" => out.range.start = Some(json_text(&value)?),
                 "endkey" | "end_key" => out.range.end = Some(json_text(&value)?),
-                "key" => {
-                    let key = json_text(&value)?;
-                    out.keys = Some(vec![key]);
-                }
+                "update_seq" => out.update_seq = boolean(&value)?,
+                "key" => out.range = KeyRange::only(json_text(&value)?),
                 "keys" => {
                     let keys: Bounded<String, MAX_BULK_ITEMS> = serde_json::from_str(&value)
                         .map_err(|_| {
@@ -83,11 +105,50 @@ impl AllDocsQuery {
                 CouchError::bad_request("`keys` body member must be an array of strings.")
             })?;
             out.keys = body.keys.map(|keys| keys.0).or(out.keys);
+            out.range.start = body.startkey.or(out.range.start);
+            out.range.end = body.endkey.or(out.range.end);
+            out.range.exclusive_end = body
+                .inclusive_end
+                .map_or(out.range.exclusive_end, |inclusive| !inclusive);
+            if let Some(key) = body.key {
+                out.range = KeyRange::only(key);
+            }
             out.include_docs = body.include_docs.unwrap_or(out.include_docs);
+            out.conflicts = body.conflicts.unwrap_or(out.conflicts);
+            out.descending = body.descending.unwrap_or(out.descending);
+            out.update_seq = body.update_seq.unwrap_or(out.update_seq);
             out.limit = body.limit.or(out.limit);
             out.skip = body.skip.unwrap_or(out.skip);
         }
         Ok(out)
+    }
+
+    /// The same among design documents alone.
+    pub fn among_designs(mut self) -> Self {
+        self.among = Among::Designs;
+        let (first, last) = match self.descending {
+            false => (&mut self.range.start, &mut self.range.end),
+            true => (&mut self.range.end, &mut self.range.start),
+        };
+        let least = first.take().unwrap_or_default();
+        *first = Some(least.max(DESIGN_IDS.0.to_owned()));
+        let greatest = last.take().unwrap_or_else(|| DESIGN_IDS.1.to_owned());
+        *last = Some(greatest.min(DESIGN_IDS.1.to_owned()));
+        if let Some(keys) = &mut self.keys {
+            keys.retain(|key| key.starts_with(DESIGN_IDS.0));
+        }
+        self
+    }
+}
+
+impl KeyRange {
+    /// This id alone.
+    pub fn only(id: String) -> Self {
+        Self {
+            start: Some(id.clone()),
+            end: Some(id),
+            exclusive_end: false,
+        }
     }
 }
 
@@ -108,6 +169,40 @@ mod tests {
         assert_eq!((query.limit, query.skip), (Some(3), 1));
         let query = AllDocsQuery::parse("", br#"{"keys":["x","y"]}"#).unwrap();
         assert_eq!(query.keys.unwrap(), ["x", "y"]);
+    }
+
+    #[test]
+    fn a_body_says_what_a_query_string_says() {
+        let query = "startkey=%22a%22&endkey=%22b%22&inclusive_end=false&descending=true&update_seq=true&conflicts=true";
+        let body = br#"{"start_key":"a","endkey":"b","inclusive_end":false,"descending":true,"update_seq":true,"conflicts":true}"#;
+        assert_eq!(
+            AllDocsQuery::parse(query, b"").unwrap(),
+            AllDocsQuery::parse("", body).unwrap()
+        );
+        let key = AllDocsQuery::parse("key=%22x%22", b"").unwrap();
+        assert_eq!(key.range, KeyRange::only("x".into()));
+    }
+
+    #[test]
+    fn design_documents_are_a_range() {
+        let range = |query: &str| {
+            AllDocsQuery::parse(query, b"")
+                .unwrap()
+                .among_designs()
+                .range
+        };
+        let of = |start: &str, end: &str| (Some(start.to_owned()), Some(end.to_owned()));
+        let both = |range: KeyRange| (range.start, range.end);
+        assert_eq!(both(range("")), of("_design/", "_design0"));
+        assert_eq!(both(range("descending=true")), of("_design0", "_design/"));
+        assert_eq!(
+            both(range("startkey=%22_design/b%22&endkey=%22z%22")),
+            of("_design/b", "_design0")
+        );
+        assert_eq!(
+            both(range("startkey=%22z%22&endkey=%22a%22&descending=true")),
+            of("_design0", "a")
+        );
     }
 
     #[test]

@@ -9,7 +9,9 @@ use serde_json::value::RawValue;
 use super::bounded::{Bounded, TOO_MANY};
 use super::error::{CouchError, ErrorKind};
 use crate::document::DocumentId;
-use crate::limits::{MAX_BULK_ITEMS, MAX_REVS_DIFF_REVS};
+use crate::limits::{
+    MAX_BULK_ITEMS, MAX_LEAVES, MAX_PURGED_DOCUMENTS, MAX_PURGED_REVS, MAX_REVS_DIFF_REVS,
+};
 use crate::rev::Rev;
 
 /// `_bulk_docs`: documents to write, each still JSON text.
@@ -68,6 +70,9 @@ pub struct BulkGetItem {
     /// The revision.
     #[serde(default)]
     pub rev: Option<Rev>,
+    /// Attachments that came after these revisions are told with their content, the others as stubs.
+    #[serde(default)]
+    pub atts_since: Option<Bounded<Rev, MAX_LEAVES>>,
 }
 
 impl BulkGet {
@@ -90,6 +95,23 @@ impl RevsDiff {
     /// Reads the body of the request.
     pub fn parse(body: &[u8]) -> Result<Self, CouchError> {
         read(body)
+    }
+
+    /// Reads the body of `_purge`, which has the same form and closer limits.
+    pub fn parse_purge(body: &[u8]) -> Result<Self, CouchError> {
+        let purge = Self::parse(body)?;
+        let revs: usize = purge.0.iter().map(|(_, revs)| revs.len()).sum();
+        if purge.0.len() > MAX_PURGED_DOCUMENTS {
+            return Err(CouchError::bad_request(
+                "Exceeded maximum number of documents.",
+            ));
+        }
+        if revs > MAX_PURGED_REVS {
+            return Err(CouchError::bad_request(
+                "Exceeded maximum number of revisions.",
+            ));
+        }
+        Ok(purge)
     }
 }
 
@@ -171,6 +193,21 @@ mod tests {
         assert!(BulkDocs::parse(body(MAX_BULK_ITEMS).as_bytes()).is_ok());
         let error = BulkDocs::parse(body(MAX_BULK_ITEMS + 1).as_bytes()).unwrap_err();
         assert_eq!(error.kind, ErrorKind::TooLarge);
+    }
+
+    #[test]
+    fn one_document_or_revision_over_the_limit_of_a_purge_is_refused() {
+        let documents = |n: usize| {
+            let entries: Vec<String> = (0..n).map(|i| format!("\"{i}\":[]")).collect();
+            RevsDiff::parse_purge(format!("{{{}}}", entries.join(",")).as_bytes())
+        };
+        assert!(documents(MAX_PURGED_DOCUMENTS).is_ok());
+        assert!(documents(MAX_PURGED_DOCUMENTS + 1).is_err());
+        let revs = |n: usize| {
+            let list = vec![format!("\"{REV}\""); n].join(",");
+            RevsDiff::parse_purge(format!("{{\"a\":[{list}]}}").as_bytes())
+        };
+        assert!(revs(MAX_PURGED_REVS).is_ok() && revs(MAX_PURGED_REVS + 1).is_err());
     }
 
     #[test]

@@ -4,11 +4,13 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::bounded::Bounded;
 use super::error::CouchError;
 use super::query::{boolean, number, parameters};
 use crate::limits::MAX_BULK_ITEMS;
+use crate::selector::Selector;
 use crate::seq::Since;
 
 /// How the feed goes on when it has told everything.
@@ -21,6 +23,18 @@ pub enum Feed {
     Longpoll,
     /// It waits and tells on, one JSON object per line, until the time-out.
     Continuous,
+    /// As `Continuous`, in the form that a browser's `EventSource` reads.
+    EventSource,
+}
+
+impl Feed {
+    /// Whether it tells on and on, without an end that belongs to the answer.
+    pub fn is_endless(self) -> bool {
+        match self {
+            Self::Continuous | Self::EventSource => true,
+            Self::Normal | Self::Longpoll => false,
+        }
+    }
 }
 
 /// Which revisions a change names.
@@ -41,6 +55,10 @@ pub enum Filter {
     Everything,
     /// Those of these documents.
     DocumentIds(HashSet<String>),
+    /// Those of design documents.
+    Designs,
+    /// Those whose revisions the selector takes, as CouchDB reads selectors.
+    Selector(Box<Selector>),
 }
 
 /// A request for the feed.
@@ -60,61 +78,46 @@ pub struct ChangesQuery {
     pub conflicts: bool,
     /// Newest first.
     pub descending: bool,
-    /// A line feed this often while waiting.
+    /// A sign of life this often while waiting. With it a feed waits without end, whatever `timeout` says.
     pub heartbeat: Option<Duration>,
-    /// How long to wait for a change.
+    /// How long to wait for the next change.
     pub timeout: Option<Duration>,
     /// Which changes.
     pub filter: Filter,
 }
 
-/// What `heartbeat=true` means.
-const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(60);
+/// What `heartbeat=true` means, and the longest time between two signs of life.
+const MAX_HEARTBEAT: Duration = Duration::from_secs(60);
 /// The shortest heartbeat: a client cannot make the server busy with line feeds.
 const MIN_HEARTBEAT: Duration = Duration::from_millis(100);
 
+/// What the request's `filter` names.
+#[derive(Clone, Copy)]
+enum FilterName {
+    DocumentIds,
+    Design,
+    Selector,
+}
+
 #[derive(Deserialize, Default)]
-struct Body {
+struct Body<'a> {
     #[serde(default)]
     doc_ids: Option<Bounded<String, MAX_BULK_ITEMS>>,
+    #[serde(default, borrow)]
+    selector: Option<&'a RawValue>,
 }
 
 impl ChangesQuery {
     /// Reads the query string, and the body of a POST (empty for GET).
     pub fn parse(query: &str, body: &[u8]) -> Result<Self, CouchError> {
         let mut out = Self::default();
-        let mut by_ids = false;
+        let mut filter: Option<FilterName> = None;
         let mut ids: Option<Vec<String>> = None;
         for (name, value) in parameters(query) {
             match &*name {
-                "feed" => {
-                    out.feed = match &*value {
-                        "normal" => Feed::Normal,
-                        "longpoll" => Feed::Longpoll,
-                        "continuous" => Feed::Continuous,
-                        _ => {
-                            return Err(CouchError::bad_request(
-                                "Supported `feed` types: normal, longpoll, continuous",
-                            ));
-                        }
-                    }
-                }
-                "style" => {
-                    out.style = match &*value {
-                        "main_only" => Style::MainOnly,
-                        "all_docs" => Style::AllDocs,
-                        _ => {
-                            return Err(CouchError::bad_request(
-                                "Supported `style` values: main_only, all_docs",
-                            ));
-                        }
-                    }
-                }
-                "since" => {
-                    out.since = Since::parse(&value).map_err(|_| {
-                        CouchError::bad_request("Malformed sequence supplied in 'since' parameter.")
-                    })?;
-                }
+                "feed" => out.feed = feed(&value)?,
+                "style" => out.style = style(&value)?,
+                "since" | "last-event-id" => out.since = since(&value)?,
                 // Zero means one, as CouchDB documents.
                 "limit" => out.limit = Some(number(&value)?.max(1)),
                 "include_docs" => out.include_docs = boolean(&value)?,
@@ -122,20 +125,16 @@ impl ChangesQuery {
                 "descending" => out.descending = boolean(&value)?,
                 "heartbeat" => {
                     out.heartbeat = match &*value {
-                        "true" => Some(DEFAULT_HEARTBEAT),
+                        "true" => Some(MAX_HEARTBEAT),
                         "false" => None,
-                        millis => Some(Duration::from_millis(number(millis)?).max(MIN_HEARTBEAT)),
+                        millis => Some(
+                            Duration::from_millis(number(millis)?)
+                                .clamp(MIN_HEARTBEAT, MAX_HEARTBEAT),
+                        ),
                     }
                 }
                 "timeout" => out.timeout = Some(Duration::from_millis(number(&value)?)),
-                "filter" => match &*value {
-                    "_doc_ids" => by_ids = true,
-                    _ => {
-                        return Err(CouchError::bad_request(
-                            "Supported `filter` values: _doc_ids",
-                        ));
-                    }
-                },
+                "filter" => filter = Some(filter_name(&value)?),
                 "doc_ids" => {
                     let list: Bounded<String, MAX_BULK_ITEMS> = serde_json::from_str(&value)
                         .map_err(|_| {
@@ -147,18 +146,82 @@ impl ChangesQuery {
                 _ => {}
             }
         }
-        if by_ids {
-            if !body.is_empty() {
-                let body: Body = serde_json::from_slice(body)
-                    .map_err(|_| CouchError::bad_request("Request body must be a JSON object"))?;
-                ids = body.doc_ids.map(|list| list.0).or(ids);
-            }
+        if let Some(name) = filter {
+            out.filter = chosen(name, ids, body)?;
+        }
+        Ok(out)
+    }
+
+    /// Takes the `Last-Event-ID` header, with which a browser comes back to an event stream where it was cut. It counts
+    /// for that feed only, and then before `since`.
+    pub fn resume(&mut self, last_event: &str) -> Result<(), CouchError> {
+        if self.feed == Feed::EventSource {
+            self.since = since(last_event)?;
+        }
+        Ok(())
+    }
+}
+
+fn feed(value: &str) -> Result<Feed, CouchError> {
+    match value {
+        "normal" => Ok(Feed::Normal),
+        "longpoll" => Ok(Feed::Longpoll),
+        "continuous" => Ok(Feed::Continuous),
+        "eventsource" => Ok(Feed::EventSource),
+        _ => Err(CouchError::bad_request(
+            "Supported `feed` types: normal, continuous, eventsource, longpoll",
+        )),
+    }
+}
+
+fn style(value: &str) -> Result<Style, CouchError> {
+    match value {
+        "main_only" => Ok(Style::MainOnly),
+        "all_docs" => Ok(Style::AllDocs),
+        _ => Err(CouchError::bad_request(
+            "Supported `style` values: main_only, all_docs",
+        )),
+    }
+}
+
+fn since(value: &str) -> Result<Since, CouchError> {
+    Since::parse(value)
+        .map_err(|_| CouchError::bad_request("Malformed sequence supplied in 'since' parameter."))
+}
+
+fn filter_name(value: &str) -> Result<FilterName, CouchError> {
+    match value {
+        "_doc_ids" => Ok(FilterName::DocumentIds),
+        "_design" => Ok(FilterName::Design),
+        "_selector" => Ok(FilterName::Selector),
+        _ => Err(CouchError::bad_request(
+            "Supported `filter` values: _doc_ids, _design, _selector",
+        )),
+    }
+}
+
+fn chosen(name: FilterName, ids: Option<Vec<String>>, body: &[u8]) -> Result<Filter, CouchError> {
+    let body = match (name, body) {
+        (FilterName::Design, _) | (_, []) => Body::default(),
+        (FilterName::DocumentIds | FilterName::Selector, body) => serde_json::from_slice(body)
+            .map_err(|_| CouchError::bad_request("Request body must be a JSON object"))?,
+    };
+    match name {
+        FilterName::Design => Ok(Filter::Designs),
+        FilterName::DocumentIds => {
+            let ids = body.doc_ids.map(|list| list.0).or(ids);
             let ids = ids.ok_or(CouchError::bad_request(
                 "`doc_ids` filter parameter is not a list.",
             ))?;
-            out.filter = Filter::DocumentIds(ids.into_iter().collect());
+            Ok(Filter::DocumentIds(ids.into_iter().collect()))
         }
-        Ok(out)
+        FilterName::Selector => {
+            let text = body.selector.ok_or(CouchError::bad_request(
+                "Selector must be specified in POST payload",
+            ))?;
+            let selector = Selector::parse_as_couchdb(text.get())?;
+            Ok(Filter::Selector(Box::new(selector)))
+        }
     }
 }
 
@@ -185,7 +248,7 @@ mod tests {
     #[test]
     fn what_cannot_be_honoured_is_refused_not_ignored() {
         for query in [
-            "feed=eventsource",
+            "feed=x",
             "style=x",
             "since=x",
             "limit=-1",
@@ -196,10 +259,53 @@ mod tests {
             "filter=app/important",
             "filter=_doc_ids",
             "filter=_doc_ids&doc_ids=[1]",
+            "filter=_selector",
+            "filter=_view&view=a/b",
         ] {
             assert!(ChangesQuery::parse(query, b"").is_err(), "{query}");
         }
         assert!(ChangesQuery::parse("filter=_doc_ids", b"{\"doc_ids\":3}").is_err());
+        for body in [
+            "{}",
+            "[]",
+            r#"{"selector":[]}"#,
+            r#"{"selector":{"a":{"$x":1}}}"#,
+        ] {
+            assert!(
+                ChangesQuery::parse("filter=_selector", body.as_bytes()).is_err(),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn documents_can_be_chosen_by_a_selector() {
+        let body = br#"{"selector": {"n": {"$gt": 1}}, "fields": ["n"]}"#;
+        let query = ChangesQuery::parse("filter=_selector", body).unwrap();
+        let Filter::Selector(selector) = query.filter else {
+            panic!("a selector")
+        };
+        assert!(selector.takes(br#"{"_id":"a","n":2}"#));
+        assert!(!selector.takes(br#"{"_id":"a"}"#));
+        // Without the filter's name, a body says nothing.
+        assert_eq!(
+            ChangesQuery::parse("", b"[").unwrap().filter,
+            Filter::Everything
+        );
+    }
+
+    #[test]
+    fn an_event_stream_goes_on_where_it_was_cut() {
+        let mut query = ChangesQuery::parse("feed=eventsource&since=1", b"").unwrap();
+        query.resume("7").unwrap();
+        assert_eq!(query.since, Since::Number(7));
+        assert!(query.resume("x").is_err());
+        let query = ChangesQuery::parse("last-event-id=9", b"").unwrap();
+        assert_eq!(query.since, Since::Number(9));
+        // For other feeds the header means nothing.
+        let mut query = ChangesQuery::parse("since=1", b"").unwrap();
+        query.resume("7").unwrap();
+        assert_eq!(query.since, Since::Number(1));
     }
 
     #[test]
@@ -212,8 +318,12 @@ mod tests {
     }
 
     #[test]
-    fn a_heartbeat_has_a_lower_bound() {
+    fn a_heartbeat_has_bounds() {
         let query = ChangesQuery::parse("heartbeat=0", b"").unwrap();
         assert_eq!(query.heartbeat, Some(MIN_HEARTBEAT));
+        for value in ["true", "99999999"] {
+            let query = ChangesQuery::parse(&format!("heartbeat={value}"), b"").unwrap();
+            assert_eq!(query.heartbeat, Some(MAX_HEARTBEAT));
+        }
     }
 }

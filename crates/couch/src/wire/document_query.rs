@@ -3,6 +3,7 @@
 use super::bounded::Bounded;
 use super::error::CouchError;
 use super::query::{boolean, parameters};
+use crate::attachment::Encodings;
 use crate::limits::MAX_BULK_ITEMS;
 use crate::rev::Rev;
 
@@ -13,6 +14,18 @@ pub enum OpenRevs {
     All,
     /// These.
     These(Vec<Rev>),
+}
+
+/// Which attachments are told with their content; the others are stubs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AttachmentsWanted {
+    /// None.
+    #[default]
+    Stubs,
+    /// All.
+    All,
+    /// Those that came after the deepest of these revisions that is an ancestor (`atts_since`).
+    Since(Vec<Rev>),
 }
 
 /// The parameters of a request for one document.
@@ -28,10 +41,16 @@ pub struct DocumentQuery {
     pub conflicts: bool,
     /// With `_deleted_conflicts`.
     pub deleted_conflicts: bool,
+    /// With `_local_seq`.
+    pub local_seq: bool,
     /// The leaves that follow the named revision instead of itself.
     pub latest: bool,
     /// Several revisions.
     pub open_revs: Option<OpenRevs>,
+    /// With the contents of attachments, not only their names.
+    pub attachments: AttachmentsWanted,
+    /// Whether the encodings of attachments are told.
+    pub encodings: Encodings,
     /// `new_edits=false`: the written revision is history made elsewhere.
     pub replicated: bool,
 }
@@ -54,6 +73,7 @@ impl DocumentQuery {
                     out.conflicts |= meta;
                     out.deleted_conflicts |= meta;
                 }
+                "local_seq" => out.local_seq = boolean(&value)?,
                 "latest" => out.latest = boolean(&value)?,
                 "new_edits" => out.replicated = !boolean(&value)?,
                 "open_revs" if &*value == "all" => out.open_revs = Some(OpenRevs::All),
@@ -62,7 +82,20 @@ impl DocumentQuery {
                         serde_json::from_str(&value).map_err(|_| BAD_REV)?;
                     out.open_revs = Some(OpenRevs::These(revs.0));
                 }
-                // Further parameters (attachments, att_encoding_info, batch …) change nothing that we answer.
+                // `atts_since` says more, wherever it stands.
+                "attachments" => {
+                    let all = boolean(&value)? && out.attachments == AttachmentsWanted::Stubs;
+                    if all {
+                        out.attachments = AttachmentsWanted::All;
+                    }
+                }
+                "atts_since" => {
+                    let revs: Bounded<Rev, MAX_BULK_ITEMS> =
+                        serde_json::from_str(&value).map_err(|_| BAD_REV)?;
+                    out.attachments = AttachmentsWanted::Since(revs.0);
+                }
+                "att_encoding_info" if boolean(&value)? => out.encodings = Encodings::Told,
+                // Further parameters (batch …) change nothing that we answer.
                 _ => {}
             }
         }
@@ -88,6 +121,12 @@ mod tests {
             query.open_revs,
             Some(OpenRevs::These(vec![REV.parse().unwrap()]))
         );
+        let wanted = |query: &str| DocumentQuery::parse(query).unwrap().attachments;
+        assert_eq!(wanted("attachments=false"), AttachmentsWanted::Stubs);
+        assert_eq!(wanted("attachments=true"), AttachmentsWanted::All);
+        let since = AttachmentsWanted::Since(vec![REV.parse().unwrap()]);
+        let asked = format!("atts_since=%5B%22{REV}%22%5D&attachments=true");
+        assert_eq!(wanted(&asked), since);
     }
 
     #[test]
@@ -98,6 +137,9 @@ mod tests {
             "open_revs=x",
             "open_revs=[1]",
             "new_edits=no",
+            "attachments=1",
+            "atts_since=x",
+            "att_encoding_info=yes",
         ] {
             assert!(DocumentQuery::parse(query).is_err(), "{query}");
         }

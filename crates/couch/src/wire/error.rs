@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
+use crate::attachment::InvalidAttachment;
 use crate::document::InvalidDocument;
+use crate::selector::SelectorError;
 
 /// The kinds of refusal, each with one status and one name on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +17,16 @@ pub enum ErrorKind {
     IllegalDocumentId,
     /// A special member of the document is wrong.
     DocumentValidation,
+    /// A query by an order that no index has.
+    NoUsableIndex,
+    /// A query without what it needs.
+    MissingRequiredKey,
+    /// A query with a member that nobody knows.
+    InvalidKey,
+    /// A bookmark that is none, or another query's.
+    InvalidBookmark,
+    /// A sort order in two directions.
+    UnsupportedMixedSort,
     /// No credential, an expired one, or one that may not write.
     Unauthorized,
     /// A good credential of somebody else.
@@ -25,6 +37,14 @@ pub enum ErrorKind {
     MethodNotAllowed,
     /// The revision that the edit builds on is not current.
     Conflict,
+    /// An attachment was sent as a stub, and there is nothing that it stands for.
+    MissingStub,
+    /// What arrived is not what its digest says.
+    ContentMd5Mismatch,
+    /// An encoding that is not understood.
+    BadContentType,
+    /// No byte of the range exists.
+    RangeNotSatisfiable,
     /// A named limit was exceeded.
     TooLarge,
     /// Our fault.
@@ -39,13 +59,24 @@ impl ErrorKind {
     /// The HTTP status.
     pub const fn status(self) -> u16 {
         match self {
-            Self::BadRequest | Self::IllegalDocumentId | Self::DocumentValidation => 400,
+            Self::BadRequest
+            | Self::IllegalDocumentId
+            | Self::DocumentValidation
+            | Self::NoUsableIndex
+            | Self::MissingRequiredKey
+            | Self::InvalidKey
+            | Self::InvalidBookmark
+            | Self::UnsupportedMixedSort
+            | Self::ContentMd5Mismatch => 400,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Conflict => 409,
+            Self::MissingStub => 412,
             Self::TooLarge => 413,
+            Self::BadContentType => 415,
+            Self::RangeNotSatisfiable => 416,
             Self::Internal => 500,
             Self::Unavailable => 503,
             Self::InsufficientStorage => 507,
@@ -58,11 +89,20 @@ impl ErrorKind {
             Self::BadRequest => "bad_request",
             Self::IllegalDocumentId => "illegal_docid",
             Self::DocumentValidation => "doc_validation",
+            Self::NoUsableIndex => "no_usable_index",
+            Self::MissingRequiredKey => "missing_required_key",
+            Self::InvalidKey => "invalid_key",
+            Self::InvalidBookmark => "invalid_bookmark",
+            Self::UnsupportedMixedSort => "unsupported_mixed_sort",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Conflict => "conflict",
+            Self::MissingStub => "missing_stub",
+            Self::ContentMd5Mismatch => "content_md5_mismatch",
+            Self::BadContentType => "bad_content_type",
+            Self::RangeNotSatisfiable => "requested_range_not_satisfiable",
             Self::TooLarge => "too_large",
             Self::Internal => "internal_server_error",
             Self::Unavailable => "service_unavailable",
@@ -110,6 +150,11 @@ impl CouchError {
         Self::new(ErrorKind::NotFound, "deleted")
     }
 
+    /// The bookmark is none, or another query's.
+    pub const fn invalid_bookmark() -> Self {
+        Self::new(ErrorKind::InvalidBookmark, "Invalid bookmark value.")
+    }
+
     /// No such database.
     pub const fn no_database() -> Self {
         Self::new(ErrorKind::NotFound, "Database does not exist.")
@@ -142,13 +187,50 @@ impl From<InvalidDocument> for CouchError {
             InvalidDocument::Rev => Self::bad_request("Invalid rev format"),
             InvalidDocument::Revisions => Self::bad_request("Invalid _revisions"),
             InvalidDocument::Deleted => Self::bad_request("`_deleted` must be a boolean"),
-            InvalidDocument::Attachments => Self::new(
-                ErrorKind::DocumentValidation,
-                "attachments are not stored here",
-            ),
+            InvalidDocument::Attachments(invalid) => invalid.into(),
             InvalidDocument::UnknownMember => {
                 Self::new(ErrorKind::DocumentValidation, "Bad special document member")
             }
+        }
+    }
+}
+
+impl From<SelectorError> for CouchError {
+    fn from(invalid: SelectorError) -> Self {
+        let kind = match invalid {
+            SelectorError::TooLong
+            | SelectorError::TooDeep
+            | SelectorError::TooManyTerms
+            | SelectorError::PathTooLong => ErrorKind::TooLarge,
+            SelectorError::NotJson
+            | SelectorError::NotAnObject
+            | SelectorError::UnknownOperator(_)
+            | SelectorError::WrongOperand(..)
+            | SelectorError::Pattern(_) => ErrorKind::BadRequest,
+        };
+        Self {
+            kind,
+            reason: invalid.to_string().into(),
+        }
+    }
+}
+
+impl From<InvalidAttachment> for CouchError {
+    fn from(invalid: InvalidAttachment) -> Self {
+        let kind = match invalid {
+            InvalidAttachment::TooMany => ErrorKind::TooLarge,
+            InvalidAttachment::Shape
+            | InvalidAttachment::Name
+            | InvalidAttachment::Twice
+            | InvalidAttachment::ContentType
+            | InvalidAttachment::Digest
+            | InvalidAttachment::Data
+            | InvalidAttachment::Encoding
+            | InvalidAttachment::NoContent => ErrorKind::BadRequest,
+        };
+        Self {
+            kind,
+            reason: invalid.to_string().into(),
         }
     }
 }

@@ -8,8 +8,9 @@ pub mod document_query;
 pub mod error;
 mod query;
 
-pub use all_docs::{AllDocsQuery, KeyRange};
+pub use all_docs::{AllDocsQuery, Among, DESIGN_IDS, KeyRange};
+pub use bounded::Bounded;
 pub use bulk::{BulkDocs, BulkGet, BulkGetItem, RevsDiff, Written};
 pub use changes::{ChangesQuery, Feed, Filter, Style};
-pub use document_query::{DocumentQuery, OpenRevs};
+pub use document_query::{AttachmentsWanted, DocumentQuery, OpenRevs};
 pub use error::{CouchError, ErrorKind};

@@ -5,18 +5,24 @@ use std::sync::Arc;
 use adyton_couch::document::{DocumentId, DocumentKind, Envelope};
 use adyton_couch::rev::Rev;
 use adyton_couch::wire::{
-    AllDocsQuery, BulkDocs, BulkGet, ChangesQuery, CouchError, ErrorKind, RevsDiff, Written,
+    AllDocsQuery, BulkDocs, BulkGet, ChangesQuery, CouchError, DocumentQuery, ErrorKind, RevsDiff,
+    Written, changes,
 };
 use adyton_protocol::database::DatabaseHash;
 use http::StatusCode;
+use http::header::{self, HeaderValue};
 use serde_json::{Map, Value, json};
 
+use super::bulk_get::BulkGetProducer;
 use super::documents::{Done, fresh_document_id, may_write};
-use super::lists::{AllDocsProducer, BulkGetProducer};
+use super::incoming;
+use super::lists::AllDocsProducer;
+use super::local_docs::LocalDocsProducer;
 use super::reply;
 use super::{App, Asked};
 use crate::access::Permit;
 use crate::changes::Feed;
+use crate::config::Limits;
 use crate::databases::DatabaseError;
 use crate::store::write::{DocumentWrite, WriteKind};
 use crate::store::{StoreError, blocking};
@@ -38,9 +44,9 @@ impl App {
         };
         self.databases.room(permit).await?;
         let file = self.databases.file(permit).await?;
-        let limit = self.limits.document_bytes;
+        let limits = self.limits.clone();
         let permit = permit.clone();
-        let parsed = blocking(move || Ok(parse_bulk(body.as_slice(), &permit, limit))).await?;
+        let parsed = blocking(move || Ok(parse_bulk(body.as_slice(), &permit, &limits))).await?;
         let (entries, writes, new_edits) = parsed?;
         let outcomes = if writes.is_empty() {
             Vec::new()
@@ -80,11 +86,7 @@ impl App {
     }
 
     pub(super) async fn bulk_get(&self, permit: &Permit, asked: Asked) -> Done {
-        let flag = |name: &str| {
-            url::form_urlencoded::parse(asked.query.as_bytes())
-                .any(|(key, value)| key == name && value == "true")
-        };
-        let (revs, latest) = (flag("revs"), flag("latest"));
+        let query = DocumentQuery::parse(&asked.query)?;
         let body = match self.read_body(asked, self.limits.bulk_bytes).await {
             Ok(body) => body,
             Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
@@ -92,7 +94,7 @@ impl App {
         let wanted = BulkGet::parse(body.as_slice())?;
         drop(body);
         let file = self.databases.file(permit).await?;
-        let producer = BulkGetProducer::new(file, wanted.docs, revs, latest);
+        let producer = BulkGetProducer::new(file, wanted.docs, &query);
         Ok(reply::stream(produce(producer)))
     }
 
@@ -138,6 +140,55 @@ impl App {
         Ok(reply::stream(produce(AllDocsProducer::new(file, query))))
     }
 
+    pub(super) async fn design_docs(&self, permit: &Permit, asked: Asked) -> Done {
+        let query = asked.query.clone();
+        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
+            Ok(body) => body,
+            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
+        };
+        let query = AllDocsQuery::parse(&query, body.as_slice())?.among_designs();
+        drop(body);
+        let file = self.databases.file(permit).await?;
+        Ok(reply::stream(produce(AllDocsProducer::new(file, query))))
+    }
+
+    pub(super) async fn local_docs(&self, permit: &Permit, asked: Asked) -> Done {
+        // Readers' checkpoints say who reads: they are the owner's to list.
+        permit.design()?;
+        let query = AllDocsQuery::parse(&asked.query, b"")?;
+        if query.descending || query.keys.is_some() {
+            let reason = "`_local_docs` is told upwards, without `keys`.";
+            return Err(CouchError::bad_request(reason).into());
+        }
+        let file = self.databases.file(permit).await?;
+        Ok(reply::stream(produce(LocalDocsProducer::new(file, query))))
+    }
+
+    pub(super) async fn missing_revs(&self, permit: &Permit, asked: Asked) -> Done {
+        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
+            Ok(body) => body,
+            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
+        };
+        let asked_for = RevsDiff::parse(body.as_slice())?;
+        drop(body);
+        let file = self.databases.file(permit).await?;
+        let missing = blocking(move || {
+            let view = file.view()?;
+            let mut answer = Map::new();
+            for (id, revs) in asked_for.0 {
+                let row = view.document(id.as_str())?.unwrap_or_default();
+                let missing: Vec<Rev> = row.tree.missing(&revs).collect();
+                if !missing.is_empty() {
+                    answer.insert(id.as_str().to_owned(), json!(missing));
+                }
+            }
+            Ok(answer)
+        })
+        .await?;
+        let answer = json!({ "missing_revs": missing });
+        Ok(reply::json(StatusCode::OK, &answer))
+    }
+
     pub(super) async fn changes(
         self: Arc<Self>,
         permit: Permit,
@@ -146,17 +197,29 @@ impl App {
     ) -> Done {
         let principal = self.auth.principal(asked.authorization())?;
         let query = asked.query.clone();
+        let last_event = asked.headers.get("last-event-id").cloned();
         let body = match self.read_body(asked, self.limits.bulk_bytes).await {
             Ok(body) => body,
             Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
         };
-        let query = ChangesQuery::parse(&query, body.as_slice())?;
+        let mut query = ChangesQuery::parse(&query, body.as_slice())?;
         drop(body);
-        Ok(reply::stream(
-            Feed::open(self, principal, permit, hash, query)
-                .await?
-                .into_stream(),
-        ))
+        if let Some(last_event) = last_event {
+            // A header that is no text is no position either.
+            query.resume(last_event.to_str().unwrap_or("?"))?;
+        }
+        let kind = query.feed;
+        let feed = Feed::open(self, principal, permit, hash, query).await?;
+        let mut reply = reply::stream(feed.into_stream());
+        if kind == changes::Feed::EventSource {
+            let headers = reply.headers_mut();
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("text/event-stream"),
+            );
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        }
+        Ok(reply)
     }
 }
 
@@ -164,13 +227,13 @@ impl App {
 fn parse_bulk(
     body: &[u8],
     permit: &Permit,
-    limit: usize,
+    limits: &Limits,
 ) -> Result<(Vec<Entry>, Vec<DocumentWrite>, bool), DatabaseError> {
     let bulk = BulkDocs::parse(body)?;
     let mut entries = Vec::with_capacity(bulk.docs.len());
     let mut writes = Vec::with_capacity(bulk.docs.len());
     for raw in bulk.docs {
-        if raw.get().len() > limit {
+        if raw.get().len() > limits.document_bytes {
             let reason = "The document is too large.";
             entries.push(Entry::Refused(
                 None,
@@ -212,14 +275,19 @@ fn parse_bulk(
                 may_write(permit, &id, envelope.liveness).and(kind)
             }
         };
+        let checked = checked.and_then(|kind| {
+            let attachments = incoming::attachments(envelope.attachments, Vec::new(), limits)?;
+            Ok((kind, attachments))
+        });
         match checked {
             Err(refusal) => entries.push(Entry::Refused(Some(id), refusal)),
-            Ok(kind) => {
+            Ok((kind, attachments)) => {
                 entries.push(Entry::Write(id.clone()));
                 writes.push(DocumentWrite {
                     id,
                     liveness: envelope.liveness,
                     members: envelope.members,
+                    attachments,
                     kind,
                 });
             }

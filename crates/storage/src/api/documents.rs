@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use adyton_couch::attachment::AttachmentName;
 use adyton_couch::document::{DocumentId, DocumentKind, Envelope, LocalEnvelope, LocalRev};
 use adyton_couch::rev_tree::Liveness;
 use adyton_couch::seq::Seq;
@@ -12,6 +13,8 @@ use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::contents;
+use super::multipart;
 use super::read;
 use super::reply::{self, Reply};
 use super::route::Endpoint;
@@ -57,12 +60,31 @@ impl App {
             (Endpoint::BulkDocs, Method::POST) => self.bulk_docs(&permit, asked).await,
             (Endpoint::BulkGet, Method::POST) => self.bulk_get(&permit, asked).await,
             (Endpoint::RevsDiff, Method::POST) => self.revs_diff(&permit, asked).await,
+            (Endpoint::Find, Method::POST) => self.find(&permit, asked).await,
+            (Endpoint::Explain, Method::POST) => self.explain(&permit, asked).await,
+            (Endpoint::Index, Method::GET) => self.indexes(&permit).await,
+            (Endpoint::Index, Method::POST) => self.create_index(&permit, asked).await,
+            (Endpoint::IndexBulkDelete, Method::POST) => self.delete_designs(&permit, asked).await,
             (Endpoint::Security, Method::GET) => {
                 Ok(security(&permit, &self.auth.public().username))
             }
+            (Endpoint::MissingRevs, Method::POST) => self.missing_revs(&permit, asked).await,
+            (Endpoint::RevsLimit, Method::GET) => self.revs_limit(&permit).await,
+            (Endpoint::RevsLimit, Method::PUT) => self.set_revs_limit(&permit, asked).await,
+            (Endpoint::Compact, Method::POST) => self.compact(&permit).await,
+            (Endpoint::Purge, Method::POST) => self.purge(&permit, asked).await,
+            (Endpoint::DesignDocs, Method::GET | Method::POST) => {
+                self.design_docs(&permit, asked).await
+            }
+            (Endpoint::LocalDocs, Method::GET) => self.local_docs(&permit, asked).await,
+            (Endpoint::DesignFunction, _) => {
+                let reason = "missing_named_view";
+                Err(CouchError::new(ErrorKind::NotFound, reason).into())
+            }
             (Endpoint::Security, Method::PUT) => {
                 let reason = "Permissions are set through /user/updateDatabase.";
-                Err(CouchError::new(ErrorKind::Forbidden, reason).into())
+                let refusal = CouchError::new(ErrorKind::Forbidden, reason);
+                Err(permit.design().err().unwrap_or(refusal).into())
             }
             (Endpoint::EnsureFullCommit, Method::POST) => {
                 // Every acknowledged write is durable already.
@@ -115,15 +137,27 @@ impl App {
 
     async fn get_document(&self, permit: &Permit, id: DocumentId, asked: &Asked) -> Done {
         let query = DocumentQuery::parse(&asked.query)?;
+        if contents::concern(&query, &asked.headers) {
+            return self.get_contents(permit, id, query, asked).await;
+        }
+        let known = Known::of(asked);
         let file = self.databases.file(permit).await?;
         blocking(move || {
             let view = file.view()?;
             Ok(match &query.open_revs {
-                Some(wanted) => read::open_revs(&view, id.as_str(), wanted, &query)
+                Some(_) => read::open_revs(&view, id.as_str(), &query)
                     .map(|pieces| reply::pieces(StatusCode::OK, pieces)),
                 None => read::document(&view, id.as_str(), &query).map(|found| {
-                    let mut reply = reply::pieces(StatusCode::OK, found.pieces);
-                    tag(&mut reply, &found.rev.to_string());
+                    let rev = found.rev.to_string();
+                    // Only the plain text is named by its revision: what else is asked for may change without it.
+                    let is_plain = !read::extras(&query).is_any();
+                    let mut reply = match is_plain && known.is_some_and(|known| known.has(&rev)) {
+                        true => reply::bytes(StatusCode::NOT_MODIFIED, reply::JSON, ""),
+                        false => reply::pieces(StatusCode::OK, found.pieces),
+                    };
+                    if is_plain {
+                        tag(&mut reply, &rev);
+                    }
                     reply
                 }),
             })
@@ -132,6 +166,9 @@ impl App {
     }
 
     async fn put_document(&self, permit: &Permit, id: DocumentId, asked: Asked) -> Done {
+        if let Some(boundary) = multipart::related(&asked) {
+            return self.put_multipart(permit, id, boundary?, asked).await;
+        }
         let query = DocumentQuery::parse(&asked.query)?;
         let if_match = if_match(&asked);
         let Some(body) = self.document_body(asked).await? else {
@@ -139,6 +176,19 @@ impl App {
         };
         let envelope = Envelope::parse(body.as_slice()).map_err(CouchError::from)?;
         drop(body);
+        self.put_envelope(permit, id, (query, if_match), envelope, Vec::new())
+            .await
+    }
+
+    /// Writes what a peer put at a document's address; `parts` are the contents of attachments that came behind it.
+    pub(super) async fn put_envelope(
+        &self,
+        permit: &Permit,
+        id: DocumentId,
+        (query, if_match): (DocumentQuery, Option<String>),
+        envelope: Envelope,
+        parts: Vec<(AttachmentName, Bytes)>,
+    ) -> Done {
         if envelope.id.as_ref().is_some_and(|inner| *inner != id) {
             return Err(CouchError::bad_request("Document ID must match the address").into());
         }
@@ -160,10 +210,12 @@ impl App {
         } else {
             WriteKind::Edit { base }
         };
+        may_write(permit, &id, envelope.liveness)?;
         let write = DocumentWrite {
             id,
             liveness: envelope.liveness,
             members: envelope.members,
+            attachments: self.incoming(envelope.attachments, parts).await?,
             kind,
         };
         self.write_one(permit, write, StatusCode::CREATED).await
@@ -191,6 +243,7 @@ impl App {
             id,
             liveness: Liveness::Deleted,
             members: Default::default(),
+            attachments: Vec::new(),
             kind: WriteKind::Edit { base },
         };
         self.write_one(permit, write, StatusCode::OK).await
@@ -212,16 +265,23 @@ impl App {
             None => fresh_document_id()?,
         };
         let kind = WriteKind::Edit { base: envelope.rev };
+        may_write(permit, &id, envelope.liveness)?;
         let write = DocumentWrite {
             id,
             liveness: envelope.liveness,
             members: envelope.members,
+            attachments: self.incoming(envelope.attachments, Vec::new()).await?,
             kind,
         };
         self.write_one(permit, write, StatusCode::CREATED).await
     }
 
-    async fn write_one(&self, permit: &Permit, write: DocumentWrite, status: StatusCode) -> Done {
+    pub(super) async fn write_one(
+        &self,
+        permit: &Permit,
+        write: DocumentWrite,
+        status: StatusCode,
+    ) -> Done {
         may_write(permit, &write.id, write.liveness)?;
         self.databases.room(permit).await?;
         let file = self.databases.file(permit).await?;
@@ -321,7 +381,7 @@ pub(super) async fn info(
         Ok(json!({
             "instance_start_time": counters.created.to_string(),
             "db_name": name,
-            "purge_seq": "0",
+            "purge_seq": counters.purge_seq.to_string(),
             "update_seq": seq,
             "sizes": {"file": file.file_bytes(), "external": counters.bytes, "active": counters.bytes},
             "props": {},
@@ -372,13 +432,31 @@ fn security(permit: &Permit, public_user: &str) -> Reply {
     )
 }
 
-fn tag(reply: &mut Reply, rev: &str) {
+/// The versions that a client has: `If-None-Match`.
+struct Known(String);
+
+impl Known {
+    fn of(asked: &Asked) -> Option<Self> {
+        let value = asked.headers.get(header::IF_NONE_MATCH)?.to_str().ok()?;
+        Some(Self(value.to_owned()))
+    }
+
+    /// RFC 9110 section 13.1.2: weak comparison with each of the list, or with anything.
+    fn has(&self, rev: &str) -> bool {
+        self.0.split(',').map(str::trim).any(|tag| {
+            let tag = tag.strip_prefix("W/").unwrap_or(tag);
+            tag == "*" || tag.trim_matches('"') == rev
+        })
+    }
+}
+
+pub(super) fn tag(reply: &mut Reply, rev: &str) {
     if let Ok(value) = HeaderValue::from_str(&format!("\"{rev}\"")) {
         reply.headers_mut().insert(header::ETAG, value);
     }
 }
 
-fn if_match(asked: &Asked) -> Option<String> {
+pub(super) fn if_match(asked: &Asked) -> Option<String> {
     let value = asked.headers.get(header::IF_MATCH)?.to_str().ok()?;
     Some(value.trim_matches('"').to_owned())
 }
@@ -387,7 +465,7 @@ pub(super) fn bad_rev() -> DatabaseError {
     CouchError::bad_request("Invalid rev format").into()
 }
 
-fn method_not_allowed() -> DatabaseError {
+pub(super) fn method_not_allowed() -> DatabaseError {
     CouchError::new(
         ErrorKind::MethodNotAllowed,
         "This address does not know this method.",

@@ -1,9 +1,10 @@
-//! Long lists of documents, batch by batch: `_all_docs` and `_bulk_get`.
+//! Long lists of documents, batch by batch: `_all_docs`.
 
 use std::sync::Arc;
 
 use adyton_couch::document::write_json_text;
-use adyton_couch::wire::{AllDocsQuery, BulkGetItem, KeyRange};
+use adyton_couch::seq::Seq;
+use adyton_couch::wire::{AllDocsQuery, Among, DESIGN_IDS, KeyRange};
 use bytes::Bytes;
 use serde_json::json;
 
@@ -18,15 +19,6 @@ const ROWS_PER_BATCH: usize = 1_000;
 /// What a row counts for besides its documents, so that many small rows end a batch too.
 const ROW_BYTES: usize = 100;
 
-/// The answer to `_bulk_get`.
-pub(super) struct BulkGetProducer {
-    file: Arc<DatabaseFile>,
-    wanted: std::vec::IntoIter<BulkGetItem>,
-    extras: Extras,
-    latest: bool,
-    at: Place,
-}
-
 /// How far an answer is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -34,92 +26,6 @@ enum Place {
     /// At least one row was told.
     Rows,
     Done,
-}
-
-impl BulkGetProducer {
-    pub(super) fn new(
-        file: Arc<DatabaseFile>,
-        wanted: Vec<BulkGetItem>,
-        revs: bool,
-        latest: bool,
-    ) -> Self {
-        let extras = Extras {
-            revisions: revs,
-            ..Extras::default()
-        };
-        Self {
-            file,
-            wanted: wanted.into_iter(),
-            extras,
-            latest,
-            at: Place::Start,
-        }
-    }
-
-    fn item(
-        &self,
-        view: &View,
-        item: &BulkGetItem,
-        pieces: &mut Vec<Bytes>,
-    ) -> Result<(), StoreError> {
-        let mut head: Vec<u8> = match self.at {
-            Place::Start => b"{\"results\":[{\"id\":".to_vec(),
-            Place::Rows | Place::Done => b",{\"id\":".to_vec(),
-        };
-        write_json_text(item.id.as_str(), &mut head);
-        head.extend_from_slice(b",\"docs\":[");
-        pieces.push(head.into());
-        let row = view.document(item.id.as_str())?.unwrap_or_default();
-        let leaves = match item.rev {
-            Some(rev) => read::found_for(&row, rev, self.latest),
-            None => row.tree.winner().into_iter().collect(),
-        };
-        for (i, leaf) in leaves.iter().enumerate() {
-            let opening: &'static [u8] = if i == 0 { b"{\"ok\":" } else { b",{\"ok\":" };
-            pieces.push(Bytes::from_static(opening));
-            read::revision(view, &row, *leaf, self.extras, pieces)?;
-            pieces.push(Bytes::from_static(b"}"));
-        }
-        if leaves.is_empty() {
-            let rev = item
-                .rev
-                .map_or_else(|| "undefined".to_owned(), |rev| rev.to_string());
-            let error = json!({"error": {
-                "id": item.id, "rev": rev, "error": "not_found", "reason": "missing",
-            }});
-            pieces.push(error.to_string().into());
-        }
-        pieces.push(Bytes::from_static(b"]}"));
-        Ok(())
-    }
-}
-
-impl Producer for BulkGetProducer {
-    fn batch(&mut self) -> Result<Option<Vec<Bytes>>, StoreError> {
-        if self.at == Place::Done {
-            return Ok(None);
-        }
-        let view = self.file.view()?;
-        let mut pieces = Vec::new();
-        let mut bytes = 0;
-        while bytes < BATCH_BYTES {
-            let Some(item) = self.wanted.next() else {
-                let end = if self.at == Place::Start {
-                    "{\"results\":[]}"
-                } else {
-                    "]}"
-                };
-                pieces.push(Bytes::from_static(end.as_bytes()));
-                self.at = Place::Done;
-                break;
-            };
-            let before = pieces.len();
-            self.item(&view, &item, &mut pieces)?;
-            self.at = Place::Rows;
-            bytes += ROW_BYTES + length(&pieces, before);
-        }
-        Ok(Some(pieces))
-    }
 }
 
 /// The answer to `_all_docs`.
@@ -135,6 +41,9 @@ pub(super) struct AllDocsProducer {
     at: Place,
     /// Tells nothing of where a range begins.
     offset: Option<u64>,
+    /// With the position of the feed.
+    update_seq: bool,
+    among: Among,
 }
 
 /// Where the rows come from.
@@ -155,7 +64,8 @@ struct Walk {
 
 impl AllDocsProducer {
     pub(super) fn new(file: Arc<DatabaseFile>, query: AllDocsQuery) -> Self {
-        let offset = query.range.start.is_none().then_some(query.skip);
+        let from_the_start = query.range.start.is_none() && query.keys.is_none();
+        let offset = from_the_start.then_some(query.skip);
         let source = match query.keys {
             Some(keys) => Source::Keys(keys.into_iter()),
             None => Source::Range(Walk::new(query.range, query.descending)),
@@ -172,7 +82,42 @@ impl AllDocsProducer {
             left: query.limit.unwrap_or(u64::MAX),
             at: Place::Start,
             offset,
+            update_seq: query.update_seq,
+            among: query.among,
         }
+    }
+
+    /// What stands before the rows.
+    fn head(&self, view: &View) -> Result<Bytes, StoreError> {
+        let total = match self.among {
+            Among::Everything => view.counters.documents,
+            Among::Designs => {
+                let range = KeyRange {
+                    start: Some(DESIGN_IDS.0.to_owned()),
+                    end: Some(DESIGN_IDS.1.to_owned()),
+                    exclusive_end: true,
+                };
+                let mut living = 0;
+                for row in view.documents(&range)? {
+                    let winner = row?.1.tree.winner();
+                    living += u64::from(winner.is_some_and(|leaf| !leaf.deleted));
+                }
+                living
+            }
+        };
+        let mut head = format!(
+            "{{\"total_rows\":{total},\"offset\":{},",
+            json!(self.offset)
+        );
+        if self.update_seq {
+            let seq = Seq {
+                number: view.counters.update_seq,
+                life: view.counters.life(),
+            };
+            head.push_str(&format!("\"update_seq\":\"{seq}\","));
+        }
+        head.push_str("\"rows\":[\n");
+        Ok(head.into())
     }
 
     /// Counts a row: whether it is told.
@@ -273,9 +218,7 @@ impl Producer for AllDocsProducer {
         let view = file.view()?;
         let mut pieces = Vec::new();
         if self.at == Place::Start {
-            let (total, offset) = (view.counters.documents, json!(self.offset));
-            let head = format!("{{\"total_rows\":{total},\"offset\":{offset},\"rows\":[\n");
-            pieces.push(head.into());
+            pieces.push(self.head(&view)?);
         }
         if self.left == 0 || self.rows(&view, &mut pieces)? {
             pieces.push(Bytes::from_static(b"\n]}"));

@@ -1,11 +1,20 @@
 //! What requests mean: one answer for each address and method, in the dialect of its side.
 
+mod attachments;
 mod bulk;
+mod bulk_get;
+mod contents;
 mod did;
 mod did_registry;
 mod documents;
+mod find;
+mod incoming;
 mod lists;
-mod read;
+mod local_docs;
+mod maintenance;
+mod multipart;
+mod pieces;
+pub(crate) mod read;
 mod replication_creds;
 pub(crate) mod reply;
 pub mod route;
@@ -64,6 +73,8 @@ pub(crate) struct App {
     pub(crate) throttle: Throttle,
     pub(crate) proxy: Proxy,
     pub(crate) metrics: Metrics,
+    /// Queries that look through documents at one time; the others wait.
+    pub(crate) finds: tokio::sync::Semaphore,
     /// Becomes true when the node goes down: feeds end.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -147,7 +158,9 @@ impl App {
             Route::Did(endpoint, did) => self.did(endpoint, &did, asked).await,
             Route::Database(endpoint, hash) => self.in_database(endpoint, hash, asked).await,
             Route::Document(Endpoint::Local, hash, id) => self.local(hash, id, asked).await,
+            Route::Attachment(hash, id, name) => self.attachment(hash, id, name, asked).await,
             Route::Document(_, hash, id) => self.document(hash, id, asked).await,
+            Route::Index(hash, design, name) => self.index(hash, &design, &name, asked).await,
             Route::InvalidDocument(hash) => match self.permit(hash, &asked).await {
                 Ok(_) => reply::couch_error(&CouchError::new(
                     ErrorKind::IllegalDocumentId,
@@ -312,7 +325,7 @@ fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     );
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("etag, content-length"),
+        HeaderValue::from_static("etag, content-length, content-range, content-md5"),
     );
     headers.append(header::VARY, HeaderValue::from_static("origin"));
 }

@@ -19,6 +19,32 @@ pub(crate) struct Extras {
     pub(crate) revs_info: bool,
     pub(crate) conflicts: bool,
     pub(crate) deleted_conflicts: bool,
+    pub(crate) local_seq: bool,
+}
+
+impl Extras {
+    /// Whether the document is told with anything that is not of its revision.
+    pub(crate) fn is_any(self) -> bool {
+        let Self {
+            revisions,
+            revs_info,
+            conflicts,
+            deleted_conflicts,
+            local_seq,
+        } = self;
+        revisions || revs_info || conflicts || deleted_conflicts || local_seq
+    }
+}
+
+/// The further members that a document is asked for with.
+pub(crate) fn extras(query: &DocumentQuery) -> Extras {
+    Extras {
+        revisions: query.revs,
+        revs_info: query.revs_info,
+        conflicts: query.conflicts,
+        deleted_conflicts: query.deleted_conflicts,
+        local_seq: query.local_seq,
+    }
 }
 
 /// A document that was read: its revision, and its text in pieces.
@@ -33,6 +59,21 @@ pub(crate) fn document(
     id: &str,
     query: &DocumentQuery,
 ) -> Result<Found, DatabaseError> {
+    let (row, leaf) = chosen(view, id, query)?;
+    let mut pieces = Vec::new();
+    revision(view, &row, leaf, extras(query), &mut pieces)?;
+    Ok(Found {
+        rev: leaf.rev,
+        pieces,
+    })
+}
+
+/// The revision that `GET /{db}/{id}` asks for. Blocking.
+pub(crate) fn chosen(
+    view: &View,
+    id: &str,
+    query: &DocumentQuery,
+) -> Result<(DocumentRow, Leaf), DatabaseError> {
     let row = view.document(id)?.ok_or(CouchError::missing())?;
     let leaf = match query.rev {
         None => match row.tree.winner() {
@@ -43,36 +84,20 @@ pub(crate) fn document(
         Some(rev) => row.tree.leaf(rev),
     };
     let leaf = leaf.ok_or(CouchError::missing())?;
-    let extras = Extras {
-        revisions: query.revs,
-        revs_info: query.revs_info,
-        conflicts: query.conflicts,
-        deleted_conflicts: query.deleted_conflicts,
-    };
-    let mut pieces = Vec::new();
-    revision(view, &row, leaf, extras, &mut pieces)?;
-    Ok(Found {
-        rev: leaf.rev,
-        pieces,
-    })
+    Ok((row, leaf))
 }
 
-/// Reads several revisions: `[{"ok":…},{"missing":…}]`. Blocking.
-pub(crate) fn open_revs(
+/// The revisions that `open_revs` asks for: found, or only named. Blocking.
+pub(crate) fn chosen_of_many(
     view: &View,
     id: &str,
-    wanted: &OpenRevs,
     query: &DocumentQuery,
-) -> Result<Vec<Bytes>, DatabaseError> {
-    let row = view.document(id)?;
-    let row = match (row, wanted) {
+) -> Result<(DocumentRow, Vec<Result<Leaf, Rev>>), DatabaseError> {
+    let wanted = query.open_revs.as_ref().unwrap_or(&OpenRevs::All);
+    let row = match (view.document(id)?, wanted) {
         (Some(row), _) => row,
         (None, OpenRevs::All) => return Err(CouchError::missing().into()),
         (None, OpenRevs::These(_)) => DocumentRow::default(),
-    };
-    let extras = Extras {
-        revisions: query.revs,
-        ..Extras::default()
     };
     let mut leaves: Vec<Result<Leaf, Rev>> = Vec::new();
     match wanted {
@@ -87,6 +112,20 @@ pub(crate) fn open_revs(
             }
         }
     }
+    Ok((row, leaves))
+}
+
+/// Reads several revisions: `[{"ok":…},{"missing":…}]`. Blocking.
+pub(crate) fn open_revs(
+    view: &View,
+    id: &str,
+    query: &DocumentQuery,
+) -> Result<Vec<Bytes>, DatabaseError> {
+    let (row, leaves) = chosen_of_many(view, id, query)?;
+    let extras = Extras {
+        revisions: query.revs,
+        ..Extras::default()
+    };
     let mut pieces = vec![Bytes::from_static(b"[")];
     for (i, leaf) in leaves.into_iter().enumerate() {
         if i > 0 {
@@ -150,6 +189,9 @@ pub(crate) fn revision(
             })
             .collect();
         add("_revs_info", json!(info).to_string());
+    }
+    if extras.local_seq {
+        add("_local_seq", row.seq.to_string());
     }
     if extras.conflicts {
         let conflicts = row.tree.conflicts();

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use adyton_couch::attachment::AttachmentName;
 use adyton_couch::document::{DocumentId, DocumentKind};
 use adyton_protocol::database::DatabaseHash;
 use percent_encoding::percent_decode_str;
@@ -100,10 +101,36 @@ endpoints! {
     Security,
     /// `POST /{db}/_ensure_full_commit`
     EnsureFullCommit,
+    /// `POST /{db}/_missing_revs`
+    MissingRevs,
+    /// `GET PUT /{db}/_revs_limit`
+    RevsLimit,
+    /// `POST /{db}/_compact`
+    Compact,
+    /// `POST /{db}/_purge`
+    Purge,
+    /// `GET POST /{db}/_design_docs`
+    DesignDocs,
+    /// `GET /{db}/_local_docs`
+    LocalDocs,
+    /// `/{db}/_design/{name}/_…`: what would run a design document's code.
+    DesignFunction,
+    /// `POST /{db}/_find`
+    Find,
+    /// `POST /{db}/_explain`
+    Explain,
+    /// `GET POST /{db}/_index`
+    Index,
+    /// `POST /{db}/_index/_bulk_delete`
+    IndexBulkDelete,
+    /// `DELETE /{db}/_index/{design}/json/{name}`
+    IndexEntry,
     /// `GET PUT DELETE /{db}/_local/{id}`
     Local,
     /// `GET PUT DELETE /{db}/{id}`
     Document,
+    /// `GET PUT DELETE /{db}/{id}/{attachment}`
+    Attachment,
     /// Anything else under an existing or possible database.
     UnknownInDatabase,
     /// Anything else.
@@ -121,6 +148,10 @@ pub enum Route {
     Database(Endpoint, DatabaseHash),
     /// A document, or a local document.
     Document(Endpoint, DatabaseHash, DocumentId),
+    /// An index: its design document as the address names it, and its name.
+    Index(DatabaseHash, String, String),
+    /// An attachment of a document.
+    Attachment(DatabaseHash, DocumentId, AttachmentName),
     /// A document's address whose id is none.
     InvalidDocument(DatabaseHash),
     /// The address of a database that cannot exist.
@@ -164,6 +195,8 @@ impl Route {
             | Self::Did(endpoint, _)
             | Self::Database(endpoint, _)
             | Self::Document(endpoint, _, _) => *endpoint,
+            Self::Index(..) => Endpoint::IndexEntry,
+            Self::Attachment(..) => Endpoint::Attachment,
             Self::InvalidDocument(_) => Endpoint::Document,
             Self::NoDatabase => Endpoint::UnknownInDatabase,
         }
@@ -193,9 +226,33 @@ impl Route {
             "_revs_diff" => Endpoint::RevsDiff,
             "_security" => Endpoint::Security,
             "_ensure_full_commit" => Endpoint::EnsureFullCommit,
+            "_missing_revs" => Endpoint::MissingRevs,
+            "_revs_limit" => Endpoint::RevsLimit,
+            "_compact" => Endpoint::Compact,
+            "_purge" => Endpoint::Purge,
+            "_design_docs" => Endpoint::DesignDocs,
+            "_local_docs" => Endpoint::LocalDocs,
+            "_find" => Endpoint::Find,
+            "_explain" => Endpoint::Explain,
+            "_index" => Endpoint::Index,
+            "_index/_bulk_delete" => Endpoint::IndexBulkDelete,
+            _ if is_design_function(rest) => Endpoint::DesignFunction,
+            _ if rest.starts_with("_index/") => return Self::index(database, rest),
             _ => return Self::document(database, rest),
         };
         Self::Database(endpoint, database)
+    }
+
+    /// `_index/{design}/json/{name}`, where the design document may be written with its `_design/`.
+    fn index(database: DatabaseHash, rest: &str) -> Self {
+        let segments: Vec<String> = rest.split('/').skip(1).map(decode).collect();
+        let names: Vec<&str> = segments.iter().map(String::as_str).collect();
+        match names.as_slice() {
+            ["_design", design, "json", name] | [design, "json", name] => {
+                Self::Index(database, (*design).to_owned(), (*name).to_owned())
+            }
+            _ => Self::Database(Endpoint::UnknownInDatabase, database),
+        }
     }
 
     fn document(database: DatabaseHash, rest: &str) -> Self {
@@ -203,14 +260,19 @@ impl Route {
             Some((first, second)) => (decode(first), Some(second)),
             None => (decode(rest), None),
         };
-        let id = match (first.as_str(), second) {
-            ("_local" | "_design", Some(name)) if !name.contains('/') => {
-                format!("{first}/{}", decode(name))
+        let (id, attachment) = match (first.as_str(), second) {
+            ("_local", Some(name)) if !name.contains('/') => {
+                (format!("{first}/{}", decode(name)), None)
             }
-            (_, None) => first,
-            // A path inside a document would name an attachment; there are none.
-            (_, Some(_)) => return Self::Database(Endpoint::UnknownInDatabase, database),
+            ("_design", Some(rest)) => match rest.split_once('/') {
+                None => (format!("{first}/{}", decode(rest)), None),
+                Some((name, attachment)) => (format!("{first}/{}", decode(name)), Some(attachment)),
+            },
+            (_, attachment) => (first, attachment),
         };
+        if let Some(name) = attachment {
+            return Self::attachment(database, &id, name);
+        }
         match id.parse::<DocumentId>() {
             Ok(id) if id.kind() == DocumentKind::Local => {
                 Self::Document(Endpoint::Local, database, id)
@@ -220,6 +282,32 @@ impl Route {
                 Self::Database(Endpoint::UnknownInDatabase, database)
             }
             Err(_) => Self::InvalidDocument(database),
+        }
+    }
+}
+
+/// Whether a path goes on behind a design document's name with a reserved word.
+fn is_design_function(rest: &str) -> bool {
+    let mut segments = rest.split('/');
+    let first = segments.next().map(decode).unwrap_or_default();
+    if first == "_design" {
+        segments.next();
+    } else if !first.starts_with("_design/") {
+        return false;
+    }
+    segments.next().is_some_and(|name| name.starts_with('_'))
+}
+
+impl Route {
+    /// A path inside a document. Local documents have no attachments, and no attachment begins with an underscore.
+    fn attachment(database: DatabaseHash, id: &str, name: &str) -> Self {
+        match (id.parse::<DocumentId>(), decode(name).parse()) {
+            (Ok(id), Ok(name)) if id.kind() != DocumentKind::Local => {
+                Self::Attachment(database, id, name)
+            }
+            (Ok(_) | Err(_), Ok(_) | Err(_)) => {
+                Self::Database(Endpoint::UnknownInDatabase, database)
+            }
         }
     }
 }
@@ -299,13 +387,39 @@ mod tests {
             Route::Database(Endpoint::Changes, hash)
         );
         assert_eq!(
-            document("_find"),
+            document("_nothing"),
             Route::Database(Endpoint::UnknownInDatabase, hash)
         );
+        for path in [
+            "_design/x/_view/y",
+            "_design%2Fx/_view/y",
+            "_design/x/_info",
+        ] {
+            assert_eq!(
+                document(path),
+                Route::Database(Endpoint::DesignFunction, hash)
+            );
+        }
+        for path in ["_index/_design/a%2Fb/json/n", "_index/a%2Fb/json/n"] {
+            assert_eq!(document(path), Route::Index(hash, "a/b".into(), "n".into()));
+        }
         assert_eq!(
-            document("a/b"),
+            document("_index/a/text/n"),
             Route::Database(Endpoint::UnknownInDatabase, hash)
         );
+        let attachment = |id: &str, name: &str| {
+            Route::Attachment(hash, id.parse().unwrap(), name.parse().unwrap())
+        };
+        assert_eq!(document("a/b"), attachment("a", "b"));
+        assert_eq!(document("a%2Fb/c%20d/e"), attachment("a/b", "c d/e"));
+        assert_eq!(document("_design/x/y.js"), attachment("_design/x", "y.js"));
+        for path in ["a/_b", "a/b%0A", "_nothing/a"] {
+            assert_eq!(
+                document(path),
+                Route::Database(Endpoint::UnknownInDatabase, hash),
+                "{path}"
+            );
+        }
         assert_eq!(
             document("_local/a/b"),
             Route::Database(Endpoint::UnknownInDatabase, hash)

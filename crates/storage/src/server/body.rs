@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::{Buf, Incoming};
@@ -88,6 +89,17 @@ impl BodyBudget {
 
 impl RequestBody {
     pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes, to be shared. They count against the budget until the last share is dropped.
+    pub(crate) fn into_shared(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for RequestBody {
+    fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }

@@ -7,6 +7,7 @@
 //! 4. Only then are the writers answered.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
@@ -85,6 +86,26 @@ impl Committer {
         async move { while closed.changed().await.is_ok() {} }
     }
 
+    /// Gives unused bytes back to the file system, unless there is another clone, or somebody reads.
+    pub(crate) fn compacted(self) -> (Self, Result<(), StoreError>) {
+        let mut shared = match Arc::try_unwrap(self.shared) {
+            Err(shared) => return (Self { shared }, Ok(())),
+            Ok(shared) => shared,
+        };
+        let done = match shared.database.compact() {
+            Ok(_) => Ok(()),
+            Err(redb::CompactionError::Storage(error)) => Err(error.into()),
+            // Somebody holds a page, of an answer that is being sent.
+            Err(_) => Ok(()),
+        };
+        (
+            Self {
+                shared: Arc::new(shared),
+            },
+            done,
+        )
+    }
+
     /// A consistent view of what is durable.
     pub(crate) fn read(&self) -> Result<ReadTransaction, StoreError> {
         Ok(self.shared.database.begin_read()?)
@@ -133,7 +154,6 @@ impl Shared {
     }
 
     fn commit_all(&self) {
-        let _reset = ResetOnPanic(self);
         loop {
             let mut jobs: Vec<Box<dyn Job>> = {
                 let mut queue = self.queue();
@@ -144,7 +164,10 @@ impl Shared {
                 }
                 queue.jobs.drain(..count).collect()
             };
-            match self.commit(&mut jobs) {
+            // A bug in a job aborts the transaction for all who share it; those who queue meanwhile must not be told that it was
+            // theirs, nor wait for ever.
+            let commit = AssertUnwindSafe(|| self.commit(&mut jobs));
+            match catch_unwind(commit).unwrap_or(Err(StoreError::Aborted)) {
                 Ok(()) => jobs.into_iter().for_each(|job| job.settle(Ok(()))),
                 Err(error) => {
                     tracing::error!(%error, "a transaction failed");
@@ -162,19 +185,6 @@ impl Shared {
         }
         transaction.commit()?;
         Ok(())
-    }
-}
-
-/// If the committer dies, those who wait are told (their reply is dropped) and the next writer starts a new one.
-struct ResetOnPanic<'a>(&'a Shared);
-
-impl Drop for ResetOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let mut queue = self.0.queue();
-            queue.committing = false;
-            queue.jobs.clear();
-        }
     }
 }
 

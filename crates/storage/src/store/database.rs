@@ -1,8 +1,11 @@
-//! One database's file: documents by id, changes by sequence, bodies ready to splice, local documents.
+//! One database's file: documents by id, changes by sequence, bodies ready to splice, local documents; attachments, once there are
+//! any ([`super::attachments`]).
 
 use std::path::{Path, PathBuf};
 
 use adyton_couch::document::{DocumentId, LocalEnvelope, LocalRev};
+use adyton_couch::limits::REVS_LIMIT;
+use adyton_couch::rev::Rev;
 use adyton_couch::rev_tree::{BodyRef, Liveness};
 use adyton_couch::seq::Life;
 use adyton_couch::wire::{CouchError, KeyRange};
@@ -13,6 +16,7 @@ use redb::{
 };
 use tokio::sync::watch;
 
+use super::attachments::{Attached, AttachmentView, BlobId};
 use super::commit::Committer;
 use super::row::{ChangeRow, DocumentRow};
 use super::write::{DocumentWrite, Outcome, Writer};
@@ -36,11 +40,17 @@ pub(crate) struct Counters {
     pub(crate) update_seq: u64,
     pub(crate) documents: u64,
     pub(crate) deleted: u64,
-    /// Bytes of all bodies.
+    /// Bytes of all bodies, and of the contents of attachments.
     pub(crate) bytes: u64,
+    /// Attachments of all revisions. Without any, their tables are not looked at, and need not be there.
+    pub(crate) attached: u64,
     pub(crate) life: u64,
     pub(crate) created: u64,
     pub(super) next_body: u64,
+    /// Leaves that were purged since the database was made, by requests and documents.
+    pub(crate) purge_seq: u64,
+    /// Zero until somebody sets it.
+    pub(super) revs_limit: u64,
 }
 
 impl Counters {
@@ -53,9 +63,12 @@ impl Counters {
             documents: number("documents")?,
             deleted: number("deleted")?,
             bytes: number("bytes")?,
+            attached: number("attached")?,
             life: number("life")?,
             created: number("created")?,
             next_body: number("next_body")?,
+            purge_seq: number("purge_seq")?,
+            revs_limit: number("revs_limit")?,
         })
     }
 
@@ -65,13 +78,24 @@ impl Counters {
             ("documents", self.documents),
             ("deleted", self.deleted),
             ("bytes", self.bytes),
+            ("attached", self.attached),
             ("life", self.life),
             ("created", self.created),
             ("next_body", self.next_body),
+            ("purge_seq", self.purge_seq),
+            ("revs_limit", self.revs_limit),
         ] {
             meta.insert(name, value)?;
         }
         Ok(())
+    }
+
+    /// Ancestors remembered behind each leaf.
+    pub(crate) fn revs_limit(&self) -> usize {
+        match usize::try_from(self.revs_limit) {
+            Ok(limit @ 1..=REVS_LIMIT) => limit,
+            Ok(_) | Err(_) => REVS_LIMIT,
+        }
     }
 
     /// The life that sequence numbers count in.
@@ -170,12 +194,78 @@ impl DatabaseFile {
                 Ok((outcomes, writer.finish()?.update_seq))
             })
             .await?;
+        self.tell(newest);
+        Ok(outcomes)
+    }
+
+    /// Wakes those who wait for news.
+    fn tell(&self, newest: u64) {
         self.pulse.send_if_modified(|seq| {
             let news = newest > *seq;
             *seq = newest.max(*seq);
             news
         });
-        Ok(outcomes)
+    }
+
+    /// Removes leaves as if they had never been written, durably. Returns those that went.
+    pub(crate) async fn purge(
+        &self,
+        wanted: Vec<(DocumentId, Vec<Rev>)>,
+    ) -> Result<Vec<(DocumentId, Vec<Rev>)>, StoreError> {
+        let (purged, newest) = self
+            .committer
+            .write(move |transaction| {
+                let mut writer = Writer::open(transaction)?;
+                let mut purged = Vec::with_capacity(wanted.len());
+                for (id, revs) in wanted {
+                    let gone = writer.purge(&id, &revs)?;
+                    purged.push((id, gone));
+                }
+                Ok((purged, writer.finish()?.update_seq))
+            })
+            .await?;
+        self.tell(newest);
+        Ok(purged)
+    }
+
+    /// Sets how many ancestors are remembered behind each leaf: from the next write of a document on.
+    pub(crate) async fn set_revs_limit(&self, limit: usize) -> Result<(), StoreError> {
+        self.committer
+            .write(move |transaction| {
+                let mut writer = Writer::open(transaction)?;
+                writer.counters.revs_limit = limit as u64;
+                writer.finish()?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Forgets what lies beyond the limit in every document, some documents at a time.
+    pub(crate) async fn stem(&self) -> Result<(), StoreError> {
+        let mut after: Option<String> = None;
+        loop {
+            let from = after.take();
+            after = self
+                .committer
+                .write(move |transaction| {
+                    let mut writer = Writer::open(transaction)?;
+                    let last = writer.stem(from.as_deref())?;
+                    writer.finish()?;
+                    Ok(last)
+                })
+                .await?;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Gives the bytes that nothing uses any more back to the file system, unless somebody uses the file: then all stays as it is.
+    /// May block for as long as the file is large.
+    pub(crate) fn shrunk(self) -> (Self, Result<(), StoreError>) {
+        let (committer, done) = self.committer.compacted();
+        let this = Self { committer, ..self };
+        (this, done)
     }
 
     /// Writes or removes (`None`) a local document if `base` is its revision.
@@ -215,18 +305,25 @@ pub(crate) struct View {
     bodies: redb::ReadOnlyTable<u64, &'static [u8]>,
     changes: redb::ReadOnlyTable<u64, &'static [u8]>,
     local: redb::ReadOnlyTable<&'static str, (u64, &'static [u8])>,
+    attachments: Option<AttachmentView>,
     /// The numbers at that moment.
     pub(crate) counters: Counters,
 }
 
 impl View {
     fn of(transaction: &ReadTransaction) -> Result<Self, StoreError> {
+        let counters = Counters::load(&transaction.open_table(META)?)?;
+        let attachments = match counters.attached {
+            0 => None,
+            _ => Some(AttachmentView::of(transaction)?),
+        };
         Ok(Self {
             documents: transaction.open_table(DOCUMENTS)?,
             bodies: transaction.open_table(BODIES)?,
             changes: transaction.open_table(CHANGES)?,
             local: transaction.open_table(LOCAL)?,
-            counters: Counters::load(&transaction.open_table(META)?)?,
+            attachments,
+            counters,
         })
     }
 
@@ -239,14 +336,24 @@ impl View {
 
     /// The stored text of a revision.
     pub(crate) fn body(&self, body: BodyRef) -> Result<Bytes, StoreError> {
-        let page = self
-            .bodies
-            .get_owned(body.0)?
-            .ok_or(StoreError::Corrupt("a body is missing"))?;
-        if page.value().len() < SHARE_FROM_BYTES {
-            return Ok(Bytes::copy_from_slice(page.value()));
+        let page = self.bodies.get_owned(body.0)?;
+        Ok(lend(page.ok_or(StoreError::Corrupt("a body is missing"))?))
+    }
+
+    /// The attachments of a revision, in the order of the document.
+    pub(crate) fn attached(&self, body: BodyRef) -> Result<Vec<Attached>, StoreError> {
+        match &self.attachments {
+            None => Ok(Vec::new()),
+            Some(attachments) => attachments.attached(body),
         }
-        Ok(Bytes::from_owner(SharedPage(page)))
+    }
+
+    /// A piece of an attachment's content.
+    pub(crate) fn chunk(&self, blob: BlobId, number: u64) -> Result<Bytes, StoreError> {
+        match &self.attachments {
+            None => Err(StoreError::Corrupt("a piece of an attachment is missing")),
+            Some(attachments) => attachments.chunk(blob, number),
+        }
     }
 
     pub(crate) fn local(&self, id: &str) -> Result<Option<Bytes>, StoreError> {
@@ -254,6 +361,18 @@ impl View {
             .local
             .get(id)?
             .map(|row| Bytes::copy_from_slice(row.value().1)))
+    }
+
+    /// Local documents by id, from one on.
+    pub(crate) fn locals(
+        &self,
+        start: &str,
+    ) -> Result<impl Iterator<Item = Result<(String, u64, Bytes), StoreError>>, StoreError> {
+        Ok(self.local.range::<&str>(start..)?.map(|row| {
+            let (id, row) = row?;
+            let (rev, text) = row.value();
+            Ok((id.value().to_owned(), rev, Bytes::copy_from_slice(text)))
+        }))
     }
 
     /// Changes after one sequence number, up to another, in order.
@@ -313,6 +432,14 @@ impl AsRef<[u8]> for SharedPage {
     fn as_ref(&self) -> &[u8] {
         self.0.value()
     }
+}
+
+/// The bytes of a page: lent when they are many, else copied.
+pub(super) fn lend(page: OwnedAccessGuard<&'static [u8]>) -> Bytes {
+    if page.value().len() < SHARE_FROM_BYTES {
+        return Bytes::copy_from_slice(page.value());
+    }
+    Bytes::from_owner(SharedPage(page))
 }
 
 fn builder() -> Builder {

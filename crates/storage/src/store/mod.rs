@@ -3,9 +3,11 @@
 //! Guarantees: an acknowledged write is on disk. Many writers of one file share one durable transaction ([`commit`]).
 //! Knows ciphertext as bytes; nothing here can read it.
 
+pub(crate) mod attachments;
 pub(crate) mod commit;
 pub(crate) mod database;
 pub(crate) mod node;
+mod purge;
 pub(crate) mod row;
 pub(crate) mod write;
 

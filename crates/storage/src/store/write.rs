@@ -1,12 +1,14 @@
 //! Writing documents inside a transaction: edits checked against the current leaves, and history merged as it is.
 
+use adyton_couch::attachment::AttachmentName;
 use adyton_couch::document::{DocumentId, Members};
 use adyton_couch::rev::Rev;
-use adyton_couch::rev_tree::{BodyRef, Inserted, Liveness, Revisions};
+use adyton_couch::rev_tree::{BodyRef, Inserted, Leaf, Liveness, Revisions};
 use adyton_couch::wire::{CouchError, ErrorKind};
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::StoreError;
+use super::attachments::{Attached, AttachmentTables, AttachmentWrite, Resolved, Source};
 use super::database::{BODIES, CHANGES, Counters, DOCUMENTS, META};
 use super::row::{ChangeRow, DocumentRow};
 
@@ -16,6 +18,7 @@ pub(crate) struct DocumentWrite {
     pub(crate) id: DocumentId,
     pub(crate) liveness: Liveness,
     pub(crate) members: Members,
+    pub(crate) attachments: Vec<AttachmentWrite>,
     pub(crate) kind: WriteKind,
 }
 
@@ -36,17 +39,22 @@ pub(crate) type Outcome = Result<Rev, CouchError>;
 
 /// The tables of one database, open for writing.
 pub(super) struct Writer<'t> {
-    documents: Table<'t, &'static str, &'static [u8]>,
+    transaction: &'t WriteTransaction,
+    /// Opened when they are needed.
+    attachments: Option<AttachmentTables<'t>>,
+    pub(super) documents: Table<'t, &'static str, &'static [u8]>,
     bodies: Table<'t, u64, &'static [u8]>,
-    changes: Table<'t, u64, &'static [u8]>,
+    pub(super) changes: Table<'t, u64, &'static [u8]>,
     meta: Table<'t, &'static str, u64>,
-    counters: Counters,
+    pub(super) counters: Counters,
 }
 
 impl<'t> Writer<'t> {
     pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, StoreError> {
         let meta = transaction.open_table(META)?;
         Ok(Self {
+            transaction,
+            attachments: None,
             documents: transaction.open_table(DOCUMENTS)?,
             bodies: transaction.open_table(BODIES)?,
             changes: transaction.open_table(CHANGES)?,
@@ -62,24 +70,44 @@ impl<'t> Writer<'t> {
     }
 
     pub(super) fn write(&mut self, write: &DocumentWrite) -> Result<Outcome, StoreError> {
-        let existing = self.documents.get(write.id.as_str())?;
-        let mut row = existing
-            .map(|row| DocumentRow::decode(row.value()))
-            .transpose()?
-            .unwrap_or_default();
-        let revisions = match &write.kind {
-            WriteKind::History(revisions) => revisions.clone(),
-            WriteKind::Edit { base } => match edit(&row, *base, write) {
-                Ok(revisions) => revisions,
-                Err(refusal) => return Ok(Err(refusal)),
-            },
+        let mut row = self.document(write.id.as_str())?.unwrap_or_default();
+        let (revisions, resolved) = match &write.kind {
+            WriteKind::History(revisions) => {
+                let Ok(rev) = revisions.newest() else {
+                    return Ok(Err(CouchError::bad_request("Invalid _revisions")));
+                };
+                if row.tree.contains(rev) {
+                    return Ok(Ok(rev));
+                }
+                let sources = match write.attachments.is_empty() {
+                    true => Vec::new(),
+                    false => ancestors_first(&row, revisions),
+                };
+                match self.resolve(write, &sources, rev.generation())? {
+                    Ok(resolved) => (revisions.clone(), resolved),
+                    Err(refusal) => return Ok(Err(refusal)),
+                }
+            }
+            WriteKind::Edit { base } => {
+                let parent = match parent(&row, *base) {
+                    Ok(parent) => parent,
+                    Err(refusal) => return Ok(Err(refusal)),
+                };
+                let generation = parent.map_or(0, |leaf| leaf.rev.generation()) + 1;
+                let sources: Vec<_> = parent.map(|leaf| (leaf, true)).into_iter().collect();
+                let resolved = match self.resolve(write, &sources, generation)? {
+                    Ok(resolved) => resolved,
+                    Err(refusal) => return Ok(Err(refusal)),
+                };
+                match edit(&row, parent, write, &resolved) {
+                    Ok(revisions) => (revisions, resolved),
+                    Err(refusal) => return Ok(Err(refusal)),
+                }
+            }
         };
         let Ok(rev) = revisions.newest() else {
             return Ok(Err(CouchError::bad_request("Invalid _revisions")));
         };
-        if matches!(write.kind, WriteKind::History(_)) && row.tree.leaf(rev).is_some() {
-            return Ok(Ok(rev));
-        }
         let before = row.tree.winner();
         let body = BodyRef(self.counters.next_body);
         let superseded = match row.tree.insert(&revisions, write.liveness, Some(body)) {
@@ -90,22 +118,15 @@ impl<'t> Writer<'t> {
                 return Ok(Err(CouchError::new(ErrorKind::TooLarge, reason)));
             }
         };
-        let rendered = write.members.render(&write.id, &rev, write.liveness);
-        self.counters.next_body += 1;
-        self.counters.bytes += rendered.len() as u64;
-        self.bodies.insert(body.0, rendered.as_slice())?;
+        row.tree.stem(self.counters.revs_limit());
+        self.add_body(body, write, rev, &resolved)?;
         for old in superseded {
-            if let Some(freed) = self.bodies.remove(old.0)? {
-                self.counters.bytes = self
-                    .counters
-                    .bytes
-                    .saturating_sub(freed.value().len() as u64);
-            }
+            self.remove_body(old)?;
         }
         let leaves = row.tree.leaves();
         self.count(
             before.map(|leaf| leaf.deleted),
-            leaves.first().is_some_and(|leaf| leaf.deleted),
+            leaves.first().map(|leaf| leaf.deleted),
         );
         if row.seq != 0 {
             self.changes.remove(row.seq)?;
@@ -121,39 +142,169 @@ impl<'t> Writer<'t> {
         Ok(Ok(rev))
     }
 
-    /// Keeps the numbers of live and deleted documents.
-    fn count(&mut self, was_deleted: Option<bool>, is_deleted: bool) {
+    pub(super) fn document(&self, id: &str) -> Result<Option<DocumentRow>, StoreError> {
+        let row = self.documents.get(id)?;
+        row.map(|row| DocumentRow::decode(row.value())).transpose()
+    }
+
+    /// Stores the text of a revision, and its attachments.
+    fn add_body(
+        &mut self,
+        body: BodyRef,
+        write: &DocumentWrite,
+        rev: Rev,
+        resolved: &Resolved<'_>,
+    ) -> Result<(), StoreError> {
+        let mut rendered = write.members.render(&write.id, &rev, write.liveness);
+        if !resolved.attached.is_empty() {
+            rendered.pop();
+            rendered.extend(resolved.stubs());
+            rendered.push(b'}');
+            let tables = opened(&mut self.attachments, self.transaction)?;
+            tables.attach(body, resolved, &mut self.counters)?;
+        }
+        self.counters.next_body += 1;
+        self.counters.bytes += rendered.len() as u64;
+        self.bodies.insert(body.0, rendered.as_slice())?;
+        Ok(())
+    }
+
+    /// Forgets the text of a revision, its attachments, and what of their contents nobody else needs.
+    pub(super) fn remove_body(&mut self, body: BodyRef) -> Result<(), StoreError> {
+        if let Some(freed) = self.bodies.remove(body.0)? {
+            let freed = freed.value().len() as u64;
+            self.counters.bytes = self.counters.bytes.saturating_sub(freed);
+        }
+        if self.counters.attached > 0 {
+            let tables = opened(&mut self.attachments, self.transaction)?;
+            tables.detach(body, &mut self.counters)?;
+        }
+        Ok(())
+    }
+
+    /// Finds the contents of the write's attachments: sent with it, or kept by one of `sources` (with whether it is an ancestor).
+    fn resolve<'w>(
+        &mut self,
+        write: &'w DocumentWrite,
+        sources: &[(Leaf, bool)],
+        generation: u64,
+    ) -> Result<Result<Resolved<'w>, CouchError>, StoreError> {
+        let mut resolved = Resolved::default();
+        // When a content came is ours to say of an edit; of history made elsewhere it is a fact.
+        let said = |revpos: Option<u64>| match write.kind {
+            WriteKind::Edit { .. } => None,
+            WriteKind::History(_) => revpos,
+        };
+        let mut kept: Option<Vec<(Vec<Attached>, bool)>> = None;
+        for AttachmentWrite { name, source } in &write.attachments {
+            match source {
+                Source::New {
+                    content_type,
+                    revpos,
+                    encoding,
+                    length,
+                    blob,
+                } => {
+                    let (kind, content) = ((content_type, said(*revpos)), (*encoding, *length));
+                    resolved.add(name, kind, content, blob, generation);
+                }
+                Source::Kept { digest, revpos } => {
+                    let kept = match &mut kept {
+                        Some(kept) => kept,
+                        none => none.insert(self.kept_by(sources)?),
+                    };
+                    // Only an ancestor's content is meant by its name alone.
+                    let found = kept.iter().find_map(|(attached, ancestor)| {
+                        attached.iter().find(|attached| {
+                            let attachment = &attached.attachment;
+                            attachment.name == *name
+                                && digest.map_or(*ancestor, |digest| digest == attachment.digest)
+                        })
+                    });
+                    match found {
+                        Some(attached) => {
+                            resolved.keep(attached.clone(), said(*revpos), generation)
+                        }
+                        None => return Ok(Err(missing_stub(write, name))),
+                    }
+                }
+            }
+        }
+        Ok(Ok(resolved))
+    }
+
+    fn kept_by(
+        &mut self,
+        sources: &[(Leaf, bool)],
+    ) -> Result<Vec<(Vec<Attached>, bool)>, StoreError> {
+        if self.counters.attached == 0 {
+            return Ok(Vec::new());
+        }
+        let tables = opened(&mut self.attachments, self.transaction)?;
+        let with_body = sources
+            .iter()
+            .filter_map(|(leaf, ancestor)| Some((leaf.body?, *ancestor)));
+        with_body
+            .map(|(body, ancestor)| Ok((tables.of(body)?, ancestor)))
+            .collect()
+    }
+
+    /// Keeps the numbers of live and deleted documents: what the winner was, and is. None: there is no document.
+    pub(super) fn count(&mut self, was_deleted: Option<bool>, is_deleted: Option<bool>) {
         match was_deleted {
             Some(true) => self.counters.deleted -= 1,
             Some(false) => self.counters.documents -= 1,
             None => {}
         }
-        if is_deleted {
-            self.counters.deleted += 1;
-        } else {
-            self.counters.documents += 1;
+        match is_deleted {
+            Some(true) => self.counters.deleted += 1,
+            Some(false) => self.counters.documents += 1,
+            None => {}
         }
     }
 }
 
+/// The tables of attachments, opened on first use.
+fn opened<'s, 't>(
+    slot: &'s mut Option<AttachmentTables<'t>>,
+    transaction: &'t WriteTransaction,
+) -> Result<&'s mut AttachmentTables<'t>, StoreError> {
+    let tables = match slot.take() {
+        Some(tables) => tables,
+        None => AttachmentTables::open(transaction)?,
+    };
+    Ok(slot.insert(tables))
+}
+
 /// The rules of an edit, CouchDB's: it builds on a leaf; a new document, or one that is deleted, needs no base.
+fn parent(row: &DocumentRow, base: Option<Rev>) -> Result<Option<Leaf>, CouchError> {
+    match (base, row.tree.winner()) {
+        (None, None) => Ok(None),
+        (None, Some(winner)) if winner.deleted => Ok(Some(winner)),
+        (None, Some(_)) | (Some(_), None) => Err(CouchError::conflict()),
+        (Some(base), Some(_)) => match row.tree.leaf(base) {
+            Some(leaf) => Ok(Some(leaf)),
+            None => Err(CouchError::conflict()),
+        },
+    }
+}
+
+/// The name of an edit's revision, with its parent.
 fn edit(
     row: &DocumentRow,
-    base: Option<Rev>,
+    parent: Option<Leaf>,
     write: &DocumentWrite,
+    resolved: &Resolved<'_>,
 ) -> Result<Revisions, CouchError> {
-    let parent = match (base, row.tree.winner()) {
-        (None, None) => None,
-        (None, Some(winner)) if winner.deleted => Some(winner.rev),
-        (None, Some(_)) | (Some(_), None) => return Err(CouchError::conflict()),
-        (Some(base), Some(_)) => match row.tree.leaf(base) {
-            Some(leaf) => Some(leaf.rev),
-            None => return Err(CouchError::conflict()),
-        },
-    };
+    let parent = parent.map(|leaf| leaf.rev);
     let deleted = write.liveness == Liveness::Deleted;
-    let child = Rev::of_edit(parent, deleted, write.members.as_bytes())
-        .map_err(|_| CouchError::bad_request("Invalid rev format"))?;
+    let child = if resolved.attached.is_empty() {
+        Rev::of_edit(parent, deleted, write.members.as_bytes())
+    } else {
+        let content = [write.members.as_bytes(), &resolved.identity()].concat();
+        Rev::of_edit(parent, deleted, &content)
+    }
+    .map_err(|_| CouchError::bad_request("Invalid rev format"))?;
     if row.tree.contains(child) {
         // The same edit of the same parent, already made and since replaced.
         return Err(CouchError::conflict());
@@ -162,4 +313,23 @@ fn edit(
         Some(parent) => Revisions::child_of(parent, child),
         None => Revisions::alone(child),
     })
+}
+
+/// The leaves of a document, each with whether it is an ancestor of the new revision; the nearest ancestor first.
+fn ancestors_first(row: &DocumentRow, revisions: &Revisions) -> Vec<(Leaf, bool)> {
+    let mut leaves: Vec<(Leaf, bool)> = row
+        .tree
+        .leaves()
+        .into_iter()
+        .map(|leaf| (leaf, revisions.iter().any(|rev| rev == leaf.rev)))
+        .collect();
+    leaves.sort_by_key(|(leaf, ancestor)| std::cmp::Reverse((*ancestor, leaf.rev)));
+    leaves
+}
+
+fn missing_stub(write: &DocumentWrite, name: &AttachmentName) -> CouchError {
+    CouchError {
+        kind: ErrorKind::MissingStub,
+        reason: format!("Invalid attachment stub in {} for {name}", write.id).into(),
+    }
 }

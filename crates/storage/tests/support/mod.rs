@@ -120,6 +120,16 @@ pub struct Answer {
 }
 
 impl Answer {
+    pub async fn read(response: http::Response<Incoming>) -> Self {
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Self {
+            status: head.status,
+            headers: head.headers,
+            body,
+        }
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&self.body)))
@@ -164,14 +174,7 @@ impl Client {
         credential: &Credential,
         body: impl Into<Bytes>,
     ) -> Answer {
-        let response = self.open(method, path, credential, body).await;
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        Answer {
-            status: head.status,
-            headers: head.headers,
-            body,
-        }
+        Answer::read(self.open(method, path, credential, body).await).await
     }
 
     /// Sends a request and returns the answer while it still comes.
@@ -180,6 +183,18 @@ impl Client {
         method: &str,
         path: &str,
         credential: &Credential,
+        body: impl Into<Bytes>,
+    ) -> http::Response<Incoming> {
+        self.open_with(method, path, credential, &[], body).await
+    }
+
+    /// The same, with further headers.
+    pub async fn open_with(
+        &self,
+        method: &str,
+        path: &str,
+        credential: &Credential,
+        headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> http::Response<Incoming> {
         use base64::Engine;
@@ -201,6 +216,9 @@ impl Client {
             }
             Credential::Raw(value) => request.header("authorization", value),
         };
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         let request = request.body(Full::new(body.into())).unwrap();
         sender.send_request(request).await.unwrap()
     }
@@ -337,6 +355,13 @@ impl Session {
 
     pub async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &Value::Null).await
+    }
+
+    /// `GET` with further headers.
+    pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let client = &self.client;
+        let answer = client.open_with("GET", path, &self.access, headers, "");
+        Answer::read(answer.await).await
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {

@@ -1,0 +1,41 @@
+//! The storage node with a clock that its caller moves: for `interop/js`, where tokens end in the middle of a replication.
+//!
+//! `movable_clock ADDRESS DIRECTORY SECONDS`: says `listening on http://…` as the program does. The clock is the system's plus SECONDS;
+//! each line on its input is a number of seconds to move it on by, and is answered with `moved`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a program for tests: what it is given is its caller's"
+)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use adyton_storage::{Clock, Config, Storage};
+
+#[tokio::main]
+async fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let mut argument = || arguments.next().unwrap();
+    let config = Config::new(argument().parse().unwrap(), argument().into());
+    let ahead = Arc::new(AtomicU64::new(argument().parse().unwrap()));
+    let read = Arc::clone(&ahead);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the edge: what stands in for the system's clock"
+    )]
+    let clock = Clock::from_fn(move || {
+        SystemTime::now() + Duration::from_secs(read.load(Ordering::SeqCst))
+    });
+    let storage = Storage::start_with(config, clock, None).await.unwrap();
+    println!("listening on http://{}", storage.address());
+    let moved = tokio::task::spawn_blocking(move || {
+        for line in std::io::stdin().lines() {
+            ahead.fetch_add(line.unwrap().parse().unwrap(), Ordering::SeqCst);
+            println!("moved");
+        }
+    });
+    moved.await.unwrap();
+    storage.shutdown().await;
+}

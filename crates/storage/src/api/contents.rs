@@ -1,0 +1,323 @@
+//! Documents told with the contents of their attachments: in base64 within the JSON, or as further parts behind it.
+
+use std::sync::Arc;
+
+use adyton_couch::attachment::{Encoding, Encodings, Told, opening, stubs};
+use adyton_couch::document::DocumentId;
+use adyton_couch::multipart::{Boundary, quoted};
+use adyton_couch::rev_tree::Leaf;
+use adyton_couch::wire::{AttachmentsWanted, DocumentQuery};
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{self, HeaderValue};
+
+use super::documents::{Done, tag};
+use super::pieces::{Piece, PieceProducer};
+use super::read::{self, Extras};
+use super::reply::{self, Reply};
+use super::{App, Asked};
+use crate::access::Permit;
+use crate::databases::DatabaseError;
+use crate::store::attachments::Attached;
+use crate::store::database::{DatabaseFile, View};
+use crate::store::row::DocumentRow;
+use crate::store::{StoreError, blocking};
+use crate::stream::produce;
+
+/// Which attachments are told with their contents, and how.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wish {
+    pub(super) attachments: AttachmentsWanted,
+    pub(super) encodings: Encodings,
+    pub(super) place: ContentPlace,
+}
+
+/// Where a content that is told stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum ContentPlace {
+    /// In the document, in base64.
+    #[default]
+    Inline,
+    /// In a part of its own.
+    Part,
+}
+
+/// A revision's text, and the contents that belong in parts behind it.
+pub(super) struct Revision {
+    pub(super) pieces: Vec<Piece>,
+    pub(super) parts: Vec<Attached>,
+}
+
+/// Whether a reader is answered here, and not from the stored text alone.
+pub(super) fn concern(query: &DocumentQuery, headers: &HeaderMap) -> bool {
+    query.attachments != AttachmentsWanted::Stubs
+        || query.encodings == Encodings::Told
+        || (query.open_revs.is_some() && accepts(headers, "multipart/mixed"))
+}
+
+impl App {
+    /// `GET /{db}/{id}` for those whom [`concern`] lets in.
+    pub(super) async fn get_contents(
+        &self,
+        permit: &Permit,
+        id: DocumentId,
+        query: DocumentQuery,
+        asked: &Asked,
+    ) -> Done {
+        let file = self.databases.file(permit).await?;
+        let related = accepts(&asked.headers, "multipart/related");
+        let mixed = accepts(&asked.headers, "multipart/mixed");
+        blocking(move || {
+            let view = file.view()?;
+            Ok(match &query.open_revs {
+                None => one(file, view, &id, &query, related),
+                Some(_) => many(file, view, &id, &query, mixed),
+            })
+        })
+        .await?
+    }
+}
+
+fn one(
+    file: Arc<DatabaseFile>,
+    view: View,
+    id: &DocumentId,
+    query: &DocumentQuery,
+    related: bool,
+) -> Result<Reply, DatabaseError> {
+    let (row, leaf) = read::chosen(&view, id.as_str(), query)?;
+    let place = match related {
+        true => ContentPlace::Part,
+        false => ContentPlace::Inline,
+    };
+    let told = revision(&view, &row, leaf, read::extras(query), &wish(query, place))?;
+    let mut reply = if told.parts.is_empty() {
+        answer(file, view, told.pieces, reply::JSON)
+    } else {
+        let boundary = boundary()?;
+        let mut pieces = Vec::new();
+        push_related(told, &boundary, query.encodings, &mut pieces);
+        answer(file, view, pieces, &boundary.content_type("related"))
+    };
+    tag(&mut reply, &leaf.rev.to_string());
+    Ok(reply)
+}
+
+fn many(
+    file: Arc<DatabaseFile>,
+    view: View,
+    id: &DocumentId,
+    query: &DocumentQuery,
+    mixed: bool,
+) -> Result<Reply, DatabaseError> {
+    let (row, leaves) = read::chosen_of_many(&view, id.as_str(), query)?;
+    let extras = Extras {
+        revisions: query.revs,
+        ..Extras::default()
+    };
+    let mut pieces = Vec::new();
+    if !mixed {
+        pieces.push(text(b"["));
+        for (i, leaf) in leaves.into_iter().enumerate() {
+            if i > 0 {
+                pieces.push(text(b","));
+            }
+            match leaf {
+                Ok(leaf) => {
+                    pieces.push(text(b"{\"ok\":"));
+                    let wish = wish(query, ContentPlace::Inline);
+                    pieces.extend(revision(&view, &row, leaf, extras, &wish)?.pieces);
+                    pieces.push(text(b"}"));
+                }
+                Err(rev) => pieces.push(text(format!("{{\"missing\":\"{rev}\"}}").as_bytes())),
+            }
+        }
+        pieces.push(text(b"]"));
+        return Ok(answer(file, view, pieces, reply::JSON));
+    }
+    let boundary = boundary()?;
+    for (i, leaf) in leaves.into_iter().enumerate() {
+        let before = |kind: &str| text(&boundary.before_part(i == 0, &[("Content-Type", kind)]));
+        match leaf {
+            Ok(leaf) => {
+                let wish = wish(query, ContentPlace::Part);
+                let told = revision(&view, &row, leaf, extras, &wish)?;
+                if told.parts.is_empty() {
+                    pieces.push(before(reply::JSON));
+                    pieces.extend(told.pieces);
+                } else {
+                    let inner = self::boundary()?;
+                    pieces.push(before(&inner.content_type("related")));
+                    push_related(told, &inner, query.encodings, &mut pieces);
+                }
+            }
+            Err(rev) => {
+                pieces.push(before("application/json; error=\"true\""));
+                pieces.push(text(format!("{{\"missing\":\"{rev}\"}}").as_bytes()));
+            }
+        }
+    }
+    pieces.push(text(&boundary.end()));
+    Ok(answer(file, view, pieces, &boundary.content_type("mixed")))
+}
+
+/// A document with its contents behind it.
+fn push_related(
+    told: Revision,
+    boundary: &Boundary,
+    encodings: Encodings,
+    pieces: &mut Vec<Piece>,
+) {
+    let json = [("Content-Type", reply::JSON)];
+    pieces.push(text(&boundary.before_part(true, &json)));
+    pieces.extend(told.pieces);
+    for attached in told.parts {
+        let attachment = &attached.attachment;
+        let kept = encodings == Encodings::Told || attachment.encoding == Encoding::Identity;
+        let disposition = format!("attachment; filename={}", quoted(attachment.name.as_str()));
+        let length = match kept {
+            true => attachment.encoded_length,
+            false => attachment.length,
+        };
+        let length = length.to_string();
+        let mut headers = vec![
+            ("Content-Disposition", disposition.as_str()),
+            ("Content-Type", attachment.content_type.as_str()),
+            ("Content-Length", length.as_str()),
+        ];
+        if kept && attachment.encoding == Encoding::Gzip {
+            headers.push(("Content-Encoding", "gzip"));
+        }
+        pieces.push(text(&boundary.before_part(false, &headers)));
+        pieces.push(match kept {
+            true => Piece::whole(&attached),
+            false => Piece::Decoded(attached),
+        });
+    }
+    pieces.push(text(&boundary.end()));
+}
+
+/// One revision's text, with the contents that are wished for.
+pub(super) fn revision(
+    view: &View,
+    row: &DocumentRow,
+    leaf: Leaf,
+    extras: Extras,
+    wish: &Wish,
+) -> Result<Revision, StoreError> {
+    let mut stored = Vec::new();
+    read::revision(view, row, leaf, extras, &mut stored)?;
+    let plain = wish.attachments == AttachmentsWanted::Stubs && wish.encodings == Encodings::Undone;
+    let attached = match leaf.body {
+        Some(body) if !plain => view.attached(body)?,
+        Some(_) | None => Vec::new(),
+    };
+    let mut stored = stored.into_iter();
+    let mut told = Revision {
+        pieces: Vec::new(),
+        parts: Vec::new(),
+    };
+    if !attached.is_empty() {
+        let body = stored.next().unwrap_or_default();
+        let tail = stubs(attached.iter().map(|attached| &attached.attachment));
+        // What follows the stubs in the stored text: a brace, or nothing when further members come.
+        let after = usize::from(!body.ends_with(&tail));
+        let end = body
+            .len()
+            .checked_sub(tail.len() + after)
+            .ok_or(StoreError::Corrupt("a document without its attachments"))?;
+        told.pieces.push(Piece::Text(body.slice(..end)));
+        let since = since(row, leaf, &wish.attachments);
+        write_attachments(attached, since, wish, &mut told);
+        told.pieces
+            .push(Piece::Text(body.slice(body.len() - after..)));
+    }
+    told.pieces.extend(stored.map(Piece::Text));
+    Ok(told)
+}
+
+fn write_attachments(attached: Vec<Attached>, since: u64, wish: &Wish, told: &mut Revision) {
+    let mut out = Vec::new();
+    for (i, attached) in attached.into_iter().enumerate() {
+        let attachment = &attached.attachment;
+        out.extend_from_slice(opening(i == 0));
+        let wanted = attachment.revpos > since;
+        match (wanted, wish.place) {
+            (false, _) => attachment.write(Told::Stub, wish.encodings, &mut out),
+            (true, ContentPlace::Part) => {
+                attachment.write(Told::Follows, wish.encodings, &mut out);
+                told.parts.push(attached);
+            }
+            (true, ContentPlace::Inline) => {
+                attachment.write_before_data(&mut out);
+                told.pieces.push(text(&std::mem::take(&mut out)));
+                attachment.write_after_data(wish.encodings, &mut out);
+                told.pieces.push(Piece::Base64(attached));
+            }
+        }
+    }
+    out.push(b'}');
+    told.pieces.push(text(&out));
+}
+
+/// The generation up to which the reader has the contents: of the deepest ancestor that the reader names.
+fn since(row: &DocumentRow, leaf: Leaf, wanted: &AttachmentsWanted) -> u64 {
+    match wanted {
+        AttachmentsWanted::Stubs => u64::MAX,
+        AttachmentsWanted::All => 0,
+        AttachmentsWanted::Since(revs) => {
+            let path = row.tree.revisions(leaf.rev);
+            let deepest = path.iter().find(|rev| revs.contains(rev));
+            deepest.map_or(0, |rev| rev.generation())
+        }
+    }
+}
+
+/// An answer made of pieces, with its length.
+pub(super) fn answer(
+    file: Arc<DatabaseFile>,
+    view: View,
+    pieces: Vec<Piece>,
+    content_type: &str,
+) -> Reply {
+    let length: u64 = pieces.iter().map(Piece::length).sum();
+    let mut reply = reply::stream(produce(PieceProducer::new(file, view, pieces)));
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    if let Ok(content_type) = HeaderValue::from_str(content_type) {
+        headers.insert(header::CONTENT_TYPE, content_type);
+    }
+    reply
+}
+
+/// Whether a request's `Accept` names this media type. `*/*` does not: who can read parts says so.
+pub(super) fn accepts(headers: &HeaderMap, kind: &str) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter();
+    let named = values.filter_map(|value| value.to_str().ok());
+    named.flat_map(|value| value.split(',')).any(|range| {
+        let mut words = range.split(';').map(str::trim);
+        let given = words.next().unwrap_or_default();
+        given.eq_ignore_ascii_case(kind)
+            && !words.any(|word| {
+                word.strip_prefix("q=")
+                    .is_some_and(|weight| weight.parse::<f32>() == Ok(0.0))
+            })
+    })
+}
+
+fn wish(query: &DocumentQuery, place: ContentPlace) -> Wish {
+    Wish {
+        attachments: query.attachments.clone(),
+        encodings: query.encodings,
+        place,
+    }
+}
+
+fn boundary() -> Result<Boundary, StoreError> {
+    let name = hex::encode(crate::store::random::<16>()?);
+    Boundary::new(&name).map_err(|_| StoreError::Corrupt("a made boundary"))
+}
+
+fn text(bytes: &[u8]) -> Piece {
+    Piece::Text(Bytes::copy_from_slice(bytes))
+}

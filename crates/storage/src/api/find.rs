@@ -1,0 +1,277 @@
+//! Queries and their indexes: `_find`, `_explain`, `_index`.
+
+use adyton_couch::document::{DocumentId, DocumentKind, Envelope, Members};
+use adyton_couch::mango::{
+    FindQuery, Index, IndexName, MAX_INDEXES, NewIndex, Plan, Remainder, with_view, without_view,
+};
+use adyton_couch::rev::Rev;
+use adyton_couch::rev_tree::Liveness;
+use adyton_couch::wire::{Bounded, CouchError, ErrorKind};
+use adyton_protocol::database::DatabaseHash;
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::documents::{Done, method_not_allowed};
+use super::reply::{self, Reply};
+use super::{App, Asked};
+use crate::access::Permit;
+use crate::databases::DatabaseError;
+use crate::query::{self, PageProducer};
+use crate::store::write::{DocumentWrite, WriteKind};
+use crate::store::{StoreError, blocking};
+use crate::stream::produce;
+
+/// A design document as it is: its revision and text, if it is there.
+type Existing = Option<(Rev, Bytes)>;
+
+impl App {
+    pub(super) async fn find(&self, permit: &Permit, asked: Asked) -> Done {
+        let body = match self.read_body(asked, self.limits.body_bytes).await {
+            Ok(body) => body,
+            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
+        };
+        let query = FindQuery::parse(body.as_slice())?;
+        drop(body);
+        let file = self.databases.file(permit).await?;
+        let limits = self.limits.clone();
+        let opened = std::sync::Arc::clone(&file);
+        let _turn = self.finds.acquire().await.map_err(|_| StoreError::Closed)?;
+        let began = Instant::now();
+        let (query, page) = blocking(move || {
+            let page = query::page(&opened.view()?, &query, &limits);
+            Ok((query, page))
+        })
+        .await?;
+        let producer = PageProducer::new(file, query, page?, began.elapsed());
+        Ok(reply::stream(produce(producer)))
+    }
+
+    pub(super) async fn explain(&self, permit: &Permit, asked: Asked) -> Done {
+        let body = match self.read_body(asked, self.limits.body_bytes).await {
+            Ok(body) => body,
+            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
+        };
+        let query = FindQuery::parse(body.as_slice())?;
+        drop(body);
+        let indexes = self.known_indexes(permit).await?;
+        let plan = Plan::of(&query, &indexes)?;
+        let selector: Value = serde_json::from_str(query.selector.source()).unwrap_or_default();
+        let fields = query
+            .fields
+            .as_ref()
+            .map_or_else(|| json!("all_fields"), |fields| json!(fields.names()));
+        let sort: Vec<Value> = query
+            .sort
+            .iter()
+            .map(|path| json!({path.to_string(): query.direction.word()}))
+            .collect();
+        let use_index = query.use_index.as_ref().map_or_else(Vec::new, |name| {
+            let mut texts = vec![name.design.clone()];
+            texts.extend(name.name.clone());
+            texts
+        });
+        let direction = match query.direction {
+            adyton_couch::mango::Direction::Ascending => "fwd",
+            adyton_couch::mango::Direction::Descending => "rev",
+        };
+        Ok(reply::json(
+            StatusCode::OK,
+            &json!({
+                "dbname": permit.record().database_hash,
+                "index": plan.index.to_json(),
+                "partitioned": false,
+                "selector": selector,
+                "opts": {
+                    "use_index": use_index,
+                    "bookmark": query.bookmark.as_ref().map_or("nil".to_owned(), ToString::to_string),
+                    "limit": query.limit,
+                    "skip": query.skip,
+                    "sort": sort,
+                    "fields": fields,
+                    "conflicts": query.conflicts,
+                    "execution_stats": query.execution_stats,
+                    "allow_fallback": query.allow_fallback,
+                },
+                "limit": query.limit,
+                "skip": query.skip,
+                "fields": fields,
+                "covering": false,
+                // The index orders and does not narrow: every document is looked at.
+                "mrargs": {"include_docs": true, "view_type": "map", "direction": direction},
+            }),
+        ))
+    }
+
+    pub(super) async fn indexes(&self, permit: &Permit) -> Done {
+        let indexes = self.known_indexes(permit).await?;
+        let told: Vec<Value> = indexes.iter().map(Index::to_json).collect();
+        let answer = json!({"total_rows": told.len(), "indexes": told});
+        Ok(reply::json(StatusCode::OK, &answer))
+    }
+
+    async fn known_indexes(&self, permit: &Permit) -> Result<Vec<Index>, DatabaseError> {
+        let file = self.databases.file(permit).await?;
+        Ok(blocking(move || query::indexes(&file.view()?)).await?)
+    }
+
+    pub(super) async fn create_index(&self, permit: &Permit, asked: Asked) -> Done {
+        permit.design()?;
+        let body = match self.read_body(asked, self.limits.body_bytes).await {
+            Ok(body) => body,
+            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
+        };
+        let new = NewIndex::parse(body.as_slice())?;
+        drop(body);
+        let id: DocumentId = new
+            .design
+            .parse()
+            .map_err(|_| CouchError::bad_request("`ddoc` is not the name of a design document."))?;
+        let existing = self.design(permit, &id).await?;
+        let text = existing.as_ref().map(|(_, text)| text.as_ref());
+        let result = match with_view(text, &new.index)? {
+            None => "exists",
+            Some(text) => {
+                if self.known_indexes(permit).await?.len() >= MAX_INDEXES {
+                    let reason = "The database has as many indexes as it may.";
+                    return Err(CouchError::new(ErrorKind::TooLarge, reason).into());
+                }
+                let envelope = Envelope::parse(&text).map_err(CouchError::from)?;
+                let base = existing.map(|(rev, _)| rev);
+                self.write_design(permit, id, base, Some(envelope)).await?;
+                "created"
+            }
+        };
+        let answer = json!({"result": result, "id": new.design, "name": new.index.name});
+        Ok(reply::json(StatusCode::OK, &answer))
+    }
+
+    pub(super) async fn index(
+        &self,
+        hash: DatabaseHash,
+        design: &str,
+        name: &str,
+        asked: Asked,
+    ) -> Reply {
+        let done = match self.permit(hash, &asked).await {
+            Err(error) => Err(error),
+            Ok(permit) if asked.method == Method::DELETE => {
+                self.delete_index(&permit, design, name).await
+            }
+            Ok(_) => Err(method_not_allowed()),
+        };
+        done.unwrap_or_else(|error| reply::couch_failure(&error))
+    }
+
+    async fn delete_index(&self, permit: &Permit, design: &str, name: &str) -> Done {
+        permit.design()?;
+        let id: DocumentId = IndexName::new(design, None)
+            .design
+            .parse()
+            .map_err(|_| CouchError::missing())?;
+        let (rev, text) = self
+            .design(permit, &id)
+            .await?
+            .ok_or(CouchError::missing())?;
+        let envelope = match without_view(&text, name) {
+            Remainder::Unchanged => return Err(CouchError::missing().into()),
+            Remainder::Nothing => None,
+            Remainder::Text(text) => Some(Envelope::parse(&text).map_err(CouchError::from)?),
+        };
+        self.write_design(permit, id, Some(rev), envelope).await?;
+        Ok(reply::json(StatusCode::OK, &json!({"ok": true})))
+    }
+
+    /// `_index/_bulk_delete`: design documents that define indexes, with all of these.
+    pub(super) async fn delete_designs(&self, permit: &Permit, asked: Asked) -> Done {
+        #[derive(Deserialize)]
+        struct Body {
+            docids: Bounded<String, MAX_INDEXES>,
+        }
+        permit.design()?;
+        let body = match self.read_body(asked, self.limits.body_bytes).await {
+            Ok(body) => body,
+            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
+        };
+        let asked_for: Body = serde_json::from_slice(body.as_slice())
+            .map_err(|_| CouchError::bad_request("`docids` must be an array of strings"))?;
+        drop(body);
+        let (mut success, mut fail) = (Vec::new(), Vec::new());
+        for name in asked_for.docids.0 {
+            match self.delete_design(permit, &name).await {
+                Ok(()) => success.push(json!({"id": name, "ok": true})),
+                Err(DatabaseError::Refused(refusal)) => {
+                    fail.push(json!({"id": name, "error": refusal.kind.name()}));
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        let answer = json!({"success": success, "fail": fail});
+        Ok(reply::json(StatusCode::OK, &answer))
+    }
+
+    async fn delete_design(&self, permit: &Permit, name: &str) -> Result<(), DatabaseError> {
+        let id: DocumentId = IndexName::new(name, None)
+            .design
+            .parse()
+            .map_err(|_| CouchError::missing())?;
+        let (rev, text) = self
+            .design(permit, &id)
+            .await?
+            .ok_or(CouchError::missing())?;
+        if Index::in_design(id.as_str(), &text).is_empty() {
+            return Err(CouchError::missing().into());
+        }
+        self.write_design(permit, id, Some(rev), None).await
+    }
+
+    async fn design(&self, permit: &Permit, id: &DocumentId) -> Result<Existing, DatabaseError> {
+        let file = self.databases.file(permit).await?;
+        let id = id.clone();
+        let found = blocking(move || {
+            let view = file.view()?;
+            let row = view.document(id.as_str())?.unwrap_or_default();
+            let leaf = query::living(&row);
+            let Some((rev, body)) = leaf.and_then(|leaf| Some((leaf.rev, leaf.body?))) else {
+                return Ok(None);
+            };
+            Ok(Some((rev, view.body(body)?)))
+        });
+        Ok(found.await?)
+    }
+
+    /// Writes a design document, or deletes it (`None`), if `base` is its revision.
+    async fn write_design(
+        &self,
+        permit: &Permit,
+        id: DocumentId,
+        base: Option<Rev>,
+        envelope: Option<Envelope>,
+    ) -> Result<(), DatabaseError> {
+        permit.design()?;
+        if id.kind() != DocumentKind::Design {
+            return Err(CouchError::missing().into());
+        }
+        let (liveness, members, attachments) = match envelope {
+            None => (Liveness::Deleted, Members::default(), Vec::new()),
+            Some(envelope) => {
+                self.databases.room(permit).await?;
+                let attachments = self.incoming(envelope.attachments, Vec::new()).await?;
+                (Liveness::Live, envelope.members, attachments)
+            }
+        };
+        let write = DocumentWrite {
+            id,
+            liveness,
+            members,
+            attachments,
+            kind: WriteKind::Edit { base },
+        };
+        let file = self.databases.file(permit).await?;
+        let outcome = file.write(vec![write]).await?.into_iter().next();
+        outcome.ok_or(StoreError::Corrupt("a lost outcome"))??;
+        Ok(())
+    }
+}

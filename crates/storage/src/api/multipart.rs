@@ -1,0 +1,108 @@
+//! `PUT /{db}/{id}` with `multipart/related`: a document, and behind it the contents of the attachments that it says will follow.
+
+use adyton_couch::attachment::{AttachmentName, SentAttachment, SentContent};
+use adyton_couch::document::{DocumentId, Envelope};
+use adyton_couch::limits::MAX_ATTACHMENTS;
+use adyton_couch::multipart::{self, Boundary, InvalidMultipart, Part, parameter};
+use adyton_couch::wire::{CouchError, DocumentQuery, ErrorKind};
+use bytes::Bytes;
+use http::header;
+
+use super::documents::{Done, if_match};
+use super::reply;
+use super::{App, Asked};
+use crate::access::Permit;
+use crate::databases::DatabaseError;
+
+/// The boundary of a `multipart/related` request; none when the request is something else.
+pub(super) fn related(asked: &Asked) -> Option<Result<Boundary, CouchError>> {
+    let kind = asked.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    essence
+        .eq_ignore_ascii_case("multipart/related")
+        .then(|| Boundary::of_content_type(kind).map_err(refusal))
+}
+
+impl App {
+    pub(super) async fn put_multipart(
+        &self,
+        permit: &Permit,
+        id: DocumentId,
+        boundary: Boundary,
+        asked: Asked,
+    ) -> Done {
+        let query = DocumentQuery::parse(&asked.query)?;
+        let if_match = if_match(&asked);
+        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
+            Ok(body) => body.into_shared(),
+            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
+        };
+        let (envelope, parts) = self.read_parts(&body, &boundary)?;
+        drop(body);
+        self.put_envelope(permit, id, (query, if_match), envelope, parts)
+            .await
+    }
+
+    fn read_parts(
+        &self,
+        body: &Bytes,
+        boundary: &Boundary,
+    ) -> Result<(Envelope, Vec<(AttachmentName, Bytes)>), DatabaseError> {
+        let parts = multipart::parts(body, boundary, MAX_ATTACHMENTS + 1).map_err(refusal)?;
+        let (document, parts) = parts.split_first().ok_or(CouchError::bad_request(
+            "The multipart body holds no document.",
+        ))?;
+        if document.body.len() > self.limits.document_bytes {
+            let reason = "The document is too large.";
+            return Err(CouchError::new(ErrorKind::TooLarge, reason).into());
+        }
+        let envelope = Envelope::parse(document.body).map_err(CouchError::from)?;
+        let parts = named(&envelope.attachments, parts)?;
+        let parts = parts
+            .into_iter()
+            .map(|(name, part)| (name, body.slice_ref(part)))
+            .collect();
+        Ok((envelope, parts))
+    }
+}
+
+/// Which part holds which attachment: by their file names when every part has one that is awaited, else in the document's order.
+fn named<'a>(
+    sent: &[SentAttachment],
+    parts: &[Part<'a>],
+) -> Result<Vec<(AttachmentName, &'a [u8])>, CouchError> {
+    let follows = |sent: &&SentAttachment| matches!(sent.content, SentContent::Follows { .. });
+    let awaited: Vec<&AttachmentName> =
+        sent.iter().filter(follows).map(|sent| &sent.name).collect();
+    if awaited.len() != parts.len() {
+        let reason = "The document announces another number of attachments than follow.";
+        return Err(CouchError::bad_request(reason));
+    }
+    let by_name: Option<Vec<(AttachmentName, &[u8])>> = parts
+        .iter()
+        .map(|part| {
+            let name = parameter(part.header("content-disposition")?, "filename")?;
+            let awaited = awaited.iter().find(|awaited| awaited.as_str() == name)?;
+            Some(((*awaited).clone(), part.body))
+        })
+        .collect();
+    let by_name = by_name.filter(|named| {
+        let names: std::collections::HashSet<_> = named.iter().map(|(name, _)| name).collect();
+        names.len() == awaited.len()
+    });
+    Ok(by_name.unwrap_or_else(|| {
+        let bodies = parts.iter().map(|part| part.body);
+        awaited.into_iter().cloned().zip(bodies).collect()
+    }))
+}
+
+fn refusal(invalid: InvalidMultipart) -> CouchError {
+    let kind = match invalid {
+        InvalidMultipart::TooManyParts => ErrorKind::TooLarge,
+        _ => ErrorKind::BadRequest,
+    };
+    CouchError {
+        kind,
+        reason: invalid.to_string().into(),
+    }
+}

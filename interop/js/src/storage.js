@@ -1,0 +1,175 @@
+// Adyton's storage node as a process, and a person who uses it as the original client does: with a DID of their own, logging in by
+// a signature, asking again with a new token when the old one has ended.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { createInterface } from "node:readline";
+import { hmac } from "@noble/hashes/hmac.js";
+import { sha256 } from "@noble/hashes/sha2.js";
+import { keccak_256 } from "@noble/hashes/sha3.js";
+import * as secp from "@noble/secp256k1";
+
+secp.hashes.sha256 = sha256;
+secp.hashes.hmacSha256 = (key, message) => hmac(sha256, key, message);
+
+const CONTEXT = "Interop: Test";
+
+export class StorageNode {
+  constructor(program, directory) {
+    Object.assign(this, { program, directory, ahead: 0, address: "127.0.0.1:0" });
+  }
+
+  // The same address after a restart, as clients know it.
+  async start() {
+    if (this.address.endsWith(":0")) this.address = `127.0.0.1:${await freePort()}`;
+    this.child = spawn(this.program, [this.address, this.directory, String(this.ahead)], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    this.lines = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
+    const said = (await this.lines.next()).value ?? "";
+    if (!said.startsWith("listening on ")) throw new Error(`the node does not start: ${said}`);
+    this.url = said.slice("listening on ".length);
+  }
+
+  async kill() {
+    const ended = once(this.child, "exit");
+    this.child.kill("SIGKILL");
+    await ended;
+  }
+
+  async pass(seconds) {
+    this.ahead += seconds;
+    this.child.stdin.write(`${seconds}\n`);
+    await this.lines.next();
+  }
+}
+
+export class Person {
+  // `ask` is the fetch of the client that is tested.
+  constructor(node, seed, ask) {
+    Object.assign(this, { node, ask });
+    this.key = new Uint8Array(32).fill(seed);
+    const address = hex(keccak_256(secp.getPublicKey(this.key, false).slice(1)).slice(-20));
+    this.did = `did:vda:polamoy:0x${address}`;
+    this.checksummed = checksummed(address);
+    // How often a request met an ended token, or no node.
+    this.renewals = 0;
+    this.outages = 0;
+  }
+
+  async publish() {
+    const now = `${new Date(Date.now() + this.node.ahead * 1000).toISOString().slice(0, 19)}Z`;
+    const controller = `${this.did}#controller`;
+    const document = {
+      id: this.did,
+      created: now,
+      updated: now,
+      controller: this.did,
+      versionId: 0,
+      assertionMethod: [controller, this.did],
+      verificationMethod: [
+        {
+          id: controller,
+          type: "EcdsaSecp256k1RecoveryMethod2020",
+          controller: this.did,
+          blockchainAccountId: `@eip155:0x13882:${this.checksummed}`,
+        },
+        {
+          id: this.did,
+          type: "EcdsaSecp256k1VerificationKey2019",
+          controller: this.did,
+          publicKeyHex: hex(secp.getPublicKey(this.key, false)),
+        },
+      ],
+      authentication: [controller, this.did],
+    };
+    document.proof = {
+      type: "EcdsaSecp256k1VerificationKey2019",
+      verificationMethod: this.did,
+      proofPurpose: "assertionMethod",
+      proofValue: this.sign(sortedJson(document)),
+    };
+    await this.call(`did/${this.did}`, { document });
+  }
+
+  async logIn() {
+    const who = { did: this.did, contextName: CONTEXT };
+    const { authJwt } = await this.call("auth/generateAuthJwt", who);
+    const text = `Authenticate this application context: "${CONTEXT}"?\n\n${this.did}\n${authJwt.authRequestId}`;
+    const proof = { ...who, authJwt: authJwt.authJwt, signature: this.sign(text) };
+    const tokens = await this.call("auth/authenticate", proof);
+    this.access = tokens.accessToken;
+    this.refresh = tokens.refreshToken;
+  }
+
+  async connect() {
+    const known = { refreshToken: this.refresh, did: this.did, contextName: CONTEXT };
+    this.access = (await this.call("auth/connect", known)).accessToken;
+  }
+
+  async createDatabase(name) {
+    const permissions = { read: "owner", write: "owner" };
+    const body = { databaseName: name, options: { permissions } };
+    const { databaseHash } = await this.call("user/createDatabase", body);
+    return `${this.node.url}/${databaseHash}`;
+  }
+
+  // What PouchDB asks with: the token in a header, and a new one when the node says 401.
+  fetch = async (url, options = {}) => {
+    for (;;) {
+      const used = this.access;
+      options.headers.set("Authorization", `Bearer ${used}`);
+      let answer;
+      try {
+        answer = await this.ask(url, options);
+      } catch (error) {
+        if (error.name !== "AbortError") this.outages += 1;
+        throw error;
+      }
+      if (answer.status !== 401) return answer;
+      await answer.text();
+      this.renewals += 1;
+      if (this.access === used) await this.connect();
+    }
+  };
+
+  async call(path, body) {
+    const headers = { "content-type": "application/json" };
+    if (this.access) headers.authorization = `Bearer ${this.access}`;
+    const answer = await fetch(`${this.node.url}/${path}`, { method: "POST", headers, body: JSON.stringify(body) });
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(`${path}: ${answer.status} ${text}`);
+    return JSON.parse(text);
+  }
+
+  sign(text) {
+    const digest = keccak_256(new TextEncoder().encode(text));
+    const [recovery, ...rs] = secp.sign(digest, this.key, { prehash: false, format: "recovered" });
+    return `0x${hex(Uint8Array.from([...rs, 27 + recovery]))}`;
+  }
+}
+
+const hex = (bytes) => Buffer.from(bytes).toString("hex");
+
+// EIP-55: a digit is upper case where the hash of the address has a high one.
+const checksummed = (address) => {
+  const hash = hex(keccak_256(new TextEncoder().encode(address)));
+  const cased = [...address].map((digit, n) => (parseInt(hash[n], 16) >= 8 ? digit.toUpperCase() : digit));
+  return `0x${cased.join("")}`;
+};
+
+const sortedJson = (value) => {
+  if (Array.isArray(value)) return `[${value.map(sortedJson).join(",")}]`;
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
+  const names = Object.keys(value).sort();
+  return `{${names.map((name) => `${JSON.stringify(name)}:${sortedJson(value[name])}`).join(",")}}`;
+};
+
+const freePort = async () => {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+};
