@@ -234,3 +234,26 @@ test("all of it can be done with the keyboard alone", async ({ page, stage }) =>
   const { terms } = JSON.parse(sent.approved!.consent) as { terms: Terms };
   expect(terms.scopes).toEqual([`ds:r:${EMAIL}`, "api:ds-query", "api:ds-create"]);
 });
+
+test("a kind of record of the person's own is a name before signing in, and a card afterwards", async ({ page, stage }) => {
+  await inLook(page, LOOKS[2]!);
+  const own = "https://dive.example/a-rather-long-name-of-a-schema-that-somebody-has-put/v1/schema.json";
+  const mine = request();
+  const dives = { ...mine.permissions[1]!, target: `ds:${own}`, database: "dives", schema: own, own: true, title: "Dives", words: "Read your dives (a schema of your own)" };
+  const known = { ...mine, permissions: [...mine.permissions, dives], terms: { ...mine.terms, scopes: [...mine.terms.scopes, `ds:r:${own}`] } };
+  const sent = await open(page, stage, { ...mine, unknown: [{ schema: own, words: "is not published; sign in" }] });
+  const also = page.getByRole("region", { name: "What it also asks for" });
+  await expect(also).toContainText(`${own} is not published; sign in.`);
+  await expect(page.getByRole("listitem").filter({ hasText: "Dives" })).toHaveCount(0);
+  await holdsToWcag(page);
+  await page.route(`**/consent/requests/${ID}`, (route) => route.fulfill({ contentType: "application/json", body: JSON.stringify(known) }));
+  const asked = page.waitForRequest((one) => one.url().endsWith(`/consent/requests/${ID}`));
+  await signIn(page, stage);
+  expect(await (await asked).headerValue("x-api-key")).toBeTruthy();
+  const card = page.getByRole("listitem").filter({ hasText: "Dives" }).first();
+  await expect(card).toContainText("dives");
+  await expect(also).toHaveCount(0);
+  await expect(page.getByRole("button", { name: "Allow", exact: true })).toBeEnabled();
+  await expect.poll(() => sent.previews.at(-1)?.scopes).toContain(`ds:r:${own}`);
+  await holdsToWcag(page);
+});

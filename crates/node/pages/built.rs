@@ -13,8 +13,8 @@ const BUILT: [Built; 10] = [
         bytes: include_bytes!("docs.html"),
     },
     Built {
-        path: "/assets/consent-CF13_otu.js",
-        bytes: include_bytes!("assets/consent-CF13_otu.js"),
+        path: "/assets/consent-C6LpvT92.js",
+        bytes: include_bytes!("assets/consent-C6LpvT92.js"),
     },
     Built {
         path: "/assets/console-uJybxw3Y.js",

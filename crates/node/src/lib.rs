@@ -8,6 +8,7 @@ pub mod authz;
 pub mod boot;
 pub mod client_documents;
 mod compressed_answers;
+mod computing;
 pub mod config;
 pub mod grants;
 pub mod harden;

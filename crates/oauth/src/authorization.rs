@@ -4,10 +4,10 @@
 //! would make this server a tool of whoever wrote the address. After it every refusal goes back to the client.
 
 use adyton_protocol::schema::SchemaDirectory;
-use adyton_protocol::scope::{InvalidTerms, Terms};
+use adyton_protocol::scope::InvalidTerms;
 use serde_json::{Map, Value, json};
 
-use crate::approval::Requested;
+use crate::asking::Asking;
 use crate::challenge::is_scope_byte;
 use crate::client::Client;
 use crate::form::Parameters;
@@ -92,7 +92,7 @@ pub struct AuthorizationRequest {
     /// To whom is answered.
     pub to: Addressed,
     /// What is asked.
-    pub requested: Requested,
+    pub asking: Asking,
     /// What the app committed to.
     pub challenge: Challenge,
     /// The key that the tokens are to be bound to (RFC 9449 section 10).
@@ -138,7 +138,7 @@ impl AuthorizationRequest {
             ))?),
         };
         Ok(Self {
-            requested: Requested::new(terms(parameters, directory)?),
+            asking: asking(parameters, directory)?,
             to,
             challenge,
             key,
@@ -147,7 +147,7 @@ impl AuthorizationRequest {
 }
 
 /// The terms of `scope` and `authorization_details`.
-fn terms(parameters: &Parameters, directory: &impl SchemaDirectory) -> Result<Terms, Refused> {
+fn asking(parameters: &Parameters, directory: &impl SchemaDirectory) -> Result<Asking, Refused> {
     let invalid = |reason| Refused::new(ErrorCode::InvalidAuthorizationDetails, reason);
     let mut members = match parameters.one("authorization_details") {
         None => Map::new(),
@@ -174,7 +174,7 @@ fn terms(parameters: &Parameters, directory: &impl SchemaDirectory) -> Result<Te
             ));
         }
     }
-    Terms::from_value(Value::Object(members), directory).map_err(|error| match error {
+    Asking::read(Value::Object(members), directory).map_err(|error| match error {
         InvalidTerms::Scopes(_) => Refused::new(
             ErrorCode::InvalidScope,
             "one of the scopes does not exist or is never granted",

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod approval;
+pub mod asking;
 pub mod authorization;
 pub mod challenge;
 pub mod client;

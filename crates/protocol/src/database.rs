@@ -27,6 +27,11 @@ impl DatabaseName {
         Self("storage_database".to_owned())
     }
 
+    /// A user's own schemas: what grants of their records mean. Never shared.
+    pub fn own_schemas() -> Self {
+        Self("schemas".to_owned())
+    }
+
     /// Checks a name. The protocol allows any text, even none; length and control characters are
     /// limited here, because names travel in paths and scopes.
     pub fn new(text: impl Into<String>) -> Result<Self, InvalidDatabaseName> {

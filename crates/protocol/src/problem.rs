@@ -30,6 +30,8 @@ pub enum ProblemKind {
     Gone,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
+    SchemaInvalid,
+    SchemaPublished,
     ScopeInvalid,
     ConsentInvalid,
     RateLimited,
@@ -47,7 +49,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
         Self::CredentialsAmbiguous,
@@ -69,6 +71,8 @@ impl ProblemKind {
         Self::Gone,
         Self::IdempotencyKeyInUse,
         Self::IdempotencyKeyReused,
+        Self::SchemaInvalid,
+        Self::SchemaPublished,
         Self::ScopeInvalid,
         Self::ConsentInvalid,
         Self::RateLimited,
@@ -156,6 +160,8 @@ impl ProblemKind {
                 422,
                 "This key was used for another request",
             ),
+            Self::SchemaInvalid => ("schema-invalid", 422, "The schema cannot be used"),
+            Self::SchemaPublished => ("schema-published", 409, "The name is a published schema's"),
             Self::ScopeInvalid => ("scope-invalid", 400, "A scope cannot be granted"),
             Self::ConsentInvalid => ("consent-invalid", 400, "The consent does not hold"),
             Self::RateLimited => ("rate-limited", 429, "Too many requests"),

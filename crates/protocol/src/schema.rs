@@ -117,6 +117,12 @@ impl fmt::Display for SchemaUri {
 pub trait SchemaDirectory {
     /// The database of this schema's records.
     fn database_of(&self, schema: &SchemaUri) -> Option<DatabaseName>;
+
+    /// Whether a user may have a schema of this name that is not known here: then who asks for it is not told that it does not
+    /// exist before the user is known.
+    fn may_be_own(&self, _: &SchemaUri) -> bool {
+        false
+    }
 }
 
 /// Resolves a schema path as the original client does, quirks included (a leading `/` is doubled, a

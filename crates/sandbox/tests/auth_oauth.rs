@@ -244,7 +244,7 @@ async fn what_is_wrong_about_the_client_is_shown_and_never_redirected() {
         ("scope", "db:r:user_wallet", "invalid_scope"),
         (
             "scope",
-            "ds:rwd:https://evil.example/schema.json",
+            "ds:rwd:https://common.schemas.verida.io/evil/v0.1.0/schema.json",
             "invalid_scope",
         ),
         ("resource", "https://evil.example", "invalid_target"),

@@ -18,6 +18,7 @@ use adyton_keys::account::Account;
 use adyton_keys::context_session::ContextSession;
 use adyton_protocol::consent::{AppConsent, app_consent};
 use adyton_protocol::context::ContextName;
+use adyton_protocol::schema::SchemaUri;
 use adyton_sandbox::cluster::NETWORK;
 use adyton_sandbox::{Options, Sandbox};
 use caller::{Answer, Caller};
@@ -26,6 +27,8 @@ use rand_core::{OsRng, TryRngCore};
 use serde_json::{Value, json};
 
 const EMAIL: &str = "https://common.schemas.verida.io/social/email/v0.1.0/schema.json";
+/// A schema of somebody's own.
+const DIVE: &str = "https://dive.example/dive/v1/schema.json";
 const CONFIG: &str = "names = [\"localhost\", \"127.0.0.1\"]\n[oauth]\nlocal_clients = true\n";
 /// SHA-256 of a verifier that these tests never need: no code is redeemed here.
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
@@ -97,12 +100,40 @@ impl Stage {
     }
 
     async fn asked(&mut self, id: &str) -> Value {
+        self.asked_as(id, &[]).await
+    }
+
+    /// What is asked, for whom these headers name.
+    async fn asked_as(&mut self, id: &str, headers: &[(&str, &str)]) -> Value {
         let answer = self
             .caller
-            .send("GET", &format!("/consent/requests/{id}"), &[], None)
+            .send("GET", &format!("/consent/requests/{id}"), headers, None)
             .await;
         assert_eq!(answer.status, 200, "{}", answer.json());
         answer.json()
+    }
+
+    /// Gives somebody a schema of their own: dives, in this database, with one record in it.
+    async fn dives(&mut self, who: &ContextSession, database: &str) {
+        let key = who.expose_api_key();
+        let header = [("x-api-key", key.as_str())];
+        let path = DIVE.parse::<SchemaUri>().unwrap().to_base64();
+        let document = json!({
+            "$id": DIVE, "title": "Dive", "titlePlural": "Dives", "database": { "name": database },
+            "properties": { "depth": { "type": "number" }, "buddy": { "type": "string" } },
+        });
+        for (method, path, body, status) in [
+            ("PUT", format!("/api/rest/v1/schemas/{path}"), document, 201),
+            (
+                "POST",
+                format!("/api/rest/v1/ds/{path}"),
+                json!({ "record": { "_id": database, "depth": 40, "buddy": "secret" } }),
+                201,
+            ),
+        ] {
+            let done = self.caller.send(method, &path, &header, Some(&body)).await;
+            assert_eq!(done.status, status, "{}", done.json());
+        }
     }
 
     async fn post(
@@ -445,5 +476,129 @@ async fn an_owner_sees_the_grant_and_ends_it_and_nobody_else_does() {
         .await
         .json();
     assert_eq!(none, json!({ "grants": [] }));
+    stage.sandbox.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_schema_of_ones_own_is_asked_for_by_name_and_means_what_its_owner_says_once_signed_in() {
+    let mut stage = Stage::new().await;
+    let (owner, stranger) = (person_like(&stage.owner), person_like(&stage.stranger));
+    stage.dives(&owner, "dives").await;
+    stage.dives(&stranger, "descents").await;
+    let id = stage
+        .ask(&format!("api:ds-query ds:r:{DIVE} ds:r:social-email"))
+        .await;
+    // Before anybody has signed in it is a name, and nothing that could be allowed.
+    let nobody = stage.asked(&id).await;
+    assert_eq!(nobody["permissions"].as_array().unwrap().len(), 1);
+    assert_eq!(nobody["unknown"][0]["schema"], DIVE);
+    assert!(
+        nobody["unknown"][0]["words"]
+            .as_str()
+            .unwrap()
+            .contains("signed in")
+    );
+    assert!(!nobody["terms"].to_string().contains(DIVE));
+    // Afterwards it is what the one who asks has.
+    let (key, strange) = (owner.expose_api_key(), stranger.expose_api_key());
+    for (key, database) in [(&key, "dives"), (&strange, "descents")] {
+        let asked = stage.asked_as(&id, &[("x-api-key", key)]).await;
+        assert_eq!(asked.get("unknown"), None);
+        let permission = &asked["permissions"][0];
+        assert_eq!(permission["database"], database);
+        assert_eq!(permission["own"], true);
+        assert_eq!(
+            permission["words"],
+            "Read your dives (a schema of your own)"
+        );
+        assert!(permission["fields"].to_string().contains("buddy"));
+    }
+    let asked = stage.asked_as(&id, &[("x-api-key", &key)]).await;
+    let target = format!("ds:{DIVE}");
+    let terms = json!({
+        "scopes": ["api:ds-query", format!("ds:r:{DIVE}")], "narrow": [{ "target": target, "without": ["buddy"] }],
+    });
+    let preview = stage
+        .post(&id, "preview", Some(&owner), &json!({ "terms": terms }))
+        .await
+        .json();
+    let shown = &preview["targets"][0];
+    assert_eq!(
+        (&shown["count"], &shown["examples"][0]["depth"]),
+        (&json!(1), &json!(40))
+    );
+    assert!(!preview.to_string().contains("secret"), "{preview}");
+    let origin = stage.sandbox.node_url();
+    let consent = AppConsent {
+        terms: &terms,
+        ..stage.consent(&id, &origin, &asked)
+    };
+    let body = signed(&consent, &owner);
+    let approved = stage.post(&id, "approve", Some(&owner), &body).await;
+    assert_eq!(approved.status, 200, "{}", approved.json());
+    let listed = stage
+        .caller
+        .send(
+            "GET",
+            "/api/rest/v1/auth/grants",
+            &[("x-api-key", &key)],
+            None,
+        )
+        .await
+        .json();
+    let granted = &listed["grants"][0]["permissions"][0];
+    assert_eq!(
+        (&granted["database"], &granted["title"]),
+        (&json!("dives"), &json!("Dives"))
+    );
+    stage.sandbox.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_its_user_does_not_have_is_refused_by_name_and_the_rest_can_be_allowed() {
+    let mut stage = Stage::new().await;
+    let id = stage
+        .ask(&format!("api:ds-query ds:rwd:{DIVE} ds:r:social-email"))
+        .await;
+    let owner = person_like(&stage.owner);
+    let key = owner.expose_api_key();
+    let asked = stage.asked_as(&id, &[("x-api-key", &key)]).await;
+    assert_eq!(asked["unknown"][0]["schema"], DIVE);
+    assert!(
+        asked["unknown"][0]["words"]
+            .as_str()
+            .unwrap()
+            .contains("cannot get it")
+    );
+    let origin = stage.sandbox.node_url();
+    let wider = json!({ "scopes": [format!("ds:r:{DIVE}"), "ds:r:social-email"] });
+    let consent = AppConsent {
+        terms: &wider,
+        ..stage.consent(&id, &origin, &asked)
+    };
+    let refused = signed(&consent, &owner);
+    let refused = stage.post(&id, "approve", Some(&owner), &refused).await;
+    assert_eq!(refused.problem(), (400, "scope-invalid".to_owned()));
+    let rest = signed(&stage.consent(&id, &origin, &asked), &owner);
+    let allowed = stage.post(&id, "approve", Some(&owner), &rest).await;
+    assert_eq!(allowed.status, 200, "{}", allowed.json());
+
+    // A request for nothing else can be denied, and nothing of it allowed.
+    let id = stage.ask(&format!("ds:r:{DIVE}")).await;
+    let asked = stage.asked_as(&id, &[("x-api-key", &key)]).await;
+    assert_eq!(asked["terms"], json!({ "scopes": [] }));
+    for scopes in [
+        json!([]),
+        json!(["ds:r:social-email"]),
+        json!([format!("ds:r:{DIVE}")]),
+    ] {
+        let body = json!({ "terms": { "scopes": scopes } });
+        let preview = stage.post(&id, "preview", Some(&owner), &body).await;
+        assert_eq!(
+            preview.problem(),
+            (400, "scope-invalid".to_owned()),
+            "{body}"
+        );
+    }
     stage.sandbox.shutdown().await;
 }

@@ -364,6 +364,39 @@ async fn an_evicted_tenant_ends_its_streams_and_they_say_to_begin_again() {
 }
 
 #[tokio::test]
+async fn a_watch_of_ones_own_schema_ends_when_the_schema_does_and_is_not_opened_again() {
+    let mut scene = Scene::set().await;
+    let uri = "https://dive.example/dive/v1/schema.json";
+    let name = uri
+        .parse::<adyton_protocol::schema::SchemaUri>()
+        .unwrap()
+        .to_base64();
+    let (schema, watch) = (
+        format!("/api/rest/v1/schemas/{name}"),
+        format!("/api/rest/v1/ds/watch/{name}"),
+    );
+    let key = scene.key.clone();
+    let headers = [("x-api-key", key.as_str())];
+    let document = json!({ "$id": uri, "title": "Note", "database": { "name": "notes" } });
+    let put = scene
+        .node
+        .send("PUT", &schema, &headers, document.to_string());
+    assert_eq!(put.await.status, 201);
+    let scope = format!("ds:r:{uri}");
+    let (token, _) = scene.mint(&["api:ds-query", &scope], 3600).await;
+    let mut events = scene.watch_as(&token, &watch).await.unwrap().open().await;
+    let record = json!({ "record": { "_id": "dive" } });
+    let path = format!("/api/rest/v1/ds/{name}");
+    scene.node.post(&path, &key, &record).await.ok();
+    assert_eq!(events.words(1).await, ["created dive"]);
+    scene.node.send("DELETE", &schema, &headers, "").await.ok();
+    let last = events.next().await.unwrap();
+    assert_eq!((last.name.as_str(), events.next().await), ("resync", None));
+    let refused = scene.watch_as(&token, &watch).await.err().unwrap();
+    refused.problem(404, "not-found");
+}
+
+#[tokio::test]
 async fn a_node_that_shuts_down_does_not_wait_for_its_watchers() {
     let scene = Scene::set().await;
     let mut events = scene.watch(WATCH, &[]).await.open().await;

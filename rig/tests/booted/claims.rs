@@ -274,6 +274,11 @@ const ALLOWED: &[(&str, &str)] = &[
     ("GET", "/api/rest/v1/search/chat-threads"),
     ("POST", "/api/rest/v1/search/datastore/{schema}"),
     ("POST", "/api/rest/v1/search/ds/{schema}"),
+    // The kinds of records that an owner has beside the published ones.
+    ("GET", "/api/rest/v1/schemas"),
+    ("GET", "/api/rest/v1/schemas/{schema}"),
+    ("PUT", "/api/rest/v1/schemas/{schema}"),
+    ("DELETE", "/api/rest/v1/schemas/{schema}"),
     // What an owner allowed, and the questions of the consent page.
     ("GET", "/api/rest/v1/auth/grants"),
     ("DELETE", "/api/rest/v1/auth/grants/{id}"),

@@ -52,9 +52,10 @@ async function teeOfTheNode(): Promise<string | null> {
   return typeof status?.tee === "string" ? status.tee : null;
 }
 
-function show(id: string, request: ConsentRequest, tee: string | null): void {
+function show(id: string, request: ConsentRequest, tee: string | null, signed: ContextSession | null = null): void {
   document.title = `${request.client.name} asks for your data`;
   const choices = asAsked(request);
+  const unknown = request.unknown ?? [];
   let session: ContextSession | null = null;
 
   const changed = (): void => {
@@ -163,14 +164,24 @@ function show(id: string, request: ConsentRequest, tee: string | null): void {
     if (redirect) location.assign(redirect);
   };
 
+  /** What is asked for by a name of the person's own means something from now on: the node is asked once more. */
+  const askAgain = async (made: ContextSession): Promise<void> => {
+    try {
+      show(id, (await ask("GET", `/consent/requests/${id}`, { session: made })) as ConsentRequest, tee, made);
+    } catch (failure) {
+      made.wipe();
+      sorry("This request cannot be shown", messageOf(failure));
+    }
+  };
   const signedIn = (made: ContextSession): void => {
+    if (unknown.length > 0 && !signed) return void askAgain(made);
     session = made;
     fill(signIn, h("h2", { id: "sign-in", attributes: { tabindex: -1 } }, "You are signed in"), h("p", {}, "As ", h("code", {}, made.did), ". Your key stays in this tab until you leave it."));
     signIn.querySelector("h2")?.focus();
     cards.forEach((card) => card.say("Loading your records …"));
     changed();
   };
-  fill(signIn, h("h2", { id: "sign-in" }, "Sign in"), h("p", {}, "To see examples of your own records, and to allow anything."), signInForm(signedIn));
+  if (!signed) fill(signIn, h("h2", { id: "sign-in" }, "Sign in"), h("p", {}, "To see examples of your own records, and to allow anything."), signInForm(signedIn));
   addEventListener("pagehide", () => session?.wipe());
 
   fill(
@@ -178,6 +189,9 @@ function show(id: string, request: ConsentRequest, tee: string | null): void {
     h("h1", {}, request.client.name, " asks for your data"),
     asker(request, tee),
     h("section", { attributes: { "aria-labelledby": "permissions" } }, h("h2", { id: "permissions" }, "What it would get"), h("ul", { class: "cards" }, ...cards.map((card) => card.element))),
+    unknown.length > 0
+      ? h("section", { class: "card", attributes: { "aria-labelledby": "unknown" } }, h("h2", { id: "unknown" }, signed ? "What it asked for and you do not have" : "What it also asks for"), ...unknown.map(({ schema, words }) => h("p", {}, h("code", {}, schema), ` ${words}.`)))
+      : null,
     capabilities.length > 0
       ? h("section", { class: "card", attributes: { "aria-labelledby": "ways" } }, h("h2", { id: "ways" }, "In which ways"), h("p", { class: "hint" }, "Only with the records above."), h("div", { class: "stack" }, ...capabilities))
       : null,
@@ -185,7 +199,8 @@ function show(id: string, request: ConsentRequest, tee: string | null): void {
     signIn,
     h("section", { class: "decision", attributes: { "aria-labelledby": "conclusion" } }, conclusion, error, h("div", { class: "actions" }, deny, allow)),
   );
-  changed();
+  if (signed) signedIn(signed);
+  else changed();
 }
 
 /** Where the node sends the browser: an address of a kind that runs no script. */

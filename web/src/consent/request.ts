@@ -20,6 +20,8 @@ export interface Permission {
   readonly target: string;
   readonly database: string;
   readonly schema?: string;
+  /** The schema is one of the person's own. */
+  readonly own?: boolean;
   readonly title: string;
   readonly words: string;
   readonly actions: Actions;
@@ -56,12 +58,19 @@ export interface Client {
   readonly verifiedBy: "https-document" | "did-signature" | "owner-typed";
 }
 
+/** A schema that is asked for and is part of no permission: nobody knows it before its owner is signed in, or the owner has none. */
+export interface Unknown {
+  readonly schema: string;
+  readonly words: string;
+}
+
 export interface ConsentRequest {
   readonly client: Client;
   readonly redirectHost: string;
   readonly redirectUri: string;
   readonly purpose?: string;
   readonly permissions: readonly Permission[];
+  readonly unknown?: readonly Unknown[];
   readonly api: readonly { readonly scope: string; readonly words: string }[];
   /** What was asked for, exactly. What is approved is at most this. */
   readonly terms: Terms;

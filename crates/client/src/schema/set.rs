@@ -1,13 +1,16 @@
 //! A closed set of schema documents: found by identifier, compiled on first use.
 
-use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
+use adyton_protocol::schema::SchemaUri;
 use jsonschema::{Draft, Registry};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::documents::DOCUMENTS;
+use super::own::{self, MAX_OWN_SCHEMAS, Unfit};
+use super::unfolded::{BYTES_PER_WEIGHT, MAX_WEIGHT_OF_ALL, unfold};
 use super::validator::Validator;
 
 /// Why a schema cannot be used.
@@ -48,7 +51,10 @@ pub enum SchemaError {
 #[derive(Debug)]
 pub struct SchemaSet {
     schemas: BTreeMap<String, Schema>,
-    registry: Registry<'static>,
+    /// Of the documents, where they are no user's own.
+    registry: Option<Registry<'static>>,
+    /// The published schemas, where `schemas` are a user's own. What is there is never hidden by what is here.
+    published: Option<Arc<SchemaSet>>,
 }
 
 impl SchemaSet {
@@ -69,12 +75,95 @@ impl SchemaSet {
             uri: "the set".to_owned(),
             reason: error.to_string(),
         })?;
-        Ok(Self { schemas, registry })
+        Ok(Self {
+            schemas,
+            registry: Some(registry),
+            published: None,
+        })
+    }
+
+    /// The published schemas and a user's own: pairs of name and JSON text, which nobody vouches for. Those that are not fit to be
+    /// used are not in the set, and are told with the reason.
+    pub fn with_own<'t>(
+        published: &Arc<SchemaSet>,
+        documents: impl IntoIterator<Item = (SchemaUri, &'t str)>,
+    ) -> (Self, BTreeMap<SchemaUri, Unfit>) {
+        let (mut read, mut unfit) = (BTreeMap::new(), BTreeMap::new());
+        for (uri, text) in documents {
+            let fit = published.own_name(&uri);
+            let fit = fit.and_then(|()| own::read(&uri, text));
+            match fit {
+                Ok(_) if read.len() >= MAX_OWN_SCHEMAS => {
+                    unfit.insert(uri, Unfit::TooMany);
+                }
+                Ok(schema) => {
+                    read.insert(uri.as_str().to_owned(), (uri, schema));
+                }
+                Err(error) => {
+                    unfit.insert(uri, error);
+                }
+            }
+        }
+        let document_of = |uri: &str| {
+            let own = read.get(uri).map(|(_, schema)| schema.document());
+            own.or_else(|| published.get(uri).map(Schema::document))
+        };
+        let measured: Vec<_> = read.keys().map(|uri| unfold(uri, document_of)).collect();
+        let mut schemas = BTreeMap::new();
+        let mut left = MAX_WEIGHT_OF_ALL;
+        for ((text, (uri, mut schema)), measured) in read.into_iter().zip(measured) {
+            let fits = measured.and_then(|unfolded| {
+                let weight = unfolded.size.weight;
+                left = left.checked_sub(weight).ok_or(Unfit::TooLargeTogether)?;
+                Ok(Own {
+                    parts: unfolded.parts,
+                    weight,
+                })
+            });
+            match fits {
+                Ok(own) => {
+                    schema.own = Some(own);
+                    schemas.insert(text, schema);
+                }
+                Err(error) => {
+                    unfit.insert(uri, error);
+                }
+            }
+        }
+        // A part of another that did not fit for all of them together takes the other one along.
+        let is_there = |uri: &String| schemas.contains_key(uri) || published.get(uri).is_some();
+        let broken: Vec<String> = schemas
+            .values()
+            .filter(|schema| !schema.parts().all(is_there))
+            .map(|schema| schema.uri.clone())
+            .collect();
+        for uri in broken {
+            schemas.remove(&uri);
+            if let Ok(uri) = uri.parse() {
+                unfit.insert(uri, Unfit::TooLargeTogether);
+            }
+        }
+        let set = Self {
+            schemas,
+            registry: None,
+            published: Some(Arc::clone(published)),
+        };
+        (set, unfit)
     }
 
     /// The schema with exactly this identifier.
     pub fn get(&self, uri: &str) -> Option<&Schema> {
-        self.schemas.get(uri)
+        let published = self.published.as_ref().and_then(|set| set.get(uri));
+        published.or_else(|| self.schemas.get(uri))
+    }
+
+    /// What a user's own schemas take in memory beside their texts once all of them are compiled, about.
+    pub fn own_bytes(&self) -> usize {
+        let own = self
+            .schemas
+            .values()
+            .filter_map(|schema| schema.own.as_ref());
+        own.map(|own| own.weight * BYTES_PER_WEIGHT).sum()
     }
 
     /// The schema a caller means: the identifier itself, or `…/latest/schema.json` (or
@@ -86,8 +175,7 @@ impl SchemaSet {
             .strip_suffix("/latest");
         match versionless {
             Some(base) => self
-                .schemas
-                .values()
+                .iter()
                 .filter_map(|schema| Some((version_below(base, &schema.uri)?, schema)))
                 .max_by(|(left, _), (right, _)| left.cmp(right))
                 .map(|(_, schema)| schema),
@@ -99,23 +187,51 @@ impl SchemaSet {
     /// The validator of the schema with exactly this identifier. Compiled at the first call.
     pub fn validator(&self, uri: &str) -> Result<&Validator, SchemaError> {
         let schema = self.get(uri).ok_or(SchemaError::Unknown)?;
+        if let (Some(published), None) = (&self.published, &schema.own) {
+            return published.validator(uri);
+        }
+        let uncompilable = |reason: String| SchemaError::Uncompilable {
+            uri: schema.uri.clone(),
+            reason,
+        };
         schema
             .validator
-            .get_or_init(|| {
-                Validator::compile(&schema.document, &self.registry).map_err(|reason| {
-                    SchemaError::Uncompilable {
-                        uri: schema.uri.clone(),
-                        reason,
-                    }
-                })
+            .get_or_init(|| match &self.registry {
+                Some(registry) => {
+                    Validator::compile(&schema.document, registry).map_err(uncompilable)
+                }
+                None => self
+                    .compile_own(schema)
+                    .map_err(|unfit| uncompilable(unfit.to_string())),
             })
             .as_ref()
             .map_err(Clone::clone)
     }
 
-    /// All schemas, ordered by identifier.
+    /// Compiles a schema of the user's own, without keeping it: whether it is one at all.
+    pub fn compile_own(&self, schema: &Schema) -> Result<Validator, Unfit> {
+        let weight = schema.own.as_ref().map_or(0, |own| own.weight);
+        let parts = schema.parts().filter_map(|uri| self.get(uri));
+        let registry = Registry::new()
+            .retriever(Nowhere)
+            .draft(Draft::Draft202012)
+            .extend(
+                parts
+                    .chain([schema])
+                    .map(|schema| (schema.uri.clone(), schema.document.clone())),
+            )
+            .and_then(jsonschema::RegistryBuilder::prepare)
+            // Every reference was followed when it was measured.
+            .map_err(|_| Unfit::Reference)?;
+        Validator::compile_own(&schema.document, &registry, weight).map_err(Unfit::Broken)
+    }
+
+    /// All schemas: the published ones, and a user's own after them, each ordered by identifier.
     pub fn iter(&self) -> impl Iterator<Item = &Schema> {
-        self.schemas.values()
+        let published = self.published.iter();
+        published
+            .flat_map(|published| published.schemas.values())
+            .chain(self.schemas.values())
     }
 }
 
@@ -126,9 +242,42 @@ pub struct Schema {
     head: Head,
     document: Value,
     validator: OnceLock<Result<Validator, SchemaError>>,
+    own: Option<Own>,
+}
+
+/// What is known of a schema of a user's own.
+#[derive(Debug)]
+struct Own {
+    /// The others that it refers to, also through others.
+    parts: BTreeSet<String>,
+    /// How large it is with them written out.
+    weight: usize,
 }
 
 impl Schema {
+    /// A schema of a user's own; its name is `uri`.
+    pub(super) fn of_own(uri: &str, document: Value) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            uri: uri.to_owned(),
+            head: Head::deserialize(&document)?,
+            document,
+            validator: OnceLock::new(),
+            own: Some(Own {
+                parts: BTreeSet::new(),
+                weight: 0,
+            }),
+        })
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &String> {
+        self.own.iter().flat_map(|own| &own.parts)
+    }
+
+    /// Whether it is a user's own, and no published one.
+    pub fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
     fn parse(uri: &str, text: &str) -> Result<Self, SchemaError> {
         let malformed = |reason: String| SchemaError::Malformed {
             uri: uri.to_owned(),
@@ -145,6 +294,7 @@ impl Schema {
             head,
             document,
             validator: OnceLock::new(),
+            own: None,
         })
     }
 

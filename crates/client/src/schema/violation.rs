@@ -38,6 +38,21 @@ impl Violation {
     }
 }
 
+impl Violation {
+    /// A record that is too large to be held to a schema that nobody vouches for.
+    pub(super) fn too_large() -> Self {
+        Self {
+            instance_path: String::new(),
+            schema_path: "#".to_owned(),
+            keyword: "$id".to_owned(),
+            params: json!({}),
+            message:
+                "must be smaller, or its schema must: together they are too large to be checked"
+                    .to_owned(),
+        }
+    }
+}
+
 /// The rule's parameters and its words: both come from the schema.
 fn rule(kind: &Kind, keyword: &str) -> (Value, String) {
     match kind {

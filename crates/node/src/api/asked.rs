@@ -1,7 +1,7 @@
 //! What an app asks for, in words that a person understands: one permission for each target of its terms.
 //!
-//! Says what the terms say and no more. Titles, databases and fields come from the schemas that this node knows, never from the
-//! app: nothing that an app chose can make a permission look smaller than it is.
+//! Says what the terms say and no more. Titles, databases and fields come from the published schemas and from the user's own, which
+//! the words call so; never from the app: nothing that an app chose can make a permission look smaller than it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,6 +41,9 @@ pub(super) struct Permission {
     database: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     schema: Option<String>,
+    /// The schema is one of the user's own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    own: bool,
     title: String,
     words: String,
     actions: Actions,
@@ -114,9 +117,11 @@ pub(super) fn permissions(terms: &Terms, schemas: &SchemaSet) -> Vec<Permission>
 
 fn permission(target: &Target, actions: Actions, schemas: &SchemaSet) -> Permission {
     let database = target.database().name().as_str();
+    let mut own = false;
     let (uri, title, fields) = match target {
         Target::Datastore { schema, .. } => {
             let known = schemas.get(schema.as_str());
+            own = known.is_some_and(Schema::is_own);
             let title = known.map_or(database, Schema::title_plural);
             let fields = known.map(|known| fields_of([known], schemas));
             (Some(schema.as_str().to_owned()), title.to_owned(), fields)
@@ -130,6 +135,9 @@ fn permission(target: &Target, actions: Actions, schemas: &SchemaSet) -> Permiss
         }
     };
     let what = match target {
+        Target::Datastore { .. } if own => {
+            format!("your {} (a schema of your own)", lower_first(&title))
+        }
         Target::Datastore { .. } => format!("your {}", lower_first(&title)),
         Target::Database(_) => format!("everything in your database {database}"),
     };
@@ -138,6 +146,7 @@ fn permission(target: &Target, actions: Actions, schemas: &SchemaSet) -> Permiss
         database: database.to_owned(),
         time_field: time_field(uri.as_deref()),
         schema: uri,
+        own,
         title,
         words: format!("{} {what}", actions.words()),
         actions,

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
+use adyton_client::schema::SchemaSet;
 use adyton_couch::selector::{FieldPath, Selector};
+use adyton_oauth::approval::Requested;
 use adyton_oauth::client::Client;
 use adyton_protocol::did::Did;
 use adyton_protocol::schema::SchemaUri;
@@ -66,9 +68,18 @@ struct Asked<'p> {
     purpose: Option<&'p str>,
     permissions: Vec<Permission>,
     api: Vec<Value>,
+    /// What is asked for and is part of nothing above.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unknown: Vec<Value>,
     terms: Value,
     expires_at: String,
 }
+
+/// What is said of a schema that nobody knows who is not signed in, and of one that its user does not have.
+const SIGN_IN_FIRST: &str =
+    "is not a published kind of record; whether you have it is known once you have signed in";
+const NOT_YOURS: &str =
+    "is no kind of record that you have; the app cannot get it, and you can allow the rest";
 
 /// An app, and how it is known.
 #[derive(Serialize)]
@@ -96,13 +107,31 @@ impl<'p> Who<'p> {
     }
 }
 
-/// `GET /consent/requests/{request}`
-async fn asked(State(api): State<Arc<Api>>, Parameters(id): Parameters<String>) -> Answer {
+/// `GET /consent/requests/{request}`: what is asked. A schema of a user's own means something once its owner asks.
+async fn asked(
+    State(api): State<Arc<Api>>,
+    Parameters(id): Parameters<String>,
+    caller: Result<Caller, ApiProblem>,
+) -> Answer {
     let pending = find(&api, &id)?;
-    let terms = pending.requested().terms();
-    let capabilities: Vec<Value> = terms
-        .scopes()
-        .iter()
+    // Whoever else asks, or cannot be told, is answered as nobody.
+    let owner = caller
+        .ok()
+        .filter(|Caller(caller)| caller.as_owner().is_ok());
+    let schemas = match &owner {
+        Some(Caller(owner)) => schemas_for(&api, owner, &pending).await?,
+        None => Arc::clone(&api.schemas),
+    };
+    let asked = pending.asking().known_to(&*schemas)?;
+    let said = match owner {
+        Some(_) => NOT_YOURS,
+        None => SIGN_IN_FIRST,
+    };
+    let unknown = asked.unknown.iter();
+    let unknown = unknown.map(|schema| json!({ "schema": schema.as_str(), "words": said }));
+    let terms = asked.requested.as_ref().map(Requested::terms);
+    let scopes = terms.into_iter().flat_map(|terms| terms.scopes().iter());
+    let capabilities: Vec<Value> = scopes
         .filter_map(|scope| match scope {
             Scope::Api(api) => {
                 Some(json!({ "scope": scope.to_string(), "words": api.description() }))
@@ -115,10 +144,11 @@ async fn asked(State(api): State<Arc<Api>>, Parameters(id): Parameters<String>) 
         client: Who::of(pending.client()),
         redirect_host: redirect_uri.shown(),
         redirect_uri: redirect_uri.as_str(),
-        purpose: terms.purpose(),
-        permissions: permissions(terms, &api.schemas),
+        purpose: terms.and_then(Terms::purpose),
+        permissions: terms.map_or_else(Vec::new, |terms| permissions(terms, &schemas)),
         api: capabilities,
-        terms: terms.to_value(),
+        unknown: unknown.collect(),
+        terms: terms.map_or_else(|| json!({ "scopes": [] }), Terms::to_value),
         expires_at: iso(pending.expires()),
     })
     .into_response())
@@ -136,7 +166,8 @@ async fn preview(
     let pending = find(&api, &id)?;
     let terms = terms_of(&mut body)?;
     let _counted = body.nothing_else(&["terms"])?;
-    let approved = pending.narrow(terms, &api.schemas)?;
+    let schemas = schemas_for(&api, &caller, &pending).await?;
+    let approved = pending.narrow(terms, &schemas)?;
     let mut room = MAX_EXAMPLES_BYTES;
     let mut targets = Vec::new();
     for resource in targets_of(approved.terms()) {
@@ -193,7 +224,7 @@ async fn approve(
     mut body: JsonObject,
 ) -> Answer {
     let owner = caller.as_owner()?;
-    find(&api, &id)?;
+    let pending = find(&api, &id)?;
     let (Some(Value::String(consent)), Some(Value::String(signature))) =
         (body.take("consent"), body.take("signature"))
     else {
@@ -205,9 +236,10 @@ async fn approve(
     let signature: Signature = signature
         .parse()
         .map_err(|_| ApiProblem::malformed("`signature` must be 0x and 130 hex digits"))?;
-    let redirect =
-        api.pending
-            .approve(&id, &owner, &consent, &signature, &api.schemas, &api.grants)?;
+    let schemas = schemas_for(&api, &caller, &pending).await?;
+    let redirect = api
+        .pending
+        .approve(&id, &owner, &consent, &signature, &schemas, &api.grants)?;
     Ok(Json(json!({ "redirect": redirect })).into_response())
 }
 
@@ -239,6 +271,20 @@ fn time_path(resource: &Resource) -> Result<FieldPath, ApiProblem> {
 
 fn find(api: &Api, id: &str) -> Result<Arc<Pending>, ApiProblem> {
     api.pending.find(id).ok_or_else(ApiProblem::not_found)
+}
+
+/// The schemas that a request means for this owner.
+async fn schemas_for(
+    api: &Api,
+    owner: &Arc<Principal>,
+    pending: &Pending,
+) -> Result<Arc<SchemaSet>, ApiProblem> {
+    let published = pending.asking().known_to(&*api.schemas);
+    if published.is_ok_and(|asked| asked.unknown.is_empty()) {
+        return Ok(Arc::clone(&api.schemas));
+    }
+    let own = api.vault.schemas(&owner.to_resolve()).await?;
+    Ok(Arc::clone(&own.set))
 }
 
 fn terms_of(body: &mut JsonObject) -> Result<Value, ApiProblem> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use adyton_protocol::database::DatabaseName;
 use adyton_protocol::problem::ProblemKind;
-use adyton_protocol::schema::SchemaUri;
+use adyton_protocol::schema::{SchemaDirectory, SchemaUri};
 use adyton_protocol::scope::{ApiScope, Resource};
 use axum::extract::FromRequestParts;
 use http::HeaderMap;
@@ -14,6 +14,7 @@ use http::request::Parts;
 use super::Api;
 use super::path::Parameters;
 use super::problem::ApiProblem;
+use crate::authn::Principal;
 
 /// One of the two names under which records are reached.
 pub(super) trait Door: Send + Sync + 'static {
@@ -29,7 +30,41 @@ pub(super) trait Door: Send + Sync + 'static {
     const DELETE: ApiScope;
 
     /// What the path names.
-    fn resource(api: &Api, name: &str) -> Result<Resource, ApiProblem>;
+    fn named(name: &str) -> Result<Named, ApiProblem>;
+}
+
+/// What a path names. What of the data that is can depend on who asks: a schema may be the user's own.
+#[derive(Debug, Clone)]
+pub(super) enum Named {
+    Schema(SchemaUri),
+    Database(DatabaseName),
+}
+
+impl Named {
+    /// The records that this caller means by the name.
+    ///
+    /// A schema that is neither published nor the user's own is "not found": no URL is ever fetched. One of the user's own looks the
+    /// same to an app that was granted nothing of it.
+    pub(super) async fn resource(
+        self,
+        api: &Api,
+        caller: &Arc<Principal>,
+    ) -> Result<Resource, ApiProblem> {
+        let schema = match self {
+            Self::Database(name) => return Ok(Resource::whole_database(name)),
+            Self::Schema(schema) => schema,
+        };
+        if let Some(resource) = Resource::datastore(schema.clone(), &*api.schemas) {
+            return Ok(resource);
+        }
+        if !api.schemas.may_be_own(&schema) || !caller.may_know(&schema) {
+            return Err(ApiProblem::not_found());
+        }
+        let own = api.vault.schemas(&caller.to_resolve()).await?;
+        Resource::datastore(schema, &*own.set)
+            .filter(|resource| caller.knows(resource))
+            .ok_or_else(ApiProblem::not_found)
+    }
 }
 
 /// `ds`: the records of a schema.
@@ -46,11 +81,10 @@ impl Door for Ds {
     const UPDATE: ApiScope = ApiScope::DsUpdate;
     const DELETE: ApiScope = ApiScope::DsDelete;
 
-    /// A schema that the node does not know is "not found": no URL is ever fetched.
-    fn resource(api: &Api, schema: &str) -> Result<Resource, ApiProblem> {
-        let schema = SchemaUri::parse_lenient(schema)
-            .map_err(|error| ApiProblem::malformed(error.to_string()))?;
-        Resource::datastore(schema, &*api.schemas).ok_or_else(ApiProblem::not_found)
+    fn named(schema: &str) -> Result<Named, ApiProblem> {
+        SchemaUri::parse_lenient(schema)
+            .map(Named::Schema)
+            .map_err(|error| ApiProblem::malformed(error.to_string()))
     }
 }
 
@@ -62,24 +96,24 @@ impl Door for Db {
     // There is no capability of its own: changing a database's records covers it.
     const DELETE: ApiScope = ApiScope::DbUpdate;
 
-    fn resource(_: &Api, name: &str) -> Result<Resource, ApiProblem> {
-        let name =
-            DatabaseName::new(name).map_err(|error| ApiProblem::malformed(error.to_string()))?;
-        Ok(Resource::whole_database(name))
+    fn named(name: &str) -> Result<Named, ApiProblem> {
+        DatabaseName::new(name)
+            .map(Named::Database)
+            .map_err(|error| ApiProblem::malformed(error.to_string()))
     }
 }
 
 /// The records that a path names.
 #[derive(Debug)]
 pub(super) struct Records<D> {
-    pub(super) resource: Resource,
+    pub(super) named: Named,
     door: PhantomData<D>,
 }
 
 /// The one record that a path names.
 #[derive(Debug)]
 pub(super) struct Record<D> {
-    pub(super) resource: Resource,
+    pub(super) named: Named,
     pub(super) id: String,
     door: PhantomData<D>,
 }
@@ -91,7 +125,7 @@ impl<D: Door> FromRequestParts<Arc<Api>> for Records<D> {
         let Parameters(name) = Parameters::<String>::from_request_parts(head, api).await?;
         owners_only(&head.headers)?;
         Ok(Self {
-            resource: D::resource(api, &name)?,
+            named: D::named(&name)?,
             door: PhantomData,
         })
     }
@@ -105,7 +139,7 @@ impl<D: Door> FromRequestParts<Arc<Api>> for Record<D> {
             Parameters::<(String, String)>::from_request_parts(head, api).await?;
         owners_only(&head.headers)?;
         Ok(Self {
-            resource: D::resource(api, &name)?,
+            named: D::named(&name)?,
             id,
             door: PhantomData,
         })

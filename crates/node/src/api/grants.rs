@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use adyton_client::schema::SchemaSet;
 use adyton_protocol::did::Did;
+use adyton_protocol::scope::Scope;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -41,9 +42,21 @@ async fn list(State(api): State<Arc<Api>>, Caller(caller): Caller) -> Answer {
     let owner = caller.as_owner()?;
     let mut grants = api.grants.list(&owner);
     grants.sort_by_key(|grant| std::cmp::Reverse(grant.created));
+    let names_own = |grant: &GrantView| {
+        let mut scopes = grant.terms.scopes().iter();
+        scopes.any(|scope| {
+            matches!(scope, Scope::Datastore { schema, .. } if api.schemas.get(schema.as_str()).is_none())
+        })
+    };
+    let mut schemas = Arc::clone(&api.schemas);
+    if grants.iter().any(names_own) {
+        // What was granted is shown, and can be ended, also when nobody can say now what its schemas are called.
+        let own = api.vault.schemas(&caller.to_resolve()).await;
+        schemas = own.map_or(schemas, |own| Arc::clone(&own.set));
+    }
     let grants: Vec<Shown<'_>> = grants
         .iter()
-        .map(|grant| Shown::of(grant, &api.schemas))
+        .map(|grant| Shown::of(grant, &schemas))
         .collect();
     Ok(Json(json!({ "grants": grants })).into_response())
 }

@@ -17,7 +17,7 @@ use adyton_oauth::refused::{ErrorCode, Refused};
 use adyton_protocol::did::Did;
 use adyton_protocol::did_document::{DidDocument, REDIRECT_SERVICE};
 use adyton_protocol::problem::ProblemKind;
-use adyton_protocol::scope::{Action, Scope, Terms};
+use adyton_protocol::scope::{Action, InvalidScope, Scope, Terms};
 use adyton_protocol::signature::Signature;
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -115,7 +115,7 @@ async fn consent(
     {
         terms.insert("expiresIn".to_owned(), json!(ACCESS_LIFE.as_secs()));
     }
-    let terms = Terms::from_value(terms, &*api.schemas)?;
+    let terms = api.terms(&caller, terms).await?;
     let client = published(&api, &owner, &client_id).await?;
     let redirect_uri = RedirectUri::among(client.redirect_uris(), &redirect_uri)
         .map_err(|refused| ApiProblem::malformed(refused.reason))?;
@@ -211,7 +211,12 @@ async fn check_scope(
         .take("scope")
         .ok_or_else(|| ApiProblem::malformed("the URL needs the parameter `scope`"))?;
     query.nothing_else(&["scope"])?;
-    let authenticated = match (Scope::parse(&scope, &*api.schemas), caller.authority()) {
+    let mut parsed = Scope::parse(&scope, &*api.schemas);
+    if parsed == Err(InvalidScope::UnknownSchema) {
+        let own = api.vault.schemas(&caller.to_resolve()).await?;
+        parsed = Scope::parse(&scope, &*own.set);
+    }
+    let authenticated = match (parsed, caller.authority()) {
         (Err(_), _) => false,
         (Ok(_), Authority::Owner(_)) => true,
         (Ok(scope), Authority::App(grant)) => allows(grant.terms(), &scope),

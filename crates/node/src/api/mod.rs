@@ -30,6 +30,7 @@ mod record_stream;
 mod records;
 mod resolve_scopes;
 mod routes;
+mod schemas;
 mod search;
 mod search_body;
 mod sessions;
@@ -46,7 +47,9 @@ use std::time::Duration;
 use adyton_client::clock::Clock;
 use adyton_client::did_resolver::RegistryResolver;
 use adyton_client::schema::SchemaSet;
+use adyton_protocol::scope::Terms;
 use adyton_resolver::registry::Source;
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 pub use problem::ApiProblem;
@@ -55,7 +58,7 @@ pub use routes::{Route, router, routes};
 use self::idempotency::Keys;
 use self::throttle::{Quota, Throttle};
 use self::tickets::Tickets;
-use crate::authn::{Origins, Possession};
+use crate::authn::{Origins, Possession, Principal};
 use crate::authz::Owner;
 use crate::client_documents::ClientDocuments;
 use crate::config::{Config, DidRegistry};
@@ -147,6 +150,21 @@ impl Api {
             clock,
             tee,
         })
+    }
+
+    /// Reads terms for this user. Schemas of the user's own are looked up if the terms name any that is not published.
+    pub(crate) async fn terms(
+        &self,
+        caller: &Arc<Principal>,
+        terms: Value,
+    ) -> Result<Terms, ApiProblem> {
+        match Terms::from_value(terms.clone(), &*self.schemas) {
+            Err(error) if error.is_unknown_schema() => {
+                let own = self.vault.schemas(&caller.to_resolve()).await?;
+                Ok(Terms::from_value(terms, &*own.set)?)
+            }
+            read => Ok(read?),
+        }
     }
 
     /// Waits until a new token would outlive the process, where tokens do. Nobody is given one that is less than was promised.

@@ -17,6 +17,7 @@ const OPERATIONS: &[&str] = &[
     include_str!("operations/auth.json"),
     include_str!("operations/oauth.json"),
     include_str!("operations/records.json"),
+    include_str!("operations/schemas.json"),
     include_str!("operations/search.json"),
     include_str!("operations/watch.json"),
 ];

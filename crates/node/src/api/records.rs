@@ -59,7 +59,8 @@ pub(super) async fn get<D: Door>(
     at: Record<D>,
     headers: HeaderMap,
 ) -> Answer {
-    let permit = caller.permit::<Read>(D::GET, at.resource)?;
+    let resource = at.named.resource(&api, &caller).await?;
+    let permit = caller.permit::<Read>(D::GET, resource)?;
     let document = api.vault.get(&permit, &at.id).await?;
     match Unwanted::of(&headers).has(document.rev()) {
         true => Ok(not_modified(document.rev())),
@@ -74,7 +75,8 @@ pub(super) async fn query<D: Door>(
     at: Records<D>,
     body: JsonObject,
 ) -> Answer {
-    let permit = caller.permit::<Read>(D::QUERY, at.resource)?;
+    let resource = at.named.resource(&api, &caller).await?;
+    let permit = caller.permit::<Read>(D::QUERY, resource)?;
     let QueryBody { query, fields } = QueryBody::parse(body)?;
     if let Some(fields) = &fields {
         permit.view().may_serve(fields)?;
@@ -91,7 +93,8 @@ pub(super) async fn count<D: Door>(
     at: Records<D>,
     mut body: JsonObject,
 ) -> Answer {
-    let permit = caller.permit::<Read>(D::QUERY, at.resource)?;
+    let resource = at.named.resource(&api, &caller).await?;
+    let permit = caller.permit::<Read>(D::QUERY, resource)?;
     let selector = take_selector(&mut body)?.unwrap_or_else(Selector::everything);
     let _counted = body.nothing_else(&SELECTOR_NAMES)?;
     let count = api.vault.count(&permit, selector).await?;
@@ -105,7 +108,8 @@ pub(super) async fn explain<D: Door>(
     at: Records<D>,
     body: JsonObject,
 ) -> Answer {
-    let permit = caller.permit::<Read>(D::QUERY, at.resource)?;
+    let resource = at.named.resource(&api, &caller).await?;
+    let permit = caller.permit::<Read>(D::QUERY, resource)?;
     let QueryBody { query, .. } = QueryBody::parse(body)?;
     Ok(Json(api.vault.explain(&permit, query).await?).into_response())
 }
@@ -117,7 +121,8 @@ pub(super) async fn aggregate<D: Door>(
     at: Records<D>,
     mut body: JsonObject,
 ) -> Answer {
-    let permit = caller.permit::<Read>(D::QUERY, at.resource)?;
+    let resource = at.named.resource(&api, &caller).await?;
+    let permit = caller.permit::<Read>(D::QUERY, resource)?;
     let selector = take_selector(&mut body)?.unwrap_or_else(Selector::everything);
     let measures = Measure::parse_list(&body.take("aggregates").unwrap_or_default())?;
     let known = [&SELECTOR_NAMES[..], &["aggregates"]].concat();
@@ -133,7 +138,8 @@ pub(super) async fn bulk_get<D: Door>(
     at: Records<D>,
     body: JsonObject,
 ) -> Answer {
-    let permit = caller.permit::<Read>(D::GET, at.resource)?;
+    let resource = at.named.resource(&api, &caller).await?;
+    let permit = caller.permit::<Read>(D::GET, resource)?;
     let (ids, _counted) = ids_of(body)?;
     Ok(found_response(api.vault.get_all(&permit, ids).await?))
 }
@@ -144,6 +150,7 @@ pub(super) async fn export<D: Door>(
     Caller(caller): Caller,
     at: Records<D>,
 ) -> Answer {
-    let permit = caller.permit::<Read>(D::QUERY, at.resource)?;
+    let resource = at.named.resource(&api, &caller).await?;
+    let permit = caller.permit::<Read>(D::QUERY, resource)?;
     Export::begin(Arc::clone(&api.vault), permit).await
 }

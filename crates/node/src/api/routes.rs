@@ -21,7 +21,7 @@ use super::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use super::problem::ApiProblem;
 use super::{
     Api, consent, gone, grants, health, index, info, legacy_auth, oauth, oauth_tokens, pages,
-    prefer, records, resolve_scopes, search, sessions, throttle, tokens, watch, writes,
+    prefer, records, resolve_scopes, schemas, search, sessions, throttle, tokens, watch, writes,
 };
 use crate::attestation::NodeKeys;
 use crate::authn::Origins;
@@ -109,6 +109,7 @@ const GROUPS: &[&[Route]] = &[
     &watch::ROUTES,
     &writes::ROUTES,
     &search::ROUTES,
+    &schemas::ROUTES,
     &BESIDE,
 ];
 

@@ -116,7 +116,8 @@ async fn datastore(
     at: Records<Ds>,
     body: JsonObject,
 ) -> Answer {
-    let permit = caller.permit::<Read>(ApiScope::SearchDs, at.resource)?;
+    let resource = at.named.resource(&api, &caller).await?;
+    let permit = caller.permit::<Read>(ApiScope::SearchDs, resource)?;
     let (members, _counted) = body.into_members();
     let mut asked = Parameters::of_body(members, DATASTORE);
     let mut search = asked.search(&api.clock)?;

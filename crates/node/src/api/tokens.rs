@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use adyton_protocol::did::Did;
 use adyton_protocol::schema::SchemaUri;
-use adyton_protocol::scope::{ApiScope, Terms};
+use adyton_protocol::scope::ApiScope;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -59,7 +59,7 @@ pub(super) async fn create(
     let terms = Value::Object(terms.collect());
     let _counted =
         body.nothing_else(&["scopes", "narrow", "purpose", "expiresIn", "rate", "appDID"])?;
-    let terms = Terms::from_value(terms, &*api.schemas)?;
+    let terms = api.terms(&caller, terms).await?;
     let app = app.map_or(App::Nobody, App::Named);
     let minted = api.grants.mint(&owner, terms, app)?;
     api.kept(&owner, &minted).await?;

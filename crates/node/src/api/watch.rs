@@ -59,9 +59,8 @@ async fn watch<D: Door>(
     body: JsonObject,
 ) -> Answer {
     let asked = Asked::parse(url.as_deref(), &headers, body)?;
-    Ok(stream_of(
-        open::<D>(&api, &caller, at.resource, asked).await?,
-    ))
+    let resource = at.named.resource(&api, &caller).await?;
+    Ok(stream_of(open::<D>(&api, &caller, resource, asked).await?))
 }
 
 /// `POST /watch/tickets`: `{"path": "/ds/watch/…", "query"?: {…}, "options"?: {…}}`
@@ -82,11 +81,13 @@ async fn issue(
     let [schema, database] = DOORS.map(|door| within.strip_prefix(door));
     let watch = match (schema, database) {
         (Some(schema), _) => {
-            let resource = Ds::resource(&api, &decoded(schema)?)?;
+            let named = Ds::named(&decoded(schema)?)?;
+            let resource = named.resource(&api, &caller).await?;
             open::<Ds>(&api, &caller, resource, asked).await?
         }
         (None, Some(database)) => {
-            let resource = Db::resource(&api, &decoded(database)?)?;
+            let named = Db::named(&decoded(database)?)?;
+            let resource = named.resource(&api, &caller).await?;
             open::<Db>(&api, &caller, resource, asked).await?
         }
         (None, None) => {

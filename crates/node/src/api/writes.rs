@@ -61,13 +61,14 @@ pub(super) async fn create<D: Door>(
     asked: Asked,
     body: JsonObject,
 ) -> Answer {
-    let permit = caller.permit::<Write>(D::CREATE, at.resource.clone())?;
+    let resource = at.named.resource(&api, &caller).await?;
+    let permit = caller.permit::<Write>(D::CREATE, resource.clone())?;
     let digest = body.digest();
     let mut body = RecordBody::parse(body)?;
     let follows = body.record.get("_rev").is_some_and(|rev| !rev.is_null());
     if !body.options.insert && (follows || body.options.force) {
         // Its revision is its key: nothing is changed twice.
-        let permit = caller.permit::<Write>(D::UPDATE, at.resource)?;
+        let permit = caller.permit::<Write>(D::UPDATE, resource)?;
         let id = match body.record.get("_id") {
             Some(Value::String(id)) => id.clone(),
             _ => {
@@ -130,7 +131,8 @@ pub(super) async fn update<D: Door>(
     headers: HeaderMap,
     body: JsonObject,
 ) -> Answer {
-    let permit = caller.permit::<Write>(D::UPDATE, at.resource)?;
+    let resource = at.named.resource(&api, &caller).await?;
+    let permit = caller.permit::<Write>(D::UPDATE, resource)?;
     let expected = Expected::of(&headers)?;
     let mut body = RecordBody::parse(body)?;
     expected.write_into(&mut body.record)?;
@@ -157,8 +159,9 @@ pub(super) async fn patch<D: Door>(
     headers: HeaderMap,
     body: JsonObject,
 ) -> Answer {
-    let permit = caller.permit::<Write>(D::UPDATE, at.resource.clone())?;
-    let reading = caller.permit::<Read>(D::UPDATE, at.resource)?;
+    let resource = at.named.resource(&api, &caller).await?;
+    let permit = caller.permit::<Write>(D::UPDATE, resource.clone())?;
+    let reading = caller.permit::<Read>(D::UPDATE, resource)?;
     let expected = Expected::of(&headers)?;
     let mut body = RecordBody::parse(body)?;
     expected.write_into(&mut body.record)?;
@@ -183,7 +186,8 @@ pub(super) async fn delete<D: Door>(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
-    let permit = caller.permit::<Delete>(D::DELETE, at.resource)?;
+    let resource = at.named.resource(&api, &caller).await?;
+    let permit = caller.permit::<Delete>(D::DELETE, resource)?;
     let mut query = QueryString::parse(query.as_deref())?;
     // The original destroys the whole database, whatever else the path names.
     if query.take_flag("destroy")? {
@@ -205,15 +209,16 @@ pub(super) async fn delete_named<D: Door>(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
-    let may_delete = caller.permit::<Delete>(D::DELETE, at.resource.clone())?;
+    let resource = at.named.resource(&api, &caller).await?;
+    let may_delete = caller.permit::<Delete>(D::DELETE, resource.clone())?;
     let mut query = QueryString::parse(query.as_deref())?;
     let (id, confirmed) = (query.take("id"), query.take("confirm"));
     let destroy = query.take_flag("destroy")?;
     query.nothing_else(&["id", "confirm", "destroy"])?;
     match (id, confirmed, destroy) {
         (Some(id), None, false) => delete_one(&api, &may_delete, id, &headers).await,
-        (None, Some(confirmed), _) if destroy || at.resource.schema().is_none() => {
-            destroy_database(&api, &caller, &at.resource, &confirmed).await
+        (None, Some(confirmed), _) if destroy || resource.schema().is_none() => {
+            destroy_database(&api, &caller, &resource, &confirmed).await
         }
         _ => Err(ApiProblem::malformed(
             "say what to delete: ?id={record}, or for a whole database, with all schemas that are in it, \
@@ -262,14 +267,15 @@ pub(super) async fn bulk<D: Door>(
     asked: Asked,
     body: JsonObject,
 ) -> Answer {
-    let mut permit = caller.permit::<Write>(D::CREATE, at.resource.clone())?;
+    let resource = at.named.resource(&api, &caller).await?;
+    let mut permit = caller.permit::<Write>(D::CREATE, resource.clone())?;
     let digest = body.digest();
     let (mut records, _counted) = records_of(body)?;
     if records
         .iter()
         .any(|record| matches!(record.get("_rev"), Some(Value::String(_))))
     {
-        permit = caller.permit::<Write>(D::UPDATE, at.resource)?;
+        permit = caller.permit::<Write>(D::UPDATE, resource)?;
     }
     let attempt = match api
         .keys

@@ -5,4 +5,4 @@
 
 mod permit;
 
-pub use permit::{Delete, Denied, Owner, Permit, PermitAction, Read, Write};
+pub use permit::{Delete, Denied, Owner, Permit, PermitAction, Read, Resolve, Write};

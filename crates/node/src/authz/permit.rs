@@ -9,7 +9,9 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use adyton_keys::context_session::{ContextSession, InvalidSession};
-use adyton_protocol::scope::{Action, ApiScope, Resource, Terms};
+use adyton_protocol::database::DatabaseName;
+use adyton_protocol::schema::SchemaUri;
+use adyton_protocol::scope::{Action, ApiScope, Resource, Scope, Terms};
 
 use crate::authn::{Authority, Principal, TenantId};
 use crate::grants::{App, GrantLife};
@@ -35,10 +37,14 @@ pub enum Write {}
 /// Deleting records.
 #[derive(Debug)]
 pub enum Delete {}
+/// Finding out what the names of a user's own schemas mean. Shows nobody a record: nothing that does takes such a permit.
+#[derive(Debug)]
+pub enum Resolve {}
 
 impl sealed::Sealed for Read {}
 impl sealed::Sealed for Write {}
 impl sealed::Sealed for Delete {}
+impl sealed::Sealed for Resolve {}
 impl PermitAction for Read {
     const ACTION: Action = Action::Read;
 }
@@ -47,6 +53,9 @@ impl PermitAction for Write {
 }
 impl PermitAction for Delete {
     const ACTION: Action = Action::Delete;
+}
+impl PermitAction for Resolve {
+    const ACTION: Action = Action::Read;
 }
 
 /// The caller may not do this.
@@ -202,6 +211,37 @@ impl Principal {
         let _ = self.as_owner()?;
         let view = view_under(terms, Action::Read, &resource)?;
         Ok(self.permit_to_see(resource, view))
+    }
+
+    /// The permit with which the node finds out what the user's own schemas are, also for an app of that user.
+    pub(crate) fn to_resolve(self: &Arc<Self>) -> Permit<Resolve> {
+        let resource = Resource::whole_database(DatabaseName::own_schemas());
+        self.permit_to_see(resource, View::whole_database())
+    }
+
+    /// Whether the caller may learn that the user has a schema of this name, before it is looked up: who was granted nothing that
+    /// could be in it may not.
+    pub(crate) fn may_know(&self, schema: &SchemaUri) -> bool {
+        match self.authority() {
+            Authority::Owner(_) => true,
+            Authority::App(grant) => grant.scopes().iter().any(|scope| match scope {
+                Scope::Api(_) => false,
+                Scope::Datastore {
+                    schema: granted, ..
+                } => granted == schema,
+                Scope::Database { .. } => true,
+            }),
+        }
+    }
+
+    /// Whether the caller may do anything at all with these records.
+    pub(crate) fn knows(&self, resource: &Resource) -> bool {
+        match self.authority() {
+            Authority::Owner(_) => true,
+            Authority::App(grant) => Action::ALL
+                .into_iter()
+                .any(|action| grant.terms().covers(action, resource).is_some()),
+        }
     }
 
     fn permit_to_see<A: PermitAction>(

@@ -192,7 +192,7 @@ impl Keeper {
     /// Writes everything that has changed.
     async fn flush(&mut self, place: &Place<'_>) -> Result<(), KeeperError> {
         let grants = self.grants()?;
-        while let Some((change, text)) = grants.next_change() {
+        while let Some((change, text)) = grants.next_change(&*self.schemas) {
             let written = match text {
                 Some(text) => self.write(place, change.id, text, &grants).await,
                 None => self.take_away(place, change.id).await,

@@ -3,6 +3,7 @@
 //! Guarantees: nothing in it opens the owner's session without a token, and no token is in it; what is read was written in this
 //! form, to the last member, or is nothing. That nobody else wrote it is the business of the cipher around it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,8 +11,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use adyton_oauth::client::Client;
 use adyton_oauth::jwk::Thumbprint;
 use adyton_protocol::context::ContextName;
-use adyton_protocol::schema::SchemaDirectory;
-use adyton_protocol::scope::Terms;
+use adyton_protocol::database::DatabaseName;
+use adyton_protocol::schema::{SchemaDirectory, SchemaUri};
+use adyton_protocol::scope::{Scope, Terms};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +37,10 @@ struct Wire {
     did: String,
     context: String,
     terms: Value,
+    /// The databases of the schemas in the terms that are the owner's own, as they were when it was granted. What is reached by one
+    /// of them is looked up anew by every request; if that is another database by now, nothing is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    own: BTreeMap<String, String>,
     app: WireApp,
     /// The thumbprint that tokens are bound to.
     key: Option<String>,
@@ -81,6 +87,7 @@ pub(super) struct Kept {
 /// The text for a grant; `None` while it has no tokens that are worth it: a code lives for a minute.
 pub(super) fn write<'e>(
     grant: &Grant,
+    published: &impl SchemaDirectory,
     tokens: impl Iterator<Item = (TokenHash, &'e Entry)>,
 ) -> Option<Value> {
     let tokens: Vec<WireToken> = tokens
@@ -103,6 +110,7 @@ pub(super) fn write<'e>(
         did: grant.tenant.did().as_given().to_owned(),
         context: grant.tenant.context().as_str().to_owned(),
         terms: grant.terms.to_value(),
+        own: own_of(&grant.terms, published),
         app: match &grant.app {
             App::Nobody => WireApp::Nobody,
             App::Named(did) => WireApp::Named(did.as_given().to_owned()),
@@ -131,7 +139,11 @@ pub(super) fn read(
     if wire.form != FORM || wire.tokens.len() > MAX_TOKENS {
         return None;
     }
-    let terms = Terms::from_value(wire.terms, directory).ok()?;
+    let directory = AsGranted {
+        published: directory,
+        own: &wire.own,
+    };
+    let terms = Terms::from_value(wire.terms, &directory).ok()?;
     let app = match wire.app {
         WireApp::Nobody => App::Nobody,
         WireApp::Named(did) => App::Named(did.parse().ok()?),
@@ -173,6 +185,37 @@ pub(super) fn read(
         grant: Arc::new(grant),
         tokens,
     })
+}
+
+/// The databases of the schemas that are not published.
+fn own_of(terms: &Terms, published: &impl SchemaDirectory) -> BTreeMap<String, String> {
+    let scopes = terms.scopes().iter();
+    let own = scopes.filter_map(|scope| match scope {
+        Scope::Datastore {
+            schema, database, ..
+        } if published.database_of(schema).is_none() => Some((
+            schema.as_str().to_owned(),
+            database.name().as_str().to_owned(),
+        )),
+        Scope::Datastore { .. } | Scope::Api(_) | Scope::Database { .. } => None,
+    });
+    own.collect()
+}
+
+/// What schemas were when a grant was made. A published one is what is published.
+struct AsGranted<'k, D> {
+    published: &'k D,
+    own: &'k BTreeMap<String, String>,
+}
+
+impl<D: SchemaDirectory> SchemaDirectory for AsGranted<'_, D> {
+    fn database_of(&self, schema: &SchemaUri) -> Option<DatabaseName> {
+        self.published.database_of(schema).or_else(|| {
+            let is_own = self.published.may_be_own(schema);
+            let name = self.own.get(schema.as_str()).filter(|_| is_own)?;
+            DatabaseName::new(name.as_str()).ok()
+        })
+    }
 }
 
 fn seconds(time: SystemTime) -> u64 {

@@ -11,7 +11,7 @@ use adyton_oauth::pkce::Challenge;
 use adyton_oauth::redirect_uri::RedirectUri;
 use adyton_protocol::database::DatabaseName;
 use adyton_protocol::schema::SchemaUri;
-use adyton_protocol::scope::Terms;
+use adyton_protocol::scope::{Action, Resource, Terms};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -34,7 +34,11 @@ fn schemas() -> SchemaSet {
 
 /// Everything that changed, as it would be kept.
 fn changes(grants: &Grants) -> Vec<(Uuid, Option<Value>)> {
-    let next = || grants.next_change().map(|(change, text)| (change.id, text));
+    let next = || {
+        grants
+            .next_change(&schemas())
+            .map(|(change, text)| (change.id, text))
+    };
     std::iter::from_fn(next).collect()
 }
 
@@ -197,6 +201,67 @@ fn a_session_of_one_tenant_in_the_grant_of_another_does_not_open() {
     after.take_back(id, text, &schemas());
     let found = after.find(&secret(&tokens.access)).unwrap();
     assert!(found.unseal_session().is_err());
+}
+
+/// The published schemas, and dives in this database.
+struct WithDives(&'static str);
+
+impl SchemaDirectory for WithDives {
+    fn database_of(&self, schema: &SchemaUri) -> Option<DatabaseName> {
+        match schema.as_str() {
+            DIVE => DatabaseName::new(self.0).ok(),
+            _ => schemas().database_of(schema),
+        }
+    }
+}
+
+const DIVE: &str = "https://dive.example/dive/v1/schema.json";
+
+#[test]
+fn a_grant_of_a_schema_of_the_owners_own_comes_back_for_the_database_that_was_granted() {
+    let (before, owner) = (grants(), crate::grants::store::tests::owner_with(0));
+    let terms = json!({ "scopes": ["api:ds-query", format!("ds:r:{DIVE}"), "ds:r:social-email"] });
+    let terms = Terms::from_value(terms, &WithDives("dives")).unwrap();
+    let minted = before
+        .mint(&owner.as_owner().unwrap(), terms, App::Nobody)
+        .unwrap();
+    let (id, text) = changes(&before).remove(0);
+    let text = text.unwrap();
+    assert_eq!(text["own"], json!({ DIVE: "dives" }));
+    let covers = |grants: &Grants, database: &'static str| {
+        let found = grants.find(&secret(&minted.token)).ok()?;
+        let uri = DIVE.parse().unwrap();
+        let resource = Resource::datastore(uri, &WithDives(database)).unwrap();
+        Some(found.terms().covers(Action::Read, &resource).is_some())
+    };
+    let after = restarted(&[(id, Some(text.clone()))]);
+    assert_eq!(covers(&after, "dives"), Some(true));
+    assert_eq!(covers(&after, "diary"), Some(false));
+    // Without it, or with one that is never shared, there is no grant at all.
+    for database in [
+        json!({}),
+        json!({ DIVE: "user_wallet" }),
+        json!({ DIVE: 7 }),
+    ] {
+        let mut changed = text.clone();
+        changed["own"] = database;
+        assert_eq!(covers(&restarted(&[(id, Some(changed))]), "dives"), None);
+    }
+}
+
+#[test]
+fn what_was_kept_cannot_say_what_a_published_schema_is() {
+    let (before, owner) = (grants(), crate::grants::store::tests::owner_with(0));
+    let tokens = pair(&before, &owner);
+    let (id, text) = changes(&before).remove(0);
+    let mut text = text.unwrap();
+    assert_eq!(text.get("own"), None);
+    let email = SchemaUri::of_shortcut("social-email").unwrap();
+    text["own"] = json!({ email.as_str(): "diary" });
+    let after = restarted(&[(id, Some(text))]);
+    let found = after.find(&secret(&tokens.access)).unwrap();
+    let resource = Resource::datastore(email, &schemas()).unwrap();
+    assert!(found.terms().covers(Action::Read, &resource).is_some());
 }
 
 /// Every schema has one database.

@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime};
 use adyton_client::clock::Clock;
 use adyton_client::schema::SchemaSet;
 use adyton_keys::context_session::InvalidSession;
-use adyton_oauth::approval::{Approved, Requested, Wider};
+use adyton_oauth::approval::{Approved, Wider};
+use adyton_oauth::asking::Asking;
 use adyton_oauth::authorization::AuthorizationRequest;
 use adyton_oauth::client::Client;
 use adyton_oauth::client_id::ClientId;
@@ -65,9 +66,9 @@ impl Pending {
         &self.client
     }
 
-    /// What is asked. [`Requested::narrow`] makes what can be shown before it is approved.
-    pub fn requested(&self) -> &Requested {
-        &self.request.requested
+    /// What is asked.
+    pub fn asking(&self) -> &Asking {
+        &self.request.asking
     }
 
     /// Where the answer goes.
@@ -85,10 +86,12 @@ impl Pending {
         self.expires
     }
 
-    /// Reads terms and holds them against what is asked, as approving does: for a preview.
+    /// Reads terms and holds them against what is asked, both with the schemas that the owner knows, as approving does: for a preview.
     pub fn narrow(&self, terms: Value, schemas: &SchemaSet) -> Result<Approved, ApproveError> {
         let terms = Terms::from_value(terms, schemas)?;
-        Ok(self.requested().narrow(terms)?)
+        let asked = self.asking().known_to(schemas)?;
+        // Of nothing that is known, anything is too much.
+        Ok(asked.requested.ok_or(Wider)?.narrow(terms)?)
     }
 }
 
@@ -281,7 +284,7 @@ impl PendingRequests {
 
 /// What a request takes in memory: terms are held as types, which take about twice their text.
 fn bytes_of(request: &AuthorizationRequest) -> usize {
-    REQUEST_BYTES + 2 * request.requested.terms().to_text().len()
+    REQUEST_BYTES + 2 * request.asking.bytes()
 }
 
 /// What requests take: all, and those of one client.

@@ -198,7 +198,10 @@ impl Grants {
     }
 
     /// A grant that changed, and what is to be kept of it: nothing, if it has ended.
-    pub(super) fn next_change(&self) -> Option<(Change, Option<Value>)> {
+    pub(super) fn next_change(
+        &self,
+        published: &impl SchemaDirectory,
+    ) -> Option<(Change, Option<Value>)> {
         let mut state = self.write();
         let id = *state.changed.keys().next()?;
         let tenant = state.changed.remove(&id)?;
@@ -213,7 +216,7 @@ impl Grants {
                     Some(Slot::Live(entry)) => Some((*hash, entry)),
                     Some(Slot::Ended) | None => None,
                 });
-            kept::write(&grant, tokens)
+            kept::write(&grant, published, tokens)
         });
         Some((Change { id, tenant }, text))
     }

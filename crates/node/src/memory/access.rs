@@ -9,6 +9,7 @@ use adyton_couch::selector::{Bound, Conjunct, Conjunction, FieldPath, Relation, 
 use super::documents::Documents;
 use super::filter::Filter;
 use super::index::{Index, MAX_KEY};
+use crate::computing::has_read;
 
 /// Databases with fewer records than this are simply read.
 pub(super) const WORTH_AN_INDEX: usize = 64;
@@ -154,14 +155,20 @@ impl Documents {
             return None;
         }
         let slots = self.occupied().map(|(number, _)| number);
-        self.indexes
-            .find_or_build(path, slots, |slot| self.object(slot))
+        self.indexes.find_or_build(path, slots, |slot| {
+            let object = self.object(slot);
+            has_read(object.len());
+            object
+        })
     }
 
     /// The candidates that are seen and that the selector takes.
     pub(super) fn matches(&self, access: &Access<'_>, selector: &Selector) -> Vec<u32> {
         self.candidates(access)
-            .filter(|number| self.takes(*number, access, selector))
+            .filter(|number| {
+                has_read(self.object(*number).len());
+                self.takes(*number, access, selector)
+            })
             .collect()
     }
 

@@ -15,6 +15,7 @@ use super::budget::{Budget, OverBudget, Reservation};
 use super::documents::Documents;
 use super::filter::Filter;
 use super::view::{View, moment};
+use crate::computing::has_read;
 
 /// Bytes of records that are read in one slice: a few milliseconds.
 const SLICE_BYTES: usize = 1 << 20;
@@ -166,6 +167,7 @@ impl Words {
             if filter.has(documents, number, slot) {
                 let object = documents.object(number);
                 bytes += object.len();
+                has_read(object.len());
                 index.put(number, |draft| reader.read(object, draft));
             }
         }

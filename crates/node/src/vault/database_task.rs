@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adyton_client::pull::{Feed, FeedPosition, Pull, PullBatch, PullError};
+use adyton_client::schema::SchemaSet;
 use adyton_client::session::{Session, SessionError};
 use adyton_couch::rev::Rev;
 use adyton_keys::context_session::ContextSession;
@@ -86,6 +87,8 @@ pub type BulkSaved = Vec<Result<Saved, VaultError>>;
 #[derive(Debug)]
 pub(super) struct Reach {
     pub(super) schema: Option<SchemaUri>,
+    /// What it and every other name means for this caller's user.
+    pub(super) schemas: Arc<SchemaSet>,
     pub(super) view: View,
 }
 

@@ -13,6 +13,7 @@ use super::lanes::LaneFull;
 use super::loaded::LoadedDatabase;
 use super::schedule::{self, Schedule};
 use crate::authn::TenantId;
+use crate::computing;
 use crate::memory::Budget;
 
 /// The turns of a tenant's loads.
@@ -104,7 +105,7 @@ impl Progress {
         let turn = turns.turn().await?;
         advance.hand_over(batch.records.plaintext_bytes(), records);
         let database = Arc::clone(loaded);
-        let applying = tokio::task::spawn_blocking(move || {
+        let applying = computing::start(move || {
             let applied = database.apply_waiting(batch);
             drop(turn);
             applied

@@ -13,6 +13,7 @@ mod loading;
 mod patience;
 mod receipt;
 mod schedule;
+mod schemas;
 mod search;
 mod tenant;
 #[allow(
@@ -29,6 +30,8 @@ pub use error::VaultError;
 pub use limits::VaultLimits;
 pub use loading::LoadedSoFar;
 pub(crate) use patience::{Patience, StillLoading};
+pub use schemas::TenantSchemas;
+pub(crate) use schemas::record_of;
 pub use vault::{Answer, Found, Vault};
 pub use watch::{Beginning, Ended, Watch, Word};
 pub use watch_seats::{TooManyWatches, WatchLimits};

@@ -15,7 +15,9 @@ use super::database_task::{self, Budgets, Command, Published};
 use super::error::VaultError;
 use super::loaded::LoadedDatabase;
 use super::loading::{LoadedSoFar, Progress};
+use super::schemas;
 use super::vault::Surroundings;
+use crate::memory::Budget;
 
 /// Writes that wait for one database. When it is full, writers wait in turn.
 const COMMAND_QUEUE: usize = 64;
@@ -37,6 +39,8 @@ pub(super) struct Tenant {
     budgets: Budgets,
     session: Mutex<OpenSession>,
     databases: Mutex<HashMap<DatabaseName, Running>>,
+    /// What its own schemas are, once that was asked.
+    schemas: Mutex<Option<schemas::Read>>,
     last_used: Mutex<Instant>,
     /// When somebody last took what a watch told.
     last_watched: Mutex<Option<Instant>>,
@@ -83,6 +87,7 @@ impl Tenant {
             budgets,
             session: Mutex::default(),
             databases: Mutex::default(),
+            schemas: Mutex::default(),
             last_used: Mutex::new(Instant::now()),
             last_watched: Mutex::default(),
         }
@@ -255,6 +260,16 @@ impl Tenant {
     /// The session with the storage node, if one was opened.
     pub(super) fn session(&self) -> Option<Arc<Session>> {
         self.open_session().get().cloned()
+    }
+
+    /// What was read of its own schemas.
+    pub(super) fn schemas(&self) -> MutexGuard<'_, Option<schemas::Read>> {
+        self.schemas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What counts what it holds.
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budgets.budget
     }
 
     fn open_session(&self) -> MutexGuard<'_, OpenSession> {

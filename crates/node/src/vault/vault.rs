@@ -13,6 +13,8 @@ use adyton_client::clock::Clock;
 use adyton_client::schema::SchemaSet;
 use adyton_client::transport::Transport;
 use adyton_couch::selector::Selector;
+use adyton_protocol::database::DatabaseName;
+use adyton_protocol::schema::SchemaDirectory;
 use adyton_protocol::scope::Action;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
@@ -33,6 +35,7 @@ use super::tenant::{NotDone, Tenant};
 use super::watch_seats::{TooManyWatches, WatchSeat, WatchSeats};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Owner, Permit, PermitAction, Read, Write};
+use crate::computing;
 use crate::memory::{
     Budget, Document, Explanation, FieldNotGranted, Measure, Page, Query, QueryError, Reservation,
     Summary,
@@ -334,7 +337,7 @@ impl Vault {
             .await?;
         let (reply, outcome) = oneshot::channel();
         let command = Command::Bulk {
-            reach: reach_of(permit),
+            reach: self.reach_of(permit).await?,
             records,
             reply,
         };
@@ -431,11 +434,31 @@ impl Vault {
     ) -> Result<Saved, VaultError> {
         let (reply, outcome) = oneshot::channel();
         let command = Command::Change {
-            reach: reach_of(permit),
+            reach: self.reach_of(permit).await?,
             change,
             reply,
         };
         self.order(permit, command, outcome).await
+    }
+
+    /// What a change with this permit may reach.
+    async fn reach_of<A: PermitAction>(&self, permit: &Permit<A>) -> Result<Reach, VaultError> {
+        let schema = permit.resource().schema().cloned();
+        let mut schemas = Arc::clone(self.published());
+        if let Some(uri) = &schema
+            && schemas.get(uri.as_str()).is_none()
+        {
+            // It may have become another one since the permit was made: then it is of another database, or none.
+            schemas = Arc::clone(&self.schemas_for(permit).await?.set);
+            if schemas.database_of(uri).as_ref() != Some(permit.resource().database()) {
+                return Err(VaultError::NotFound);
+            }
+        }
+        Ok(Reach {
+            schema,
+            schemas,
+            view: permit.view().clone(),
+        })
     }
 
     async fn order<A: PermitAction, T>(
@@ -500,6 +523,30 @@ impl Vault {
             self.make_room(&mut self.lock());
         }
         loaded
+    }
+
+    /// A database that the node itself reads, with the permit of whoever made it necessary: nobody is shown anything of it. Never
+    /// impatient: who is, is so about what they asked for.
+    pub(super) async fn loaded_unseen<A: PermitAction>(
+        &self,
+        permit: &Permit<A>,
+        name: &DatabaseName,
+    ) -> Result<(Arc<Tenant>, Arc<LoadedDatabase>), VaultError> {
+        let tenant = self.tenant(permit.tenant())?;
+        if let Some(ended) = permit.life().and_then(|life| life.end()) {
+            return Err(VaultError::Grant(ended));
+        }
+        let loading = tenant.loaded(name, || permit.session(), &self.around);
+        let loaded = loading.await;
+        if matches!(loaded, Err(VaultError::Overloaded)) {
+            self.make_room(&mut self.lock());
+        }
+        Ok((tenant, loaded?))
+    }
+
+    /// The schemas that everybody has.
+    pub(super) fn published(&self) -> &Arc<SchemaSet> {
+        &self.around.schemas
     }
 
     /// Drops who could not be loaded and so takes a place for nothing, and who was idle for a while. A
@@ -579,7 +626,7 @@ impl Vault {
             return work(&database);
         }
         let turn = self.queries.turn(tenant).await?;
-        let computing = tokio::task::spawn_blocking(move || {
+        let computing = computing::start(move || {
             let result = work(&database);
             // Held by the work itself: it goes on when its caller has gone.
             drop(turn);
@@ -604,14 +651,6 @@ fn sees_whole_records<A: PermitAction>(permit: &Permit<A>) -> Result<(), VaultEr
     match permit.view().leaves_out_fields() {
         true => Err(QueryError::from(FieldNotGranted).into()),
         false => Ok(()),
-    }
-}
-
-/// What a change with this permit may reach.
-fn reach_of<A: PermitAction>(permit: &Permit<A>) -> Reach {
-    Reach {
-        schema: permit.resource().schema().cloned(),
-        view: permit.view().clone(),
     }
 }
 

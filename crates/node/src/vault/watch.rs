@@ -51,6 +51,8 @@ pub struct Watch {
     /// The beginning is still to be told: whether the reader must begin anew.
     opening: Option<bool>,
     changed: watch::Receiver<()>,
+    /// Of a schema of the user's own: ready when what their schemas mean may be something else.
+    schemas: Option<watch::Receiver<()>>,
     life: Option<GrantLife>,
     /// For the receipts of what is told; none for the owner.
     accessor: Option<(Accessor, [u8; 32])>,
@@ -77,7 +79,7 @@ pub enum Word {
 /// Why a watch ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// The data are no longer in memory: watch again, and ask for everything again.
+    /// The data are no longer in memory, or what their name means may have changed: watch again, and ask for everything again.
     Unloaded,
     /// The grant.
     Grant(GrantError),
@@ -100,6 +102,7 @@ impl Vault {
         let life = permit.life();
         let grant = life.as_ref().map(GrantLife::id);
         let seat = self.watch_seat(permit.tenant(), grant)?;
+        let schemas = self.schemas_watched(permit).await?;
         let (database, receipt) = self.begin(permit, Act::Watch(&selector)).await?;
         let (weak, changed) = (Arc::downgrade(&database), database.changed());
         let view = permit.view().clone();
@@ -140,6 +143,7 @@ impl Vault {
             watching,
             opening: Some(!is_known),
             changed,
+            schemas,
             life,
             accessor: receipt.into_accessor(),
             closing: self.closing(),
@@ -157,6 +161,10 @@ impl Watch {
         // Whoever waits here has taken what came before.
         if let Some(tenant) = self.tenant.upgrade() {
             tenant.is_watched(&self.name);
+            if self.schemas.is_some() {
+                // They are needed for as long as what they name is.
+                tenant.is_watched(&DatabaseName::own_schemas());
+            }
         }
         word
     }
@@ -213,7 +221,15 @@ impl Watch {
                 None => std::future::pending().await,
             }
         };
+        let schemas = async {
+            match &mut self.schemas {
+                // Whether they changed or went: what they are now is for the next watch to ask.
+                Some(schemas) => drop(schemas.changed().await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = schemas => Some(Word::Ended(Ended::Unloaded)),
             changed = self.changed.changed() => match changed {
                 Ok(()) => None,
                 Err(_) => Some(Word::Ended(Ended::Unloaded)),
@@ -234,6 +250,10 @@ impl Watch {
         }
         if let Some(error) = self.life.as_ref().and_then(GrantLife::end) {
             return Some(Ended::Grant(error));
+        }
+        let schemas = self.schemas.as_ref();
+        if schemas.is_some_and(|schemas| !matches!(schemas.has_changed(), Ok(false))) {
+            return Some(Ended::Unloaded);
         }
         let (accessor, _) = self.accessor.as_ref()?;
         accessor

@@ -15,9 +15,9 @@ pub struct NeverGrantable;
 /// Beginnings of names, compared without case: `user_wallet_v2` is a wallet, too.
 ///
 /// Wallets and tokens; the registries of databases and of their replication; connections to other services with their
-/// tokens, positions and logs; keys and credentials; what was sent to or by this user under another consent; and the
-/// receipts of who read what, which no reader may see or change.
-const NEVER: [&str; 19] = [
+/// tokens, positions and logs; keys and credentials; what was sent to or by this user under another consent; the
+/// receipts of who read what, which no reader may see or change; and a user's own schemas, which say what grants mean.
+const NEVER: [&str; 20] = [
     "access_receipt",
     "api_key",
     "connection",
@@ -29,6 +29,7 @@ const NEVER: [&str; 19] = [
     "keys",
     "outbox",
     "private_key",
+    "schemas",
     "security_",
     "storage_",
     "sync_log",

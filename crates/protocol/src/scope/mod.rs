@@ -176,7 +176,9 @@ pub enum InvalidScope {
     #[error("permissions must be letters of r, w and d, each at most once")]
     Actions,
     /// The schema is not one that this node knows.
-    #[error("unknown schema: only schemas of the published registries can be granted")]
+    #[error(
+        "unknown schema: only schemas of the published registries and the user's own can be granted"
+    )]
     UnknownSchema,
     /// The database name is not valid.
     #[error("invalid database name")]

@@ -444,6 +444,16 @@ impl InvalidTerms {
             _ => None,
         }
     }
+
+    /// Whether the terms name a schema that the directory does not have: with another directory they may be valid.
+    pub const fn is_unknown_schema(&self) -> bool {
+        let reason = match self {
+            Self::Scopes(InvalidScopeSet::Scope(at)) => &at.reason,
+            Self::Target(reason) => reason,
+            _ => return false,
+        };
+        matches!(reason, InvalidScope::UnknownSchema)
+    }
 }
 
 #[cfg(test)]

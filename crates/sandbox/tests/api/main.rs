@@ -19,6 +19,7 @@ mod contract;
 mod guide;
 mod http;
 mod narrowed;
+mod schemas;
 mod sdk;
 mod search;
 #[path = "../support/mod.rs"]

@@ -1,5 +1,6 @@
 //! Mistakes with marked words in all places of a request where a word can stand.
 
+use adyton_protocol::schema::SchemaUri;
 use serde_json::{Value, json};
 
 use crate::Words;
@@ -248,6 +249,25 @@ fn wrong_records<'w>(words: &Words, owner: Header<'w>, app: Header<'w>) -> Vec<M
         Mistake::new("POST", "/api/rest/v1/ds/social-email", &[owner])
             .with(email(json!({ member: [text] }))),
     ];
+    let uri = "https://dive.example/dive/v1/schema.json";
+    let schema = format!(
+        "/api/rest/v1/schemas/{}",
+        uri.parse::<SchemaUri>().unwrap().to_base64()
+    );
+    let documents = [
+        json!({ member: text }),
+        json!({ "$id": nonsense, "title": text, "database": { "name": database } }),
+        json!({ "$id": uri, "title": format!("{text}\n"), "database": { "name": text } }),
+        json!({ "$id": uri, "title": text, "database": { "name": text, "indexes": nonsense } }),
+        json!({ "$id": uri, "title": text, "database": { "name": text }, "$ref": format!("https://{nonsense}.example/schema.json") }),
+        json!({ "$id": uri, "title": text, "database": { "name": text }, "type": nonsense }),
+        json!({ "$id": uri, "title": text, "database": { "name": text }, "pattern": format!("({nonsense}") }),
+    ];
+    all.extend(documents.map(|document| Mistake::new("PUT", &schema, &[owner]).with(document)));
+    for method in ["GET", "PUT", "DELETE"] {
+        let path = format!("/api/rest/v1/schemas/{nonsense}");
+        all.push(Mistake::new(method, path, &[owner]));
+    }
     let bodies = [
         json!({ "record": text }),
         json!({ "record": { "_id": format!("{id}-1"), member: text } }),

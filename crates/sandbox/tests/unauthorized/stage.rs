@@ -22,6 +22,8 @@ use crate::caller::{Answer, Caller};
 use crate::table::{Guard, Kind, Reach, Right};
 
 /// The schema and database of most requests.
+/// A schema of the caller's own.
+pub const OWN_SCHEMA: &str = "https://dive.example/dive/v1/schema.json";
 pub const EMAIL: &str = "https://common.schemas.verida.io/social/email/v0.1.0/schema.json";
 pub const EMAIL_DATABASE: &str = "social_email";
 /// Stands in the owner's record and nowhere else.
@@ -133,7 +135,11 @@ impl Stage {
             Bearer(&self.stranger_app).to_string(),
         );
         let session = |session: &Value| STANDARD.encode(session.to_string());
-        let (schema, database) = (EMAIL, EMAIL_DATABASE);
+        let schema = match path.contains("/schemas/") {
+            true => OWN_SCHEMA,
+            false => EMAIL,
+        };
+        let database = EMAIL_DATABASE;
         let mut query = String::new();
         let headers: Vec<(&str, String)> = match kind {
             Kind::Nothing => vec![],
@@ -497,6 +503,9 @@ fn body(method: &str, guard: Guard, schema: &str, serial: u64) -> Option<Value> 
             let mut body = record(RECORD);
             body["record"].as_object_mut().unwrap().remove("_id");
             Some(body)
+        }
+        Guard::Owner if method == "PUT" => {
+            Some(json!({ "$id": OWN_SCHEMA, "title": "Dive", "database": { "name": "dives" } }))
         }
         Guard::Owner if method == "POST" => Some(json!({ "scopes": ["api:ds-query"] })),
         Guard::Data(

@@ -157,6 +157,11 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("GET", "/api/rest/v1/search/chat-threads", CHATS),
         ("POST", "/api/rest/v1/search/datastore/{schema}", ds(Api::SearchDs, Right::Search)),
         ("POST", "/api/rest/v1/search/ds/{schema}", ds(Api::SearchDs, Right::Search)),
+        ("GET", "/api/rest/v1/schemas", Guard::Owner),
+        // In this order: what is put can be got, and what is there can be ended.
+        ("PUT", "/api/rest/v1/schemas/{schema}", Guard::Owner),
+        ("GET", "/api/rest/v1/schemas/{schema}", Guard::Owner),
+        ("DELETE", "/api/rest/v1/schemas/{schema}", Guard::Owner),
         ("GET", "/.well-known/adyton-attestation", Guard::Public),
         ("POST", "/.well-known/ohttp-gateway", Guard::Public),
     ]

@@ -6,6 +6,7 @@ use adyton_client::database::{Database, WriteError};
 use adyton_client::pull::{PlainBatch, PullBatch};
 use adyton_client::record::{InvalidRecord, PreparedRecord, Save};
 use adyton_client::registry;
+use adyton_client::schema::SchemaSet;
 use adyton_couch::rev::Rev;
 use adyton_protocol::database::Permissions;
 use adyton_protocol::schema::SchemaUri;
@@ -23,7 +24,7 @@ impl DatabaseTask {
     ) -> Result<Saved, VaultError> {
         let session = Arc::clone(&self.session);
         let (members, save) = self.members_of(reach, change)?;
-        let prepared = self.prepare(reach.schema.as_ref(), members, save)?;
+        let prepared = self.prepare(reach, members, save)?;
         let is_new_version = save != Save::Delete;
         let text = prepared.text()?;
         // Room first: a write that could not be shown afterwards is not begun. Who deletes makes room.
@@ -94,7 +95,7 @@ impl DatabaseTask {
             };
             let ready = self
                 .members_of(reach, change)
-                .and_then(|(members, save)| self.prepare(reach.schema.as_ref(), members, save))
+                .and_then(|(members, save)| self.prepare(reach, members, save))
                 .and_then(|record| Ok((record.text()?.len(), record)));
             match ready {
                 Ok((length, record)) => {
@@ -171,10 +172,11 @@ impl DatabaseTask {
     /// Signs a record and holds it to its schema.
     fn prepare(
         &self,
-        schema: Option<&SchemaUri>,
+        reach: &Reach,
         members: Map<String, Value>,
         save: Save,
     ) -> Result<PreparedRecord, VaultError> {
+        let schema = reach.schema.as_ref();
         let (session, schema_text) = (&self.session, schema.map(SchemaUri::as_str));
         let prepared = match save {
             Save::Delete => {
@@ -195,7 +197,7 @@ impl DatabaseTask {
         if save != Save::Delete
             && let Some(schema) = schema
         {
-            self.validate(&prepared, schema)?;
+            validate(&prepared, schema, &reach.schemas)?;
         }
         Ok(prepared)
     }
@@ -308,25 +310,28 @@ impl DatabaseTask {
         self.loaded.documents().rev(&View::whole_database(), id)
     }
 
-    fn validate(&self, prepared: &PreparedRecord, schema: &SchemaUri) -> Result<(), VaultError> {
-        // The schema of a permit is one of the set, and the set compiles (a test holds that).
-        let validator = self
-            .around
-            .schemas
-            .validator(schema.as_str())
-            .map_err(|_| VaultError::NotFound)?;
-        let value = Value::Object(prepared.members().clone());
-        validator
-            .validate(&value)
-            .map(|_| ())
-            .map_err(VaultError::Schema)
-    }
-
     async fn create(&mut self, database: &Database<'_>) -> Result<(), VaultError> {
         registry::create_registered(database, &Permissions::default()).await?;
         self.exists = true;
         Ok(())
     }
+}
+
+/// Holds a record to its schema.
+fn validate(
+    prepared: &PreparedRecord,
+    schema: &SchemaUri,
+    schemas: &SchemaSet,
+) -> Result<(), VaultError> {
+    // The published set compiles (a test holds that). A schema of the user's own that does not was not put through this node.
+    let validator = schemas
+        .validator(schema.as_str())
+        .map_err(|_| VaultError::NotFound)?;
+    let value = Value::Object(prepared.members().clone());
+    validator
+        .validate(&value)
+        .map(|_| ())
+        .map_err(VaultError::Schema)
 }
 
 /// Changes a record as a merge patch says (RFC 7396 section 2). The nesting is that of JSON that was parsed: limited.
