@@ -135,7 +135,7 @@ impl Feed {
             feed.ready
                 .push_back(Bytes::from_static(b"{\"results\":[\n"));
         }
-        feed.read(file);
+        feed.read(file).await?;
         Ok(feed)
     }
 
@@ -199,7 +199,7 @@ impl Feed {
         } else if batch.complete {
             self.phase = Phase::Waiting;
         } else if let Some(file) = self.file().await? {
-            self.read(file);
+            self.read(file).await?;
         } else {
             self.end();
         }
@@ -240,7 +240,7 @@ impl Feed {
                     let counters = blocking(move || Ok(opened.view()?.counters)).await?;
                     if counters.life() == self.life {
                         self.newest = counters.update_seq;
-                        self.read(file);
+                        self.read(file).await?;
                     } else {
                         self.end();
                     }
@@ -268,7 +268,15 @@ impl Feed {
         }
     }
 
-    fn read(&mut self, file: Arc<DatabaseFile>) {
+    /// Begins to read a batch. A selector looks through documents, as queries do: only so many at one time.
+    async fn read(&mut self, file: Arc<DatabaseFile>) -> Result<(), StoreError> {
+        let turn = match &self.query.filter {
+            Filter::Selector(_) => {
+                let turn = Arc::clone(&self.app.finds).acquire_owned().await;
+                Some(turn.map_err(|_| StoreError::Closed)?)
+            }
+            Filter::Everything | Filter::DocumentIds(_) | Filter::Designs => None,
+        };
         let reading = Reading {
             query: Arc::clone(&self.query),
             life: self.life,
@@ -278,9 +286,11 @@ impl Feed {
             comma: self.told,
         };
         self.phase = Phase::Reading(tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let view = file.view()?;
             reading.batch(&view)
         }));
+        Ok(())
     }
 
     fn end(&mut self) {

@@ -63,7 +63,7 @@ pub struct Limits {
     pub connections: usize,
     /// Database files open at one time.
     pub open_databases: usize,
-    /// Queries (`_find`) that look through documents at one time.
+    /// Queries (`_find`), and batches of feeds by selector, that look through documents at one time.
     pub finds_at_once: usize,
     /// Documents that one query may look at, deleted ones included.
     pub find_documents: u64,

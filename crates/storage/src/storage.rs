@@ -137,7 +137,7 @@ impl Storage {
             throttle: Throttle::new(limits.rates),
             proxy: config.proxy,
             metrics: Metrics::new(),
-            finds: tokio::sync::Semaphore::new(limits.finds_at_once),
+            finds: Arc::new(tokio::sync::Semaphore::new(limits.finds_at_once)),
             bodies: BodyBudget::new(limits.bodies_in_flight_bytes),
             limits,
             clock,

@@ -289,6 +289,11 @@ async fn inline_attachments_are_written_and_read_in_documents_and_in_bulk() {
     let open = session.get(&open).await.expect(200).json();
     assert_eq!(open[0]["ok"]["_attachments"]["a"], told);
 
+    let list = format!("{db}/_all_docs?include_docs=true&attachments=true");
+    let rows = session.get(&list).await.expect(200).json()["rows"].clone();
+    assert_eq!(rows[0]["doc"]["_attachments"]["a"], told);
+    assert_eq!(rows[1]["doc"]["_attachments"]["a"], told);
+
     let rev = written["rev"].as_str().unwrap();
     let wanted = json!({"docs": [
         {"id": "x", "rev": rev}, {"id": "nothing"}, {"id": "y"},
@@ -803,6 +808,17 @@ async fn a_content_is_counted_once_freed_with_its_last_revision_and_survives_a_r
         .await
         .expect(200);
     assert_eq!(Answer::read(open).await.body, content);
+    assert!(session.bytes(&db).await < 1_000);
+
+    session
+        .with("PUT", &format!("{db}/p/x"), &[], content.clone())
+        .await
+        .expect(201);
+    let rev = session.rev_of(&format!("{db}/p")).await;
+    session
+        .post(&format!("{db}/_purge"), &json!({"p": [rev]}))
+        .await
+        .expect(201);
     assert!(session.bytes(&db).await < 1_000);
 
     session

@@ -207,3 +207,39 @@ async fn a_reader_who_stops_reading_is_dropped() {
     assert!(!answer.ends_with(b"0\r\n\r\n"));
     session.get(&db).await.expect(200);
 }
+
+#[tokio::test]
+async fn queries_and_feeds_by_selector_take_turns_and_all_are_answered() {
+    let limits = Limits {
+        finds_at_once: 1,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let docs: Vec<serde_json::Value> = (0..3_000).map(|n| json!({"n": n})).collect();
+    session
+        .post(&format!("{db}/_bulk_docs"), &json!({"docs": docs}))
+        .await
+        .expect(201);
+    // More rows than one batch, so that each of them waits for its turn more than once.
+    let asked: Vec<_> = (0..8)
+        .map(|n| {
+            let (client, access) = (session.client, session.access.clone());
+            let body = json!({"selector": {"n": {"$gte": 2_900}}}).to_string();
+            let path = match n % 2 {
+                0 => format!("{db}/_changes?filter=_selector"),
+                _ => format!("{db}/_find"),
+            };
+            tokio::spawn(async move { client.send("POST", &path, &access, body).await })
+        })
+        .collect();
+    for (n, answer) in asked.into_iter().enumerate() {
+        let answer = answer.await.unwrap().expect(200).json();
+        let (list, count) = match n % 2 {
+            0 => ("results", 100),
+            _ => ("docs", 25),
+        };
+        assert_eq!(answer[list].as_array().unwrap().len(), count);
+    }
+}

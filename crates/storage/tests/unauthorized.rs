@@ -211,6 +211,11 @@ async fn a_foreign_user_gets_nothing_of_a_database_and_only_their_own_of_the_mid
         ("PUT", "/_local/x"),
         ("DELETE", ""),
         ("PUT", "/_security"),
+        ("PUT", "/_revs_limit"),
+        ("POST", "/_index"),
+        ("DELETE", "/_index/_design/x/json/x"),
+        ("GET", "/_changes?feed=eventsource"),
+        ("POST", "/_changes?filter=_selector"),
     ] {
         node.client()
             .send(method, &format!("{db}{path}"), &stranger.access, "{}")

@@ -3,8 +3,10 @@
 use serde::Deserialize;
 
 use super::bounded::Bounded;
+use super::document_query::AttachmentsWanted;
 use super::error::CouchError;
 use super::query::{boolean, json_text, number, parameters};
+use crate::attachment::Encodings;
 use crate::limits::MAX_BULK_ITEMS;
 
 /// A range of document ids.
@@ -29,6 +31,10 @@ pub struct AllDocsQuery {
     pub include_docs: bool,
     /// With `_conflicts` in each document.
     pub conflicts: bool,
+    /// With the contents of attachments in each document: all, or none.
+    pub attachments: AttachmentsWanted,
+    /// Whether the encodings of attachments are told.
+    pub encodings: Encodings,
     /// From the last id to the first.
     pub descending: bool,
     /// At most this many rows.
@@ -81,6 +87,18 @@ impl AllDocsQuery {
             match &*name {
                 "include_docs" => out.include_docs = boolean(&value)?,
                 "conflicts" => out.conflicts = boolean(&value)?,
+                "attachments" => {
+                    out.attachments = match boolean(&value)? {
+                        true => AttachmentsWanted::All,
+                        false => AttachmentsWanted::Stubs,
+                    };
+                }
+                "att_encoding_info" => {
+                    out.encodings = match boolean(&value)? {
+                        true => Encodings::Told,
+                        false => Encodings::Undone,
+                    };
+                }
                 "descending" => out.descending = boolean(&value)?,
                 "inclusive_end" => out.range.exclusive_end = !boolean(&value)?,
                 "limit" => out.limit = Some(number(&value)?),

@@ -13,11 +13,12 @@ use http::StatusCode;
 use http::header::{self, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::bulk_get::BulkGetProducer;
+use super::bulk_get::BulkGetSource;
 use super::documents::{Done, fresh_document_id, may_write};
 use super::incoming;
-use super::lists::AllDocsProducer;
+use super::lists::AllDocsSource;
 use super::local_docs::LocalDocsProducer;
+use super::pieces::Sending;
 use super::reply;
 use super::{App, Asked};
 use crate::access::Permit;
@@ -94,8 +95,8 @@ impl App {
         let wanted = BulkGet::parse(body.as_slice())?;
         drop(body);
         let file = self.databases.file(permit).await?;
-        let producer = BulkGetProducer::new(file, wanted.docs, &query);
-        Ok(reply::stream(produce(producer)))
+        let source = BulkGetSource::new(file, wanted.docs, &query);
+        Ok(reply::stream(produce(Sending::new(source))))
     }
 
     pub(super) async fn revs_diff(&self, permit: &Permit, asked: Asked) -> Done {
@@ -137,7 +138,9 @@ impl App {
         let query = AllDocsQuery::parse(&query, body.as_slice())?;
         drop(body);
         let file = self.databases.file(permit).await?;
-        Ok(reply::stream(produce(AllDocsProducer::new(file, query))))
+        Ok(reply::stream(produce(Sending::new(AllDocsSource::new(
+            file, query,
+        )))))
     }
 
     pub(super) async fn design_docs(&self, permit: &Permit, asked: Asked) -> Done {
@@ -149,7 +152,9 @@ impl App {
         let query = AllDocsQuery::parse(&query, body.as_slice())?.among_designs();
         drop(body);
         let file = self.databases.file(permit).await?;
-        Ok(reply::stream(produce(AllDocsProducer::new(file, query))))
+        Ok(reply::stream(produce(Sending::new(AllDocsSource::new(
+            file, query,
+        )))))
     }
 
     pub(super) async fn local_docs(&self, permit: &Permit, asked: Asked) -> Done {

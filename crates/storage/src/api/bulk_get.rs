@@ -8,24 +8,22 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::contents::{self, ContentPlace, Wish};
-use super::pieces::{Piece, PieceProducer};
+use super::pieces::{Piece, PieceProducer, PieceSource};
 use super::read::{self, Extras};
 use crate::store::StoreError;
 use crate::store::database::{DatabaseFile, View};
-use crate::stream::{BATCH_BYTES, Producer};
+use crate::stream::BATCH_BYTES;
 
 /// What an item counts for besides its documents, so that many small ones end a batch too.
 const ITEM_BYTES: u64 = 100;
 
 /// The answer under way.
-pub(super) struct BulkGetProducer {
+pub(super) struct BulkGetSource {
     file: Arc<DatabaseFile>,
     wanted: std::vec::IntoIter<BulkGetItem>,
     extras: Extras,
     wish: Wish,
     latest: bool,
-    /// Items that are being sent.
-    sending: Option<PieceProducer>,
     at: Place,
 }
 
@@ -38,7 +36,7 @@ enum Place {
     Done,
 }
 
-impl BulkGetProducer {
+impl BulkGetSource {
     pub(super) fn new(
         file: Arc<DatabaseFile>,
         wanted: Vec<BulkGetItem>,
@@ -57,7 +55,6 @@ impl BulkGetProducer {
                 place: ContentPlace::Inline,
             },
             latest: query.latest,
-            sending: None,
             at: Place::Start,
         }
     }
@@ -104,9 +101,13 @@ impl BulkGetProducer {
         pieces.push(Piece::Text(Bytes::from_static(b"]}")));
         Ok(())
     }
+}
 
-    /// The next items, up to a batch of text. Contents are read only when they are sent.
-    fn items(&mut self) -> Result<PieceProducer, StoreError> {
+impl PieceSource for BulkGetSource {
+    fn next_pieces(&mut self) -> Result<Option<PieceProducer>, StoreError> {
+        if self.at == Place::Done {
+            return Ok(None);
+        }
         let view = self.file.view()?;
         let mut pieces = Vec::new();
         let mut bytes = 0;
@@ -125,23 +126,7 @@ impl BulkGetProducer {
             self.at = Place::Items;
             bytes += ITEM_BYTES + pieces.iter().skip(before).map(Piece::length).sum::<u64>();
         }
-        Ok(PieceProducer::new(Arc::clone(&self.file), view, pieces))
-    }
-}
-
-impl Producer for BulkGetProducer {
-    fn batch(&mut self) -> Result<Option<Vec<Bytes>>, StoreError> {
-        loop {
-            if let Some(sending) = &mut self.sending {
-                if let Some(batch) = sending.batch()? {
-                    return Ok(Some(batch));
-                }
-                self.sending = None;
-            }
-            if self.at == Place::Done {
-                return Ok(None);
-            }
-            self.sending = Some(self.items()?);
-        }
+        let file = Arc::clone(&self.file);
+        Ok(Some(PieceProducer::new(file, view, pieces)))
     }
 }

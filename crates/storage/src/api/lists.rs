@@ -8,16 +8,18 @@ use adyton_couch::wire::{AllDocsQuery, Among, DESIGN_IDS, KeyRange};
 use bytes::Bytes;
 use serde_json::json;
 
-use super::read::{self, Extras};
+use super::contents::{self, ContentPlace, Wish};
+use super::pieces::{Piece, PieceProducer, PieceSource};
+use super::read::Extras;
 use crate::store::StoreError;
 use crate::store::database::{DatabaseFile, View};
 use crate::store::row::DocumentRow;
-use crate::stream::{BATCH_BYTES, Producer};
+use crate::stream::BATCH_BYTES;
 
 /// Rows of `_all_docs` that one batch reads at most.
 const ROWS_PER_BATCH: usize = 1_000;
 /// What a row counts for besides its documents, so that many small rows end a batch too.
-const ROW_BYTES: usize = 100;
+const ROW_BYTES: u64 = 100;
 
 /// How far an answer is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,11 +31,12 @@ enum Place {
 }
 
 /// The answer to `_all_docs`.
-pub(super) struct AllDocsProducer {
+pub(super) struct AllDocsSource {
     file: Arc<DatabaseFile>,
     source: Source,
     include_docs: bool,
     extras: Extras,
+    wish: Wish,
     /// Rows to leave out before the first.
     skip: u64,
     /// Rows that may still be told.
@@ -62,7 +65,7 @@ struct Walk {
     descending: bool,
 }
 
-impl AllDocsProducer {
+impl AllDocsSource {
     pub(super) fn new(file: Arc<DatabaseFile>, query: AllDocsQuery) -> Self {
         let from_the_start = query.range.start.is_none() && query.keys.is_none();
         let offset = from_the_start.then_some(query.skip);
@@ -77,6 +80,11 @@ impl AllDocsProducer {
             extras: Extras {
                 conflicts: query.conflicts,
                 ..Extras::default()
+            },
+            wish: Wish {
+                attachments: query.attachments,
+                encodings: query.encodings,
+                place: ContentPlace::Inline,
             },
             skip: query.skip,
             left: query.limit.unwrap_or(u64::MAX),
@@ -134,7 +142,7 @@ impl AllDocsProducer {
         view: &View,
         id: &str,
         row: Option<&DocumentRow>,
-        pieces: &mut Vec<Bytes>,
+        pieces: &mut Vec<Piece>,
     ) -> Result<(), StoreError> {
         let comma: &[u8] = if self.at == Place::Rows { b",\n" } else { b"" };
         self.at = Place::Rows;
@@ -144,7 +152,7 @@ impl AllDocsProducer {
             head.extend_from_slice(b"{\"key\":");
             write_json_text(id, &mut head);
             head.extend_from_slice(b",\"error\":\"not_found\"}");
-            pieces.push(head.into());
+            pieces.push(Piece::Text(head.into()));
             return Ok(());
         };
         head.extend_from_slice(b"{\"id\":");
@@ -164,18 +172,19 @@ impl AllDocsProducer {
             (true, true) => head.extend_from_slice(b",\"doc\":null}"),
             (true, false) => {
                 head.extend_from_slice(b",\"doc\":");
-                pieces.push(head.into());
-                read::revision(view, row, winner, self.extras, pieces)?;
-                pieces.push(Bytes::from_static(b"}"));
+                pieces.push(Piece::Text(head.into()));
+                let told = contents::revision(view, row, winner, self.extras, &self.wish)?;
+                pieces.extend(told.pieces);
+                pieces.push(Piece::Text(Bytes::from_static(b"}")));
                 return Ok(());
             }
         }
-        pieces.push(head.into());
+        pieces.push(Piece::Text(head.into()));
         Ok(())
     }
 
     /// Tells rows until the batch is full. True when there are no more.
-    fn rows(&mut self, view: &View, pieces: &mut Vec<Bytes>) -> Result<bool, StoreError> {
+    fn rows(&mut self, view: &View, pieces: &mut Vec<Piece>) -> Result<bool, StoreError> {
         let mut bytes = 0;
         loop {
             // A range is walked in short stretches, so that the walk may stop and go on anywhere.
@@ -201,7 +210,7 @@ impl AllDocsProducer {
                 if let Source::Range(walk) = &mut self.source {
                     walk.last = Some(id);
                 }
-                if bytes >= BATCH_BYTES {
+                if bytes >= BATCH_BYTES as u64 {
                     return Ok(self.left == 0);
                 }
             }
@@ -209,8 +218,8 @@ impl AllDocsProducer {
     }
 }
 
-impl Producer for AllDocsProducer {
-    fn batch(&mut self) -> Result<Option<Vec<Bytes>>, StoreError> {
+impl PieceSource for AllDocsSource {
+    fn next_pieces(&mut self) -> Result<Option<PieceProducer>, StoreError> {
         if self.at == Place::Done {
             return Ok(None);
         }
@@ -218,13 +227,13 @@ impl Producer for AllDocsProducer {
         let view = file.view()?;
         let mut pieces = Vec::new();
         if self.at == Place::Start {
-            pieces.push(self.head(&view)?);
+            pieces.push(Piece::Text(self.head(&view)?));
         }
         if self.left == 0 || self.rows(&view, &mut pieces)? {
-            pieces.push(Bytes::from_static(b"\n]}"));
+            pieces.push(Piece::Text(Bytes::from_static(b"\n]}")));
             self.at = Place::Done;
         }
-        Ok(Some(pieces))
+        Ok(Some(PieceProducer::new(file, view, pieces)))
     }
 }
 
@@ -275,6 +284,6 @@ impl Walk {
 }
 
 /// Bytes of the pieces from one on.
-fn length(pieces: &[Bytes], from: usize) -> usize {
-    pieces.iter().skip(from).map(Bytes::len).sum()
+fn length(pieces: &[Piece], from: usize) -> u64 {
+    pieces.iter().skip(from).map(Piece::length).sum()
 }

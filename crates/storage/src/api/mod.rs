@@ -73,8 +73,8 @@ pub(crate) struct App {
     pub(crate) throttle: Throttle,
     pub(crate) proxy: Proxy,
     pub(crate) metrics: Metrics,
-    /// Queries that look through documents at one time; the others wait.
-    pub(crate) finds: tokio::sync::Semaphore,
+    /// Queries, and feeds by selector, that look through documents at one time; the others wait.
+    pub(crate) finds: Arc<tokio::sync::Semaphore>,
     /// Becomes true when the node goes down: feeds end.
     pub(crate) stop: watch::Receiver<bool>,
 }

@@ -150,6 +150,43 @@ impl Producer for PieceProducer {
     }
 }
 
+/// An answer of many documents: pieces for some of them at a time, each time from the view of that moment.
+pub(super) trait PieceSource: Send + 'static {
+    /// The next ones, up to a batch of text; none when the answer is complete. Contents are read only when they are sent.
+    fn next_pieces(&mut self) -> Result<Option<PieceProducer>, StoreError>;
+}
+
+/// Sends what a source makes.
+pub(super) struct Sending<S> {
+    source: S,
+    under_way: Option<PieceProducer>,
+}
+
+impl<S: PieceSource> Sending<S> {
+    pub(super) fn new(source: S) -> Self {
+        Self {
+            source,
+            under_way: None,
+        }
+    }
+}
+
+impl<S: PieceSource> Producer for Sending<S> {
+    fn batch(&mut self) -> Result<Option<Vec<Bytes>>, StoreError> {
+        loop {
+            if let Some(under_way) = &mut self.under_way
+                && let Some(batch) = under_way.batch()?
+            {
+                return Ok(Some(batch));
+            }
+            self.under_way = self.source.next_pieces()?;
+            if self.under_way.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+}
+
 /// What of the chunk at `from` is wanted, and where the next one begins.
 fn cut(chunk: &Bytes, from: u64, to: u64) -> Result<(Bytes, u64), StoreError> {
     const SHORT: StoreError = StoreError::Corrupt("a piece of an attachment is too short");
