@@ -9,9 +9,11 @@ use adyton_client::endpoint::Endpoint;
 use adyton_protocol::context::ContextName;
 use adyton_protocol::did::{Did, Network};
 use adyton_protocol::schema::SchemaUri;
+use adyton_resolver::web::plain_url;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use serde_json::{Map, Value};
+use url::Url;
 use uuid::Uuid;
 
 use crate::query::{SortField, selector};
@@ -146,6 +148,14 @@ pub struct VaultArgs {
     /// A storage node of the vault. Can be given several times.
     #[arg(long, value_name = "URL", value_parser = endpoint)]
     pub storage: Vec<Endpoint>,
+    /// Resolve the account's DID through the registry on its network's chain, asked here (JSON-RPC). Can be given several times.
+    ///
+    /// Without it and without --did-directory, the storage nodes given are asked for the account's document.
+    #[arg(long, value_name = "URL", value_parser = rpc, conflicts_with = "did_directory")]
+    pub did_rpc: Vec<Url>,
+    /// Resolve the account's DID through this directory, and register it there. Can be given several times.
+    #[arg(long, value_name = "URL", value_parser = endpoint)]
+    pub did_directory: Vec<Endpoint>,
     /// The context of the vault.
     #[arg(long, value_name = "NAME", default_value = "Verida: Vault", value_parser = context)]
     pub context: ContextName,
@@ -388,6 +398,10 @@ fn network(text: &str) -> Result<Network, String> {
 fn endpoint(text: &str) -> Result<Endpoint, String> {
     text.parse()
         .map_err(|error| format!("{error}; expected for example https://node.example.org"))
+}
+
+fn rpc(text: &str) -> Result<Url, String> {
+    plain_url(text).ok_or_else(|| "expected an https URL without credentials in it".to_owned())
 }
 
 fn context(text: &str) -> Result<ContextName, String> {

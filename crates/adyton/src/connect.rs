@@ -1,7 +1,8 @@
 //! From a key file and a storage node to an open session.
 
 use adyton_client::clock::Clock;
-use adyton_client::did_resolver::StorageNodeResolver;
+use adyton_client::did_directory::DidDirectory;
+use adyton_client::did_resolver::{DidResolver, RegistryResolver, StorageNodeResolver};
 use adyton_client::endpoint::EgressPolicy;
 use adyton_client::identity::open_context;
 use adyton_client::session::Session;
@@ -9,6 +10,8 @@ use adyton_client::storage_node::StorageNode;
 use adyton_client::transport::Transport;
 use adyton_keys::account::Account;
 use adyton_keys::context_session::ContextSession;
+use adyton_resolver::registry::Source;
+use url::Url;
 
 use crate::account;
 use crate::args::VaultArgs;
@@ -49,14 +52,15 @@ pub async fn open_vault_of(
         .map(|endpoint| StorageNode::new(transport.clone(), endpoint.clone()))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| unusable(&error))?;
-    let resolver = StorageNodeResolver::new(nodes.clone());
+    // First where, then what: a storage node that asks the directory, too, lets in whoever is registered.
+    register(account, args, &transport).await?;
+    let resolver = resolver(args, &nodes, &transport, clock)?;
     let network = args.account.network;
-    let context_session = open_context(account, network, &args.context, &nodes, &resolver, clock)
-        .await
-        .map_err(|error| {
-            let doing = format!("cannot open the context {:?}", args.context.as_str());
-            Failure::of(doing, &error).hint("is the storage node running at the address given?")
-        })?;
+    let opening = open_context(account, network, &args.context, &nodes, &*resolver, clock);
+    let context_session = opening.await.map_err(|error| {
+        let doing = format!("cannot open the context {:?}", args.context.as_str());
+        Failure::of(doing, &error).hint("is the storage node running at the address given?")
+    })?;
     let session = Session::open(&context_session, transport, clock.clone())
         .await
         .map_err(|error| Failure::of("cannot open a session with the storage node", &error))?;
@@ -66,11 +70,65 @@ pub async fn open_vault_of(
     })
 }
 
+/// How the account's document is found.
+fn resolver(
+    args: &VaultArgs,
+    nodes: &[StorageNode],
+    transport: &Transport,
+    clock: &Clock,
+) -> Result<Box<dyn DidResolver>, Failure> {
+    let source = match (args.did_rpc.is_empty(), args.did_directory.is_empty()) {
+        (true, true) => return Ok(Box::new(StorageNodeResolver::new(nodes.to_vec()))),
+        (false, _) => Source::Chain(args.account.network.anchor(), args.did_rpc.clone()),
+        (true, false) => {
+            let urls = args
+                .did_directory
+                .iter()
+                .map(|base| Url::parse(base.as_str()));
+            let bases = urls.collect::<Result<_, _>>();
+            Source::Directories(
+                bases.map_err(|error| Failure::of("cannot use the directory", &error))?,
+            )
+        }
+    };
+    Ok(Box::new(RegistryResolver::new(
+        source,
+        transport.clone(),
+        clock,
+    )))
+}
+
+/// Tells the directories where the account's document lies: on the storage nodes given.
+async fn register(
+    account: &Account,
+    args: &VaultArgs,
+    transport: &Transport,
+) -> Result<(), Failure> {
+    let did = account.did().lowercase();
+    let places = args
+        .storage
+        .iter()
+        .map(|node| node.join(&format!("did/{did}")));
+    let places: Vec<String> = places.collect();
+    for endpoint in &args.did_directory {
+        let failed = |error: &dyn std::error::Error| {
+            Failure::of("cannot register the account with the directory", error)
+                .hint("is it a storage node with `registry = \"directory\"`?")
+        };
+        let directory = DidDirectory::new(transport.clone(), endpoint.clone());
+        let directory = directory.map_err(|error| failed(&error))?;
+        let done = directory.register(account, &places).await;
+        done.map_err(|error| failed(&error))?;
+    }
+    Ok(())
+}
+
 /// Connections to public servers only, unless the person named this machine.
 fn transport(args: &VaultArgs) -> Result<Transport, Failure> {
     let public = args
         .storage
         .iter()
+        .chain(&args.did_directory)
         .all(|endpoint| EgressPolicy::PublicHttps.check(endpoint).is_ok());
     let policy = if public {
         EgressPolicy::PublicHttps

@@ -10,7 +10,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use adyton_storage::{Config, Storage};
+use adyton_storage::{Config, RegistryChoice, Storage};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -45,9 +45,14 @@ struct Node {
 
 impl Node {
     fn start() -> Self {
+        Self::with(RegistryChoice::Own)
+    }
+
+    fn with(registry: RegistryChoice) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let data = tempfile::tempdir().unwrap();
-        let config = Config::new("127.0.0.1:0".parse().unwrap(), data.path().to_owned());
+        let mut config = Config::new("127.0.0.1:0".parse().unwrap(), data.path().to_owned());
+        config.registry = registry;
         let storage = runtime.block_on(Storage::start(config)).unwrap();
         Self {
             storage,
@@ -147,6 +152,36 @@ fn a_session_is_what_a_node_takes_as_credential() {
     let text = String::from_utf8(output.stdout).unwrap();
     let session = adyton_keys::context_session::ContextSession::parse_api_key(text.trim()).unwrap();
     assert_eq!(session.did().as_given(), did.as_str().unwrap());
+}
+
+#[test]
+fn an_account_is_registered_with_a_directory_and_found_through_it() {
+    let node = Node::with(RegistryChoice::Directory(Vec::new()));
+    let folder = tempfile::tempdir().unwrap();
+    adyton(folder.path(), "account new --json");
+    let line = format!(
+        "account session --storage {0} --did-directory {0}",
+        node.url()
+    );
+    // The first time it is not registered; the second time it is found where it was registered, and nothing changes.
+    for _ in 0..2 {
+        let output = adyton(folder.path(), &line);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            !text.trim().is_empty(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let no_directory = Node::start();
+    let line = format!(
+        "account session --storage {} --did-directory {}",
+        node.url(),
+        no_directory.url()
+    );
+    assert!(stderr(&adyton(folder.path(), &line)).contains("directory"));
+    let both = format!("{line} --did-rpc https://rpc.example/");
+    assert!(stderr(&adyton(folder.path(), &both)).contains("cannot be used with"));
 }
 
 #[test]

@@ -35,6 +35,11 @@ impl Clock {
         (self.0)()
     }
 
+    /// What reads this clock, for those who know nothing of this type.
+    pub fn reader(&self) -> Arc<dyn Fn() -> SystemTime + Send + Sync> {
+        Arc::clone(&self.0)
+    }
+
     /// The time now, as a date.
     pub fn date(&self) -> OffsetDateTime {
         self.now().into()

@@ -1,13 +1,20 @@
-//! Finding the DID document of a user. Which way is a parameter; today's way asks storage nodes.
+//! Finding the DID document of a user. Which way is a parameter: storage nodes that are known already, or a registry (on chain,
+//! a directory, a file) that says where to look.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use adyton_protocol::did::Did;
 use adyton_protocol::did_document::DidDocument;
+use adyton_resolver::cache::CacheLimits;
+use adyton_resolver::registry::Source;
+use adyton_resolver::resolver::{Freshness, Resolver};
 use futures_util::future::join_all;
 
+use crate::clock::Clock;
 use crate::storage_node::{StorageNode, StorageNodeError};
+use crate::transport::Transport;
 
 /// A resolution in progress.
 pub type Resolving<'a> =
@@ -16,8 +23,15 @@ pub type Resolving<'a> =
 /// The DID could not be resolved *now*; that says nothing about whether it exists. A client that took
 /// an outage for "not found" would overwrite a document (`spec/protocol.md` §21.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no source of DID documents could be asked: {0}")]
-pub struct ResolveError(#[from] StorageNodeError);
+#[non_exhaustive]
+pub enum ResolveError {
+    /// A storage node could not be asked.
+    #[error("no source of DID documents could be asked: {0}")]
+    StorageNode(#[from] StorageNodeError),
+    /// The registry, or the places that it names, could not.
+    #[error(transparent)]
+    Registry(#[from] adyton_resolver::resolver::ResolveError),
+}
 
 /// Finds DID documents. Every document that it returns is verified against the DID's own address,
 /// by its type.
@@ -67,5 +81,34 @@ impl DidResolver for StorageNodeResolver {
                 (None, false, None) => Ok(None),
             }
         })
+    }
+}
+
+/// Asks a registry where, then all places at once. Remembers within bounds. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct RegistryResolver(Arc<Resolver>);
+
+impl RegistryResolver {
+    /// A resolver over a registry, with a memory of the default size.
+    pub fn new(source: Source, transport: Transport, clock: &Clock) -> Self {
+        Self::with_memory(source, transport, clock, CacheLimits::default())
+    }
+
+    /// A resolver with another memory.
+    pub fn with_memory(
+        source: Source,
+        transport: Transport,
+        clock: &Clock,
+        limits: CacheLimits,
+    ) -> Self {
+        let (web, now) = (Arc::new(transport), clock.reader());
+        let registry = source.open(web.clone(), Arc::clone(&now));
+        Self(Arc::new(Resolver::new(registry, web, now, limits)))
+    }
+}
+
+impl DidResolver for RegistryResolver {
+    fn resolve<'a>(&'a self, did: &'a Did) -> Resolving<'a> {
+        Box::pin(async move { Ok(self.0.resolve(did, Freshness::Remembered).await?) })
     }
 }

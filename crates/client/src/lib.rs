@@ -4,6 +4,7 @@
 pub mod attested_node;
 pub mod clock;
 pub mod database;
+pub mod did_directory;
 pub mod did_resolver;
 pub mod egress;
 pub mod endpoint;

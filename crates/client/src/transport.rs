@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use adyton_resolver::web::{Ask, Pending, Said, Web, WebError};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -197,6 +198,49 @@ impl Transport {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(_)) => Err(TransportError::Unreachable),
             Err(_) => Err(TransportError::Timeout),
+        }
+    }
+}
+
+impl Web for Transport {
+    /// As every other request: under the policy, no redirect is followed.
+    fn ask(&self, ask: Ask) -> Pending<'_, Result<Said, WebError>> {
+        Box::pin(async move {
+            let whole = async {
+                let endpoint: Endpoint = ask.url.as_str().parse().map_err(|_| WebError::Denied)?;
+                let target = &ask.url[url::Position::BeforePath..];
+                let path = target.trim_start_matches('/');
+                let call = match ask.body {
+                    Some(body) => Call::raw_json(Method::POST, &endpoint, path, body),
+                    None => Call::get(&endpoint, path),
+                };
+                let response = self.open(call).await?;
+                let status = response.status().as_u16();
+                let body = Limited::new(response.into_body(), ask.limit)
+                    .collect()
+                    .await;
+                let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+                    true => WebError::TooLarge,
+                    false => WebError::Unreachable,
+                })?;
+                Ok(Said {
+                    status,
+                    body: body.to_bytes(),
+                })
+            };
+            let said = tokio::time::timeout(ask.time, whole).await;
+            said.unwrap_or(Err(WebError::Timeout))
+        })
+    }
+}
+
+impl From<TransportError> for WebError {
+    fn from(error: TransportError) -> Self {
+        match error {
+            TransportError::Timeout => Self::Timeout,
+            TransportError::TooLarge => Self::TooLarge,
+            TransportError::Denied(_) => Self::Denied,
+            TransportError::Unreachable | TransportError::Misbehaved => Self::Unreachable,
         }
     }
 }

@@ -6,6 +6,8 @@ use adyton_protocol::did::{Anchor, Did};
 use adyton_protocol::did_document::{
     ContextKeys, DidDocument, DidDocumentError, UnsignedDidDocument,
 };
+use adyton_protocol::did_registry::register_message;
+use adyton_protocol::hash::keccak256;
 use adyton_protocol::signature::{PublicKey, Signature};
 use aws_lc_rs::hmac;
 use rand_core::CryptoRng;
@@ -103,6 +105,12 @@ impl Account {
             asym: keyring.asym_public_key(),
             proof,
         }
+    }
+
+    /// Signs the list of places where this account's document lies, for the registry's next turn (`spec/protocol.md` §7.2).
+    pub fn sign_registration(&self, places: &[String], nonce: u64) -> Signature {
+        let message = register_message(&self.did.address(), places, nonce);
+        self.key.sign_digest(keccak256(&message))
     }
 
     /// Signs a DID document.

@@ -10,9 +10,13 @@ use adyton_client::endpoint::{EgressPolicy, Endpoint};
 use adyton_client::transport::Patience;
 use adyton_oauth::origin::Origin;
 use adyton_protocol::did::Network;
+use adyton_resolver::chain::MAX_RPC;
+use adyton_resolver::directory::MAX_DIRECTORIES;
+use adyton_resolver::web::plain_url;
 use adyton_vsock::configuration;
 use adyton_vsock::guest::Host;
 use serde::Deserialize;
+use url::Url;
 
 use crate::key_release::OysterDerive;
 use crate::server::ListenAddress;
@@ -52,6 +56,8 @@ pub struct Config {
     pub oauth: OauthConfig,
     /// Where grants are kept beyond the process. Without, they end with it.
     pub grants: Option<GrantsStorage>,
+    /// Who says where the DID documents of apps lie. Without, the user's own storage nodes are asked.
+    pub dids: Option<DidRegistry>,
     /// Who releases the secret that the answer key is derived from. Without, that key is born in memory like the others.
     pub key_release: Option<OysterDerive>,
 }
@@ -79,7 +85,7 @@ impl Wallet {
     const MAX_LENGTH: usize = 500;
 
     fn parse(text: &str) -> Option<Self> {
-        let url = url::Url::parse(text).ok()?;
+        let url = Url::parse(text).ok()?;
         let is_page = text.len() <= Self::MAX_LENGTH
             && url.scheme() == "https"
             && url.username().is_empty()
@@ -123,6 +129,15 @@ pub struct GrantsStorage {
     pub network: Network,
 }
 
+/// A registry of DIDs (ADR 24).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DidRegistry {
+    /// The contract on this network's chain, through these JSON-RPC endpoints; none: the public one.
+    Chain(Network, Vec<Url>),
+    /// Storage nodes that keep registrations, by their base URLs.
+    Directories(Vec<Url>),
+}
+
 /// The configuration cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -147,6 +162,7 @@ struct File {
     dstack: Option<DstackTable>,
     key_release: Option<KeyReleaseTable>,
     grants: Option<GrantsTable>,
+    did: Option<DidTable>,
     #[serde(default)]
     egress: EgressTable,
     #[serde(default)]
@@ -218,6 +234,69 @@ impl OauthTable {
             },
             wallet,
         })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DidTable {
+    registry: DidRegistryKind,
+    network: Option<String>,
+    #[serde(default)]
+    rpc: Vec<String>,
+    #[serde(default)]
+    directories: Vec<String>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum DidRegistryKind {
+    Chain,
+    Directory,
+}
+
+impl DidTable {
+    /// What belongs to the other kind of registry is a mistake, and named.
+    fn read(self, policy: EgressPolicy) -> Result<DidRegistry, InvalidConfig> {
+        let urls = |name, texts: &[String], most| {
+            let found: Vec<Url> = texts
+                .iter()
+                .filter_map(|text| plain_url(text))
+                .filter(|url| {
+                    let endpoint: Option<Endpoint> = url.as_str().parse().ok();
+                    endpoint.is_some_and(|endpoint| policy.check(&endpoint).is_ok())
+                })
+                .collect();
+            match found.len() == texts.len() && found.len() <= most {
+                true => Ok(found),
+                false => Err(InvalidConfig::Range(name)),
+            }
+        };
+        let rpc = urls("did.rpc", &self.rpc, MAX_RPC)?;
+        let directories = urls("did.directories", &self.directories, MAX_DIRECTORIES)?;
+        match self.registry {
+            DidRegistryKind::Chain if directories.is_empty() => {
+                let network = match self.network {
+                    None => Network::Myrtle,
+                    Some(name) => name
+                        .parse()
+                        .map_err(|_| InvalidConfig::Range("did.network"))?,
+                };
+                Ok(DidRegistry::Chain(network, rpc))
+            }
+            DidRegistryKind::Chain => Err(InvalidConfig::Range("did.directories")),
+            DidRegistryKind::Directory if self.network.is_some() => {
+                Err(InvalidConfig::Range("did.network"))
+            }
+            DidRegistryKind::Directory if !rpc.is_empty() => Err(InvalidConfig::Range("did.rpc")),
+            DidRegistryKind::Directory
+                if directories.is_empty()
+                    || directories.iter().any(|base| !base.path().ends_with('/')) =>
+            {
+                Err(InvalidConfig::Range("did.directories"))
+            }
+            DidRegistryKind::Directory => Ok(DidRegistry::Directories(directories)),
+        }
     }
 }
 
@@ -386,6 +465,7 @@ impl Config {
                 None => None,
                 Some(table) => Some(table.storage(egress, file.key_release.is_some())?),
             },
+            dids: file.did.map(|table| table.read(egress)).transpose()?,
             key_release: file
                 .key_release
                 .map(|table| OysterDerive::at(&table.oyster))
@@ -477,6 +557,42 @@ mod tests {
         ] {
             let refused = InvalidConfig::Range("consent.wallet");
             assert_eq!(wallet(text).unwrap_err(), refused, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_registry_of_dids_is_a_chains_or_a_list_of_directories() {
+        let read = |table: &str| {
+            let text = format!("listen = \"127.0.0.1:0\"\n[did]\n{table}");
+            Config::parse(&text).map(|config| config.dids.unwrap())
+        };
+        let url = |text: &str| Url::parse(text).unwrap();
+        assert_eq!(
+            read("registry = \"chain\""),
+            Ok(DidRegistry::Chain(Network::Myrtle, vec![]))
+        );
+        let rpc = "registry = \"chain\"\nnetwork = \"banksia\"\nrpc = [\"https://a.example/rpc\"]";
+        let rpc_url = url("https://a.example/rpc");
+        assert_eq!(
+            read(rpc),
+            Ok(DidRegistry::Chain(Network::Banksia, vec![rpc_url]))
+        );
+        let directory = "registry = \"directory\"\ndirectories = [\"https://a.example/\"]";
+        let base = url("https://a.example/");
+        assert_eq!(read(directory), Ok(DidRegistry::Directories(vec![base])));
+        for wrong in [
+            "",
+            "registry = \"own\"",
+            "registry = \"directory\"",
+            "registry = \"directory\"\ndirectories = [\"https://a.example/x\"]",
+            "registry = \"directory\"\ndirectories = [\"https://10.0.0.1/\"]",
+            "registry = \"directory\"\ndirectories = [\"https://a.example/\"]\nnetwork = \"myrtle\"",
+            "registry = \"chain\"\ndirectories = [\"https://a.example/\"]",
+            "registry = \"chain\"\nrpc = [\"http://a.example/\"]",
+            "registry = \"chain\"\nrpc = [\"https://key@a.example/\"]",
+            "registry = \"chain\"\nnetwork = \"nowhere\"",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 

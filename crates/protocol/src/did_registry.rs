@@ -1,7 +1,8 @@
 //! Messages of the on-chain DID registry: call data, results and packed signature texts
-//! (`spec/protocol.md` §7). Sending them is a resolver's work; no resolver on chain exists yet.
+//! (`spec/protocol.md` §7). Sending them is a resolver's work (`adyton-resolver`).
 
 use crate::address::Address;
+use crate::did::Anchor;
 
 /// First four bytes of Keccak-256 over a function signature.
 type Selector = [u8; 4];
@@ -20,6 +21,28 @@ pub const UNREGISTERED_DID: Selector = [0xed, 0xab, 0xc4, 0x0b];
 pub const MAX_ENDPOINTS: usize = 64;
 /// Longest endpoint read from a lookup result, in bytes.
 pub const MAX_ENDPOINT_BYTES: usize = 2048;
+
+/// The registry's contract on a chain (`spec/protocol.md` §2.1).
+pub const fn registry_contract(anchor: Anchor) -> Address {
+    Address::from_bytes(match anchor {
+        Anchor::Polpos => [
+            0x6f, 0xf1, 0x80, 0xef, 0x62, 0xfa, 0x57, 0xe6, 0x11, 0xe9, 0x1b, 0xdd, 0xad, 0xad,
+            0xb6, 0x63, 0x5d, 0x6b, 0x9a, 0xf7,
+        ],
+        Anchor::Polamoy => [
+            0x5c, 0xc5, 0xcf, 0x75, 0x7c, 0x0f, 0x2a, 0xf7, 0xb3, 0x93, 0x50, 0x93, 0xf8, 0x8e,
+            0xaf, 0x45, 0xc5, 0x21, 0x00, 0x02,
+        ],
+    })
+}
+
+/// Where a chain can be asked by whoever has no node of it (`spec/protocol.md` §2.1). It is believed in nothing but places.
+pub const fn public_rpc(anchor: Anchor) -> &'static str {
+    match anchor {
+        Anchor::Polpos => "https://polygon-rpc.com",
+        Anchor::Polamoy => "https://rpc-amoy.polygon.technology",
+    }
+}
 
 /// The contract's answer is not of the expected shape, or exceeds the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

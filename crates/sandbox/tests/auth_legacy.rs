@@ -13,9 +13,12 @@
 mod auth;
 mod caller;
 
+use adyton_client::did_directory::DidDirectory;
+use adyton_client::storage_node::StorageNode;
 use adyton_keys::account::Account;
 use adyton_protocol::consent::legacy_request;
 use adyton_protocol::did_document::{REDIRECT_SERVICE, UnsignedDidDocument};
+use adyton_storage::{Config, RegistryChoice, Storage};
 use auth::{Stage, account, query, seconds};
 use caller::Answer;
 use serde_json::{Value, json};
@@ -263,7 +266,7 @@ async fn publish(stage: &Stage, app: &Account, redirects: &[String]) {
     let document = app.sign_document(unsigned).unwrap();
     let endpoint = stage.sandbox.storage_url().parse().unwrap();
     let transport = stage.sandbox.transport().clone();
-    let node = adyton_client::storage_node::StorageNode::new(transport, endpoint).unwrap();
+    let node = StorageNode::new(transport, endpoint).unwrap();
     node.put_did_document(&document).await.unwrap();
 }
 
@@ -312,6 +315,46 @@ async fn defect_13_an_app_with_a_did_is_answered_where_its_document_says_and_now
             "{elsewhere}"
         );
     }
+    stage.sandbox.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_app_with_a_did_is_found_through_the_registry_that_the_node_is_told_of() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = Config::new("127.0.0.1:0".parse().unwrap(), data.path().to_owned());
+    config.registry = RegistryChoice::Directory(Vec::new());
+    let directory = Storage::start(config).await.unwrap();
+    let url = directory.public_url().to_owned();
+    let table = format!("[did]\nregistry = \"directory\"\ndirectories = [\"{url}/\"]");
+    let mut stage = Stage::with(&table).await;
+
+    // Its document lies where the user's storage node does not know of it.
+    let (registered, unregistered, late) = (account(), account(), account());
+    let now = time::OffsetDateTime::now_utc();
+    let mut unsigned = UnsignedDidDocument::new(registered.did(), registered.public_key(), now);
+    unsigned.set_service(REDIRECT_SERVICE, &[stage.redirect_uri()]);
+    let document = registered.sign_document(unsigned).unwrap();
+    let transport = stage.sandbox.transport().clone();
+    let endpoint: adyton_client::endpoint::Endpoint = url.parse().unwrap();
+    let node = StorageNode::new(transport.clone(), endpoint.clone()).unwrap();
+    node.put_did_document(&document).await.unwrap();
+    let place = format!("{url}/did/{}", registered.did().lowercase());
+    let service = DidDirectory::new(transport, endpoint).unwrap();
+    service.register(&registered, &[place]).await.unwrap();
+    // One that only the user's own node has, and no registry: it is not asked for.
+    publish(&stage, &unregistered, &[stage.redirect_uri()]).await;
+
+    let mut ask = async |app: &Account| {
+        let did = app.did().as_given().to_owned();
+        let text = signed(&stage, &did, &["api:ds-query"], seconds());
+        let body = request(&stage, &did, &text);
+        consent(&mut stage, &body).await.status
+    };
+    assert_eq!(ask(&registered).await, 200);
+    assert_eq!(ask(&unregistered).await, 400);
+    // An outage is not "no such app".
+    directory.shutdown().await;
+    assert_eq!(ask(&late).await, 502);
     stage.sandbox.shutdown().await;
 }
 

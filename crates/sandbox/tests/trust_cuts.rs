@@ -23,6 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("adyton-oauth", &["adyton-protocol"]),
     ("adyton-vsock", &[]),
     ("adyton-search", &[]),
+    ("adyton-resolver", &["adyton-protocol"]),
     ("adyton-init", &["adyton-vsock"]),
     ("adyton-enclave", &["adyton-attest"]),
     ("adyton-keys", &["adyton-protocol"]),
@@ -33,10 +34,19 @@ const LAYERS: &[(&str, &[&str])] = &[
             "adyton-keys",
             "adyton-couch",
             "adyton-attest",
+            "adyton-resolver",
             "adyton-vsock",
         ],
     ),
-    ("adyton-storage", &["adyton-protocol", "adyton-couch"]),
+    (
+        "adyton-storage",
+        &[
+            "adyton-protocol",
+            "adyton-couch",
+            "adyton-resolver",
+            "adyton-vsock",
+        ],
+    ),
     (
         "adyton-node",
         &[
@@ -46,6 +56,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "adyton-attest",
             "adyton-client",
             "adyton-oauth",
+            "adyton-resolver",
             "adyton-vsock",
             "adyton-search",
         ],
@@ -70,6 +81,7 @@ const EVERYTHING_BUT_SANDBOX: &[&str] = &[
 
 const EVERYTHING: &[&str] = &[
     "adyton-search",
+    "adyton-resolver",
     "adyton-protocol",
     "adyton-keys",
     "adyton-couch",
@@ -94,11 +106,12 @@ const SHIPPED: &[&str] = &[
     "adyton-verifier",
     "adyton-vsock",
     "adyton-search",
+    "adyton-resolver",
     "adyton-host",
 ];
 
-/// Whatever opens a user's ciphertext, or could be used to. TLS brings its own ciphers to the verifier (`aws-lc-rs`),
-/// which has no way to a key; the storage node has not even those.
+/// Whatever opens a user's ciphertext, or could be used to. TLS brings its own ciphers to the verifier and to the storage node
+/// (`aws-lc-rs`), which have no way to a key.
 const CIPHERS: &[&str] = &[
     "adyton-keys",
     "adyton-client",
@@ -339,8 +352,10 @@ fn storage_and_verifier_cannot_decrypt() {
             );
         }
     }
-    let storage = names("adyton-storage", "normal,build");
-    assert!(!storage.contains("aws-lc-rs") && !storage.contains("rustls"));
+    // One resolver, which reaches the registry and other nodes by TLS, is all that the storage node and those who hold keys share.
+    for name in ["adyton-keys", "adyton-client", "adyton-node"] {
+        assert!(!names("adyton-resolver", "normal,build").contains(name));
+    }
 }
 
 #[test]

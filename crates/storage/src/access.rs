@@ -19,6 +19,25 @@ pub(crate) enum Principal {
     Public,
     /// The holder of an access token.
     User(User),
+    /// Another node, which replicates to this one.
+    Peer(Peer),
+}
+
+/// Another node, proven by its password.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    /// When it asks, in Unix seconds.
+    pub(crate) now: u64,
+    /// Whether the owner of the database that is asked for let this node into the database's context. Looked up for each.
+    pub(crate) admission: Admission,
+}
+
+/// Whether a node was let into a context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Refused,
+    Granted,
 }
 
 /// A DID in a context, proven by an access token.
@@ -42,13 +61,15 @@ impl Principal {
         match self {
             Self::Anonymous | Self::Public => None,
             Self::User(user) => Some(user.account()),
+            // Stands in no permission list: what a node may do is its admission's.
+            Self::Peer(peer) => Some(peer.name.clone()),
         }
     }
 
     /// Unix seconds at which the credential ends.
     pub(crate) fn expires(&self) -> u64 {
         match self {
-            Self::Anonymous | Self::Public => u64::MAX,
+            Self::Anonymous | Self::Public | Self::Peer(_) => u64::MAX,
             Self::User(user) => user.expires,
         }
     }
@@ -79,13 +100,19 @@ impl Permit {
         let account = principal.account();
         let account = account.as_deref();
         let owner = account == Some(record.owner.as_str());
-        let write = owner || record.rules.write.admits(account);
+        let peer =
+            matches!(principal, Principal::Peer(peer) if peer.admission == Admission::Granted);
+        if matches!(principal, Principal::Peer(_)) && !peer {
+            let reason = "You are not allowed to access this db.";
+            return Err(CouchError::new(ErrorKind::Forbidden, reason));
+        }
+        let write = owner || peer || record.rules.write.admits(account);
         let read = write || record.rules.read.admits(account);
         if !read {
             let reason = "You are not allowed to access this db.";
             return Err(CouchError::new(ErrorKind::Forbidden, reason));
         }
-        let delete = owner || record.rules.delete.admits(account);
+        let delete = owner || peer || record.rules.delete.admits(account);
         // Readers keep their replication checkpoints here; the public credential is nobody's, so it keeps none.
         let checkpoints = account.is_some() || write;
         Ok(Self {
@@ -223,6 +250,24 @@ mod tests {
                 .map(|principal| rights(principal, &record));
             assert_eq!(found, expected, "read {r:?} write {w:?}");
         }
+    }
+
+    #[test]
+    fn a_node_writes_where_it_was_let_in_and_makes_no_design_documents() {
+        let record = record(AccessRule::Public, AccessRule::Public);
+        let peer = |admission| {
+            Principal::Peer(Peer {
+                name: "r1".to_owned(),
+                now: 0,
+                admission,
+            })
+        };
+        assert_eq!(
+            rights(&peer(Admission::Granted), &record),
+            Some((true, true, false))
+        );
+        // Not even what everybody may: nobody asked it to.
+        assert_eq!(rights(&peer(Admission::Refused), &record), None);
     }
 
     #[test]

@@ -12,17 +12,17 @@ use adyton_couch::wire::{CouchError, ErrorKind};
 use adyton_protocol::consent;
 use adyton_protocol::context::{ContextHash, ContextName};
 use adyton_protocol::did::{Did, Network};
-use adyton_protocol::did_document::DidDocument;
 use adyton_protocol::hash::{keccak256, to_hex};
 use adyton_protocol::signature::Signature;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
-use crate::access::{Principal, User};
+use crate::access::{Admission, Peer, Principal, User};
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::did_documents::DidResolver;
+use crate::did_documents::{DidResolver, Freshness, ResolveFailure};
+use crate::peers::Peers;
 use crate::store::StoreError;
 use crate::store::node::{Account, Login, LoginOutcome, NodeSecrets, NodeStore, RefreshRow};
 use crate::token::{
@@ -42,8 +42,20 @@ pub(crate) enum AuthError {
     /// The node takes no further accounts.
     #[error("Maximum user limit reached")]
     Full,
+    /// The DID's document cannot be had now: nothing is known of the credential.
+    #[error("The DID could not be resolved now")]
+    Unresolved,
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<ResolveFailure> for AuthError {
+    fn from(failure: ResolveFailure) -> Self {
+        match failure {
+            ResolveFailure::Unreachable => Self::Unresolved,
+            ResolveFailure::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// A question to be signed.
@@ -69,6 +81,7 @@ pub(crate) struct Auth {
     refresh_key: TokenKey,
     access_key: TokenKey,
     public: PublicCredential,
+    peers: Peers,
 }
 
 /// The node's public credential: for databases that everyone may read.
@@ -85,10 +98,12 @@ impl Auth {
         clock: Clock,
         network: Network,
         limits: Limits,
+        peers: Peers,
     ) -> Self {
         let readable = |bytes: &[u8; 32]| hex::encode(bytes.split_at(16).0);
         Self {
             node,
+            peers,
             resolver,
             clock,
             network,
@@ -101,6 +116,11 @@ impl Auth {
                 password: readable(&secrets.public_password),
             },
         }
+    }
+
+    /// The other nodes that replicate to this one.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
     }
 
     pub(crate) fn public(&self) -> &PublicCredential {
@@ -240,14 +260,6 @@ impl Auth {
         }
     }
 
-    /// The document of a DID that may sign at all: it resolves, and is not switched off.
-    async fn active_document(&self, did: &Did) -> Result<DidDocument, AuthError> {
-        let document = self.resolver.resolve(did).await?;
-        document
-            .filter(|document| !document.is_deactivated())
-            .ok_or(AuthError::Refused)
-    }
-
     /// Checks that the DID's own key, or the context's signing key, made this signature.
     pub(crate) async fn signed_by(
         &self,
@@ -257,12 +269,21 @@ impl Auth {
         signature: &str,
     ) -> Result<(), AuthError> {
         let signature: Signature = signature.parse().map_err(|_| AuthError::Refused)?;
-        let document = self.active_document(did).await?;
-        let signers = document.login_addresses(self.network, context);
-        let signed = signers
-            .iter()
-            .any(|signer| signature.verify(digest, signer).is_ok());
-        signed.then_some(()).ok_or(AuthError::Refused)
+        // A key that was exchanged must count at once: what does not fit what is remembered is held against what is there now.
+        for freshness in [Freshness::Remembered, Freshness::Asked] {
+            let document = self.resolver.resolve(did, freshness).await?;
+            let Some(document) = document.filter(|document| !document.is_deactivated()) else {
+                continue;
+            };
+            let signers = document.login_addresses(self.network, context);
+            let signed = signers
+                .iter()
+                .any(|signer| signature.verify(digest, signer).is_ok());
+            if signed {
+                return Ok(());
+            }
+        }
+        Err(AuthError::Refused)
     }
 
     /// Checks that the DID's own key made this signature.
@@ -273,7 +294,10 @@ impl Auth {
         signature: &str,
     ) -> Result<(), AuthError> {
         let signature: Signature = signature.parse().map_err(|_| AuthError::Refused)?;
-        self.active_document(did).await?;
+        let document = self.resolver.resolve(did, Freshness::Remembered).await?;
+        if document.is_none_or(|document| document.is_deactivated()) {
+            return Err(AuthError::Refused);
+        }
         signature
             .verify(digest, &did.address())
             .map(|_| ())
@@ -319,9 +343,21 @@ impl Auth {
         let given = STANDARD.decode(credential).map_err(|_| WRONG)?;
         let expected = format!("{}:{}", self.public.username, self.public.password);
         if bool::from(given.ct_eq(expected.as_bytes())) {
-            Ok(Principal::Public)
-        } else {
-            Err(WRONG)
+            return Ok(Principal::Public);
+        }
+        let colon = given.iter().position(|byte| *byte == b':').ok_or(WRONG)?;
+        let (name, password) = given.split_at(colon);
+        let name = std::str::from_utf8(name).map_err(|_| WRONG)?;
+        match self
+            .peers
+            .knows(name, password.get(1..).unwrap_or_default())
+        {
+            true => Ok(Principal::Peer(Peer {
+                name: name.to_owned(),
+                now: self.clock.unix_seconds(),
+                admission: Admission::Refused,
+            })),
+            false => Err(WRONG),
         }
     }
 

@@ -22,6 +22,11 @@ impl Clock {
         Self(Arc::new(now))
     }
 
+    /// What reads this clock, for those who know nothing of this type.
+    pub(crate) fn reader(&self) -> Arc<dyn Fn() -> SystemTime + Send + Sync> {
+        Arc::clone(&self.0)
+    }
+
     /// Milliseconds since 1970.
     pub(crate) fn unix_millis(&self) -> u64 {
         let since = (self.0)().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -5,8 +5,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use adyton_protocol::did::Network;
+use adyton_resolver::chain::MAX_RPC;
+use adyton_resolver::directory::MAX_DIRECTORIES;
+use adyton_resolver::web::plain_url;
 use serde::Deserialize;
 use url::Url;
+
+use crate::outbound::Reach;
+use crate::resolution::RegistryChoice;
+use crate::throttle::{Proxy, Rates};
 
 /// The configuration of a storage node.
 #[derive(Debug, Clone)]
@@ -19,6 +26,14 @@ pub struct Config {
     pub public_url: Option<String>,
     /// The network whose entries count in DID documents.
     pub network: Network,
+    /// Who says where DID documents lie.
+    pub registry: RegistryChoice,
+    /// Which servers the node may ask for that.
+    pub reach: Reach,
+    /// Where counters are shown to the operator. None: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// Whether an operator's proxy stands before the node.
+    pub proxy: Proxy,
     /// What the node takes from one account or one peer.
     pub limits: Limits,
 }
@@ -56,6 +71,14 @@ pub struct Limits {
     pub find_bytes: u64,
     /// Versions of one DID document.
     pub did_document_versions: u64,
+    /// Versions of all DID documents together.
+    pub did_documents: u64,
+    /// DIDs that the node registers, when it is a directory.
+    pub registrations: u64,
+    /// Other nodes that replicate to this one.
+    pub peers: u64,
+    /// Requests a minute.
+    pub rates: Rates,
     /// Time for a client to send a request's head; an idle connection lives as long.
     pub header_timeout: Duration,
     /// Time without any progress after which a connection is dropped, while a body is read or an answer written.
@@ -82,6 +105,10 @@ impl Default for Limits {
             find_documents: 100_000,
             find_bytes: 256 << 20,
             did_document_versions: 10_000,
+            did_documents: 1_000_000,
+            registrations: 100_000,
+            peers: 10_000,
+            rates: Rates::default(),
             header_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
             feed_timeout: Duration::from_secs(60),
@@ -97,6 +124,10 @@ impl Config {
             data,
             public_url: None,
             network: Network::Banksia,
+            registry: RegistryChoice::Own,
+            reach: Reach::Public,
+            metrics: None,
+            proxy: Proxy::None,
             limits: Limits::default(),
         }
     }
@@ -128,6 +159,94 @@ pub struct ConfigFile {
     pub connections: Option<usize>,
     /// See [`Limits::open_databases`].
     pub open_databases: Option<usize>,
+    /// See [`Rates::account`].
+    pub requests_per_minute: Option<u32>,
+    /// See [`Rates::address`].
+    pub requests_per_minute_per_address: Option<u32>,
+    /// See [`Config::metrics`].
+    pub metrics_listen: Option<SocketAddr>,
+    /// Whether connections come from the operator's own proxy: see [`Proxy`].
+    pub behind_proxy: Option<bool>,
+    /// See [`DidTable`].
+    pub did: Option<DidTable>,
+}
+
+/// `[did]`: how DIDs are resolved (ADR 24).
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct DidTable {
+    /// `own` (the default), `chain`, `directory` or `file`.
+    pub registry: Option<String>,
+    /// JSON-RPC endpoints of the network's chain, in the order in which they are asked. Default: the public one.
+    pub rpc: Vec<String>,
+    /// Base URLs of other nodes that are directories of this network.
+    pub directories: Vec<String>,
+    /// The registry file.
+    pub file: Option<PathBuf>,
+    /// Whether this machine may be asked, too, and without TLS: an operator's own chain node, and tests.
+    pub allow_loopback: bool,
+}
+
+impl DidTable {
+    /// What a key says that belongs to another kind of registry is a mistake, and named.
+    fn read(self) -> Result<(RegistryChoice, Reach), ConfigError> {
+        let reach = match self.allow_loopback {
+            true => Reach::AlsoThisMachine,
+            false => Reach::Public,
+        };
+        let kind = self.registry.as_deref().unwrap_or("own");
+        let stray = |name, given: bool, of: &str| match given && kind != of {
+            true => Err(ConfigError::Invalid(
+                name,
+                "does not belong to this registry",
+            )),
+            false => Ok(()),
+        };
+        stray("did.rpc", !self.rpc.is_empty(), "chain")?;
+        stray("did.directories", !self.directories.is_empty(), "directory")?;
+        stray("did.file", self.file.is_some(), "file")?;
+        let choice = match kind {
+            "own" => RegistryChoice::Own,
+            "chain" => RegistryChoice::Chain(servers("did.rpc", &self.rpc, MAX_RPC, reach)?),
+            "directory" => {
+                let most = MAX_DIRECTORIES - 1;
+                let others = servers("did.directories", &self.directories, most, reach)?;
+                if others.iter().any(|base| !base.path().ends_with('/')) {
+                    return Err(ConfigError::Invalid("did.directories", "must end in `/`"));
+                }
+                RegistryChoice::Directory(others)
+            }
+            "file" => {
+                let path = self.file.ok_or(ConfigError::Missing("did.file"))?;
+                RegistryChoice::File(std::fs::read(path)?)
+            }
+            _ => {
+                let expected = "not one of own, chain, directory, file";
+                return Err(ConfigError::Invalid("did.registry", expected));
+            }
+        };
+        Ok((choice, reach))
+    }
+}
+
+/// URLs of servers that may be asked.
+fn servers(
+    name: &'static str,
+    texts: &[String],
+    most: usize,
+    reach: Reach,
+) -> Result<Vec<Url>, ConfigError> {
+    if texts.len() > most {
+        return Err(ConfigError::Invalid(name, "too many"));
+    }
+    let urls = texts.iter().map(|text| {
+        let url = plain_url(text).filter(|url| reach.allows_url(url));
+        url.ok_or(ConfigError::Invalid(
+            name,
+            "expected https URLs of public servers",
+        ))
+    });
+    urls.collect()
 }
 
 /// The configuration cannot be used.
@@ -187,7 +306,21 @@ impl ConfigFile {
                 ConfigError::Invalid("network", "not one of myrtle, banksia, devnet, local")
             })?,
         };
+        let rates = &mut limits.rates;
+        rates.account = self.requests_per_minute.unwrap_or(rates.account);
+        rates.address = self
+            .requests_per_minute_per_address
+            .unwrap_or(rates.address);
+        let proxy = match self.behind_proxy.unwrap_or(false) {
+            true => Proxy::Trusted,
+            false => Proxy::None,
+        };
+        let (registry, reach) = self.did.unwrap_or_default().read()?;
         Ok(Config {
+            registry,
+            reach,
+            metrics: self.metrics_listen,
+            proxy,
             listen: self.listen.ok_or(ConfigError::Missing("listen"))?,
             data: self.data.ok_or(ConfigError::Missing("data"))?,
             public_url: self.public_url.map(|url| public_url(&url)).transpose()?,
@@ -225,6 +358,59 @@ mod tests {
         );
         assert_eq!(config.network, Network::Myrtle);
         assert_eq!(config.limits, Limits::default());
+    }
+
+    fn with(lines: &str) -> Result<Config, ConfigError> {
+        let text = format!("listen = \"127.0.0.1:0\"\ndata = \"d\"\n{lines}");
+        ConfigFile::parse(&text)?.into_config()
+    }
+
+    #[test]
+    fn a_registry_has_its_own_settings_and_no_others() {
+        let choice = |lines: &str| with(lines).unwrap().registry;
+        let url = |text: &str| Url::parse(text).unwrap();
+        assert_eq!(choice(""), RegistryChoice::Own);
+        assert_eq!(
+            choice("[did]\nregistry = \"chain\""),
+            RegistryChoice::Chain(vec![])
+        );
+        let rpc =
+            "[did]\nregistry = \"chain\"\nrpc = [\"https://a.example/x\", \"https://b.example/\"]";
+        let rpc_urls = vec![url("https://a.example/x"), url("https://b.example/")];
+        assert_eq!(choice(rpc), RegistryChoice::Chain(rpc_urls));
+        let own = "[did]\nregistry = \"chain\"\nallow-loopback = true\nrpc = [\"http://127.0.0.1:8545/\"]";
+        assert_eq!(with(own).unwrap().reach, Reach::AlsoThisMachine);
+        let directory = "[did]\nregistry = \"directory\"\ndirectories = [\"https://a.example/\"]";
+        let others = vec![url("https://a.example/")];
+        assert_eq!(choice(directory), RegistryChoice::Directory(others));
+        for wrong in [
+            "registry = \"nowhere\"",
+            "registry = \"file\"",
+            "registry = \"file\"\nfile = \"/does/not/exist\"",
+            "rpc = [\"https://a.example/\"]",
+            "registry = \"chain\"\nrpc = [\"http://127.0.0.1:8545/\"]",
+            "registry = \"chain\"\nrpc = [\"https://10.0.0.1/\"]",
+            "registry = \"chain\"\nrpc = [\"https://user:word@a.example/\"]",
+            "registry = \"chain\"\nfile = \"x\"",
+            "registry = \"directory\"\ndirectories = [\"https://a.example/x\"]",
+            "registry = \"directory\"\nrpc = [\"https://a.example/\"]",
+        ] {
+            assert!(with(&format!("[did]\n{wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_operators_settings_are_read() {
+        let config = with(
+            "requests-per-minute = 7\nrequests-per-minute-per-address = 8\nmetrics-listen = \"127.0.0.1:9100\"\nbehind-proxy = true",
+        )
+        .unwrap();
+        let rates = Rates {
+            account: 7,
+            address: 8,
+        };
+        assert_eq!((config.limits.rates, config.proxy), (rates, Proxy::Trusted));
+        assert_eq!(config.metrics.unwrap().port(), 9100);
     }
 
     #[test]

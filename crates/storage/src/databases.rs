@@ -10,7 +10,7 @@ use adyton_protocol::database::DatabaseHash;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::access::{Permit, Principal};
+use crate::access::{Admission, Peer, Permit, Principal};
 use crate::config::Limits;
 use crate::registry::DatabaseRecord;
 use crate::store::database::DatabaseFile;
@@ -108,9 +108,22 @@ impl Databases {
         let record = match principal {
             // Nothing is looked up for somebody without a credential.
             Principal::Anonymous => None,
-            Principal::Public | Principal::User(_) => self.node.database(hash.to_string()).await?,
+            Principal::Public | Principal::User(_) | Principal::Peer(_) => {
+                self.node.database(hash.to_string()).await?
+            }
         };
-        Ok(Permit::grant(principal, record)?)
+        let (Principal::Peer(peer), Some(found)) = (principal, &record) else {
+            return Ok(Permit::grant(principal, record)?);
+        };
+        let until = self.node.peer_until(peer.name.clone(), found.owner.clone());
+        let principal = Principal::Peer(Peer {
+            admission: match until.await?.is_some_and(|until| peer.now < until) {
+                true => Admission::Granted,
+                false => Admission::Refused,
+            },
+            ..peer.clone()
+        });
+        Ok(Permit::grant(&principal, record)?)
     }
 
     /// The open file of a database that the caller may read.

@@ -1,7 +1,7 @@
 //! DID documents kept by this node, and the resolution of DIDs.
 //!
 //! Guarantees: every kept version carries a proof by the key that its DID names, and versions follow each other by the
-//! rules. Knows nothing of the chain: who wants the chain's word gives the node another [`DidResolver`].
+//! rules. Knows nothing of the chain: `resolution` does.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,21 +10,37 @@ use adyton_protocol::consent;
 use adyton_protocol::did::Did;
 use adyton_protocol::did_document::{DidDocument, DidDocumentError};
 use adyton_protocol::signature::Signature;
+pub use adyton_resolver::resolver::Freshness;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::config::Limits;
 use crate::store::StoreError;
-use crate::store::node::NodeStore;
+use crate::store::node::{NodeStore, Registered};
 
 /// Finds the current document of a DID.
 pub trait DidResolver: Send + Sync {
     /// The verified document, or none when there is none.
-    fn resolve<'a>(&'a self, did: &'a Did) -> Resolution<'a>;
+    fn resolve<'a>(&'a self, did: &'a Did, freshness: Freshness) -> Resolution<'a>;
+
+    /// This node was told something new of a DID: what is remembered of it counts no more.
+    fn forget(&self, did: &Did);
+}
+
+/// The DID could not be resolved now, which says nothing about whether it exists.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveFailure {
+    /// Those who must know could not be asked.
+    #[error("the DID could not be resolved now")]
+    Unreachable,
+    /// A fault of ours.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// A resolution under way.
 pub type Resolution<'a> =
-    Pin<Box<dyn Future<Output = Result<Option<DidDocument>, StoreError>> + Send + 'a>>;
+    Pin<Box<dyn Future<Output = Result<Option<DidDocument>, ResolveFailure>> + Send + 'a>>;
 
 /// Why a document is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +55,8 @@ pub(crate) enum DidDocumentRefusal {
     NotJson,
     #[error("The DID has as many document versions as this node keeps")]
     TooManyVersions,
+    #[error("This node keeps no further DID documents")]
+    Full,
     #[error("Invalid signature")]
     Signature,
     #[error(transparent)]
@@ -50,11 +68,16 @@ pub(crate) enum DidDocumentRefusal {
 pub(crate) struct DidDocuments {
     node: NodeStore,
     max_versions: u64,
+    max_documents: u64,
 }
 
 impl DidDocuments {
-    pub(crate) fn new(node: NodeStore, max_versions: u64) -> Self {
-        Self { node, max_versions }
+    pub(crate) fn new(node: NodeStore, limits: &Limits) -> Self {
+        Self {
+            node,
+            max_versions: limits.did_document_versions,
+            max_documents: limits.did_documents,
+        }
     }
 
     /// Keeps the first version of a DID's document.
@@ -68,8 +91,9 @@ impl DidDocuments {
         }
         verified(did, text)?.as_first()?;
         match self.add(did, 0, text).await? {
-            true => Ok(()),
-            false => Err(DidDocumentRefusal::Exists),
+            Registered::Done => Ok(()),
+            Registered::Overtaken => Err(DidDocumentRefusal::Exists),
+            Registered::Full => Err(DidDocumentRefusal::Full),
         }
     }
 
@@ -89,9 +113,10 @@ impl DidDocuments {
             return Err(DidDocumentRefusal::TooManyVersions);
         }
         match self.add(did, version, text).await? {
-            true => Ok(()),
+            Registered::Done => Ok(()),
+            Registered::Full => Err(DidDocumentRefusal::Full),
             // Somebody else's update came between: the same refusal as one request later.
-            false => Err(DidDocumentError::Version {
+            Registered::Overtaken => Err(DidDocumentError::Version {
                 expected: version + 1,
             }
             .into()),
@@ -148,16 +173,25 @@ impl DidDocuments {
             .map_err(|_| StoreError::Corrupt("a DID document's proof"))
     }
 
-    async fn add(&self, did: &Did, version: u64, text: &RawValue) -> Result<bool, StoreError> {
+    async fn add(
+        &self,
+        did: &Did,
+        version: u64,
+        text: &RawValue,
+    ) -> Result<Registered, StoreError> {
         let (did, text) = (did.lowercase().to_owned(), text.get().to_owned());
-        self.node.add_did_document(did, version, text).await
+        let max = self.max_documents;
+        self.node.add_did_document(did, version, text, max).await
     }
 }
 
 impl DidResolver for DidDocuments {
-    fn resolve<'a>(&'a self, did: &'a Did) -> Resolution<'a> {
-        Box::pin(self.current(did))
+    fn resolve<'a>(&'a self, did: &'a Did, _freshness: Freshness) -> Resolution<'a> {
+        Box::pin(async move { Ok(self.current(did).await?) })
     }
+
+    /// Nothing is remembered: what is kept is read.
+    fn forget(&self, _did: &Did) {}
 }
 
 fn verified(did: &Did, text: &RawValue) -> Result<DidDocument, DidDocumentRefusal> {

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adyton_resolver::web::Web;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -15,15 +16,22 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::databases::Databases;
 use crate::did_documents::{DidDocuments, DidResolver};
+use crate::directory::Directory;
 use crate::identity::Identity;
+use crate::metrics::Metrics;
+use crate::outbound::Outbound;
+use crate::peers::Peers;
+use crate::resolution::{InvalidRegistry, OwnPlaces, RegisteredDids, RegistryChoice};
 use crate::server::body::BodyBudget;
 use crate::store::StoreError;
 use crate::store::node::NodeStore;
+use crate::throttle::Throttle;
 
 /// A running storage node. Dropping it stops it without ceremony; [`Storage::shutdown`] lets requests end.
 pub struct Storage {
     address: SocketAddr,
     public_url: String,
+    metrics_address: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
     /// Ends when the node's own file is closed.
@@ -52,6 +60,9 @@ pub enum StartError {
     /// The stored data cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The registry of DIDs cannot be used as it is configured.
+    #[error(transparent)]
+    Registry(#[from] InvalidRegistry),
     /// The stored node key is not a key.
     #[error("the stored node key is not a key")]
     Identity,
@@ -85,8 +96,28 @@ impl Storage {
             .unwrap_or_else(|| format!("http://{address}"));
 
         let limits = config.limits;
-        let did_documents = DidDocuments::new(node.clone(), limits.did_document_versions);
-        let resolver = resolver.unwrap_or_else(|| Arc::new(did_documents.clone()));
+        let did_documents = DidDocuments::new(node.clone(), &limits);
+        let directory = Directory::new(node.clone(), limits.registrations);
+        let is_directory = matches!(config.registry, RegistryChoice::Directory(_));
+        let own = OwnPlaces {
+            documents: did_documents.clone(),
+            directory: directory.clone(),
+        };
+        let outbound: Arc<dyn Web> =
+            Arc::new(Outbound::new(config.reach).map_err(InvalidRegistry::from)?);
+        let registered = RegisteredDids::open(
+            config.registry,
+            Arc::clone(&outbound),
+            config.network,
+            &public_url,
+            own,
+            &clock,
+        )?;
+        let resolver: Arc<dyn DidResolver> = match (resolver, registered) {
+            (Some(given), _) => given,
+            (None, Some(registered)) => Arc::new(registered),
+            (None, None) => Arc::new(did_documents.clone()),
+        };
         let (stop, stopping) = watch::channel(false);
         let app = App {
             public_url: public_url.clone(),
@@ -98,8 +129,14 @@ impl Storage {
                 clock.clone(),
                 config.network,
                 limits.clone(),
+                Peers::open(node.clone()).await?,
             ),
+            outbound,
+            network: config.network,
             databases: Databases::open(node.clone(), databases_directory, limits.clone()).await?,
+            throttle: Throttle::new(limits.rates),
+            proxy: config.proxy,
+            metrics: Metrics::new(),
             finds: Arc::new(tokio::sync::Semaphore::new(limits.finds_at_once)),
             bodies: BodyBudget::new(limits.bodies_in_flight_bytes),
             limits,
@@ -108,14 +145,31 @@ impl Storage {
             node,
             did_documents,
             resolver,
+            directory: is_directory.then_some(directory),
             stop: stopping.clone(),
         };
         let closed = Box::pin(app.node.closed());
-        let server = tokio::spawn(crate::server::serve(listener, Arc::new(app), stopping));
+        let app = Arc::new(app);
+        let serving = crate::server::serve(listener, Arc::clone(&app), stopping.clone());
+        let (metrics_address, server) = match config.metrics {
+            None => (None, tokio::spawn(serving)),
+            Some(address) => {
+                let listener = TcpListener::bind(address)
+                    .await
+                    .map_err(StartError::Listen)?;
+                let address = listener.local_addr().map_err(StartError::Listen)?;
+                let showing = crate::server::metrics::serve(listener, app, stopping);
+                let both = async move {
+                    tokio::join!(serving, showing);
+                };
+                (Some(address), tokio::spawn(both))
+            }
+        };
         tracing::info!(%address, "storage node listens");
         Ok(Self {
             address,
             public_url,
+            metrics_address,
             stop,
             server,
             closed,
@@ -125,6 +179,11 @@ impl Storage {
     /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it shows its counters to its operator.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// How clients reach it, without trailing slash. Service endpoints in DID documents are this and a `/`.

@@ -29,6 +29,12 @@ async fn a_database_is_made_listed_described_and_deleted() {
     let shared = json!({"read": "users", "write": "owner", "readList": ["did:vda:polamoy:0x1111111111111111111111111111111111111111"]});
     session.database_with("mail", &shared).await;
     session.get(&format!("{db}/x")).await.expect(200);
+    // A token that has run out is no lock-out.
+    let refresh = json!({
+        "refreshToken": session.refresh, "did": session.person.did.as_given(), "contextName": session.context.as_str(),
+    });
+    let connected = session.client.post("/auth/connect", &refresh).await;
+    assert!(connected.expect(200).json()["accessToken"].is_string());
 
     let list = call(&session, "databases", json!({}))
         .await

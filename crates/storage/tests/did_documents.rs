@@ -249,3 +249,18 @@ async fn a_document_is_deleted_on_its_owners_word() {
     );
     node.client().get(&path).await.expect(404);
 }
+
+#[tokio::test]
+async fn a_full_node_keeps_no_further_documents_and_those_that_it_has() {
+    let node = Node::with_config(|config| config.limits.did_documents = 2).await;
+    let first = Person::new(1);
+    first.publish(&node.client(), node.now()).await;
+    Person::new(2).publish(&node.client(), node.now()).await;
+    let third = Person::new(3);
+    let refused = send(&node, "POST", &third, third.document(node.now())).await;
+    fails(&refused, "keeps no further DID documents");
+    let next = first.document_with(support::START, &json!({"versionId": 1}));
+    let refused = send(&node, "PUT", &first, next).await;
+    fails(&refused, "keeps no further DID documents");
+    first.log_in(&node.client()).await;
+}

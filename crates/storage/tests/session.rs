@@ -157,6 +157,14 @@ async fn a_refresh_token_gives_access_until_it_is_replaced() {
         refused
     );
     assert_eq!(connect("bad", CONTEXT).await.expect(401).json(), refused);
+    let stranger = Person::new(2).did;
+    let body = json!({"refreshToken": session.refresh, "did": stranger.as_given(), "contextName": CONTEXT});
+    let refusal = node.client().post("/auth/connect", &body).await;
+    assert_eq!(refusal.expect(401).json(), refused);
+    let body = json!({"refreshToken": session.refresh, "contextName": "Other"});
+    for call in ["/auth/isTokenValid", "/auth/regenerateRefreshToken"] {
+        node.client().post(call, &body).await.expect(401);
+    }
 
     let body = json!({"refreshToken": session.refresh, "contextName": CONTEXT});
     let valid = node
@@ -397,6 +405,18 @@ async fn a_context_is_named_and_destroyed_on_its_owners_word_only() {
         .await
         .expect(401);
 
+    // A context that nobody has, and one that somebody else has, look the same, and the node lives.
+    let other = node.session(2).await;
+    for hash in [
+        ContextHash::of(&other.person.did, &other.context).to_string(),
+        format!("0x{}", "7".repeat(64)),
+    ] {
+        let text = consent::context_hash_lookup(&person.did, &hash.parse().unwrap(), server, now);
+        let body = ask(text.digest(), person, json!({"contextHash": hash}), now);
+        let answer = node.client().post("/user/contextHash", &body).await;
+        assert_eq!(answer.expect(200).json()["result"], json!({}));
+    }
+
     let text = consent::destroy_context(&person.did, &session.context, server, now).digest();
     let body = ask(text, &Person::new(2), json!({"contextName": CONTEXT}), now);
     node.client()
@@ -416,4 +436,16 @@ async fn a_context_is_named_and_destroyed_on_its_owners_word_only() {
         .post("/user/destroyContext", &body)
         .await
         .expect(401);
+}
+
+#[tokio::test]
+async fn looking_up_a_did_locks_nobody_out() {
+    let node = Node::start().await;
+    let person = node.person(1).await;
+    let path = format!("/lookup/did/{}?ignoreCache=1", person.did.as_given());
+    for _ in 0..3 {
+        let found = node.client().get(&path).await.expect(200).json();
+        assert_eq!(found["data"]["document"]["id"], person.did.lowercase());
+    }
+    person.log_in(&node.client()).await;
 }

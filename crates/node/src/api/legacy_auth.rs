@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use adyton_client::did_resolver::{DidResolver, StorageNodeResolver};
+use adyton_client::did_resolver::{DidResolver, ResolveError, StorageNodeResolver};
 use adyton_client::endpoint::Endpoint;
 use adyton_client::storage_node::StorageNode;
 use adyton_oauth::client::Client;
@@ -15,7 +15,7 @@ use adyton_oauth::consent::{LegacyConsent, LegacyExpected};
 use adyton_oauth::redirect_uri::RedirectUri;
 use adyton_oauth::refused::{ErrorCode, Refused};
 use adyton_protocol::did::Did;
-use adyton_protocol::did_document::REDIRECT_SERVICE;
+use adyton_protocol::did_document::{DidDocument, REDIRECT_SERVICE};
 use adyton_protocol::problem::ProblemKind;
 use adyton_protocol::scope::{Action, InvalidScope, Scope, Terms};
 use adyton_protocol::signature::Signature;
@@ -166,13 +166,19 @@ async fn published(api: &Api, owner: &Owner<'_>, id: &ClientId) -> Result<Arc<Cl
     }
 }
 
-/// The user's own storage nodes are asked. They cannot lie about a document, which its DID's key has signed; and whether it is
+/// The registry is asked where the document lies, where the configuration names one; else the user's own storage nodes are. They cannot lie about a document, which its DID's key has signed; and whether it is
 /// the newest, they could lie about to anybody.
 async fn redirect_services(
     api: &Api,
     owner: &Owner<'_>,
     did: &Did,
 ) -> Result<Vec<String>, ApiProblem> {
+    let unreachable =
+        |error: ResolveError| ApiProblem::new(ProblemKind::StorageUnreachable, error.to_string());
+    if let Some(registry) = &api.dids {
+        let document = registry.resolve(did).await.map_err(unreachable)?;
+        return Ok(redirects(document));
+    }
     let config = owner.session().config();
     let transport = api.vault.transport();
     let nodes: Vec<StorageNode> = config
@@ -185,11 +191,13 @@ async fn redirect_services(
         .filter_map(|endpoint| StorageNode::new(transport.clone(), endpoint).ok())
         .collect();
     let resolved = StorageNodeResolver::new(nodes).resolve(did).await;
-    let document = resolved
-        .map_err(|error| ApiProblem::new(ProblemKind::StorageUnreachable, error.to_string()))?;
-    Ok(document.map_or_else(Vec::new, |document| {
+    Ok(redirects(resolved.map_err(unreachable)?))
+}
+
+fn redirects(document: Option<DidDocument>) -> Vec<String> {
+    document.map_or_else(Vec::new, |document| {
         document.service_endpoints(REDIRECT_SERVICE)
-    }))
+    })
 }
 
 /// `GET /auth/check-scope?scope=`: whether the caller may. 200 whatever the answer is (the original answers 400 or dies).

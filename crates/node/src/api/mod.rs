@@ -45,8 +45,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adyton_client::clock::Clock;
+use adyton_client::did_resolver::RegistryResolver;
 use adyton_client::schema::SchemaSet;
 use adyton_protocol::scope::Terms;
+use adyton_resolver::registry::Source;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -59,7 +61,7 @@ use self::tickets::Tickets;
 use crate::authn::{Origins, Possession, Principal};
 use crate::authz::Owner;
 use crate::client_documents::ClientDocuments;
-use crate::config::Config;
+use crate::config::{Config, DidRegistry};
 use crate::grants::{Grants, Minted, NodeContext, PendingRequests};
 use crate::memory::Budget;
 use crate::vault::Vault;
@@ -81,6 +83,8 @@ pub struct Api {
     /// What apps publish about themselves.
     pub(crate) client_documents: ClientDocuments,
     pub(crate) schemas: Arc<SchemaSet>,
+    /// Who says where the documents of DIDs lie, when the configuration names somebody.
+    pub(crate) dids: Option<RegistryResolver>,
     tickets: Tickets,
     /// Covers the request bodies that are being read and worked on.
     pub(crate) bodies: Budget,
@@ -122,7 +126,15 @@ impl Api {
             span: Duration::from_secs(60),
         });
         let keys = Keys::new(clock.clone());
+        let dids = config.dids.clone().map(|registry| {
+            let source = match registry {
+                DidRegistry::Chain(network, rpc) => Source::Chain(network.anchor(), rpc),
+                DidRegistry::Directories(bases) => Source::Directories(bases),
+            };
+            RegistryResolver::new(source, vault.transport().clone(), &clock)
+        });
         Arc::new(Self {
+            dids,
             vault,
             grants,
             pending,

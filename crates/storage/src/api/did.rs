@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::reply::{self, Reply};
 use super::route::Endpoint;
 use super::{App, Asked};
-use crate::did_documents::DidDocumentRefusal;
+use crate::did_documents::{DidDocumentRefusal, Freshness, ResolveFailure};
 
 #[derive(Deserialize)]
 struct DocumentCall {
@@ -40,7 +40,7 @@ impl App {
                 reply::fail(StatusCode::NOT_FOUND, "Not implemented (yet)")
             }
             (Endpoint::DidLookup, Method::GET) => match parsed {
-                Ok(did) => self.look_up_did(&did).await,
+                Ok(did) => self.look_up_did(&did, &asked).await,
                 Err(_) => reply::fail(StatusCode::NOT_FOUND, "DID document not found"),
             },
             _ => self.unknown(&asked),
@@ -84,7 +84,10 @@ impl App {
             self.did_documents.update(did, &document).await
         };
         match kept {
-            Ok(()) => reply::success(json!({"data": {}})),
+            Ok(()) => {
+                self.resolver.forget(did);
+                reply::success(json!({"data": {}}))
+            }
             Err(refusal) => refused(&refusal),
         }
     }
@@ -103,20 +106,28 @@ impl App {
             .await
         {
             Ok(revisions) => {
+                self.resolver.forget(did);
                 reply::success(json!({"data": {"did": did.lowercase(), "revisions": revisions}}))
             }
             Err(refusal) => refused(&refusal),
         }
     }
 
-    async fn look_up_did(&self, did: &Did) -> Reply {
-        match self.resolver.resolve(did).await {
+    async fn look_up_did(&self, did: &Did, asked: &Asked) -> Reply {
+        let fresh = url::form_urlencoded::parse(asked.query.as_bytes())
+            .any(|(name, value)| name == "ignoreCache" && !matches!(&*value, "" | "0" | "false"));
+        let freshness = match fresh {
+            true => Freshness::Asked,
+            false => Freshness::Remembered,
+        };
+        match self.resolver.resolve(did, freshness).await {
             Ok(Some(document)) => {
                 let document: Value = document.to_json();
                 reply::success(json!({"data": {"did": did.lowercase(), "document": document}}))
             }
             Ok(None) => reply::fail(StatusCode::NOT_FOUND, "DID document not found"),
-            Err(error) => reply::fault(&error),
+            Err(ResolveFailure::Unreachable) => super::session::unresolved(),
+            Err(ResolveFailure::Store(error)) => reply::fault(&error),
         }
     }
 }

@@ -5,6 +5,7 @@ mod bulk;
 mod bulk_get;
 mod contents;
 mod did;
+mod did_registry;
 mod documents;
 mod find;
 mod incoming;
@@ -14,14 +15,21 @@ mod maintenance;
 mod multipart;
 mod pieces;
 pub(crate) mod read;
+mod replication_creds;
 pub(crate) mod reply;
 pub mod route;
 mod session;
 mod status;
 mod user;
 
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
 use adyton_couch::wire::{CouchError, ErrorKind};
 use adyton_protocol::database::DatabaseHash;
+use adyton_protocol::did::Network;
+use adyton_resolver::web::Web;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
@@ -31,15 +39,18 @@ use tokio::sync::watch;
 
 use self::reply::Reply;
 use self::route::{Endpoint, Route};
-use crate::access::{Permit, User};
+use crate::access::{Permit, Principal, User};
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::databases::{DatabaseError, Databases};
 use crate::did_documents::{DidDocuments, DidResolver};
+use crate::directory::Directory;
 use crate::identity::Identity;
+use crate::metrics::Metrics;
 use crate::server::body::{BodyBudget, RequestBody};
 use crate::store::node::NodeStore;
+use crate::throttle::{CallerKey, Proxy, Throttle, TooMany};
 
 /// Everything that answering takes.
 pub(crate) struct App {
@@ -52,10 +63,18 @@ pub(crate) struct App {
     pub(crate) auth: Auth,
     pub(crate) databases: Databases,
     pub(crate) did_documents: DidDocuments,
-    pub(crate) resolver: std::sync::Arc<dyn DidResolver>,
+    pub(crate) resolver: Arc<dyn DidResolver>,
+    /// The registrations, when this node is a directory.
+    pub(crate) directory: Option<Directory>,
     pub(crate) bodies: BodyBudget,
+    /// The way to other nodes.
+    pub(crate) outbound: Arc<dyn Web>,
+    pub(crate) network: Network,
+    pub(crate) throttle: Throttle,
+    pub(crate) proxy: Proxy,
+    pub(crate) metrics: Metrics,
     /// Queries, and feeds by selector, that look through documents at one time; the others wait.
-    pub(crate) finds: std::sync::Arc<tokio::sync::Semaphore>,
+    pub(crate) finds: Arc<tokio::sync::Semaphore>,
     /// Becomes true when the node goes down: feeds end.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -70,8 +89,11 @@ pub(crate) struct Asked {
 
 impl App {
     /// Answers one request. Never fails: whatever goes wrong is an answer.
-    pub(crate) async fn answer(self: std::sync::Arc<Self>, request: Request<Incoming>) -> Reply {
+    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: IpAddr) -> Reply {
+        let began = Instant::now();
         let (head, body) = request.into_parts();
+        let route = Route::parse(head.uri.path());
+        let endpoint = route.endpoint();
         let origin = head.headers.get(header::ORIGIN).cloned();
         let preflight = head.method == Method::OPTIONS;
         let bodiless = head.method == Method::HEAD;
@@ -84,7 +106,13 @@ impl App {
                 headers: head.headers,
                 body,
             };
-            self.dispatch(Route::parse(head.uri.path()), asked).await
+            match self.turn(&asked, peer) {
+                Ok(()) => Arc::clone(&self).dispatch(route, asked).await,
+                Err(refusal) => {
+                    self.metrics.throttled();
+                    refusal.reply(&route)
+                }
+            }
         };
         if let Some(origin) = origin {
             allow_origin(reply.headers_mut(), origin);
@@ -94,10 +122,37 @@ impl App {
             let nothing = Empty::new().map_err(|never| match never {}).boxed_unsync();
             reply = Response::from_parts(head, nothing);
         }
+        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.metrics.answered(endpoint, reply.status(), micros);
         reply
     }
 
-    async fn dispatch(self: std::sync::Arc<Self>, route: Route, asked: Asked) -> Reply {
+    /// Counts a request for the account whose token it has, or else for the address that it comes from.
+    fn turn(&self, asked: &Asked, peer: IpAddr) -> Result<(), TooMany> {
+        let caller = match self.auth.principal(asked.authorization()) {
+            Ok(Principal::User(user)) => CallerKey::Account(user.account()),
+            Ok(Principal::Peer(peer)) => CallerKey::Account(peer.name),
+            _ => CallerKey::Address(self.proxy.client(peer, &asked.headers)),
+        };
+        self.throttle.take(caller, self.clock.unix_millis())
+    }
+
+    /// The counters, for the operator's listener.
+    pub(crate) async fn metrics_text(&self) -> Reply {
+        match self.node.account_count().await {
+            Ok(accounts) => {
+                let text = self.metrics.text(accounts);
+                reply::bytes(
+                    StatusCode::OK,
+                    "text/plain; version=0.0.4; charset=utf-8",
+                    text,
+                )
+            }
+            Err(error) => reply::fault(&error),
+        }
+    }
+
+    async fn dispatch(self: Arc<Self>, route: Route, asked: Asked) -> Reply {
         match route {
             Route::Plain(endpoint) => self.plain(endpoint, asked).await,
             Route::Did(endpoint, did) => self.did(endpoint, &did, asked).await,
@@ -140,6 +195,14 @@ impl App {
             (Endpoint::IsTokenValid, Method::POST) => self.is_token_valid(asked).await,
             (Endpoint::InvalidateDeviceId, Method::POST) => self.invalidate_device(asked).await,
             (Endpoint::ReplicationCreds, Method::POST) => self.replication_creds(asked).await,
+            (
+                endpoint @ (Endpoint::RegistryLookup
+                | Endpoint::RegistryNonce
+                | Endpoint::RegistryRegister
+                | Endpoint::RegistryRevoke
+                | Endpoint::RegistrySetController),
+                _,
+            ) => self.did_registry(endpoint, asked).await,
             (Endpoint::ContextHash, Method::POST) => self.context_hash(asked).await,
             (Endpoint::DestroyContext, Method::POST) => self.destroy_context(asked).await,
             (
@@ -233,6 +296,23 @@ impl Asked {
         self.headers
             .get(header::AUTHORIZATION)
             .map(|value| value.to_str().unwrap_or(""))
+    }
+}
+
+impl TooMany {
+    /// In the dialect of the side that was asked.
+    fn reply(self, route: &Route) -> Reply {
+        const WORDS: &str = "Too many requests";
+        let mut reply = match route {
+            Route::Plain(_) | Route::Did(..) => reply::fail(StatusCode::TOO_MANY_REQUESTS, WORDS),
+            _ => {
+                let error = serde_json::json!({"error": "too_many_requests", "reason": WORDS});
+                reply::json(StatusCode::TOO_MANY_REQUESTS, &error)
+            }
+        };
+        let seconds = HeaderValue::from(self.seconds);
+        reply.headers_mut().insert(header::RETRY_AFTER, seconds);
+        reply
     }
 }
 

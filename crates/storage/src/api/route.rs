@@ -47,6 +47,16 @@ endpoints! {
     DidMigrate,
     /// `GET /lookup/did/{did}`
     DidLookup,
+    /// `POST /didRegistry/lookup`
+    RegistryLookup,
+    /// `POST /didRegistry/nonce`
+    RegistryNonce,
+    /// `POST /didRegistry/register`
+    RegistryRegister,
+    /// `POST /didRegistry/revoke`
+    RegistryRevoke,
+    /// `POST /didRegistry/setController`
+    RegistrySetController,
     /// `POST /user/contextHash`
     ContextHash,
     /// `POST /user/destroyContext`
@@ -164,6 +174,7 @@ impl Route {
             ("status", None) => Self::Plain(Endpoint::Status),
             ("auth", Some(name)) => Self::Plain(auth(name)),
             ("user", Some(name)) => Self::Plain(user(name)),
+            ("didRegistry", Some(name)) => Self::Plain(did_registry(name)),
             ("did", Some(rest)) => match rest.split_once('/') {
                 None => Self::Did(Endpoint::DidDocument, decode(rest)),
                 Some((did, "migrate")) => Self::Did(Endpoint::DidMigrate, decode(did)),
@@ -311,6 +322,17 @@ fn auth(name: &str) -> Endpoint {
         "isTokenValid" => Endpoint::IsTokenValid,
         "invalidateDeviceId" => Endpoint::InvalidateDeviceId,
         "replicationCreds" => Endpoint::ReplicationCreds,
+        _ => Endpoint::Unknown,
+    }
+}
+
+fn did_registry(name: &str) -> Endpoint {
+    match name {
+        "lookup" => Endpoint::RegistryLookup,
+        "nonce" => Endpoint::RegistryNonce,
+        "register" => Endpoint::RegistryRegister,
+        "revoke" => Endpoint::RegistryRevoke,
+        "setController" => Endpoint::RegistrySetController,
         _ => Endpoint::Unknown,
     }
 }

@@ -43,6 +43,12 @@ const INVALID_LOGIN: &str = "Invalid credentials or auth token";
 const INVALID_REFRESH: &str = "Invalid refresh token or DID";
 const INVALID_CONTEXT: &str = "Invalid refresh token or context name";
 
+/// Not a word about the credential, which could not be checked: whoever retries may succeed.
+pub(super) fn unresolved() -> Reply {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    reply::fail(status, &AuthError::Unresolved.to_string())
+}
+
 impl App {
     pub(super) async fn generate_auth_jwt(&self, asked: Asked) -> Reply {
         let call: Call = match self.call(asked).await {
@@ -92,6 +98,7 @@ impl App {
                 "host": self.public_url,
             })),
             Err(AuthError::Refused) => refused(),
+            Err(AuthError::Unresolved) => unresolved(),
             Err(error @ AuthError::Full) => {
                 reply::fail(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())
             }
@@ -111,20 +118,10 @@ impl App {
             return refused();
         };
         match self.auth.connect(refresh, &did, &context).await {
-            Ok(access) => {
-                let account =
-                    adyton_protocol::context::ContextHash::of(&did, &context).couch_user();
-                match self.databases.usage(&account).await {
-                    Ok(usage) if usage.is_exhausted() => {
-                        reply::fail(StatusCode::BAD_REQUEST, "Storage limit reached")
-                    }
-                    Ok(_) => {
-                        reply::success(json!({"accessToken": access, "host": self.public_url}))
-                    }
-                    Err(error) => reply::fault(&error),
-                }
-            }
+            // An account that is full gets in: it must be able to read what it has, and to delete.
+            Ok(access) => reply::success(json!({"accessToken": access, "host": self.public_url})),
             Err(AuthError::Store(error)) => reply::fault(&error),
+            Err(AuthError::Unresolved) => unresolved(),
             Err(AuthError::Refused | AuthError::Full) => refused(),
         }
     }
@@ -141,6 +138,7 @@ impl App {
         match self.auth.regenerate(refresh, &context).await {
             Ok(token) => reply::success(json!({"refreshToken": token})),
             Err(AuthError::Store(error)) => reply::fault(&error),
+            Err(AuthError::Unresolved) => unresolved(),
             Err(AuthError::Refused | AuthError::Full) => refused(),
         }
     }
@@ -157,6 +155,7 @@ impl App {
         match self.auth.expiry(refresh, &context).await {
             Ok(expires) => reply::signed(&self.identity, json!({"expires": expires})),
             Err(AuthError::Store(error)) => reply::fault(&error),
+            Err(AuthError::Unresolved) => unresolved(),
             Err(AuthError::Refused | AuthError::Full) => refused(),
         }
     }
@@ -182,50 +181,9 @@ impl App {
         {
             Ok(()) => reply::success(json!({})),
             Err(AuthError::Store(error)) => reply::fault(&error),
+            Err(AuthError::Unresolved) => unresolved(),
             Err(AuthError::Refused | AuthError::Full) => refused(),
         }
-    }
-
-    /// Nodes do not replicate with each other yet. Parameters are checked in the original's order, then it is refused.
-    pub(super) async fn replication_creds(&self, asked: Asked) -> Reply {
-        #[derive(Deserialize, Default)]
-        #[serde(rename_all = "camelCase", default)]
-        struct Creds {
-            endpoint_uri: Option<String>,
-            timestamp_minutes: Option<u64>,
-            did: Option<String>,
-            context_name: Option<String>,
-            signature: Option<String>,
-        }
-        let call: Creds = match self.call(asked).await {
-            Ok(call) => call,
-            Err(refusal) => return refusal,
-        };
-        let minutes = self.clock.unix_seconds() / 60;
-        let message = match call {
-            Creds {
-                endpoint_uri: None, ..
-            } => "Endpoint not specified".to_owned(),
-            Creds {
-                timestamp_minutes: None,
-                ..
-            } => "Timestamp not specified".to_owned(),
-            Creds {
-                timestamp_minutes: Some(stamp),
-                ..
-            } if minutes.abs_diff(stamp) > 2 => {
-                format!("Timestamp is out of range {}", minutes.abs_diff(stamp))
-            }
-            Creds { did: None, .. } => "DID not specified".to_owned(),
-            Creds {
-                context_name: None, ..
-            } => "Context not specified".to_owned(),
-            Creds {
-                signature: None, ..
-            } => "Signature not specified".to_owned(),
-            _ => "This node does not replicate with other nodes".to_owned(),
-        };
-        reply::fail(StatusCode::BAD_REQUEST, &message)
     }
 
     pub(super) fn public(&self) -> Reply {

@@ -64,6 +64,7 @@ impl App {
         let (name, authenticated) = match self.auth.principal(asked.authorization()) {
             Ok(Principal::User(user)) => (Some(user.account()), Some("jwt")),
             Ok(Principal::Public) => (Some(self.auth.public().username.clone()), Some("default")),
+            Ok(Principal::Peer(peer)) => (Some(peer.name), Some("default")),
             Ok(Principal::Anonymous) => (None, None),
             Err(refusal) => return reply::couch_error(&refusal),
         };

@@ -2,7 +2,7 @@
 
 use adyton_protocol::consent;
 use adyton_protocol::context::{ContextHash, ContextName};
-use adyton_protocol::database::{DatabaseHash, DatabaseName, Permissions};
+use adyton_protocol::database::{AccessRule, DatabaseHash, DatabaseName, Permissions};
 use adyton_protocol::did::Did;
 use http::StatusCode;
 use serde::Deserialize;
@@ -20,6 +20,10 @@ use crate::registry::DatabaseRecord;
 #[serde(rename_all = "camelCase", default)]
 struct Call {
     database_name: Option<String>,
+    database_hashes: Option<Vec<String>>,
+    is_write_public: Option<bool>,
+    did: Option<String>,
+    context_name: Option<String>,
     options: Option<Options>,
 }
 
@@ -60,8 +64,7 @@ impl App {
             Endpoint::Databases => self.list_databases(user).await,
             Endpoint::DatabaseInfo => self.database_info(user, call).await,
             Endpoint::Usage => self.usage(user).await,
-            // Nodes do not replicate with each other yet: this node is the only endpoint that it knows.
-            Endpoint::PingDatabases => Ok(json!({"failedEndpoints": [], "endpoints": []})),
+            Endpoint::PingDatabases => self.ping_databases(call).await,
             Endpoint::CheckReplication => self.check_replication(user, call).await,
             _ => Err(Refusal::Fail(StatusCode::NOT_FOUND, "Not found".to_owned())),
         };
@@ -188,6 +191,42 @@ impl App {
         Ok(json!({"result": {}}))
     }
 
+    /// Nodes do not replicate with each other yet: this node is the only endpoint that it knows. Of a database of somebody else
+    /// it is checked all the same, as the original does, that everybody may write to it.
+    async fn ping_databases(&self, call: Call) -> Result<Value, Refusal> {
+        let hashes = call.database_hashes.unwrap_or_default();
+        if hashes.len() > self.limits.databases_per_account {
+            return Err(bad("Too many databases"));
+        }
+        if call.is_write_public == Some(true) {
+            let did = call
+                .did
+                .as_deref()
+                .and_then(|text| text.parse::<Did>().ok());
+            let context = call.context_name.as_deref().map(ContextName::new);
+            let (Some(did), Some(Ok(context))) = (did, context) else {
+                return Err(bad("A valid did and contextName are required"));
+            };
+            let owner = ContextHash::of(&did, &context).couch_user();
+            for text in &hashes {
+                let refused = || {
+                    fault(&format!(
+                        "Invalid permissions to initiate replication for {text}"
+                    ))
+                };
+                let hash = text
+                    .parse()
+                    .map_err(|_| bad("A database hash is malformed"))?;
+                let found = self.databases.find(&owner, hash).await;
+                found
+                    .map_err(DatabaseError::from)?
+                    .filter(|record| record.permissions.write == AccessRule::Public)
+                    .ok_or_else(refused)?;
+            }
+        }
+        Ok(json!({"failedEndpoints": [], "endpoints": []}))
+    }
+
     async fn room_for(&self, user: &User) -> Result<(), Refusal> {
         let usage = self
             .databases
@@ -266,10 +305,11 @@ impl App {
         if let Err(refusal) = self.check_account(&did, text.digest(), signature).await {
             return refusal;
         }
-        match self
-            .delete_all(&ContextHash::of(&did, &context).couch_user())
-            .await
-        {
+        let account = ContextHash::of(&did, &context).couch_user();
+        if let Err(error) = self.node.remove_peers_of(account.clone()).await {
+            return reply::fault(&error);
+        }
+        match self.delete_all(&account).await {
             Ok(names) => reply::signed(&self.identity, json!({"results": names})),
             Err(DatabaseError::Store(error)) => reply::fault(&error),
             Err(DatabaseError::Refused(error)) => {
@@ -288,6 +328,7 @@ impl App {
         match self.auth.signed_by_account(did, digest, signature).await {
             Ok(()) => Ok(()),
             Err(AuthError::Store(error)) => Err(reply::fault(&error)),
+            Err(AuthError::Unresolved) => Err(super::session::unresolved()),
             Err(_) => Err(reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature")),
         }
     }

@@ -1,9 +1,11 @@
 //! The accept loop: connections under limits, and an orderly end.
 
 pub(crate) mod body;
+pub(crate) mod metrics;
 mod stall;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,9 +47,10 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, mut stop: watch:
         };
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, _peer)) => {
+            Ok((stream, peer)) => {
                 connections.spawn(connection(
                     stream,
+                    peer.ip(),
                     Arc::clone(&app),
                     graceful.watcher(),
                     slot,
@@ -66,17 +69,20 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, mut stop: watch:
 
 async fn connection(
     stream: TcpStream,
+    peer: IpAddr,
     app: Arc<App>,
     watcher: hyper_util::server::graceful::Watcher,
     _slot: OwnedSemaphorePermit,
 ) {
     // Small answers go out at once; large ones fill packets anyway.
     let _best_effort = stream.set_nodelay(true);
+    let counted = Arc::clone(&app);
+    let _open = counted.metrics.connection();
     let stall = app.limits.stall_timeout;
     let header_timeout = app.limits.header_timeout;
     let service = service_fn(move |request| {
         let app = Arc::clone(&app);
-        async move { Ok::<_, Infallible>(app.answer(request).await) }
+        async move { Ok::<_, Infallible>(app.answer(request, peer).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::commit::Committer;
 use super::{StoreError, random};
+use crate::directory::Registration;
+use crate::peers::PeerRow;
 use crate::registry::DatabaseRecord;
 
 const SECRETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("secrets");
@@ -25,6 +27,12 @@ const EXPIRIES: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("exp
 const USED_REQUESTS: TableDefinition<'_, &str, u64> = TableDefinition::new("used_auth_requests");
 /// (lower-case DID, version) → the document's JSON text.
 const DID_DOCUMENTS: TableDefinition<'_, (&str, u64), &str> = TableDefinition::new("did_documents");
+/// Address of a DID, lower case → its registration, on a node that is a directory.
+const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("did_registrations");
+/// Name of another node → its password's hash.
+const PEERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("peers");
+/// (account, name of another node) → Unix seconds until which that node may replicate the account's context.
+const PEER_CONTEXTS: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("peer_contexts");
 
 const CACHE_BYTES: usize = 16 << 20;
 /// Expired rows removed by one login at most.
@@ -70,6 +78,42 @@ pub(crate) enum LoginOutcome {
     Full,
 }
 
+/// What became of a registration, or of a version of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Registered {
+    Done,
+    /// It was meant for a turn that is over.
+    Overtaken,
+    /// The node has as many as it takes.
+    Full,
+}
+
+/// What became of another node's credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PeerOutcome {
+    /// It was unknown.
+    Created,
+    /// Its password or its contexts changed.
+    Updated,
+    /// Nothing was new.
+    Exists,
+    /// It is unknown, and came without a password.
+    NoPassword,
+    /// The node knows as many others as it takes.
+    Full,
+}
+
+impl PeerOutcome {
+    /// The original's word.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Updated => "updated",
+            Self::Exists | Self::NoPassword | Self::Full => "exists",
+        }
+    }
+}
+
 /// The node's own keys, made at first start.
 pub(crate) struct NodeSecrets {
     pub(crate) identity: [u8; 32],
@@ -104,6 +148,9 @@ impl NodeStore {
             transaction.open_table(EXPIRIES)?;
             transaction.open_table(USED_REQUESTS)?;
             transaction.open_table(DID_DOCUMENTS)?;
+            transaction.open_table(REGISTRATIONS)?;
+            transaction.open_table(PEERS)?;
+            transaction.open_table(PEER_CONTEXTS)?;
         }
         transaction.commit()?;
         Ok(Self {
@@ -324,13 +371,14 @@ impl NodeStore {
             .await
     }
 
-    /// Adds a version if it is exactly the next one. False when somebody else was faster.
+    /// Adds a version if it is exactly the next one, and the node has room for one.
     pub(crate) async fn add_did_document(
         &self,
         did: String,
         version: u64,
         text: String,
-    ) -> Result<bool, StoreError> {
+        max: u64,
+    ) -> Result<Registered, StoreError> {
         self.committer
             .write(move |transaction| {
                 let mut table = transaction.open_table(DID_DOCUMENTS)?;
@@ -342,10 +390,146 @@ impl NodeStore {
                         .map(|(key, _)| key.value().1)
                 };
                 if version != newest.map_or(0, |newest| newest + 1) {
-                    return Ok(false);
+                    return Ok(Registered::Overtaken);
+                }
+                if table.len()? >= max {
+                    return Ok(Registered::Full);
                 }
                 table.insert((did.as_str(), version), text.as_str())?;
-                Ok(true)
+                Ok(Registered::Done)
+            })
+            .await
+    }
+
+    // Registrations of DIDs
+
+    pub(crate) async fn registration(
+        &self,
+        address: String,
+    ) -> Result<Option<Registration>, StoreError> {
+        self.committer
+            .view(move |view| {
+                view.open_table(REGISTRATIONS)?
+                    .get(address.as_str())?
+                    .map(|row| from_json(row.value()))
+                    .transpose()
+            })
+            .await
+    }
+
+    /// Puts `next` in place, if the held registration's turn is still `nonce`.
+    pub(crate) async fn register(
+        &self,
+        address: String,
+        nonce: u64,
+        next: Registration,
+        max: u64,
+    ) -> Result<Registered, StoreError> {
+        self.committer
+            .write(move |transaction| {
+                let mut table = transaction.open_table(REGISTRATIONS)?;
+                let held: Option<Registration> = table
+                    .get(address.as_str())?
+                    .map(|row| from_json(row.value()))
+                    .transpose()?;
+                if held.as_ref().map_or(0, |held| held.nonce) != nonce {
+                    return Ok(Registered::Overtaken);
+                }
+                if held.is_none() && table.len()? >= max {
+                    return Ok(Registered::Full);
+                }
+                table.insert(address.as_str(), to_json(&next)?.as_slice())?;
+                Ok(Registered::Done)
+            })
+            .await
+    }
+
+    // Other nodes
+
+    pub(crate) async fn peers(&self) -> Result<Vec<(String, PeerRow)>, StoreError> {
+        self.committer
+            .view(|view| {
+                let table = view.open_table(PEERS)?;
+                let rows = table.iter()?.map(|row| {
+                    let (name, row) = row?;
+                    Ok((name.value().to_owned(), from_json(row.value())?))
+                });
+                rows.collect()
+            })
+            .await
+    }
+
+    /// Lets a node into an account's context.
+    pub(crate) async fn put_peer(
+        &self,
+        name: String,
+        row: Option<PeerRow>,
+        account: String,
+        until: u64,
+        max: u64,
+    ) -> Result<PeerOutcome, StoreError> {
+        self.committer
+            .write(move |transaction| {
+                let mut peers = transaction.open_table(PEERS)?;
+                let held: Option<PeerRow> = peers
+                    .get(name.as_str())?
+                    .map(|held| from_json(held.value()))
+                    .transpose()?;
+                match (&held, &row) {
+                    (None, None) => return Ok(PeerOutcome::NoPassword),
+                    (None, Some(_)) if peers.len()? >= max => return Ok(PeerOutcome::Full),
+                    _ => {}
+                }
+                if let Some(row) = &row {
+                    peers.insert(name.as_str(), to_json(row)?.as_slice())?;
+                }
+                let mut contexts = transaction.open_table(PEER_CONTEXTS)?;
+                let known = contexts
+                    .insert((account.as_str(), name.as_str()), until)?
+                    .is_some();
+                Ok(match (held, row) {
+                    (None, _) => PeerOutcome::Created,
+                    (Some(held), Some(row)) if held != row => PeerOutcome::Updated,
+                    _ if known => PeerOutcome::Exists,
+                    _ => PeerOutcome::Updated,
+                })
+            })
+            .await
+    }
+
+    /// Until when a node was let into an account's context.
+    pub(crate) async fn peer_until(
+        &self,
+        name: String,
+        account: String,
+    ) -> Result<Option<u64>, StoreError> {
+        self.committer
+            .view(move |view| {
+                let contexts = view.open_table(PEER_CONTEXTS)?;
+                let until = contexts.get((account.as_str(), name.as_str()))?;
+                Ok(until.map(|until| until.value()))
+            })
+            .await
+    }
+
+    /// Lets no other node into an account's context any more.
+    pub(crate) async fn remove_peers_of(&self, account: String) -> Result<(), StoreError> {
+        self.committer
+            .write(move |transaction| {
+                let mut contexts = transaction.open_table(PEER_CONTEXTS)?;
+                let mut names = Vec::new();
+                for row in contexts.range((account.as_str(), "")..)? {
+                    let key = row?.0;
+                    let (of, name) = key.value();
+                    if of != account {
+                        break;
+                    }
+                    names.push(name.to_owned());
+                }
+                for name in names {
+                    contexts.remove((account.as_str(), name.as_str()))?;
+                }
+                Ok(())
             })
             .await
     }

@@ -49,25 +49,34 @@ impl Node {
     }
 
     pub async fn with_limits(limits: Limits) -> Self {
+        Self::with_config(|config| config.limits = limits).await
+    }
+
+    /// A node with something else in its configuration.
+    pub async fn with_config(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let now = Arc::new(AtomicU64::new(START));
-        let storage = Self::open(&dir, &now, limits).await;
+        let storage = Self::open(&dir, &now, change).await;
         Self { storage, dir, now }
     }
 
-    async fn open(dir: &TempDir, now: &Arc<AtomicU64>, limits: Limits) -> Storage {
+    async fn open(
+        dir: &TempDir,
+        now: &Arc<AtomicU64>,
+        change: impl FnOnce(&mut Config),
+    ) -> Storage {
         let now = Arc::clone(now);
         let clock =
             Clock::from_fn(move || UNIX_EPOCH + Duration::from_secs(now.load(Ordering::SeqCst)));
         let mut config = Config::new("127.0.0.1:0".parse().unwrap(), dir.path().to_owned());
-        config.limits = limits;
+        change(&mut config);
         Storage::start_with(config, clock, None).await.unwrap()
     }
 
     /// Ends the node in order and starts it again on the same data.
     pub async fn restart(self) -> Self {
         self.storage.shutdown().await;
-        let storage = Self::open(&self.dir, &self.now, Limits::default()).await;
+        let storage = Self::open(&self.dir, &self.now, |_| {}).await;
         Self {
             storage,
             dir: self.dir,

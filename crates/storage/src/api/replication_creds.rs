@@ -1,0 +1,198 @@
+//! `/auth/replicationCreds`: another node asks to replicate a context to this one, with the original's handshake.
+//!
+//! 1. The parameters, in the original's order and words.
+//! 2. The user's DID document names this node and that one as endpoints of the context: the user's signature allows it.
+//! 3. The key that signed is the one that the other node shows at its own address. That address is the caller's word, so only
+//!    public ones are asked, and only after (2).
+
+use std::time::Duration;
+
+use adyton_protocol::context::{ContextHash, ContextName};
+use adyton_protocol::did::Did;
+use adyton_protocol::hash::hash_value;
+use adyton_protocol::signature::{PublicKey, Signature};
+use adyton_resolver::web::{Ask, plain_url};
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::reply::{self, Reply};
+use super::{App, Asked};
+use crate::did_documents::{Freshness, ResolveFailure};
+use crate::peers::{PASSWORD_BYTES, peer_name};
+use crate::store::node::PeerOutcome;
+
+/// Minutes that clocks may differ.
+const MINUTES: u64 = 2;
+/// Largest `/status` that is read, in bytes.
+const MAX_STATUS_BYTES: usize = 64 * 1024;
+/// Longest wait for it, as the original has it.
+const STATUS_TIME: Duration = Duration::from_secs(5);
+
+/// A request whose parameters are there.
+struct Creds {
+    endpoint: String,
+    did: String,
+    context: String,
+    password: Option<String>,
+    signature: String,
+    /// What was signed: everything but the signature.
+    signed: Value,
+}
+
+fn bad(message: &str) -> Reply {
+    reply::fail(StatusCode::BAD_REQUEST, message)
+}
+
+impl Creds {
+    /// The original's checks in its order. `minutes` is this node's time.
+    fn read(mut body: Map<String, Value>, minutes: u64) -> Result<Self, String> {
+        let text = |body: &Map<String, Value>, name: &str| {
+            let text = body.get(name).and_then(Value::as_str);
+            text.filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        let endpoint = text(&body, "endpointUri").ok_or("Endpoint not specified")?;
+        let stamp = body.get("timestampMinutes").and_then(Value::as_u64);
+        let difference = minutes.abs_diff(stamp.ok_or("Timestamp not specified")?);
+        if difference > MINUTES {
+            return Err(format!("Timestamp is out of range {difference}"));
+        }
+        let did = text(&body, "did").ok_or("DID not specified")?;
+        let context = text(&body, "contextName").ok_or("Context not specified")?;
+        let signature = text(&body, "signature").ok_or("Signature not specified")?;
+        let password = text(&body, "password");
+        body.remove("signature");
+        Ok(Self {
+            endpoint,
+            did,
+            context,
+            password,
+            signature,
+            signed: Value::Object(body),
+        })
+    }
+}
+
+impl App {
+    pub(super) async fn replication_creds(&self, asked: Asked) -> Reply {
+        let body: Map<String, Value> = match self.call(asked).await {
+            Ok(body) => body,
+            Err(refusal) => return refusal,
+        };
+        match Creds::read(body, self.clock.unix_seconds() / 60) {
+            Ok(creds) => self
+                .admit_peer(&creds)
+                .await
+                .unwrap_or_else(|refusal| refusal),
+            Err(message) => bad(&message),
+        }
+    }
+
+    async fn admit_peer(&self, creds: &Creds) -> Result<Reply, Reply> {
+        let unknown = || bad(&format!("Unable to locate DID: {}", creds.did));
+        let did: Did = creds.did.parse().map_err(|_| unknown())?;
+        let unlinked = || {
+            let (did, context) = (&creds.did, &creds.context);
+            bad(&format!(
+                "Invalid context: DID not linked ({did}) to context {context}"
+            ))
+        };
+        let context = ContextName::new(creds.context.as_str()).map_err(|_| unlinked())?;
+        let hash = ContextHash::of(&did, &context);
+        let endpoint = plain_url(&creds.endpoint).ok_or_else(|| bad("Endpoint not specified"))?;
+
+        let document = match self.resolver.resolve(&did, Freshness::Asked).await {
+            Ok(Some(document)) if !document.is_deactivated() => document,
+            Ok(_) => return Err(unknown()),
+            Err(ResolveFailure::Unreachable) => return Err(super::session::unresolved()),
+            Err(ResolveFailure::Store(error)) => return Err(reply::fault(&error)),
+        };
+        let nodes = document.context_endpoints(self.network, &hash).database;
+        if nodes.is_empty() {
+            return Err(unlinked());
+        }
+        let hosts: Vec<String> = nodes
+            .iter()
+            .filter_map(|url| host(&plain_url(url)?))
+            .collect();
+        let named =
+            |url: Option<&Url>| url.and_then(host).is_some_and(|host| hosts.contains(&host));
+        let own = plain_url(&self.public_url);
+        for (url, text) in [
+            (own.as_ref(), &self.public_url),
+            (Some(&endpoint), &creds.endpoint),
+        ] {
+            if !named(url) {
+                let message = "Invalid DID and context: Not associated with this endpoint";
+                return Err(bad(&format!("{message} {text}")));
+            }
+        }
+        let password = creds.password.as_deref();
+        if password.is_some_and(|password| !PASSWORD_BYTES.contains(&password.len())) {
+            return Err(bad("Invalid password"));
+        }
+
+        let key = self.key_of(&endpoint).await?;
+        let wrong = || reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature");
+        let signature: Signature = creds.signature.parse().map_err(|_| wrong())?;
+        let digest = hash_value(&creds.signed).map_err(|_| wrong())?;
+        signature
+            .verify(digest, &key.address())
+            .map_err(|_| wrong())?;
+
+        let name = peer_name(&host(&endpoint).unwrap_or_default());
+        let account = hash.couch_user();
+        let (now, max) = (self.clock.unix_seconds(), self.limits.peers);
+        let admitted = self
+            .auth
+            .peers()
+            .admit(&name, password, &account, now, max)
+            .await;
+        match admitted {
+            Ok(PeerOutcome::Full) => Err(bad("This node replicates with no further nodes")),
+            Ok(PeerOutcome::NoPassword) => Err(bad("Password not specified")),
+            Ok(outcome) => Ok(self.signed_bare(json!({"result": outcome.word()}))),
+            Err(error) => Err(reply::fault(&error)),
+        }
+    }
+
+    /// The key that a node shows at its own address.
+    async fn key_of(&self, endpoint: &Url) -> Result<PublicKey, Reply> {
+        let unknown = |why: &str| bad(&format!("Unknown error: {why}"));
+        let base = endpoint.as_str().trim_end_matches('/');
+        let url = plain_url(&format!("{base}/status"));
+        let ask = Ask {
+            url: url.ok_or_else(|| unknown("the endpoint is not a URL"))?,
+            body: None,
+            limit: MAX_STATUS_BYTES,
+            time: STATUS_TIME,
+        };
+        let said = self
+            .outbound
+            .ask(ask)
+            .await
+            .map_err(|error| unknown(&error.to_string()))?;
+        let status: Value = serde_json::from_slice(&said.body).unwrap_or_default();
+        let key = status.pointer("/results/publicKey").and_then(Value::as_str);
+        let key = key.and_then(|text| text.parse().ok());
+        key.ok_or_else(|| unknown("the endpoint shows no key"))
+    }
+
+    /// Signed, without the member `status` that other answers have: so the original answers here.
+    fn signed_bare(&self, mut members: Value) -> Reply {
+        match self.identity.sign_value(&members) {
+            Ok(signature) => {
+                if let Value::Object(members) = &mut members {
+                    members.insert("signature".to_owned(), signature.to_string().into());
+                }
+                reply::middleware(StatusCode::OK, &members)
+            }
+            Err(_) => reply::fail(StatusCode::INTERNAL_SERVER_ERROR, "cannot be signed"),
+        }
+    }
+}
+
+/// What the original tells nodes apart by: the host, without its port.
+fn host(url: &Url) -> Option<String> {
+    url.host_str().map(str::to_owned)
+}

@@ -1,0 +1,126 @@
+//! What an operator may count: requests by kind of address and kind of answer. Prometheus text, on an address of its own.
+//!
+//! Guarantees: no identity, name, address or size of anybody's is in it, for every label is a member of an enum of ours.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::StatusCode;
+
+use crate::api::route::Endpoint;
+
+/// 1xx to 5xx.
+const CLASSES: usize = 5;
+
+/// The counters.
+pub(crate) struct Metrics {
+    requests: Vec<[AtomicU64; CLASSES]>,
+    /// Microseconds until the head of an answer, added up.
+    micros: Vec<AtomicU64>,
+    throttled: AtomicU64,
+    connections: AtomicU64,
+}
+
+/// An open connection, counted as long as it lives.
+pub(crate) struct Open<'m>(&'m Metrics);
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let kinds = Endpoint::ALL.len();
+        Self {
+            requests: (0..kinds).map(|_| Default::default()).collect(),
+            micros: (0..kinds).map(|_| AtomicU64::new(0)).collect(),
+            throttled: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn answered(&self, endpoint: Endpoint, status: StatusCode, micros: u64) {
+        let kind = endpoint as usize;
+        let class = usize::from(status.as_u16() / 100).saturating_sub(1);
+        if let Some(counter) = self
+            .requests
+            .get(kind)
+            .and_then(|classes| classes.get(class))
+        {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(sum) = self.micros.get(kind) {
+            sum.fetch_add(micros, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn throttled(&self) {
+        self.throttled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connection(&self) -> Open<'_> {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Open(self)
+    }
+
+    /// The exposition, text format 0.0.4.
+    pub(crate) fn text(&self, accounts: u64) -> String {
+        let mut text = String::from(
+            "# HELP adyton_storage_requests_total Requests answered, by kind of address and class of status.\n\
+             # TYPE adyton_storage_requests_total counter\n",
+        );
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        for (endpoint, classes) in Endpoint::ALL.iter().zip(&self.requests) {
+            for (class, counter) in (1..).zip(classes) {
+                let count = read(counter);
+                if count > 0 {
+                    let name = "adyton_storage_requests_total";
+                    // Writing to a text cannot fail.
+                    let _ = writeln!(
+                        text,
+                        "{name}{{endpoint=\"{endpoint:?}\",status=\"{class}xx\"}} {count}"
+                    );
+                }
+            }
+        }
+        text.push_str(
+            "# HELP adyton_storage_answer_seconds_total Time until the heads of answers, added up.\n\
+             # TYPE adyton_storage_answer_seconds_total counter\n",
+        );
+        for (endpoint, sum) in Endpoint::ALL.iter().zip(&self.micros) {
+            let micros = read(sum);
+            if micros > 0 {
+                let (seconds, rest) = (micros / 1_000_000, micros % 1_000_000);
+                let name = "adyton_storage_answer_seconds_total";
+                let _ = writeln!(
+                    text,
+                    "{name}{{endpoint=\"{endpoint:?}\"}} {seconds}.{rest:06}"
+                );
+            }
+        }
+        for (name, kind, help, value) in [
+            (
+                "throttled_total",
+                "counter",
+                "Requests refused with 429.",
+                read(&self.throttled),
+            ),
+            (
+                "connections",
+                "gauge",
+                "Open connections.",
+                read(&self.connections),
+            ),
+            ("accounts", "gauge", "Accounts that the node has.", accounts),
+        ] {
+            let name = format!("adyton_storage_{name}");
+            let _ = writeln!(
+                text,
+                "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
+            );
+        }
+        text
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}

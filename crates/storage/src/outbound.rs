@@ -1,0 +1,234 @@
+//! The way out: HTTPS to registries and other nodes, for the resolution of DIDs.
+//!
+//! Guarantees: only public addresses are contacted, whatever a name resolves to (unless this machine is allowed, for tests and
+//! for an operator's own chain node); no redirect is followed; an answer has a limit and a time. What this node keeps itself is
+//! answered without a connection. Refuses to know: what is fetched.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use adyton_resolver::web::{Ask, Pending, Said, Web, WebError};
+use adyton_vsock::public_address::is_public;
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tower::Service;
+use url::{Host, Url};
+
+/// Longest wait for a connection.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// How long a connection is kept for the next request.
+const IDLE_TIME: Duration = Duration::from_secs(30);
+
+/// Which addresses may be contacted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// HTTPS to public addresses.
+    #[default]
+    Public,
+    /// Also this machine, and without TLS.
+    AlsoThisMachine,
+}
+
+impl Reach {
+    fn allows(self, ip: IpAddr) -> bool {
+        is_public(ip) || (self == Self::AlsoThisMachine && ip.is_loopback())
+    }
+
+    /// What the URL itself tells; names are looked at again when they are resolved.
+    pub(crate) fn allows_url(self, url: &Url) -> bool {
+        let (ip, local) = match url.host() {
+            Some(Host::Ipv4(ip)) => (Some(IpAddr::V4(ip)), ip.is_loopback()),
+            Some(Host::Ipv6(ip)) => (Some(IpAddr::V6(ip)), ip.is_loopback()),
+            Some(Host::Domain(name)) => (None, name == "localhost"),
+            None => return false,
+        };
+        let scheme = match url.scheme() {
+            "https" => true,
+            "http" => self == Self::AlsoThisMachine && local,
+            _ => false,
+        };
+        scheme && ip.is_none_or(|ip| self.allows(ip))
+    }
+}
+
+/// Sends requests to other servers.
+#[derive(Clone)]
+pub(crate) struct Outbound {
+    client: Client<HttpsConnector<HttpConnector<PublicNames>>, Full<Bytes>>,
+    reach: Reach,
+}
+
+impl Outbound {
+    /// Servers are verified against the roots that are compiled in: those of the WebPKI, as Mozilla trusts them.
+    pub(crate) fn new(reach: Reach) -> Result<Self, rustls::Error> {
+        let roots = rustls::RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        };
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let tls = rustls::ClientConfig::builder_with_provider(provider.into())
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut tcp = HttpConnector::new_with_resolver(PublicNames {
+            system: GaiResolver::new(),
+            reach,
+        });
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(CONNECT_TIME));
+        let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
+        let connector = match reach {
+            Reach::Public => builder.https_only().enable_http1().wrap_connector(tcp),
+            Reach::AlsoThisMachine => builder.https_or_http().enable_http1().wrap_connector(tcp),
+        };
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIME)
+            .build(connector);
+        Ok(Self { client, reach })
+    }
+
+    async fn send(&self, ask: Ask) -> Result<Said, WebError> {
+        if !self.reach.allows_url(&ask.url) {
+            return Err(WebError::Denied);
+        }
+        let mut request = Request::new(Full::new(ask.body.clone().unwrap_or_default()));
+        *request.uri_mut() = ask.url.as_str().parse().map_err(|_| WebError::Denied)?;
+        let json = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(ACCEPT, json.clone());
+        if ask.body.is_some() {
+            *request.method_mut() = Method::POST;
+            request.headers_mut().insert(CONTENT_TYPE, json);
+        }
+        let response = self.client.request(request).await;
+        let response = response.map_err(|_| WebError::Unreachable)?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), ask.limit)
+            .collect()
+            .await;
+        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+            true => WebError::TooLarge,
+            false => WebError::Unreachable,
+        })?;
+        Ok(Said {
+            status,
+            body: body.to_bytes(),
+        })
+    }
+}
+
+impl Web for Outbound {
+    fn ask(&self, ask: Ask) -> Pending<'_, Result<Said, WebError>> {
+        Box::pin(async move {
+            let time = ask.time;
+            let said = tokio::time::timeout(time, self.send(ask)).await;
+            said.unwrap_or(Err(WebError::Timeout))
+        })
+    }
+}
+
+/// What this node answers itself, by a path below its own address.
+pub(crate) trait Own: Send + Sync {
+    /// The answer to a request below the node's own address.
+    fn answer<'a>(&'a self, path: &'a str, body: Option<&'a [u8]>) -> Pending<'a, Option<Said>>;
+}
+
+/// The network, with this node in it: what is below its own address takes no connection.
+pub(crate) struct WithOwn {
+    pub(crate) outbound: Arc<dyn Web>,
+    pub(crate) base: Url,
+    pub(crate) own: Arc<dyn Own>,
+}
+
+impl Web for WithOwn {
+    fn ask(&self, ask: Ask) -> Pending<'_, Result<Said, WebError>> {
+        Box::pin(async move {
+            match ask.url.as_str().strip_prefix(self.base.as_str()) {
+                Some(path) => {
+                    let said = self.own.answer(path, ask.body.as_deref()).await;
+                    said.ok_or(WebError::Unreachable)
+                }
+                None => self.outbound.ask(ask).await,
+            }
+        })
+    }
+}
+
+/// Resolves names, and drops the addresses that may not be contacted: a public name that points to a private address leads
+/// nowhere.
+#[derive(Clone)]
+struct PublicNames {
+    system: GaiResolver,
+    reach: Reach,
+}
+
+impl Service<Name> for PublicNames {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.system.poll_ready(cx)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let (resolving, reach) = (self.system.call(name), self.reach);
+        Box::pin(async move {
+            let all = resolving.await?;
+            let allowed: Vec<_> = all.filter(|address| reach.allows(address.ip())).collect();
+            match allowed.is_empty() {
+                true => Err(io::ErrorKind::PermissionDenied.into()),
+                false => Ok(allowed.into_iter()),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_https_to_public_addresses_is_contacted_unless_this_machine_is_allowed() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        for text in [
+            "https://node.example/",
+            "https://8.8.8.8/",
+            "https://[2606:4700::1]/",
+        ] {
+            assert!(Reach::Public.allows_url(&url(text)), "{text}");
+        }
+        for text in [
+            "http://node.example/",
+            "https://127.0.0.1/",
+            "https://10.0.0.1/",
+            "https://169.254.169.254/latest/meta-data",
+            "https://[::1]/",
+            "https://[::ffff:10.0.0.1]/",
+            "https://2130706433/",
+            "ftp://node.example/",
+        ] {
+            assert!(!Reach::Public.allows_url(&url(text)), "{text}");
+        }
+        assert!(Reach::AlsoThisMachine.allows_url(&url("http://127.0.0.1:8545/")));
+        assert!(Reach::AlsoThisMachine.allows_url(&url("http://localhost/")));
+        for text in [
+            "http://node.example/",
+            "http://10.0.0.1/",
+            "https://192.168.0.1/",
+        ] {
+            assert!(!Reach::AlsoThisMachine.allows_url(&url(text)), "{text}");
+        }
+    }
+}

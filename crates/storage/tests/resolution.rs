@@ -1,0 +1,372 @@
+//! A node resolves DIDs by a registry: a directory that another node keeps, or the chain; and is a directory itself, by the rules
+//! and the signatures of the contract on chain.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
+
+mod support;
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use adyton_protocol::address::Address;
+use adyton_protocol::consent;
+use adyton_protocol::context::ContextName;
+use adyton_protocol::did::Network;
+use adyton_protocol::did_document::{ContextEndpoints, ContextKeys, UnsignedDidDocument};
+use adyton_protocol::did_registry::{register_message, revoke_message, set_controller_message};
+use adyton_protocol::hash::keccak256;
+use adyton_storage::{Config, Reach, RegistryChoice};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use secp256k1::SecretKey;
+use serde_json::{Value, json};
+use support::{Answer, CONTEXT, Node, Person, public, sign};
+use time::OffsetDateTime;
+use tokio::net::TcpListener;
+
+fn directory(others: &[&Node]) -> impl FnOnce(&mut Config) {
+    let others = others
+        .iter()
+        .map(|node| format!("{}/", node.storage.public_url()).parse().unwrap());
+    let choice = RegistryChoice::Directory(others.collect());
+    |config| {
+        config.registry = choice;
+        config.reach = Reach::AlsoThisMachine;
+    }
+}
+
+async fn ask(node: &Node, function: &str, body: Value) -> Answer {
+    node.client()
+        .post(&format!("/didRegistry/{function}"), &body)
+        .await
+}
+
+/// The turn's number, as the directory tells it.
+async fn nonce(node: &Node, person: &Person) -> u64 {
+    let answer = ask(
+        node,
+        "nonce",
+        json!({"didAddress": person.did.address().lowercase()}),
+    )
+    .await;
+    answer.expect(200).json()["data"].as_u64().unwrap()
+}
+
+async fn register(node: &Node, person: &Person, endpoints: &[String]) -> Answer {
+    let address = person.did.address();
+    let message = register_message(&address, endpoints, nonce(node, person).await);
+    let signature = person.sign(keccak256(&message));
+    let body =
+        json!({"didAddress": address.lowercase(), "endpoints": endpoints, "signature": signature});
+    ask(node, "register", body).await
+}
+
+fn place(node: &Node, person: &Person) -> String {
+    format!(
+        "{}/did/{}",
+        node.storage.public_url(),
+        person.did.lowercase()
+    )
+}
+
+#[tokio::test]
+async fn a_directory_takes_the_signatures_that_the_original_made_for_the_chain() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../vectors/did_registry.json"
+    );
+    let vector: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let node = Node::with_config(directory(&[])).await;
+    let did = json!({"didAddress": vector["lookup"]["did_address"]});
+    let absent = ask(&node, "lookup", did.clone()).await;
+    assert_eq!(
+        absent.expect(404).json(),
+        json!({"success": false, "data": "UnregisteredDID"})
+    );
+
+    for (turn, recorded) in vector["register"].as_array().unwrap()[..2]
+        .iter()
+        .enumerate()
+    {
+        assert_eq!(recorded["nonce"], turn);
+        let mut body = did.clone();
+        body["endpoints"] = recorded["endpoints"].clone();
+        body["signature"] = recorded["signature"].clone();
+        let done = ask(&node, "register", body.clone()).await;
+        assert_eq!(done.expect(200).json()["success"], true);
+        // The same once more is for a turn that is over.
+        let again = ask(&node, "register", body).await;
+        assert_eq!(again.expect(400).json()["data"], "InvalidSignature");
+    }
+    let found = ask(&node, "lookup", did.clone()).await;
+    let decoded = &vector["lookup"]["decoded"];
+    assert_eq!(
+        found.expect(200).json(),
+        json!({"success": true, "data": [decoded["controller"], decoded["endpoints"]]})
+    );
+    let mut revoke = did.clone();
+    revoke["signature"] = vector["revoke"]["signature"].clone();
+    ask(&node, "revoke", revoke).await.expect(200);
+    ask(&node, "lookup", did.clone()).await.expect(404);
+    // For ever: a good signature for the next turn changes nothing.
+    assert_eq!(ask(&node, "nonce", did).await.json()["data"], 3);
+}
+
+#[tokio::test]
+async fn only_who_the_contract_says_may_change_a_registration() {
+    let node = Node::with_config(directory(&[])).await;
+    let (alice, bob) = (Person::new(1), Person::new(2));
+    let address = alice.did.address().lowercase();
+    let endpoints = vec![place(&node, &alice)];
+    let signed = |person: &Person, message: Vec<u8>| person.sign(keccak256(&message));
+
+    let message = register_message(&alice.did.address(), &endpoints, 0);
+    let stolen =
+        json!({"didAddress": address, "endpoints": endpoints, "signature": signed(&bob, message)});
+    assert_eq!(
+        ask(&node, "register", stolen).await.expect(400).json()["data"],
+        "InvalidSignature"
+    );
+    register(&node, &alice, &endpoints).await.expect(200);
+    for wrong in [
+        vec!["ftp://x".to_owned()],
+        vec!["https://n.example/".to_owned(); 2],
+        (0..17).map(|n| format!("https://n{n}.example/")).collect(),
+        vec![format!("https://n.example/{}", "x".repeat(2048))],
+    ] {
+        let refused = register(&node, &alice, &wrong).await;
+        assert_eq!(refused.expect(400).json()["data"], "InvalidEndpoints");
+    }
+
+    // Bob becomes the controller: he may revoke, and still not register; Alice the other way round.
+    let message = set_controller_message(&alice.did.address(), &bob.did.address(), 1);
+    let body = json!({
+        "didAddress": address, "controller": bob.did.address().lowercase(), "signature": signed(&alice, message),
+    });
+    ask(&node, "setController", body).await.expect(200);
+    let revocation = |person: &Person, nonce| {
+        let message = revoke_message(&alice.did.address(), nonce);
+        json!({"didAddress": address, "signature": signed(person, message)})
+    };
+    ask(&node, "revoke", revocation(&alice, 2))
+        .await
+        .expect(400);
+    register(&node, &alice, &endpoints).await.expect(200);
+    ask(&node, "revoke", revocation(&bob, 3)).await.expect(200);
+    let late = register(&node, &alice, &endpoints).await;
+    assert_eq!(late.expect(400).json()["data"], "RevokedDID");
+
+    for function in ["lookup", "nonce", "register", "revoke", "setController"] {
+        ask(&node, function, json!({})).await.expect(400);
+        ask(
+            &node,
+            function,
+            json!({"didAddress": "x", "signature": "0x00"}),
+        )
+        .await
+        .expect(400);
+    }
+    // A node that is no directory does not know these addresses.
+    let other = Node::start().await;
+    ask(&other, "lookup", json!({"didAddress": address}))
+        .await
+        .expect(401);
+}
+
+#[tokio::test]
+async fn a_node_finds_a_document_that_another_keeps_and_tells_absent_from_unreachable() {
+    let keeper = Node::with_config(directory(&[])).await;
+    let other = Node::with_config(directory(&[&keeper])).await;
+    let (alice, bob) = (Person::new(1), Person::new(2));
+    alice.publish(&keeper.client(), keeper.now()).await;
+    register(&keeper, &alice, &[place(&keeper, &alice)])
+        .await
+        .expect(200);
+
+    let look_up = async |person: &Person| {
+        let path = format!("/lookup/did/{}", person.did.as_given());
+        other.client().get(&path).await
+    };
+    let found = look_up(&alice).await.expect(200).json();
+    assert_eq!(found["data"]["document"]["id"], alice.did.lowercase());
+    Person::new(1).log_in(&other.client()).await;
+    look_up(&bob).await.expect(404);
+
+    keeper.storage.shutdown().await;
+    other.pass(31);
+    look_up(&bob).await.expect(503);
+    let challenge = bob.challenge(&other.client(), CONTEXT).await;
+    let refused = bob
+        .answer_challenge(&other.client(), CONTEXT, &challenge)
+        .await;
+    assert_eq!(refused.expect(503).json()["status"], "fail");
+    // Whose document was seen lately gets in still.
+    other.pass(301);
+    alice.log_in(&other.client()).await;
+}
+
+#[tokio::test]
+async fn what_a_node_is_told_itself_counts_at_once() {
+    let node = Node::with_config(directory(&[])).await;
+    let alice = Person::new(1);
+    let log_in = async || {
+        let challenge = alice.challenge(&node.client(), CONTEXT).await;
+        alice
+            .answer_challenge(&node.client(), CONTEXT, &challenge)
+            .await
+    };
+    log_in().await.expect(401);
+    alice.publish(&node.client(), node.now()).await;
+    // A document is not enough where registration decides.
+    log_in().await.expect(401);
+    register(&node, &alice, &[place(&node, &alice)])
+        .await
+        .expect(200);
+    log_in().await.expect(200);
+    let message = revoke_message(&alice.did.address(), 1);
+    let signature = alice.sign(keccak256(&message));
+    let body = json!({"didAddress": alice.did.address().lowercase(), "signature": signature});
+    ask(&node, "revoke", body).await.expect(200);
+    log_in().await.expect(401);
+}
+
+#[tokio::test]
+async fn a_nodes_own_copy_counts_when_its_registry_is_silent() {
+    let closed = "http://127.0.0.1:1/".parse().unwrap();
+    let node = Node::with_config(|config| {
+        config.registry = RegistryChoice::Chain(vec![closed]);
+        config.reach = Reach::AlsoThisMachine;
+    })
+    .await;
+    node.session(1).await;
+    let path = format!("/lookup/did/{}", Person::new(2).did.as_given());
+    node.client().get(&path).await.expect(503);
+}
+
+/// JSON-RPC of the chain, whose registry has these endpoints for every DID.
+async fn chain(endpoints: Arc<Mutex<Vec<String>>>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/rpc", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let endpoints = Arc::clone(&endpoints);
+            let service = service_fn(move |request: Request<Incoming>| {
+                let endpoints = Arc::clone(&endpoints);
+                async move {
+                    let body = request.into_body().collect().await.unwrap().to_bytes();
+                    let asked: Value = serde_json::from_slice(&body).unwrap();
+                    let result = match asked["method"].as_str() {
+                        Some("eth_chainId") => "0x13882".to_owned(),
+                        _ => lookup_result(&endpoints.lock().unwrap()),
+                    };
+                    let said = json!({"jsonrpc": "2.0", "id": asked["id"], "result": result});
+                    Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(said.to_string()))))
+                }
+            });
+            let serving = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(serving);
+        }
+    });
+    url
+}
+
+fn lookup_result(endpoints: &[String]) -> String {
+    let word = |n: usize| format!("{n:064x}");
+    let (mut heads, mut tails) = (String::new(), String::new());
+    for endpoint in endpoints {
+        heads += &word(endpoints.len() * 32 + tails.len() / 2);
+        let text = hex::encode(endpoint);
+        tails += &word(endpoint.len());
+        tails += &text;
+        tails += &"0".repeat(text.len().next_multiple_of(64) - text.len());
+    }
+    format!(
+        "0x{}{}{}{heads}{tails}",
+        word(7),
+        word(64),
+        word(endpoints.len())
+    )
+}
+
+/// The next version of a person's document, with a signing key for the test's context.
+fn with_context_key(person: &Person, key: &SecretKey, now: u64) -> Value {
+    let at = |now: u64| OffsetDateTime::from_unix_timestamp(i64::try_from(now).unwrap()).unwrap();
+    let own = public(&person.key);
+    let first = UnsignedDidDocument::new(&person.did, &own, at(now));
+    let proof = sign(&person.key, first.proof_digest().unwrap());
+    let first = first.sign_with(&proof).unwrap();
+    let mut next = UnsignedDidDocument::successor_of(&first, at(now + 1));
+    let signer: Address = public(key).address();
+    let text = consent::context_proof(&person.did, &signer);
+    let keys = ContextKeys {
+        sign: public(key),
+        asym: [7; 32],
+        proof: sign(&person.key, text.digest()),
+    };
+    let context = ContextName::new(CONTEXT).unwrap();
+    next.add_context(
+        Network::Banksia,
+        &context,
+        &keys,
+        &ContextEndpoints::default(),
+    );
+    let proof = sign(&person.key, next.proof_digest().unwrap());
+    next.sign_with(&proof).unwrap().to_json()
+}
+
+#[tokio::test]
+async fn an_exchanged_key_counts_at_once_though_documents_are_remembered() {
+    let keeper = Node::start().await;
+    let alice = Person::new(1);
+    alice.publish(&keeper.client(), keeper.now()).await;
+    let endpoints = Arc::new(Mutex::new(vec![place(&keeper, &alice)]));
+    let rpc = chain(endpoints).await.parse().unwrap();
+    let node = Node::with_config(|config| {
+        config.registry = RegistryChoice::Chain(vec![rpc]);
+        config.reach = Reach::AlsoThisMachine;
+    })
+    .await;
+
+    let key = SecretKey::from_secret_bytes([9; 32]).unwrap();
+    let log_in = async || {
+        let challenge = alice.challenge(&node.client(), CONTEXT).await;
+        let context = ContextName::new(CONTEXT).unwrap();
+        let text = consent::authenticate(&alice.did, &context, &challenge.0);
+        let body = json!({
+            "authJwt": challenge.1, "did": alice.did.as_given(), "contextName": CONTEXT,
+            "signature": sign(&key, text.digest()).to_string(),
+        });
+        node.client().post("/auth/authenticate", &body).await
+    };
+    log_in().await.expect(401);
+    let path = format!("/did/{}", alice.did.lowercase());
+    let body = json!({"document": with_context_key(&alice, &key, keeper.now())}).to_string();
+    let put = keeper
+        .client()
+        .send("PUT", &path, &support::Credential::None, body)
+        .await;
+    put.expect(200);
+    // Within the seconds in which a DID is asked for only once, whoever asks:
+    log_in().await.expect(401);
+    node.pass(6);
+    log_in().await.expect(200);
+    let version = async |query: &str| {
+        let path = format!("/lookup/did/{}{query}", alice.did.as_given());
+        let found = node.client().get(&path).await.expect(200).json();
+        found["data"]["document"]["versionId"].as_u64().unwrap()
+    };
+    assert_eq!(
+        (version("").await, version("?ignoreCache=true").await),
+        (1, 1)
+    );
+}
