@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 use tokio::sync::{oneshot, watch};
@@ -17,6 +18,9 @@ use super::{StoreError, blocking};
 
 /// Writers that share one transaction at most. Bounds the time the first of them waits.
 const MAX_JOBS_PER_COMMIT: usize = 512;
+
+/// Milliseconds for the thread of the last commit to let go of the file: it does so only after it has answered.
+const LETTING_GO_TRIES: u32 = 100;
 
 /// A database file with its queue of writers. Cheap to clone.
 #[derive(Clone)]
@@ -86,11 +90,22 @@ impl Committer {
         async move { while closed.changed().await.is_ok() {} }
     }
 
-    /// Gives unused bytes back to the file system, unless there is another clone, or somebody reads.
+    /// Gives unused bytes back to the file system, unless there is another clone, or somebody reads. May block.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "on a thread that may block, and for a tenth of a second at most"
+    )]
     pub(crate) fn compacted(self) -> (Self, Result<(), StoreError>) {
-        let mut shared = match Arc::try_unwrap(self.shared) {
-            Err(shared) => return (Self { shared }, Ok(())),
-            Ok(shared) => shared,
+        let mut held = self.shared;
+        let mut tries = 0;
+        let mut shared = loop {
+            match Arc::try_unwrap(held) {
+                Ok(shared) => break shared,
+                Err(shared) if tries == LETTING_GO_TRIES => return (Self { shared }, Ok(())),
+                Err(shared) => held = shared,
+            }
+            tries += 1;
+            std::thread::sleep(Duration::from_millis(1));
         };
         let done = match shared.database.compact() {
             Ok(_) => Ok(()),
