@@ -1,7 +1,8 @@
 /** Choices become terms, and can only take away. */
 
 import { expect, test } from "@playwright/test";
-import { asAsked, goBack, isLeftOut, leaveOut, readOnly, termsOf } from "../src/consent/choices.ts";
+import { asAsked, goBack, isLeftOut, leaveOut, narrowAlike, readOnly, termsOf, wholeBehind } from "../src/consent/choices.ts";
+import type { Choice } from "../src/consent/choices.ts";
 import { EMAIL, request } from "./asked.ts";
 
 test("what was asked for and not touched is approved as it was asked", () => {
@@ -67,4 +68,48 @@ test("going back a month touches only what has a time", () => {
   const choices = asAsked(asked);
   goBack(choices, 30, new Date("2026-03-31T10:00:00Z"));
   expect(choices.permissions.map((choice) => choice.from)).toEqual(["2026-03-01", ""]);
+});
+
+/** Mail, and everything in its database. */
+function withWhole() {
+  const asked = request();
+  const whole = { target: "db:social_email", database: "social_email", title: "Everything in the database social_email", words: "", actions: { read: true, write: false, delete: false }, fields: [] };
+  const both = { ...asked, permissions: [...asked.permissions, whole] };
+  return asAsked(both);
+}
+
+test("a limit beside its whole database holds nothing back, until that is limited as much or left out", () => {
+  const limits: ((choices: ReturnType<typeof withWhole>) => void)[] = [
+    (choices) => (choices.permissions[0]!.from = "2026-01-01"),
+    (choices) => (choices.permissions[0]!.until = "2026-01-31"),
+    (choices) => choices.permissions[0]!.without.add("to.email"),
+  ];
+  for (const limit of limits) {
+    const choices = withWhole();
+    const [mail, notes, whole] = choices.permissions as [Choice, Choice, Choice];
+    expect(wholeBehind(choices, mail)).toBeNull();
+    limit(choices);
+    expect(wholeBehind(choices, mail)).toBe(whole);
+    expect(wholeBehind(choices, notes)).toBeNull();
+    narrowAlike(whole, mail);
+    expect(wholeBehind(choices, mail)).toBeNull();
+    expect([whole.from, whole.until, [...whole.without]]).toEqual([mail.from, mail.until, [...mail.without]]);
+  }
+  const choices = withWhole();
+  const [mail, , whole] = choices.permissions;
+  mail!.without.add("to.email");
+  whole!.without.add("to");
+  expect(wholeBehind(choices, mail!)).toBeNull();
+  whole!.without.clear();
+  whole!.kept = false;
+  expect(wholeBehind(choices, mail!)).toBeNull();
+});
+
+test("what the whole database was limited to stays as narrow as it was", () => {
+  const choices = withWhole();
+  const [mail, , whole] = choices.permissions;
+  Object.assign(mail!, { from: "2026-01-01", until: "2026-06-30" });
+  Object.assign(whole!, { from: "2026-02-01", until: "2026-12-31" });
+  narrowAlike(whole!, mail!);
+  expect([whole!.from, whole!.until]).toEqual(["2026-02-01", "2026-06-30"]);
 });

@@ -3,7 +3,7 @@
 import type { APIRequestContext, APIResponse } from "@playwright/test";
 import { App, ask, redeem, STATE } from "./app.ts";
 import { EMAIL } from "./asked.ts";
-import { expect, signIn, test as base, type Stage } from "./stage.ts";
+import { expect, holdsToWcag, signIn, test as base, type Stage } from "./stage.ts";
 
 const test = base.extend<{ app: App }>({
   app: async ({}, use) => {
@@ -74,6 +74,30 @@ test("terms that were not asked for cannot be approved, whatever the page sends"
   await page.route("**/consent/requests/*/preview", (route) => route.continue({ postData: JSON.stringify({ terms: { scopes: [`ds:rwd:${EMAIL}`], purpose: "Find letters that wait for an answer" } }) }));
   await page.getByLabel("For how long").selectOption("1 hour");
   await expect(page.getByText("more than what the app has asked for")).toBeVisible();
+});
+
+test("a limit that a whole database makes void can be meant in two ways, with one click each", async ({ page, request, stage, app }) => {
+  const verifier = await ask(page, stage, app, ["api:ds-query", "api:db-query", "ds:r:social-email", "db:r:social_email"]);
+  await signIn(page, stage);
+  await expect(page.getByText("6 records now")).toHaveCount(2);
+  await page.getByText("Choose what it gets").first().click();
+  await page.getByLabel("From", { exact: true }).first().fill("2026-01-01");
+  await expect(page.getByText("This limit holds nothing back")).toBeVisible();
+  await expect(page.getByRole("button", { name: "Allow", exact: true })).toBeDisabled();
+  await holdsToWcag(page);
+  await page.getByRole("button", { name: "Limit the whole database, too" }).click();
+  await expect(page.getByText("This limit holds nothing back")).toHaveCount(0);
+  await expect(page.getByRole("button", { name: "Allow", exact: true })).toBeEnabled();
+  // Another limit, and the other way.
+  await page.getByLabel("From", { exact: true }).first().fill("2026-06-01");
+  await page.getByRole("button", { name: "Leave the whole database out" }).click();
+  await expect(page.getByRole("checkbox", { name: "Allow Everything in the database social_email" })).not.toBeChecked();
+  await expect(page.getByText("3 records now")).toBeVisible();
+  await page.getByRole("button", { name: "Allow", exact: true }).click();
+  const { access_token: token } = await redeem(page, request, stage, app, verifier);
+  const mail = await query(request, stage, token, "ds/query/social-email", { query: {} });
+  expect(((await mail.json()) as { total: number }).total).toBe(3);
+  expect((await query(request, stage, token, "db/query/social_email", { query: {} })).status()).toBe(403);
 });
 
 test("the console shows the grant, and ends it within a second", async ({ page, request, stage, app }) => {

@@ -51,6 +51,11 @@ pub enum Command {
     ///
     /// The node is appraised first; one that the policy does not trust gets nothing to see.
     Query(QueryArgs),
+    /// See what apps did with your data, and check that nothing of it was taken away.
+    ///
+    /// Read from your storage node and opened here: no confidential node is asked. The exit status is 3 when the receipts do
+    /// not hold together.
+    Receipts(ReceiptsArgs),
     /// Run a confidential node in a SIMULATED TEE and nothing else, for tests that watch it.
     #[command(hide = true)]
     SandboxNode(SandboxNodeArgs),
@@ -286,6 +291,23 @@ pub struct QueryArgs {
     pub vault: VaultArgs,
 }
 
+/// Which receipts.
+#[derive(Debug, Args)]
+pub struct ReceiptsArgs {
+    /// Check the chain instead of listing: what was altered, taken away or put in between is named.
+    #[arg(long)]
+    pub check: bool,
+    /// A hash that an earlier check ended with: it must still be there.
+    #[arg(long, value_name = "HASH", requires = "check", value_parser = receipt_hash)]
+    pub known: Option<String>,
+    /// List at most so many accesses, the newest.
+    #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "check")]
+    pub limit: usize,
+    /// The vault.
+    #[command(flatten)]
+    pub vault: VaultArgs,
+}
+
 /// A node, and what makes it trustworthy.
 #[derive(Debug, Args)]
 pub struct NodeArgs {
@@ -342,6 +364,16 @@ fn token_source(text: &str) -> Result<TokenSource, String> {
 
 fn schema(text: &str) -> Result<SchemaUri, String> {
     SchemaUri::parse_lenient(text).map_err(|error| error.to_string())
+}
+
+fn receipt_hash(text: &str) -> Result<String, String> {
+    let is_hash = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match is_hash {
+        true => Ok(text.to_ascii_lowercase()),
+        false => {
+            Err("expected 64 hexadecimal digits, as `adyton receipts --check` ends with".to_owned())
+        }
+    }
 }
 
 fn did(text: &str) -> Result<Did, String> {

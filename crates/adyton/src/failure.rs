@@ -7,7 +7,13 @@ use std::fmt;
 pub struct Failure {
     message: String,
     hint: Option<String>,
+    status: u8,
 }
+
+/// A command did not work.
+const NOT_DONE: u8 = 1;
+/// It worked, and found that something does not hold. (2 is for wrong arguments.)
+const DOES_NOT_HOLD: u8 = 3;
 
 impl Failure {
     /// A failure in words.
@@ -15,7 +21,21 @@ impl Failure {
         Self {
             message: message.into(),
             hint: None,
+            status: NOT_DONE,
         }
+    }
+
+    /// What was to be checked does not hold.
+    pub fn broken(message: impl Into<String>) -> Self {
+        Self {
+            status: DOES_NOT_HOLD,
+            ..Self::new(message)
+        }
+    }
+
+    /// The exit status of the program.
+    pub fn status(&self) -> u8 {
+        self.status
     }
 
     /// A failure from an error, with what was being done and the causes behind it.

@@ -10,6 +10,7 @@ pub mod import;
 pub mod mail;
 pub mod node_access;
 pub mod query;
+pub mod receipts;
 pub mod sandbox_node;
 pub mod secret_file;
 pub mod signals;

@@ -9,7 +9,8 @@ use adyton::account::{self, KeyForm};
 use adyton::args::{AccountCommand, Cli, Command, ImportCommand};
 use adyton::connect::open_vault;
 use adyton::failure::Failure;
-use adyton::{demo, import, query, sandbox_node, token};
+use adyton::query::Found;
+use adyton::{demo, import, query, receipts, sandbox_node, token};
 use adyton_client::clock::Clock;
 use adyton_node::harden;
 use adyton_node::zeroing_allocator::ZeroingAllocator;
@@ -50,7 +51,7 @@ fn main() -> ExitCode {
             };
             // Nobody is left to tell if this fails.
             let _ = writeln!(io::stderr(), "{text}");
-            ExitCode::FAILURE
+            failure.status().into()
         }
     }
 }
@@ -85,11 +86,11 @@ fn run(cli: Cli) -> Result<Zeroizing<String>, Failure> {
         }
         Command::Query(args) => {
             let found = runtime()?.block_on(query::run(&args, cli.json, &clock))?;
-            if let Some(note) = found.note {
-                // Nobody is left to tell if this fails.
-                let _ = writeln!(io::stderr(), "{note}");
-            }
-            return Ok(found.text);
+            return Ok(noted(found));
+        }
+        Command::Receipts(args) => {
+            let found = runtime()?.block_on(receipts::run(&args, cli.json, &clock))?;
+            return Ok(noted(found));
         }
         Command::Demo(args) => {
             runtime()?.block_on(demo::run(&args, cli.json, &clock))?;
@@ -104,6 +105,15 @@ fn run(cli: Cli) -> Result<Zeroizing<String>, Failure> {
             .text(cli.json),
     };
     Ok(Zeroizing::new(said))
+}
+
+/// Tells the note, and leaves the text.
+fn noted(found: Found) -> Zeroizing<String> {
+    if let Some(note) = found.note {
+        // Nobody is left to tell if this fails.
+        let _ = writeln!(io::stderr(), "{note}");
+    }
+    found.text
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<Zeroizing<String>, Failure> {

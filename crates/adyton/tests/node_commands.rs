@@ -13,8 +13,15 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{self, Stdio};
 
+use adyton::args::{Cli, Command};
+use adyton::connect::open_vault;
+use adyton_client::clock::Clock;
+use adyton_client::record::{PreparedRecord, Save};
+use adyton_protocol::database::DatabaseName;
+use adyton_protocol::receipt::DATABASE;
+use clap::Parser;
 use serde_json::Value;
 use support::{Running, adyton, json, stderr, stdout};
 use tempfile::TempDir;
@@ -23,27 +30,32 @@ use tempfile::TempDir;
 struct World {
     demo: Value,
     folder: TempDir,
-    _running: Running,
+    running: Running,
 }
 
 impl World {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let arguments = [
-            "demo",
-            "--json",
-            "--listen",
-            "127.0.0.1:0",
-            "--storage-listen",
-            "127.0.0.1:0",
-        ];
+        Self::start_in(folder, &["--storage-listen", "127.0.0.1:0"])
+    }
+
+    fn start_in(folder: TempDir, more: &[&str]) -> Self {
+        let arguments = ["demo", "--json", "--listen", "127.0.0.1:0"];
+        let arguments = arguments.iter().chain(more).copied();
         let mut running = Running::start(folder.path(), arguments);
         let demo = serde_json::from_str(&running.line()).unwrap();
         Self {
             demo,
             folder,
-            _running: running,
+            running,
         }
+    }
+
+    /// Ends both nodes in order, and starts them again with the same data.
+    fn restarted(self, more: &[&str]) -> Self {
+        let (status, _) = self.running.end("-TERM");
+        assert!(status.success(), "{status}");
+        Self::start_in(self.folder, more)
     }
 
     fn of(&self, name: &str) -> &str {
@@ -70,7 +82,7 @@ impl World {
     }
 
     /// Runs a command as the owner.
-    fn owner(&self, arguments: &[&str]) -> std::process::Output {
+    fn owner(&self, arguments: &[&str]) -> process::Output {
         adyton(
             self.here(),
             [arguments, &self.node(), &self.vault()].concat(),
@@ -78,7 +90,7 @@ impl World {
     }
 
     /// Runs a query with the token in a file.
-    fn app(&self, token_file: &str, arguments: &[&str]) -> std::process::Output {
+    fn app(&self, token_file: &str, arguments: &[&str]) -> process::Output {
         let token = ["--token-file", token_file];
         adyton(
             self.here(),
@@ -154,6 +166,84 @@ fn a_token_is_made_used_listed_and_taken_back() {
 }
 
 #[test]
+fn what_an_app_did_is_listed_and_a_receipt_that_was_taken_away_is_found_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = ["--data", "data", "--storage-listen", "127.0.0.1:0"];
+    let world = World::start_in(folder, &data);
+    let token_file = world.of("tokenFile").to_owned();
+    let sent = ["social-email", "--where", r#"{"type":"send"}"#, "--count"];
+    stdout(&world.app(&token_file, &sent));
+    // The node writes what it has noted when it ends.
+    let world = world.restarted(&data[..2]);
+    let receipts = |more: &[&str]| {
+        let arguments = [&["receipts"], more, &world.vault()].concat();
+        adyton(world.here(), arguments)
+    };
+    let listed = stdout(&receipts(&[]));
+    let first = listed.lines().next().unwrap();
+    assert!(
+        first.contains("count") && first.contains("social/email"),
+        "{listed}"
+    );
+    let all = json(&receipts(&["--json", "--limit", "1000"]));
+    let accesses = all["accesses"].as_array().unwrap();
+    assert_eq!(accesses.len(), listed.lines().count());
+    assert_eq!(
+        (&all["of"], &accesses[0]["kind"]),
+        (&accesses.len().into(), &"count".into())
+    );
+    let one = stdout(&receipts(&["--limit", "1"]));
+    assert_eq!(one.lines().collect::<Vec<_>>(), [first]);
+
+    let checked = json(&receipts(&["--check", "--json"]));
+    assert_eq!(
+        (&checked["holds"], &checked["chains"]),
+        (&true.into(), &1.into())
+    );
+    let hash = checked["last"][0]["hash"].as_str().unwrap();
+    let told = stdout(&receipts(&["--check", "--known", hash]));
+    assert!(told.starts_with("holds ") && told.contains(hash), "{told}");
+    let broken = |more: &[&str], words: &str| {
+        let output = receipts(more);
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+        assert!(output.stdout.is_empty());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains(words) && said.contains("docs/receipts.md"),
+            "{said}"
+        );
+    };
+    let unknown = "0".repeat(64);
+    broken(&["--check", "--known", &unknown], "the end was taken away");
+    let refused = receipts(&["--check", "--known", "short"]);
+    assert_eq!(refused.status.code(), Some(2));
+
+    // Somebody with the key takes the last receipt away.
+    let id = accesses.first().unwrap()["receipt"].as_str().unwrap();
+    let arguments = [&["adyton", "receipts"][..], &world.vault()].concat();
+    take_away(&arguments, world.here(), id);
+    broken(&["--check"], "the end of chain");
+}
+
+/// Deletes a receipt as its owner can.
+fn take_away(arguments: &[&str], here: &Path, id: &str) {
+    let Command::Receipts(mut args) = Cli::try_parse_from(arguments).unwrap().command else {
+        panic!()
+    };
+    args.vault.account.key_file = here.join(&args.vault.account.key_file);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let vault = open_vault(&args.vault, &Clock::system()).await.unwrap();
+        let name = DatabaseName::new(DATABASE).unwrap();
+        let database = vault.session.database(&name);
+        let cipher = database.cipher();
+        let record = database.read(id, &cipher).await.unwrap().unwrap();
+        let gone = PreparedRecord::new(record, Save::Delete, None, &vault.session).unwrap();
+        database.put(&gone, &cipher).await.unwrap();
+    });
+}
+
+#[test]
 fn a_query_is_asked_with_everything_that_it_can_have() {
     let world = World::start();
     let token_file = world.of("tokenFile").to_owned();
@@ -198,7 +288,7 @@ fn a_query_is_asked_with_everything_that_it_can_have() {
     let url = "https://common.schemas.verida.io/social/email/v0.1.0/schema.json";
     let owner = world.owner(&["query", url, "--count", "--json"]);
     assert_eq!(json(&owner)["count"], 254);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_adyton"))
+    let mut child = process::Command::new(env!("CARGO_BIN_EXE_adyton"))
         .args(["query", "social-email", "--count", "--token-file", "-"])
         .args(world.node())
         .stdin(Stdio::piped())

@@ -13,16 +13,16 @@ const BUILT: [Built; 10] = [
         bytes: include_bytes!("docs.html"),
     },
     Built {
-        path: "/assets/consent-C6LpvT92.js",
-        bytes: include_bytes!("assets/consent-C6LpvT92.js"),
+        path: "/assets/consent-DQiXSH1u.js",
+        bytes: include_bytes!("assets/consent-DQiXSH1u.js"),
     },
     Built {
-        path: "/assets/console-uJybxw3Y.js",
-        bytes: include_bytes!("assets/console-uJybxw3Y.js"),
+        path: "/assets/console-awtEHrKz.js",
+        bytes: include_bytes!("assets/console-awtEHrKz.js"),
     },
     Built {
-        path: "/assets/docs-hT3RC3f1.js",
-        bytes: include_bytes!("assets/docs-hT3RC3f1.js"),
+        path: "/assets/docs-D6ptkLw-.js",
+        bytes: include_bytes!("assets/docs-D6ptkLw-.js"),
     },
     Built {
         path: "/assets/dom-D1lj4eHR.js",
@@ -37,7 +37,7 @@ const BUILT: [Built; 10] = [
         bytes: include_bytes!("assets/icon-DOS8cbsp.svg"),
     },
     Built {
-        path: "/assets/words-CaMjp66d.js",
-        bytes: include_bytes!("assets/words-CaMjp66d.js"),
+        path: "/assets/words-lzIurLnc.js",
+        bytes: include_bytes!("assets/words-lzIurLnc.js"),
     },
 ];

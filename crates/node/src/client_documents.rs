@@ -222,3 +222,7 @@ async fn fetch(transport: &Transport, url: &DocumentUrl) -> Result<bytes::Bytes,
 #[cfg(test)]
 #[path = "client_documents_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "client_documents_tls_tests.rs"]
+mod tls_tests;

@@ -72,6 +72,32 @@ pub struct OauthConfig {
     pub local_clients: LocalClients,
     /// How long tokens live that the original's consent makes (`POST /auth/auth`).
     pub legacy_tokens: LegacyTokens,
+    /// Where the consent page sends who has a wallet that signs.
+    pub wallet: Option<Wallet>,
+}
+
+/// The page of a wallet that signs consents: an https URL that parameters can be added to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wallet(String);
+
+impl Wallet {
+    /// Longest URL, in bytes.
+    const MAX_LENGTH: usize = 500;
+
+    fn parse(text: &str) -> Option<Self> {
+        let url = Url::parse(text).ok()?;
+        let is_page = text.len() <= Self::MAX_LENGTH
+            && url.scheme() == "https"
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.fragment().is_none();
+        is_page.then(|| Self(url.into()))
+    }
+
+    /// The URL.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Whether apps on the node's own machine may ask.
@@ -142,6 +168,8 @@ struct File {
     #[serde(default)]
     oauth: OauthTable,
     #[serde(default)]
+    consent: ConsentTable,
+    #[serde(default)]
     compat: CompatTable,
     #[serde(default)]
     limits: LimitsTable,
@@ -168,6 +196,12 @@ struct OauthTable {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
+struct ConsentTable {
+    wallet: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
 struct CompatTable {
     long_tokens: bool,
 }
@@ -176,9 +210,14 @@ impl OauthTable {
     /// Documents on this machine can be fetched only where this machine may be contacted at all.
     fn read(
         self,
+        consent: &ConsentTable,
         compat: &CompatTable,
         egress: EgressPolicy,
     ) -> Result<OauthConfig, InvalidConfig> {
+        let wallet = match &consent.wallet {
+            None => None,
+            Some(text) => Some(Wallet::parse(text).ok_or(InvalidConfig::Range("consent.wallet"))?),
+        };
         let origin = self.origin.map(|text| Origin::parse(&text)).transpose();
         Ok(OauthConfig {
             origin: origin.map_err(|_| InvalidConfig::Range("oauth.origin"))?,
@@ -193,6 +232,7 @@ impl OauthTable {
                 true => LegacyTokens::Long,
                 false => LegacyTokens::Short,
             },
+            wallet,
         })
     }
 }
@@ -431,7 +471,7 @@ impl Config {
                 .map(|table| OysterDerive::at(&table.oyster))
                 .transpose()
                 .map_err(|_| InvalidConfig::Range("key_release.oyster"))?,
-            oauth: file.oauth.read(&file.compat, egress)?,
+            oauth: file.oauth.read(&file.consent, &file.compat, egress)?,
             egress,
             route: file.egress.route(egress)?,
             body_bytes: mib("body_mib", limits.body_mib)?,
@@ -525,6 +565,34 @@ mod tests {
             "registry = \"chain\"\nnetwork = \"nowhere\"",
         ] {
             assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_wallet_is_a_page_that_can_be_sent_to() {
+        let wallet = |text: &str| {
+            Config::parse(&format!(
+                "listen = \"127.0.0.1:0\"\n[consent]\nwallet = \"{text}\""
+            ))
+        };
+        let config = wallet("https://wallet.example/sign?from=adyton").unwrap();
+        let wallet_of = |config: &Config| config.oauth.wallet.clone().unwrap();
+        assert_eq!(
+            wallet_of(&config).as_str(),
+            "https://wallet.example/sign?from=adyton"
+        );
+        for text in [
+            "",
+            "wallet.example",
+            "http://wallet.example/",
+            "javascript:alert(1)",
+            "https://me@wallet.example/",
+            "https://me:secret@wallet.example/",
+            "https://wallet.example/#sign",
+            &format!("https://wallet.example/{}", "x".repeat(500)),
+        ] {
+            let refused = InvalidConfig::Range("consent.wallet");
+            assert_eq!(wallet(text).unwrap_err(), refused, "{text}");
         }
     }
 

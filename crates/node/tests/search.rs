@@ -32,7 +32,7 @@ fn apply(documents: &mut Documents, records: &[Value], removed: &[&str]) {
             .unwrap();
     }
     for id in removed {
-        batch.remove(id);
+        batch.remove(id, rev(2));
     }
     documents.apply(batch).unwrap();
 }

@@ -153,7 +153,7 @@ fn apply(documents: &mut Documents, model: &mut Model, changes: &[Change], round
                 model.insert(id, Value::Object(record));
             }
             Change::Remove { id: number } => {
-                batch.remove(&id(*number));
+                batch.remove(&id(*number), Rev::LOWEST);
                 model.remove(&id(*number));
             }
         }

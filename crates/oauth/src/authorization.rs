@@ -127,7 +127,7 @@ impl AuthorizationRequest {
             if !origin.is_resource(resource) {
                 return Err(Refused::new(
                     ErrorCode::InvalidTarget,
-                    "resource must be the origin of this node",
+                    "resource must be the origin of this node, or the address of its API",
                 ));
             }
         }
@@ -184,7 +184,7 @@ fn asking(parameters: &Parameters, directory: &impl SchemaDirectory) -> Result<A
 }
 
 /// Scopes, each of characters that a scope has, one space between two (RFC 6749 section 3.3).
-fn scopes(text: &str) -> Result<Vec<&str>, Refused> {
+pub(crate) fn scopes(text: &str) -> Result<Vec<&str>, Refused> {
     let scopes: Vec<&str> = text.split(' ').collect();
     let fits = |scope: &&str| !scope.is_empty() && scope.bytes().all(is_scope_byte);
     match scopes.iter().all(fits) {

@@ -12,6 +12,9 @@ use crate::origin::Origin;
 pub mod path {
     pub const AUTHORIZATION_SERVER: &str = "/.well-known/oauth-authorization-server";
     pub const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
+    /// For a resource identifier with a path: the path stands after the well-known one (RFC 9728 section 3.1).
+    pub const PROTECTED_API: &str = "/.well-known/oauth-protected-resource/api/rest/v1";
+    pub const API: &str = "/api/rest/v1";
     pub const AUTHORIZE: &str = "/oauth/authorize";
     pub const PAR: &str = "/oauth/par";
     pub const TOKEN: &str = "/oauth/token";
@@ -45,20 +48,20 @@ pub fn authorization_server(origin: &Origin) -> Value {
         "authorization_response_iss_parameter_supported": true,
         "client_id_metadata_document_supported": true,
         "dpop_signing_alg_values_supported": ALGORITHMS,
-        "protected_resources": [origin.as_str()],
+        "protected_resources": [origin.as_str(), origin.at(path::API)],
         "service_documentation": "https://adyton.dev/docs/consent",
     })
 }
 
 /// The metadata of the API as a resource (RFC 9728). Scopes for data name a schema or a database, of which there are many: the
-/// API's own capabilities are listed.
-pub fn protected_resource(origin: &Origin) -> Value {
+/// API's own capabilities are listed. `resource` is the identifier that was asked for, which must come back (section 3.3).
+pub fn protected_resource(origin: &Origin, resource: &str) -> Value {
     let scopes: Vec<String> = ApiScope::ALL
         .into_iter()
         .map(|scope| format!("api:{}", scope.name()))
         .collect();
     json!({
-        "resource": origin.as_str(),
+        "resource": resource,
         "resource_name": "Adyton user data API",
         "authorization_servers": [origin.as_str()],
         "scopes_supported": scopes,

@@ -1,8 +1,10 @@
-//! The node's own origin: its issuer identifier (RFC 8414), the audience of consent, and the one resource (RFC 8707).
+//! The node's own origin: its issuer identifier (RFC 8414), the audience of consent, and what its resource is called (RFC 8707).
 
 use std::fmt;
 
 use url::Url;
+
+use crate::metadata::path;
 
 /// `https://` host and port, without a path and without a slash at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,9 +41,10 @@ impl Origin {
         format!("{}{path}", self.0)
     }
 
-    /// Whether a `resource` parameter names this origin, with or without the slash that the URL syntax adds.
+    /// Whether a `resource` parameter (RFC 8707) names this node: its origin, with or without the slash that the URL syntax adds, or
+    /// its API. Both are one resource; the metadata of each is published (RFC 9728 section 3.1).
     pub fn is_resource(&self, text: &str) -> bool {
-        text.strip_suffix('/').unwrap_or(text) == self.0
+        matches!(text.strip_prefix(&self.0), Some("" | "/" | path::API))
     }
 
     /// Whether a URL is the one of this path, syntax normalised, query and fragment aside (RFC 9449 section 4.3).

@@ -1,6 +1,10 @@
 //! Requests to the token endpoint, and to those for revocation and introspection (RFC 6749 sections 4.1.3 and 6, RFC 7009,
 //! RFC 7662).
 
+use adyton_protocol::schema::SchemaDirectory;
+use adyton_protocol::scope::ScopeSet;
+
+use crate::authorization::scopes;
 use crate::form::Parameters;
 use crate::origin::Origin;
 use crate::refused::{ErrorCode, Refused};
@@ -36,7 +40,7 @@ impl<'p> TokenRequest<'p> {
             if !origin.is_resource(resource) {
                 return Err(Refused::new(
                     ErrorCode::InvalidTarget,
-                    "resource must be the origin of this node",
+                    "resource must be the origin of this node, or the address of its API",
                 ));
             }
         }
@@ -62,6 +66,17 @@ impl<'p> TokenRequest<'p> {
 /// (RFC 7009 section 2.1) and is not needed.
 pub fn token(parameters: &Parameters) -> Result<&str, Refused> {
     short(parameters.required("token", "token is needed")?)
+}
+
+/// The scopes that a refresh names.
+pub fn read_scopes(text: &str, directory: &impl SchemaDirectory) -> Result<ScopeSet, Refused> {
+    let scopes = scopes(text)?;
+    ScopeSet::parse(scopes, directory).map_err(|_| {
+        Refused::new(
+            ErrorCode::InvalidScope,
+            "one of the scopes does not exist or is never granted",
+        )
+    })
 }
 
 fn short(token: &str) -> Result<&str, Refused> {

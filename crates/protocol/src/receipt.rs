@@ -40,6 +40,12 @@ pub enum BrokenChain {
         /// The first that is missing.
         seq: u64,
     },
+    /// The receipt that the record [`HEAD`] names as the last one is not there.
+    #[error("the end of chain {chain} is missing")]
+    EndMissing {
+        /// The chain.
+        chain: String,
+    },
     /// It does not follow the one before it.
     #[error("receipt {seq} of chain {chain} does not follow the one before it")]
     Unlinked {
@@ -105,15 +111,17 @@ pub fn hash_of(receipt: &Map<String, Value>) -> Option<String> {
     Some(hex::encode(Sha256::digest(text.as_bytes())))
 }
 
-/// Checks all receipts of a database, in any order. Other records of it ([`HEAD`]) are left out.
+/// Checks all receipts of a database, in any order. What [`HEAD`] names as the last receipt must be there, if it is given.
 ///
 /// # Errors
 /// The first thing that does not hold.
 pub fn check<'r>(records: impl IntoIterator<Item = &'r Value>) -> Result<Checked, BrokenChain> {
     let mut chains: BTreeMap<&str, BTreeMap<u64, &Map<String, Value>>> = BTreeMap::new();
+    let mut end: Option<&Map<String, Value>> = None;
     for record in records {
         let receipt = record.as_object().ok_or(BrokenChain::NotAReceipt)?;
         if receipt.get("_id").and_then(Value::as_str) == Some(HEAD) {
+            end = Some(receipt);
             continue;
         }
         let chain = receipt.get("chain").and_then(Value::as_str);
@@ -145,6 +153,8 @@ pub fn check<'r>(records: impl IntoIterator<Item = &'r Value>) -> Result<Checked
                 return Err(BrokenChain::Unlinked { chain, seq });
             }
             previous = hash;
+            // It is written after the receipt, and so never names one that has not been there.
+            end = end.filter(|end| end.get("hash").and_then(Value::as_str) != hash);
             checked.receipts += 1;
             let accesses = receipt.get("accesses").and_then(Value::as_array);
             let times = |access: &Value| access.get("times").and_then(Value::as_u64).unwrap_or(1);
@@ -152,7 +162,14 @@ pub fn check<'r>(records: impl IntoIterator<Item = &'r Value>) -> Result<Checked
             checked.lost += receipt.get("lost").and_then(Value::as_u64).unwrap_or(0);
         }
     }
-    Ok(checked)
+    match end {
+        None => Ok(checked),
+        Some(end) => {
+            let chain = end.get("chain").and_then(Value::as_str);
+            let chain = chain.unwrap_or_default().to_owned();
+            Err(BrokenChain::EndMissing { chain })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -161,7 +178,7 @@ mod tests {
 
     fn chain(name: &str, length: u64) -> Vec<Value> {
         let mut previous = None;
-        let mut all = vec![json!({ "_id": HEAD, "chain": name })];
+        let mut all = Vec::new();
         for seq in 0..length {
             let accesses = vec![
                 json!({ "kind": "get", "times": 2, "records": 1 }),
@@ -174,12 +191,14 @@ mod tests {
             all.push(Value::Object(receipt));
             previous = Some(hash);
         }
+        all.insert(0, json!({ "_id": HEAD, "chain": name, "hash": previous }));
         all
     }
 
     #[test]
     fn chains_hold_in_any_order_and_say_what_is_in_them() {
-        let mut all = [chain("a", 4), chain("b", 1)].concat();
+        // There is one head; of the chain before, only the receipts are left.
+        let mut all = [chain("a", 4), chain("b", 1).split_off(1)].concat();
         all.reverse();
         let told = Checked {
             chains: 2,
@@ -194,6 +213,12 @@ mod tests {
     #[test]
     fn who_takes_one_away_changes_one_or_puts_one_in_is_found_out() {
         let good = chain("a", 4);
+        let (chain, end) = ("a".to_owned(), 4);
+        let mut all = good.clone();
+        all.remove(end);
+        assert_eq!(check(&all), Err(BrokenChain::EndMissing { chain }));
+        // Without the record that names it, only who remembers the end misses it.
+        assert_eq!(check(&all[1..]).map(|checked| checked.receipts), Ok(3));
         for missing in 1..4 {
             let mut all = good.clone();
             all.remove(missing);

@@ -61,7 +61,7 @@ const MAIL: [(&str, &str, &str, &str); 6] = [
 #[tokio::main]
 async fn main() {
     let options = Options {
-        node_config: "names = [\"localhost\", \"127.0.0.1\"]\n[oauth]\nlocal_clients = true\n[limits]\nidle_seconds = 6\n"
+        node_config: "names = [\"localhost\", \"127.0.0.1\"]\n[oauth]\nlocal_clients = true\n[consent]\nwallet = \"https://wallet.example/sign?for=adyton\"\n[limits]\nidle_seconds = 6\n"
             .to_owned(),
         ..Options::default()
     };

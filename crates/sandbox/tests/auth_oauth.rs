@@ -487,6 +487,32 @@ async fn the_metadata_says_what_the_server_does_and_names_itself_by_its_own_name
         .json();
     assert_eq!(resource["resource"], stage.origin);
     assert_eq!(resource["authorization_servers"], json!([stage.origin]));
+    // Whoever knows the node by the address of its API finds the same there, under that name; no other path is a resource.
+    let api = format!("{}/api/rest/v1", stage.origin);
+    let below = "/.well-known/oauth-protected-resource";
+    let path = format!("{below}/api/rest/v1");
+    let mut of_api = stage.send("GET", &path, &[], None).await.json();
+    assert_eq!(of_api["resource"], json!(api));
+    assert_eq!(server["protected_resources"], json!([stage.origin, api]));
+    of_api["resource"] = resource["resource"].clone();
+    assert_eq!(of_api, resource);
+    for other in [
+        "api",
+        "api/rest/v1/",
+        "api/rest/v1/ds",
+        "api/rest/v2",
+        "console",
+    ] {
+        let answer = stage
+            .send("GET", &format!("{below}/{other}"), &[], None)
+            .await;
+        assert_eq!(answer.problem(), (404, "not-found".to_owned()), "{other}");
+    }
+    // An identifier that is published is one that can be asked for.
+    let mut request = stage.request("api:ds-query");
+    request.retain(|(name, _)| *name != "resource");
+    request.push(("resource", api));
+    let _waits = stage.ask(&request).await;
     // A header cannot make the node take another name for its own.
     let headers = [("host", "evil.example")];
     let answer = stage
@@ -682,5 +708,64 @@ async fn an_app_with_a_did_asks_with_its_key_and_gets_tokens_with_its_key_and_no
     unsigned.push(("client_assertion", app.jwt("JWT", &assertion)));
     let pushed = stage.form("/oauth/par", &unsigned, &[]).await;
     assert_eq!(pushed.status, 201, "{}", pushed.json());
+    stage.sandbox.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_refresh_for_fewer_scopes_opens_less_until_the_next_one() {
+    let mut stage = Stage::new().await;
+    let scope = "ds:rw:social-email api:ds-query api:ds-get-by-id";
+    let tokens = stage.granted(scope, &[]).await;
+    let text = |tokens: &serde_json::Value, name: &str| tokens[name].as_str().unwrap().to_owned();
+    let refresh = text(&tokens, "refresh_token");
+    let mail = stage.mail_path();
+    // What was not granted, what does not exist and what is no list of scopes; none of it uses the token up.
+    for wider in [
+        "ds:rwd:social-email api:ds-query",
+        "api:ds-query api:ds-create",
+        "db:r:social_email",
+        "ds:r:social-chat-message",
+        "api:everything",
+        "api:ds-query  api:ds-get-by-id",
+    ] {
+        let refused = stage.refresh_for(&refresh, wider).await;
+        let (status, error) = (refused.status, refused.json()["error"].clone());
+        assert_eq!(
+            (status.as_u16(), error),
+            (400, json!("invalid_scope")),
+            "{wider}"
+        );
+    }
+    let less = stage
+        .refresh_for(&refresh, "api:ds-get-by-id ds:r:social-email")
+        .await;
+    assert_eq!(less.status, 200, "{}", less.json());
+    let less = less.json();
+    let email = "https://common.schemas.verida.io/social/email/v0.1.0/schema.json";
+    assert_eq!(less["scope"], format!("ds:r:{email} api:ds-get-by-id"));
+    let access = text(&less, "access_token");
+    assert_eq!(stage.bearer("GET", &mail, &access).await.status, 200);
+    let refused = stage.query_mail(&access).await;
+    assert_eq!(refused, (403, "scope-missing".to_owned()));
+    // The token knows what it is; its grant is what it was.
+    let own = [("authorization", &*format!("Bearer {access}"))];
+    let said = stage
+        .form("/oauth/introspect", &[("token", access.clone())], &own)
+        .await
+        .json();
+    assert_eq!(said["scope"], less["scope"]);
+    let path = format!("/api/rest/v1/auth/check-scope?scope=ds:rw:{email}");
+    let checked = stage.bearer("GET", &path, &access).await.json();
+    assert_eq!(checked["authenticated"], false);
+    let refresh = text(&less, "refresh_token");
+    let said = stage
+        .form("/oauth/introspect", &[("token", refresh.clone())], &own)
+        .await
+        .json();
+    assert_eq!(said["scope"], tokens["scope"]);
+    let all = stage.refresh(&refresh, &[]).await.json();
+    assert_eq!(all["scope"], tokens["scope"]);
+    let access = text(&all, "access_token");
+    assert_eq!(stage.query_mail(&access).await.0, 200);
     stage.sandbox.shutdown().await;
 }

@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 const EMAIL: &str = "https://common.schemas.verida.io/social/email/v0.1.0/schema.json";
 /// A schema of somebody's own.
 const DIVE: &str = "https://dive.example/dive/v1/schema.json";
-const CONFIG: &str = "names = [\"localhost\", \"127.0.0.1\"]\n[oauth]\nlocal_clients = true\n";
+const CONFIG: &str = "names = [\"localhost\", \"127.0.0.1\"]\n[oauth]\nlocal_clients = true\n[consent]\nwallet = \"https://wallet.example/sign\"\n";
 /// SHA-256 of a verifier that these tests never need: no code is redeemed here.
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
@@ -189,6 +189,7 @@ async fn who_asks_and_for_what_is_told_in_words_and_the_database_is_the_real_one
     let mut stage = Stage::new().await;
     let id = stage.ask("api:ds-query ds:rw:social-email").await;
     let asked = stage.asked(&id).await;
+    assert_eq!(asked["wallet"], "https://wallet.example/sign");
     assert_eq!(asked["client"]["name"], "Letter Reader");
     assert_eq!(asked["client"]["verifiedBy"], "owner-typed");
     assert_eq!(asked["redirectUri"], format!("{}/back?a=b", stage.app));

@@ -115,10 +115,12 @@ async fn what_is_created_changed_and_deleted_is_told_in_the_shape_that_old_reade
     let updated = events.next().await.unwrap();
     assert_eq!(updated.name, "updated");
     assert_eq!(updated.data["value"]["text"], "changed");
-    scene.node.delete_note(&key, "note-7").await.ok();
+    let answer = scene.node.delete_note(&key, "note-7").await.ok();
     let deleted = events.next().await.unwrap();
     assert_eq!(deleted.name, "deleted");
-    let gone = json!({ "type": "deleted", "value": { "_id": "note-7" } });
+    // The revision with which it went: who deleted it knows its own deletion by it.
+    let gone = json!({ "type": "deleted", "value": { "_id": "note-7", "_rev": answer["rev"] } });
+    assert!(answer["rev"].is_string(), "{answer}");
     assert_eq!(deleted.data, gone);
     // What another client writes straight to the storage node is told as well.
     let session = scene.person.sdk(&scene.world).await;

@@ -225,6 +225,7 @@ const ALLOWED: &[(&str, &str)] = &[
     ("POST", "/oauth/introspect"),
     ("GET", "/.well-known/oauth-authorization-server"),
     ("GET", "/.well-known/oauth-protected-resource"),
+    ("GET", "/.well-known/oauth-protected-resource/api/rest/v1"),
     ("GET", "/api/rest/v1/account/fromKey"),
     ("GET", "/api/rest/v1/auth/scopes"),
     ("GET", "/api/rest/v1/auth/me"),

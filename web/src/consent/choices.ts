@@ -146,3 +146,32 @@ function lastDayBefore(time: string | undefined): string {
 function nextDay(day: string): string {
   return day === "" ? "" : new Date(Date.parse(`${day}T00:00:00Z`) + DAY * 1000).toISOString().slice(0, 10);
 }
+
+/**
+ * The permission for a whole database, if it makes the narrowing of this one void: what is held back here would be open there.
+ * The node refuses such terms.
+ */
+export function wholeBehind(choices: Choices, choice: Choice): Choice | null {
+  if (!isGiven(choice) || !choice.permission.schema) return null;
+  const whole = choices.permissions.find((other) => isGiven(other) && !other.permission.schema && other.permission.database === choice.permission.database);
+  return whole && !isWithin(whole, choice) ? whole : null;
+}
+
+/** Narrows the whole database at least as much. */
+export function narrowAlike(whole: Choice, choice: Choice): void {
+  if (whole.from < choice.from) whole.from = choice.from;
+  if (choice.until && (!whole.until || whole.until > choice.until)) whole.until = choice.until;
+  for (const field of choice.without) whole.without.add(field);
+}
+
+function isGiven(choice: Choice): boolean {
+  return choice.kept && (choice.read || choice.write || choice.delete);
+}
+
+/** Whether `choice` leaves nothing that `other` holds back. */
+function isWithin(choice: Choice, other: Choice): boolean {
+  const from = !other.from || choice.from >= other.from;
+  const until = !other.until || (choice.until !== "" && choice.until <= other.until);
+  const isOut = (field: string): boolean => [...choice.without].some((out) => field === out || field.startsWith(`${out}.`));
+  return from && until && [...other.without].every(isOut);
+}

@@ -10,16 +10,19 @@ import { byId, fill, h } from "../dom.ts";
 import { ask, Refused } from "../node.ts";
 import { signInForm } from "../sign_in.ts";
 import { duration } from "../words.ts";
-import { asAsked, termsOf } from "./choices.ts";
+import { asAsked, narrowAlike, termsOf, wholeBehind } from "./choices.ts";
 import { asker } from "./asker.ts";
 import { narrowingPanel } from "./narrowing_panel.ts";
 import { permissionCard, tick } from "./permission_card.ts";
 import type { ConsentRequest, Preview, Terms } from "./request.ts";
+import { fromWallet, NotSigned, type Signed, toWallet, walletPanel } from "./wallet.ts";
 
 /** How long choices may rest before the node is asked what they mean. */
 const PREVIEW_REST_MILLISECONDS = 250;
 /** How long a signed consent can be handed in. */
 const CONSENT_SECONDS = 300;
+/** The same where a wallet has to be opened first; the node takes a quarter of an hour. */
+const WALLET_SECONDS = 600;
 
 const main = byId("main");
 const said = byId("said");
@@ -29,9 +32,13 @@ async function start(): Promise<void> {
   if (!/^[A-Za-z0-9_-]{8,128}$/.test(id)) {
     return sorry("There is nothing to decide", "This page was opened without a request. Go back to the app and start again there.");
   }
+  // First of all, so that what is signed does not stay in the address.
+  const brought = fromWallet(id);
+  brought?.catch(() => {});
   try {
     const [request, tee] = await Promise.all([ask("GET", `/consent/requests/${id}`), teeOfTheNode()]);
-    show(id, request as ConsentRequest, tee);
+    const shown = show(id, request as ConsentRequest, tee);
+    if (brought) await brought.then(shown.approve, (error: unknown) => shown.say(messageOf(error)));
   } catch (error) {
     const gone = error instanceof Refused && error.status === 404;
     sorry(
@@ -52,19 +59,41 @@ async function teeOfTheNode(): Promise<string | null> {
   return typeof status?.tee === "string" ? status.tee : null;
 }
 
-function show(id: string, request: ConsentRequest, tee: string | null, signed: ContextSession | null = null): void {
+/** The page, for what a wallet brings back. */
+interface Shown {
+  approve(signed: Signed): Promise<void>;
+  say(text: string): void;
+}
+
+function show(id: string, request: ConsentRequest, tee: string | null, signed: ContextSession | null = null): Shown {
   document.title = `${request.client.name} asks for your data`;
   const choices = asAsked(request);
   const unknown = request.unknown ?? [];
   let session: ContextSession | null = null;
 
   const changed = (): void => {
-    cards.forEach((card) => card.update());
+    cards.forEach((card, at) => {
+      const choice = choices.permissions[at];
+      card.update(choice ? wholeBehind(choices, choice) : null);
+    });
     panel.update();
     conclude();
     preview();
   };
-  const cards = choices.permissions.map((choice) => permissionCard(choice, changed));
+  const cards = choices.permissions.map((choice) =>
+    permissionCard(choice, changed, {
+      alike: (whole) => {
+        narrowAlike(whole, choice);
+        changed();
+      },
+      without: (whole) => {
+        whole.kept = false;
+        changed();
+      },
+    }),
+  );
+  /** The terms that can be allowed now. */
+  const termsNow = (): Terms | null => (choices.permissions.some((choice) => wholeBehind(choices, choice)) ? null : termsOf(request, choices));
   const panel = narrowingPanel(request, choices, () => new Date(), changed);
   const capabilities = request.api.map(({ scope, words }) => {
     const control = tick(words, () => {
@@ -83,10 +112,12 @@ function show(id: string, request: ConsentRequest, tee: string | null, signed: C
   const signIn = h("section", { class: "card", attributes: { "aria-labelledby": "sign-in" } });
 
   const conclude = (): void => {
-    const terms = termsOf(request, choices);
+    const terms = termsNow();
     allow.disabled = !session || !terms;
+    if (wallet) wallet.button.disabled = !terms;
     fill(allow, session ? "Allow" : "Sign in to allow");
-    fill(conclusion, terms ? `${request.client.name} gets what is shown above for ${duration(terms.expiresIn ?? 0)}. You can end it at any time in your console.` : "Nothing is left to allow.");
+    const nothing = termsOf(request, choices) ? "One of your limits holds nothing back: decide above what you mean." : "Nothing is left to allow.";
+    fill(conclusion, terms ? `${request.client.name} gets what is shown above for ${duration(terms.expiresIn ?? 0)}. You can end it at any time in your console.` : nothing);
   };
 
   let resting: ReturnType<typeof setTimeout> | undefined;
@@ -94,7 +125,7 @@ function show(id: string, request: ConsentRequest, tee: string | null, signed: C
   const preview = (): void => {
     clearTimeout(resting);
     asking?.abort();
-    const terms = termsOf(request, choices);
+    const terms = termsNow();
     if (!session || !terms) return;
     resting = setTimeout(() => {
       asking = new AbortController();
@@ -121,25 +152,36 @@ function show(id: string, request: ConsentRequest, tee: string | null, signed: C
     }
   };
 
-  const approve = async (): Promise<void> => {
-    const terms = termsOf(request, choices);
-    if (!session || !terms) return;
+  /** What is signed, to be handed in within so many seconds. */
+  const consentTo = (terms: Terms, seconds: number): string => {
+    const now = Math.floor(Date.now() / 1000);
+    return appConsentText({
+      nonce: id,
+      audience: location.origin,
+      client: request.client.id,
+      redirectUri: request.redirectUri,
+      terms,
+      notBefore: now - 60,
+      notAfter: now + seconds,
+    });
+  };
+
+  const approve = async (signed?: Signed): Promise<void> => {
+    const terms = termsNow();
+    session = signed?.session ?? session;
+    if (!session || !(signed ?? terms)) return;
     allow.disabled = true;
     deny.disabled = true;
     try {
-      const now = Math.floor(Date.now() / 1000);
-      const consent = appConsentText({
-        nonce: id,
-        audience: location.origin,
-        client: request.client.id,
-        redirectUri: request.redirectUri,
-        terms,
-        notBefore: now - 60,
-        notAfter: now + CONSENT_SECONDS,
-      });
-      const signature = session.signConsent(consent);
+      const consent = signed?.consent ?? consentTo(terms as Terms, CONSENT_SECONDS);
+      const signature = signed?.signature ?? session.signConsent(consent);
       leave(await ask("POST", `/consent/requests/${id}/approve`, { session, body: { consent, signature } }), "You allowed it");
     } catch (failure) {
+      if (signed) {
+        // Lent for this once.
+        signed.session.wipe();
+        session = null;
+      }
       deny.disabled = false;
       conclude();
       fill(error, messageOf(failure));
@@ -181,7 +223,20 @@ function show(id: string, request: ConsentRequest, tee: string | null, signed: C
     cards.forEach((card) => card.say("Loading your records …"));
     changed();
   };
-  if (!signed) fill(signIn, h("h2", { id: "sign-in" }, "Sign in"), h("p", {}, "To see examples of your own records, and to allow anything."), signInForm(signedIn));
+  const wallet = request.wallet
+    ? walletPanel(request.wallet, async (page) => {
+        const terms = termsNow();
+        if (terms) location.assign(await toWallet(page, id, consentTo(terms, WALLET_SECONDS)));
+      })
+    : null;
+  if (!signed)
+    fill(
+      signIn,
+      h("h2", { id: "sign-in" }, "Sign in"),
+      wallet ? wallet.element : null,
+      h("p", {}, "To see examples of your own records, and to allow anything."),
+      signInForm(signedIn),
+    );
   addEventListener("pagehide", () => session?.wipe());
 
   fill(
@@ -201,6 +256,7 @@ function show(id: string, request: ConsentRequest, tee: string | null, signed: C
   );
   if (signed) signedIn(signed);
   else changed();
+  return { approve, say: (text) => fill(error, text) };
 }
 
 /** Where the node sends the browser: an address of a kind that runs no script. */
@@ -212,7 +268,7 @@ function addressOf(answer: unknown): string | null {
 }
 
 function messageOf(error: unknown): string {
-  return error instanceof Refused ? error.message : "Something went wrong on this page. Nothing was given to anybody.";
+  return error instanceof Refused || error instanceof NotSigned ? error.message : "Something went wrong on this page. Nothing was given to anybody.";
 }
 
 void start();

@@ -13,15 +13,22 @@ const NO_GLANCE = ["schema", "signatures", "insertedAt", "modifiedAt", "icon", "
 
 export interface PermissionCard {
   readonly element: HTMLElement;
-  /** Shows the choice as it is now. */
-  update(): void;
+  /** Shows the choice as it is now, and beside which whole database it would hold nothing back. */
+  update(whole: Choice | null): void;
   /** Shows what the node says the app would get. */
   show(preview: Preview): void;
   /** Says why there are no examples now. */
   say(text: string): void;
 }
 
-export function permissionCard(choice: Choice, changed: () => void): PermissionCard {
+export interface WaysOut {
+  /** Narrows the whole database, too. */
+  alike(whole: Choice): void;
+  /** Leaves the whole database out. */
+  without(whole: Choice): void;
+}
+
+export function permissionCard(choice: Choice, changed: () => void, out: WaysOut): PermissionCard {
   const { permission } = choice;
   const titleId = freshId("permission");
   const kept = tick(permission.title, () => {
@@ -32,6 +39,8 @@ export function permissionCard(choice: Choice, changed: () => void): PermissionC
   const summary = h("p", { class: "words" });
   const count = h("p", { class: "count" });
   const examples = h("div", { class: "examples" });
+  const clash = h("div", { class: "clash", attributes: { role: "status" } });
+  let clashing: Choice | null = null;
 
   const actions = (["read", "write", "delete"] as const)
     .filter((action) => permission.actions[action])
@@ -81,13 +90,18 @@ export function permissionCard(choice: Choice, changed: () => void): PermissionC
     summary,
     h("p", { class: "hint" }, "Opens ", permission.schema ? "these records of your database " : "all of your database ", h("code", {}, permission.database)),
     count,
+    clash,
     examples,
     narrowing,
   );
 
   return {
     element,
-    update() {
+    update(whole) {
+      if (whole !== clashing) {
+        clashing = whole;
+        fill(clash, ...(whole ? wordsOfClash(permission.title, whole, out) : []));
+      }
       kept.input.checked = choice.kept;
       element.classList.toggle("dropped", !choice.kept);
       for (const { action, control } of actions) {
@@ -123,6 +137,16 @@ export function permissionCard(choice: Choice, changed: () => void): PermissionC
       fill(examples);
     },
   };
+}
+
+/** That a limit would hold nothing back, and the two ways to mean it. */
+function wordsOfClash(title: string, whole: Choice, out: WaysOut): HTMLElement[] {
+  const database = whole.permission.database;
+  const button = (words: string, way: (whole: Choice) => void): HTMLElement => h("button", { attributes: { type: "button" }, on: { click: () => way(whole) } }, words);
+  return [
+    h("p", { class: "error" }, `This limit holds nothing back: the app would get the same ${title.toLowerCase()} with everything else in the database `, h("code", {}, database), "."),
+    h("div", { class: "actions" }, button("Limit the whole database, too", out.alike), button("Leave the whole database out", out.without)),
+  ];
 }
 
 /** A record: its first fields at a glance, and all of it on demand. */

@@ -75,6 +75,8 @@ export interface ConsentRequest {
   /** What was asked for, exactly. What is approved is at most this. */
   readonly terms: Terms;
   readonly expiresAt: string;
+  /** The page of a wallet that signs. */
+  readonly wallet?: string;
 }
 
 /** What the app would get of one target under some terms. */

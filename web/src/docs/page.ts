@@ -105,7 +105,7 @@ function operationParts(method: string, path: string, operation: Operation, toke
   const table = (caption: string, rows: readonly [string, string][]): Node | null =>
     rows.length === 0
       ? null
-      : h("div", { class: "scroll" }, h("table", {}, h("caption", {}, caption), h("tbody", {}, ...rows.map(([name, words]) => h("tr", {}, h("th", { attributes: { scope: "row" } }, name), h("td", {}, words))))));
+      : h("div", { class: "scroll", attributes: { tabindex: 0, role: "group", "aria-label": caption } }, h("table", {}, h("caption", {}, caption), h("tbody", {}, ...rows.map(([name, words]) => h("tr", {}, h("th", { attributes: { scope: "row" } }, name), h("td", {}, words))))));
   const parts = [
     ...paragraphs(operation.description),
     table("Parameters", parameters.map((parameter) => [parameter.name, [parameter.in, parameter.required ? "required" : "optional", parameter.description].filter(Boolean).join(" · ")])),

@@ -101,7 +101,7 @@ fn open_row(
         }
     }
     if row.deleted {
-        batch.records.remove(&id);
+        batch.records.remove(&id, rev);
         return Ok(());
     }
     let document = row.doc.ok_or(Misbehaviour::Row)?;
@@ -118,7 +118,7 @@ fn open_row(
     };
     if let Err(fault) = opened {
         // An older version of the record must not stay visible in its place.
-        batch.records.remove(&id);
+        batch.records.remove(&id, rev);
         batch.faults.push((id.into(), fault));
     }
     Ok(())

@@ -60,6 +60,8 @@ pub enum PlainRow {
     Removed {
         /// Its id.
         id: Box<str>,
+        /// The revision with which it went.
+        rev: Rev,
     },
 }
 
@@ -131,16 +133,17 @@ impl PlainBatch {
         })
     }
 
-    /// Says that the record `id` is gone.
-    pub fn remove(&mut self, id: &str) {
-        self.rows.push(PlainRow::Removed { id: id.into() });
+    /// Says that the record `id` is gone with this revision.
+    pub fn remove(&mut self, id: &str, rev: Rev) {
+        let id = id.into();
+        self.rows.push(PlainRow::Removed { id, rev });
     }
 
     /// The ids of the changed records, in order.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.rows.iter().filter_map(|row| match row {
             PlainRow::Record { id, .. } => std::str::from_utf8(self.bytes.get(id.clone())?).ok(),
-            PlainRow::Removed { id } => Some(id),
+            PlainRow::Removed { id, .. } => Some(id),
         })
     }
 

@@ -31,6 +31,7 @@ use super::routes::Route;
 use super::tokens::iso;
 use crate::authn::Principal;
 use crate::authz::Denied;
+use crate::config::Wallet;
 use crate::grants::Pending;
 use crate::memory::{Direction, Query, QueryError, SortKey};
 
@@ -73,6 +74,8 @@ struct Asked<'p> {
     unknown: Vec<Value>,
     terms: Value,
     expires_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wallet: Option<&'p str>,
 }
 
 /// What is said of a schema that nobody knows who is not signed in, and of one that its user does not have.
@@ -150,6 +153,7 @@ async fn asked(
         unknown: unknown.collect(),
         terms: terms.map_or_else(|| json!({ "scopes": [] }), Terms::to_value),
         expires_at: iso(pending.expires()),
+        wallet: api.config.oauth.wallet.as_ref().map(Wallet::as_str),
     })
     .into_response())
 }

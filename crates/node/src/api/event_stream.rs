@@ -14,6 +14,7 @@ use crate::authn::AuthenticationError;
 use crate::memory::{Document, Told};
 use crate::receipts::Unwritable;
 use crate::vault::{Ended, VaultError, Word};
+use adyton_couch::rev::Rev;
 use adyton_protocol::problem::ProblemKind;
 
 /// Pieces have about this size, in bytes.
@@ -87,12 +88,15 @@ impl EventText {
     }
 
     fn told(&mut self, told: Told, cursor: Option<String>) {
-        let gone = |id: Box<str>| json!({ "type": "deleted", "value": { "_id": id } });
+        let gone = |id: Box<str>, rev: Rev| {
+            let value = json!({ "_id": id, "_rev": rev.to_string() });
+            json!({ "type": "deleted", "value": value })
+        };
         match told {
             Told::Created(document) => self.record("created", cursor, &document),
             Told::Updated(document) => self.record("updated", cursor, &document),
-            Told::Left(id) => self.event("removed", cursor, &gone(id)),
-            Told::Deleted(id) => self.event("deleted", cursor, &gone(id)),
+            Told::Left(id, rev) => self.event("removed", cursor, &gone(id, rev)),
+            Told::Deleted(id, rev) => self.event("deleted", cursor, &gone(id, rev)),
             Told::Complete => self.event("complete", cursor, &json!({ "type": "complete" })),
         }
     }
@@ -137,7 +141,6 @@ mod tests {
     use crate::grants::GrantError;
     use crate::memory::{Budget, Documents, View};
     use adyton_client::pull::PlainBatch;
-    use adyton_couch::rev::Rev;
 
     fn document(object: &str) -> Document {
         let mut documents = Documents::new(Budget::new(1 << 24));
@@ -178,7 +181,7 @@ mod tests {
                 Told::Created(document(r#"{"_id":"a","n":1}"#)),
                 Some("c1".to_owned()),
             ),
-            (Told::Deleted("a\n".into()), None),
+            (Told::Deleted("a\n".into(), Rev::LOWEST), None),
         ]));
         text.put(Word::Ended(Ended::Grant(GrantError::Revoked)));
         let (stream, _) = written(&mut text);
@@ -193,8 +196,10 @@ mod tests {
         );
         assert_eq!(
             events[1],
-            r#"event: deleted
-data: {"type":"deleted","value":{"_id":"a\n"}}"#
+            format!(
+                "event: deleted\n\
+                 data: {{\"type\":\"deleted\",\"value\":{{\"_id\":\"a\\n\",\"_rev\":\"{rev}\"}}}}"
+            )
         );
         let data = events[2].strip_prefix("event: error\ndata: ").unwrap();
         let data: Value = serde_json::from_str(data).unwrap();

@@ -32,11 +32,14 @@ use crate::client_documents::UnknownClient;
 use crate::grants::TooManyPending;
 
 /// The routes that this module answers.
-pub(super) const ROUTES: [Route; 4] = [
+pub(super) const ROUTES: [Route; 5] = [
     Route::public("GET", path::AUTHORIZE, || routing::get(authorize)),
     Route::public("POST", path::PAR, || routing::post(push)),
     Route::public("GET", path::AUTHORIZATION_SERVER, || routing::get(server)),
     Route::public("GET", path::PROTECTED_RESOURCE, || routing::get(resource)),
+    Route::public("GET", path::PROTECTED_API, || {
+        routing::get(resource_of_the_api)
+    }),
 ];
 
 /// An error in the form of RFC 6749 section 5.2: what OAuth clients read.
@@ -89,7 +92,18 @@ async fn server(asked: Asked) -> Response {
 
 /// `GET /.well-known/oauth-protected-resource` (RFC 9728)
 async fn resource(asked: Asked) -> Response {
-    Json(metadata::protected_resource(&asked.origin)).into_response()
+    Json(metadata::protected_resource(
+        &asked.origin,
+        asked.origin.as_str(),
+    ))
+    .into_response()
+}
+
+/// `GET /.well-known/oauth-protected-resource/api/rest/v1`: for who knows the node by the address of its API. Any other path
+/// there is not found: it names no resource.
+async fn resource_of_the_api(asked: Asked) -> Response {
+    let resource = asked.origin.at(path::API);
+    Json(metadata::protected_resource(&asked.origin, &resource)).into_response()
 }
 
 /// `GET /oauth/authorize`: to the consent page, or back to the app with an error, or a problem.

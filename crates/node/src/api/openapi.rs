@@ -160,8 +160,10 @@ fn parameters(path: &str, said: &Value) -> Vec<Value> {
         query["in"] = json!("query");
         parameters.push(query);
     }
-    for name in said["headers"].as_array().into_iter().flatten() {
-        let name = name.as_str().unwrap();
+    let headers = said["headers"].as_array().into_iter().flatten();
+    let headers = headers.map(|name| name.as_str().unwrap());
+    let prefer = (said["loads"] == true).then_some("Prefer");
+    for name in headers.chain(prefer) {
         let words = match name {
             "If-Match" => "the `ETag` of the record that is to be changed, or `*`",
             "If-None-Match" => {
@@ -170,6 +172,9 @@ fn parameters(path: &str, said: &Value) -> Vec<Value> {
             "Last-Event-ID" => "where an earlier stream ended",
             "Idempotency-Key" => {
                 "names this request, so that it is done once however often it is sent"
+            }
+            "Prefer" => {
+                "`respond-async`, and perhaps `wait=` with seconds: who does not want to wait for a load is told how far it is (202)"
             }
             "permissions" => "`read=owner,write=owner`, and nothing else",
             other => panic!("no words for the header {other}"),
@@ -192,16 +197,18 @@ fn responses(route: &Route, said: &Value) -> Value {
         }
         responses.insert(status.clone(), response);
     }
-    if ["/ds/", "/db/", "/search/"]
-        .iter()
-        .any(|door| route.path.contains(door))
-    {
-        let words = "still loading, for who said `Prefer: respond-async`";
-        let content = json!({ "application/json": { "schema": shape(&json!("Loading")) } });
-        responses.insert(
-            "202".to_owned(),
-            json!({ "description": words, "content": content }),
-        );
+    if said["loads"] == true {
+        let words = "still loading, for who said `Prefer: respond-async`: nothing was read or changed, ask again";
+        let text = |words: &str| json!({ "description": words, "schema": { "type": "string" } });
+        let early = json!({
+            "description": words,
+            "headers": {
+                "Preference-Applied": text("what was done about `Prefer`"),
+                "Retry-After": text("seconds until it is worth asking again"),
+            },
+            "content": { "application/json": { "schema": shape(&json!("Loading")) } },
+        });
+        responses.insert("202".to_owned(), early);
     }
     let mut kinds: BTreeSet<&str> = BTreeSet::new();
     kinds.extend(

@@ -9,7 +9,7 @@ use adyton_keys::context_session::{ContextSession, InvalidSession};
 use adyton_oauth::client::{Client, VerifiedBy};
 use adyton_oauth::jwk::Thumbprint;
 use adyton_protocol::did::Did;
-use adyton_protocol::scope::{ScopeSet, Terms};
+use adyton_protocol::scope::{Part, ScopeSet, Terms};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -104,6 +104,8 @@ pub enum MintError {
 /// length of the request.
 pub struct LiveGrant {
     pub(super) grant: Arc<Grant>,
+    /// What its token opens, where that is not all that was granted.
+    pub(super) part: Option<Terms>,
     pub(super) seal: GrantKey,
     pub(super) clock: Arc<NeverBack>,
 }
@@ -119,14 +121,14 @@ impl LiveGrant {
         self.grant.id
     }
 
-    /// What is allowed.
+    /// What is allowed to whoever has its token.
     pub fn terms(&self) -> &Terms {
-        &self.grant.terms
+        self.part.as_ref().unwrap_or(&self.grant.terms)
     }
 
     /// What is allowed, without how narrowly.
     pub fn scopes(&self) -> &ScopeSet {
-        self.grant.terms.scopes()
+        self.terms().scopes()
     }
 
     /// For whom.
@@ -139,9 +141,9 @@ impl LiveGrant {
         self.grant.key.get().copied()
     }
 
-    /// The grant as its owner sees it.
+    /// The grant as its owner sees it, with no more than what its token opens.
     pub fn view(&self) -> GrantView {
-        GrantView::of(&self.grant)
+        GrantView::of(&self.grant).with(self.part.clone())
     }
 
     /// How long it lives: for what goes on after the request. Holds no key.
@@ -217,6 +219,20 @@ impl GrantView {
             expires: grant.expires,
             last_used: (last > 0).then(|| UNIX_EPOCH + Duration::from_secs(last)),
         }
+    }
+
+    /// The same, of what a part opens.
+    pub(super) fn only(self, part: Option<&Part>) -> Self {
+        let terms = part.map(|part| self.terms.only(part));
+        self.with(terms)
+    }
+
+    fn with(mut self, terms: Option<Terms>) -> Self {
+        if let Some(terms) = terms {
+            self.scopes = terms.scopes().to_texts();
+            self.terms = terms;
+        }
+        self
     }
 
     /// How the app's identity is known, where it is.

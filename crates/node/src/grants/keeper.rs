@@ -160,7 +160,7 @@ impl Keeper {
         let (bytes, rows) = batch.records.into_parts();
         for row in rows {
             match row {
-                PlainRow::Removed { id } => {
+                PlainRow::Removed { id, .. } => {
                     if let Ok(id) = id.parse::<Uuid>() {
                         self.revs.remove(&id);
                         grants.end_elsewhere(id);

@@ -13,7 +13,7 @@ use adyton_oauth::jwk::Thumbprint;
 use adyton_protocol::context::ContextName;
 use adyton_protocol::database::DatabaseName;
 use adyton_protocol::schema::{SchemaDirectory, SchemaUri};
-use adyton_protocol::scope::{Scope, Terms};
+use adyton_protocol::scope::{Scope, ScopeSet, Terms};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -72,6 +72,8 @@ struct WireToken {
 enum WireWhat {
     /// An access token, until then.
     Access(u64),
+    /// An access token for a part of the scopes, until then.
+    Part { until: u64, scopes: Vec<String> },
     /// A refresh token that was not used.
     Refresh,
     /// One that was: whoever brings it ends the grant.
@@ -93,7 +95,14 @@ pub(super) fn write<'e>(
     let tokens: Vec<WireToken> = tokens
         .filter_map(|(hash, entry)| {
             let what = match &entry.what {
-                What::Access { until } => WireWhat::Access(seconds(*until)),
+                What::Access { until, part: None } => WireWhat::Access(seconds(*until)),
+                What::Access {
+                    until,
+                    part: Some(part),
+                } => WireWhat::Part {
+                    until: seconds(*until),
+                    scopes: grant.terms.only(part).scopes().to_texts(),
+                },
                 What::Refresh { used: false } => WireWhat::Refresh,
                 What::Refresh { used: true } => WireWhat::Used,
                 What::Code { .. } => return None,
@@ -158,7 +167,16 @@ pub(super) fn read(
         let what = match token.what {
             WireWhat::Access(until) => What::Access {
                 until: time(until)?,
+                part: None,
             },
+            WireWhat::Part { until, scopes } => {
+                let scopes = scopes.iter().map(String::as_str);
+                let scopes = ScopeSet::parse(scopes, &directory).ok()?;
+                What::Access {
+                    until: time(until)?,
+                    part: terms.part(&scopes).ok()?,
+                }
+            }
             WireWhat::Refresh => What::Refresh { used: false },
             WireWhat::Used => What::Refresh { used: true },
         };

@@ -121,6 +121,29 @@ fn a_refresh_token_that_was_used_before_the_restart_ends_the_grant_after_it() {
 }
 
 #[test]
+fn a_token_for_less_comes_back_for_less_and_one_for_more_brings_nothing_back() {
+    let (before, owner) = (grants(), crate::grants::store::tests::owner_with(0));
+    let first = pair(&before, &owner);
+    let less = ScopeSet::parse(["api:ds-query"], &schemas()).unwrap();
+    let less = before.refresh(&secret(&first.refresh), Some(&less), None);
+    let less = less.unwrap();
+    let mut kept = changes(&before);
+    let after = restarted(&kept);
+    let live = after.find(&secret(&less.access)).unwrap();
+    assert_eq!(live.scopes().to_texts(), ["api:ds-query"]);
+    let whole = after.find(&secret(&first.access)).unwrap();
+    assert_eq!(whole.scopes().count(), 2);
+    // What was written otherwise is none of ours.
+    let text = kept[0].1.as_mut().unwrap().to_string();
+    let more = text.replace(r#"["api:ds-query"]"#, r#"["api:ds-create"]"#);
+    assert_ne!(text, more);
+    kept[0].1 = serde_json::from_str(&more).unwrap();
+    let after = restarted(&kept);
+    assert!(after.find(&secret(&less.access)).is_err());
+    assert!(after.find(&secret(&first.access)).is_err());
+}
+
+#[test]
 fn what_is_kept_opens_nothing_without_a_token() {
     let (before, owner) = (grants(), crate::grants::store::tests::owner_with(0));
     let tokens = pair(&before, &owner);

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use adyton_protocol::scope::Part;
 use uuid::Uuid;
 
 use super::grant::{Grant, GrantView, MintError};
@@ -43,6 +44,8 @@ pub(super) struct Entry {
 pub(super) enum What {
     Access {
         until: SystemTime,
+        /// The part of the grant's scopes that it opens; `None`: all.
+        part: Option<Part>,
     },
     Refresh {
         used: bool,
@@ -184,23 +187,25 @@ impl State {
         grants.find(|grant| grant.id == id).map(Arc::clone)
     }
 
-    /// The next tokens of a grant.
+    /// The next tokens of a grant: an access token for a part of it, and a refresh token for all of it.
     pub(super) fn issue(
         &mut self,
         grant: &Arc<Grant>,
         key: &GrantKey,
         now: SystemTime,
+        part: Option<Part>,
     ) -> TokenPair {
         let access = TokenSecret::generate();
         let refresh = TokenSecret::of_kind(TokenKind::Refresh);
         let until = grant.expires.min(now + ACCESS_LIFE);
-        self.insert(grant, key, &access, What::Access { until });
+        let view = GrantView::of(grant).only(part.as_ref());
+        self.insert(grant, key, &access, What::Access { until, part });
         self.insert(grant, key, &refresh, What::Refresh { used: false });
         TokenPair {
             access: access.expose(),
             access_life: until.duration_since(now).unwrap_or_default(),
             refresh: refresh.expose(),
-            grant: GrantView::of(grant),
+            grant: view,
         }
     }
 
@@ -251,7 +256,7 @@ impl State {
         tenant.grants.retain_mut(|held| {
             let live = |hash: &TokenHash| match slots.get(hash) {
                 Some(Slot::Live(entry)) => match &entry.what {
-                    What::Access { until } => now < *until,
+                    What::Access { until, .. } => now < *until,
                     What::Code { until, .. } => now < *until,
                     What::Refresh { .. } => true,
                 },

@@ -15,7 +15,7 @@ use adyton_oauth::jwk::Thumbprint;
 use adyton_oauth::pkce::Challenge;
 use adyton_oauth::refused::{ErrorCode, Refused};
 use adyton_protocol::schema::SchemaDirectory;
-use adyton_protocol::scope::Terms;
+use adyton_protocol::scope::{Part, ScopeSet, Terms};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -256,7 +256,8 @@ impl Grants {
         let grant = GrantView::of(&new);
         let mut state = self.write();
         state.admit(&new, self.clock.now())?;
-        state.insert(&new, &key, &secret, What::Access { until });
+        let what = What::Access { until, part: None };
+        state.insert(&new, &key, &secret, what);
         Ok(Minted {
             token: secret.expose(),
             grant,
@@ -325,11 +326,12 @@ impl Grants {
             None => Err(GrantError::Unknown),
             Some(Slot::Ended) => Err(GrantError::Revoked),
             Some(Slot::Live(entry)) => match &entry.what {
-                What::Access { until } if now < entry.grant.expires.min(*until) => {
+                What::Access { until, part } if now < entry.grant.expires.min(*until) => {
                     // A token opens what was sealed for it: it was found by its own hash.
                     let seal = entry.key.open(token).ok_or(GrantError::Unknown)?;
                     Ok(LiveGrant {
                         grant: Arc::clone(&entry.grant),
+                        part: part.as_ref().map(|part| entry.grant.terms.only(part)),
                         seal,
                         clock: Arc::clone(&self.clock),
                     })
@@ -396,15 +398,16 @@ impl Grants {
             // Set once: a code is exchanged once.
             let _first = grant.key.set(proven);
         }
-        Ok(state.issue(&grant, &key, now))
+        Ok(state.issue(&grant, &key, now, None))
     }
 
     /// Exchanges a refresh token for the next tokens. One that was used before ends the grant: two hold it, and one of them is
-    /// not the app (OAuth 2.1 section 4.3.1).
+    /// not the app (OAuth 2.1 section 4.3.1). With scopes, the access token opens no more than them; the refresh token stays what
+    /// it is (RFC 6749 section 6).
     pub fn refresh(
         &self,
         token: &TokenSecret,
-        scope: Option<&str>,
+        scopes: Option<&ScopeSet>,
         proven: Option<Thumbprint>,
     ) -> Result<TokenPair, ExchangeError> {
         const INVALID: Refused = Refused::new(
@@ -429,23 +432,15 @@ impl Grants {
         }
         // Before it counts as used: a thief without the key must not end the grant.
         bound_key(&grant, grant.key.get().copied(), proven)?;
-        let granted = grant.terms.scopes().to_texts();
-        let mut asked = scope.into_iter().flat_map(|text| text.split(' '));
-        let mut count = 0;
-        if !asked.all(|one| {
-            count += 1;
-            granted.iter().any(|scope| scope == one)
-        }) || (scope.is_some() && count != granted.len())
-        {
-            return Err(Refused::new(
-                ErrorCode::InvalidScope,
-                "a refresh keeps the scopes that were granted: leave scope out",
-            )
-            .into());
-        }
+        let wider = |_| {
+            let reason = "a refresh may name scopes that were granted, with the same letters or fewer, and nothing else";
+            Refused::new(ErrorCode::InvalidScope, reason)
+        };
+        let part = scopes.map(|scopes| grant.terms.part(scopes)).transpose();
+        let part = part.map_err(wider)?.flatten();
         *used = true;
         let key = entry.key.open(token).ok_or(INVALID)?;
-        Ok(state.issue(&grant, &key, now))
+        Ok(state.issue(&grant, &key, now, part))
     }
 
     /// The live grants of the owner, newest first.
@@ -503,16 +498,17 @@ impl Grants {
             return None;
         };
         let until = match &entry.what {
-            What::Access { until } => entry.grant.expires.min(*until),
+            What::Access { until, .. } => entry.grant.expires.min(*until),
             What::Refresh { used: false } => entry.grant.expires,
             What::Refresh { used: true } | What::Code { .. } => return None,
         };
+        let part = match &entry.what {
+            What::Access { part, .. } => part.as_ref(),
+            What::Refresh { .. } | What::Code { .. } => None,
+        };
         (now < until).then(|| {
-            (
-                GrantView::of(&entry.grant),
-                entry.grant.tenant.clone(),
-                until,
-            )
+            let view = GrantView::of(&entry.grant).only(part);
+            (view, entry.grant.tenant.clone(), until)
         })
     }
 
@@ -536,7 +532,10 @@ impl Grants {
 pub(super) fn bytes_of(session: &SealedSession, terms: &Terms, app: &App) -> usize {
     let tokens = match app {
         App::Nobody | App::Named(_) => TOKEN_BYTES,
-        App::Client(_) => CLIENT_BYTES + MAX_TOKENS * TOKEN_BYTES,
+        App::Client(_) => {
+            let part = Part::bytes(terms.scopes().count());
+            CLIENT_BYTES + MAX_TOKENS * (TOKEN_BYTES + part)
+        }
     };
     size_of::<Grant>() + session.bytes() + 2 * terms.to_text().len() + tokens
 }

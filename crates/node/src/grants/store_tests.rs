@@ -102,13 +102,22 @@ fn key(letter: char) -> Thumbprint {
 
 /// A grant that was approved, and the code for it.
 fn approved(grants: &Grants, owner: &Principal, bound_to: Option<Thumbprint>) -> TokenSecret {
+    approved_for(terms(), grants, owner, bound_to)
+}
+
+fn approved_for(
+    terms: Terms,
+    grants: &Grants,
+    owner: &Principal,
+    bound_to: Option<Thumbprint>,
+) -> TokenSecret {
     let challenge = format!("{CHALLENGE}&code_challenge_method=S256");
     let binding = CodeBinding {
         redirect_uri: "https://app.example/back".to_owned(),
         challenge: Challenge::of(&Parameters::parse(challenge.as_bytes()).unwrap()).unwrap(),
         key: bound_to,
     };
-    let terms = Requested::new(terms()).narrow(terms()).unwrap();
+    let terms = Requested::new(terms.clone()).narrow(terms).unwrap();
     let owner = owner.as_owner().unwrap();
     let code = grants.authorize(&owner, terms, client(""), binding);
     TokenSecret::parse_any(&code.unwrap()).unwrap()
@@ -263,18 +272,62 @@ fn a_client_that_always_binds_gets_no_token_without_a_key() {
     assert_eq!(code_of(refused.unwrap_err()), "invalid_dpop_proof");
 }
 
+fn scopes(texts: &[&str]) -> ScopeSet {
+    ScopeSet::parse(texts.iter().copied(), &SchemaSet::embedded().unwrap()).unwrap()
+}
+
+/// First tokens of an app that may ask for mail and change it.
+fn pair_for_mail(grants: &Grants, owner: &Principal) -> TokenPair {
+    let schemas = SchemaSet::embedded().unwrap();
+    let terms = r#"{"scopes":["api:ds-query","api:ds-update","ds:rw:social-email"]}"#;
+    let terms = Terms::parse(terms, &schemas).unwrap();
+    grants
+        .exchange(&approved_for(terms, grants, owner, None), check, None)
+        .unwrap()
+}
+
 #[test]
-fn a_refresh_cannot_change_the_scopes() {
+fn a_refresh_for_less_opens_less_and_the_next_one_all_again() {
     let (grants, owner) = (Grants::new(Clock::system()), owner_with(0));
-    let pair = grants
-        .exchange(&approved(&grants, &owner, None), check, None)
+    let pair = pair_for_mail(&grants, &owner);
+    let less = scopes(&["api:ds-query", "ds:r:social-email"]);
+    let second = grants
+        .refresh(&secret(&pair.refresh), Some(&less), None)
         .unwrap();
-    let token = secret(&pair.refresh);
-    for scope in ["api:ds-query api:ds-create", "api:ds-create", ""] {
-        let refused = grants.refresh(&token, Some(scope), None);
-        assert_eq!(code_of(refused.unwrap_err()), "invalid_scope", "{scope}");
+    let email = "https://common.schemas.verida.io/social/email/v0.1.0/schema.json";
+    let read_mail = ["api:ds-query".to_owned(), format!("ds:r:{email}")];
+    assert_eq!(second.grant.scopes, read_mail);
+    let live = grants.find(&secret(&second.access)).unwrap();
+    assert_eq!(live.scopes().to_texts(), read_mail);
+    assert_eq!(live.view().scopes, read_mail);
+    let inspected = grants.inspect(&secret(&second.access)).unwrap();
+    assert_eq!(inspected.0.scopes, read_mail);
+    // The grant and its refresh token are what they were, and so is the token before.
+    let all = pair.grant.scopes;
+    let inspected = grants.inspect(&secret(&second.refresh)).unwrap();
+    assert_eq!(inspected.0.scopes, all);
+    assert_eq!(grants.list(&owner.as_owner().unwrap())[0].scopes, all);
+    let before = grants.find(&secret(&pair.access)).unwrap();
+    assert_eq!(before.scopes().to_texts(), all);
+    let third = grants.refresh(&secret(&second.refresh), None, None);
+    let third = grants.find(&secret(&third.unwrap().access)).unwrap();
+    assert_eq!(third.scopes().to_texts(), all);
+}
+
+#[test]
+fn a_refresh_for_more_is_refused_and_uses_nothing_up() {
+    let (grants, owner) = (Grants::new(Clock::system()), owner_with(0));
+    let token = secret(&pair_for_mail(&grants, &owner).refresh);
+    for wider in [
+        &["api:ds-query", "api:ds-create"][..],
+        &["ds:rwd:social-email"],
+        &["ds:r:social-chat-message"],
+        &["db:r:social_email"],
+    ] {
+        let refused = grants.refresh(&token, Some(&scopes(wider)), None);
+        assert_eq!(code_of(refused.unwrap_err()), "invalid_scope", "{wider:?}");
     }
-    assert!(grants.refresh(&token, Some("api:ds-query"), None).is_ok());
+    assert!(grants.refresh(&token, None, None).is_ok());
 }
 
 #[test]

@@ -57,8 +57,8 @@ pub(super) enum WasOf {
 pub(super) enum Now {
     /// The record has this revision.
     Record(Rev),
-    /// The record with this id is gone.
-    Gone(Box<str>),
+    /// The record with this id is gone, with this revision.
+    Gone(Box<str>, Rev),
 }
 
 impl Change {
@@ -71,7 +71,7 @@ impl Change {
             Some(_) | None => 0,
         };
         let gone = match &self.now {
-            Now::Gone(id) => id.len(),
+            Now::Gone(id, _) => id.len(),
             Now::Record(_) => 0,
         };
         was + gone
@@ -160,7 +160,7 @@ mod tests {
         Change {
             slot,
             was: None,
-            now: Now::Gone(id.into()),
+            now: Now::Gone(id.into(), Rev::LOWEST),
         }
     }
 

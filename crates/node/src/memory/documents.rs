@@ -112,7 +112,9 @@ impl Documents {
         let mut touched = Vec::new();
         for row in rows {
             match (row, slab) {
-                (PlainRow::Removed { id }, _) => self.remove(&id, &mut applied, &mut touched),
+                (PlainRow::Removed { id, rev }, _) => {
+                    self.remove(&id, rev, &mut applied, &mut touched);
+                }
                 (
                     PlainRow::Record {
                         id,
@@ -269,7 +271,7 @@ impl Documents {
         self.note(Change { slot, was, now });
     }
 
-    fn remove(&mut self, id: &str, applied: &mut Applied, touched: &mut Vec<u32>) {
+    fn remove(&mut self, id: &str, rev: Rev, applied: &mut Applied, touched: &mut Vec<u32>) {
         let Some(slot) = self.find(id) else { return };
         let was = self.was(slot);
         let hash = self.hasher.hash_one(id.as_bytes());
@@ -282,7 +284,7 @@ impl Documents {
         }
         applied.removed += 1;
         touched.push(slot);
-        let now = Now::Gone(id.into());
+        let now = Now::Gone(id.into(), rev);
         self.note(Change { slot, was, now });
     }
 
@@ -478,7 +480,7 @@ mod tests {
 
     fn remove(documents: &mut Documents, id: &str) -> Applied {
         let mut batch = PlainBatch::default();
-        batch.remove(id);
+        batch.remove(id, rev(2));
         documents.apply(batch).unwrap()
     }
 

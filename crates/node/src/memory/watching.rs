@@ -4,6 +4,7 @@
 //! of the database is gone for it, and one that never was in it is never told, not even by its deletion. A caller that
 //! applies everything it is told, in order, has what a query would give.
 
+use adyton_couch::rev::Rev;
 use adyton_couch::selector::Selector;
 
 use super::access::{Access, Building};
@@ -52,10 +53,11 @@ pub enum Told {
     Created(Document),
     /// A record that the caller had is now this.
     Updated(Document),
-    /// The record is no longer one that the selector takes.
-    Left(Box<str>),
-    /// The record is gone, as far as the caller can see.
-    Deleted(Box<str>),
+    /// The record is no longer one that the selector takes, from this revision on.
+    Left(Box<str>, Rev),
+    /// The record is gone, as far as the caller can see, from this revision on: a deletion's own, or that of a version which
+    /// the caller does not see. Which of the two cannot be told from it.
+    Deleted(Box<str>, Rev),
     /// All records that were there when the watch began have been told.
     Complete,
 }
@@ -233,9 +235,9 @@ impl Documents {
     ) -> Result<Option<Told>, OverBudget> {
         let knew = watching.knows(change.slot);
         match &change.now {
-            Now::Gone(id) => {
+            Now::Gone(id, rev) => {
                 watching.set(change.slot, false)?;
-                Ok(knew.then(|| Told::Deleted(id.clone())))
+                Ok(knew.then(|| Told::Deleted(id.clone(), *rev)))
             }
             Now::Record(rev) => {
                 if self.slot(change.slot).is_none_or(|slot| slot.rev != *rev) {
@@ -252,8 +254,8 @@ impl Documents {
                 }
                 let id = std::str::from_utf8(self.id(change.slot)).unwrap_or_default();
                 Ok(knew.then(|| match self.has(&access.filter, change.slot) {
-                    true => Told::Left(id.into()),
-                    false => Told::Deleted(id.into()),
+                    true => Told::Left(id.into(), *rev),
+                    false => Told::Deleted(id.into(), *rev),
                 }))
             }
         }
@@ -279,7 +281,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use adyton_client::pull::PlainBatch;
-    use adyton_couch::rev::{Rev, RevHash};
+    use adyton_couch::rev::RevHash;
     use adyton_protocol::scope::{Instant, Window};
     use proptest::prelude::*;
 
@@ -300,11 +302,15 @@ mod tests {
             }
         }
 
-        fn put(&mut self, id: &str, schema: &str, n: u8) {
+        fn next_rev(&mut self) -> Rev {
             self.edits += 1;
             let mut hash = [0; 16];
             hash[..8].copy_from_slice(&self.edits.to_be_bytes());
-            let rev = Rev::new(1, RevHash::from_bytes(hash)).unwrap();
+            Rev::new(1, RevHash::from_bytes(hash)).unwrap()
+        }
+
+        fn put(&mut self, id: &str, schema: &str, n: u8) {
+            let rev = self.next_rev();
             let day = n + 1;
             let text = format!(
                 r#"{{"_id":"{id}","schema":"{schema}","n":{n},"insertedAt":"2026-01-0{day}T00:00:00Z"}}"#
@@ -316,7 +322,7 @@ mod tests {
 
         fn remove(&mut self, id: &str) {
             let mut batch = PlainBatch::default();
-            batch.remove(id);
+            batch.remove(id, self.next_rev());
             self.documents.apply(batch).unwrap();
         }
 
@@ -362,11 +368,11 @@ mod tests {
                             Some(_) => format!("={id}"),
                         }
                     }
-                    Told::Left(id) => {
+                    Told::Left(id, _) => {
                         copy.remove(&*id);
                         format!("<{id}")
                     }
-                    Told::Deleted(id) => {
+                    Told::Deleted(id, _) => {
                         copy.remove(&*id);
                         format!("-{id}")
                     }
@@ -377,6 +383,47 @@ mod tests {
                 return words;
             }
         }
+    }
+
+    /// The revisions of what is gone for the caller, by id.
+    fn gone(scene: &Scene, watching: &mut Watching, view: &View) -> Vec<(String, Rev)> {
+        let all = Selector::everything();
+        let tidings = scene.documents.tell(watching, view, &all);
+        let told = tidings.unwrap().unwrap().told.into_iter();
+        told.map(|(told, _)| match told {
+            Told::Deleted(id, rev) => (id.into(), rev),
+            other => panic!("{other:?}"),
+        })
+        .collect()
+    }
+
+    #[test]
+    fn what_is_gone_is_told_with_the_revision_that_it_went_with_whether_it_exists_elsewhere_or_not()
+    {
+        let mut scene = Scene::of(begun());
+        let view = View::of_schema("s");
+        for id in ["deleted", "moved"] {
+            scene.put(id, "s", 1);
+        }
+        let watching = scene
+            .documents
+            .watch(&view, &Selector::everything(), Since::Now);
+        let mut watching = watching.unwrap().unwrap();
+        scene.remove("deleted");
+        scene.put("moved", "other", 1);
+        let [first, second] = [3, 4].map(|edit: u64| {
+            let mut hash = [0; 16];
+            hash[..8].copy_from_slice(&edit.to_be_bytes());
+            Rev::new(1, RevHash::from_bytes(hash)).unwrap()
+        });
+        assert_eq!(
+            gone(&scene, &mut watching, &view),
+            [("deleted".to_owned(), first), ("moved".to_owned(), second)]
+        );
+        // What happens to it where the caller does not see it is not told.
+        scene.put("moved", "other", 2);
+        scene.remove("moved");
+        assert_eq!(gone(&scene, &mut watching, &view), []);
     }
 
     #[test]

@@ -337,6 +337,24 @@ pub fn cases() -> Vec<Case> {
             "invalid_target",
         ),
         sent_back(
+            "a path of its API",
+            "resource",
+            Some("https://node.example/api/rest/v1/ds"),
+            "invalid_target",
+        ),
+        sent_back(
+            "its API with a slash more",
+            "resource",
+            Some("https://node.example/api/rest/v1/"),
+            "invalid_target",
+        ),
+        sent_back(
+            "its API at another origin that begins alike",
+            "resource",
+            Some("https://node.example.evil.example/api/rest/v1"),
+            "invalid_target",
+        ),
+        sent_back(
             "a key that is no thumbprint",
             "dpop_jkt",
             Some("short"),

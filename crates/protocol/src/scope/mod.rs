@@ -7,6 +7,7 @@ mod api;
 mod grantable;
 mod instant;
 mod narrowing;
+mod part;
 mod terms;
 
 use std::fmt;
@@ -15,6 +16,7 @@ pub use api::ApiScope;
 pub use grantable::{GrantableDatabase, NeverGrantable};
 pub use instant::Instant;
 pub use narrowing::{FieldName, InvalidFieldName, Narrowing, Target, Window, time_field};
+pub use part::{NotGranted, Part};
 pub use terms::{Covered, InvalidTerms, Rate, Terms};
 
 use crate::database::DatabaseName;
@@ -80,6 +82,28 @@ impl Actions {
             }
         }
         (!letters.is_empty()).then_some(actions)
+    }
+
+    /// What either has.
+    const fn either(self, other: Self) -> Self {
+        Self {
+            read: self.read || other.read,
+            write: self.write || other.write,
+            delete: self.delete || other.delete,
+        }
+    }
+
+    /// What both have; `None` when that is nothing.
+    fn common(self, other: Self) -> Option<Self> {
+        let both = Self {
+            read: self.read && other.read,
+            write: self.write && other.write,
+            delete: self.delete && other.delete,
+        };
+        Action::ALL
+            .iter()
+            .any(|one| both.contains(*one))
+            .then_some(both)
     }
 
     /// Does the set have this action?
@@ -389,6 +413,11 @@ impl ScopeSet {
         self.0
             .iter()
             .filter(move |scope| scope.covers(action, resource))
+    }
+
+    /// How many there are.
+    pub const fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// The scopes, in order.

@@ -15,12 +15,12 @@ use crate::schema::SchemaDirectory;
 /// What a grant allows.
 #[derive(Debug, Clone)]
 pub struct Terms {
-    scopes: ScopeSet,
+    pub(super) scopes: ScopeSet,
     /// Sorted by target; each target once.
-    narrow: Vec<Narrowing>,
-    purpose: Option<String>,
-    expires_in: Option<u64>,
-    rate: Option<Rate>,
+    pub(super) narrow: Vec<Narrowing>,
+    pub(super) purpose: Option<String>,
+    pub(super) expires_in: Option<u64>,
+    pub(super) rate: Option<Rate>,
 }
 
 /// How often a grant may be used: so many requests in so many seconds.

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::tests::{Directory, database, datastore};
+use super::super::{ApiScope, NotGranted};
 use super::*;
 
 const EMAIL: &str = "ds:https://common.schemas.verida.io/social/email/v0.1.0/schema.json";
@@ -288,6 +289,41 @@ fn sees(terms: &Terms, action: Action, resource: &Resource) -> Option<Vec<bool>>
     Some(moments.chain([timeless]).chain(fields).collect())
 }
 
+#[test]
+fn a_part_is_what_is_named_of_what_was_granted() {
+    let granted = parse(json!({
+        "scopes": ["api:ds-query", "api:ds-create", "ds:rw:social-email", "db:rwd:favourite"],
+        "narrow": [{ "target": EMAIL, "without": ["messageText"] }, { "target": "db:favourite", "until": "2026-01-01" }],
+        "purpose": "To sort your mail.",
+    }))
+    .unwrap();
+    let part = |texts: &[&str]| {
+        let asked = ScopeSet::parse(texts.iter().copied(), &Directory).unwrap();
+        let part = granted.part(&asked)?;
+        Ok::<_, NotGranted>(part.map(|part| granted.only(&part).to_value()))
+    };
+    let all = granted.scopes().to_texts();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    assert_eq!(part(&all), Ok(None));
+    let read_mail = json!({
+        "scopes": ["api:ds-query", EMAIL.replace("ds:", "ds:r:")],
+        "narrow": [{ "target": EMAIL, "without": ["messageText"] }],
+        "purpose": "To sort your mail.",
+    });
+    assert_eq!(
+        part(&["ds:social-email", "api:ds-query"]),
+        Ok(Some(read_mail))
+    );
+    for wider in [
+        &["ds:rwd:social-email"][..],
+        &["api:ds-query", "api:ds-get-by-id"],
+        &["ds:r:favourite"],
+        &["db:r:social_email"],
+    ] {
+        assert_eq!(part(wider), Err(NotGranted), "{wider:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -321,6 +357,34 @@ proptest! {
                 prop_assert_eq!(less.is_some(), !alone.is_empty());
                 prop_assert!(less.is_none() || alone.contains(&less.unwrap()));
             }
+        }
+    }
+
+    /// A part of terms allows what was granted and named, and nothing else; it is narrowed as they are.
+    #[test]
+    fn a_part_allows_nothing_that_was_not_granted_or_not_named(granted in any_terms(), named in any_terms()) {
+        let named = named.scopes();
+        let is_one_of = |scopes: &ScopeSet, action, resource: &Resource| scopes.allows(action, resource);
+        let Ok(part) = granted.part(named) else {
+            // Something was named that was not granted with these letters.
+            let is_granted = |one: &Scope| granted.scopes().iter().any(|scope| one == scope);
+            prop_assert!(!named.iter().all(is_granted));
+            return Ok(());
+        };
+        let less = part.as_ref().map_or_else(|| granted.clone(), |part| granted.only(part));
+        prop_assert!(less.is_within(&granted));
+        prop_assert_eq!(&Terms::parse(&less.to_text(), &Directory).unwrap(), &less);
+        for resource in [
+            datastore("social/email"), datastore("favourite"), datastore("sibling"),
+            database("favourite"), database("social_email"),
+        ] {
+            for action in Action::ALL {
+                let [left, named] = [less.scopes(), named].map(|scopes| is_one_of(scopes, action, &resource));
+                prop_assert_eq!(left, named, "{:?}", resource);
+            }
+        }
+        for api in ApiScope::ALL {
+            prop_assert_eq!(less.scopes().allows_api(api), named.allows_api(api));
         }
     }
 }

@@ -257,6 +257,17 @@ impl Stage {
         self.form("/oauth/token", &pairs, headers).await
     }
 
+    /// The same for some of the scopes.
+    pub async fn refresh_for(&mut self, token: &str, scope: &str) -> Answer {
+        let pairs = [
+            ("grant_type", "refresh_token".to_owned()),
+            ("refresh_token", token.to_owned()),
+            ("client_id", self.client_id()),
+            ("scope", scope.to_owned()),
+        ];
+        self.form("/oauth/token", &pairs, &[]).await
+    }
+
     /// Asks for mail with a token: the status, and the problem if it is one.
     pub async fn query_mail(&mut self, token: &str) -> (u16, String) {
         let header = format!("Bearer {token}");

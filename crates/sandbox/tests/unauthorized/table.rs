@@ -115,6 +115,7 @@ pub const TABLE: &[(&str, &str, Guard)] = {
         ("POST", "/oauth/introspect", Guard::Anyone),
         ("GET", "/.well-known/oauth-authorization-server", Guard::Public),
         ("GET", "/.well-known/oauth-protected-resource", Guard::Public),
+        ("GET", "/.well-known/oauth-protected-resource/api/rest/v1", Guard::Public),
         ("GET", "/api/rest/v1/ds/get/{schema}/{id}", ds(Api::DsGetById, Right::Get)),
         ("POST", "/api/rest/v1/ds/query/{schema}", ds(Api::DsQuery, Right::Query)),
         ("POST", "/api/rest/v1/ds/count/{schema}", ds(Api::DsQuery, Right::Count)),

@@ -47,7 +47,7 @@ impl DatabaseTask {
         drop(room);
         let mut records = PlainBatch::with_capacity(text.len() + prepared.id().len());
         if prepared.is_deleted() {
-            records.remove(prepared.id());
+            records.remove(prepared.id(), rev);
         } else {
             // Our own text is a record under its own id.
             records
