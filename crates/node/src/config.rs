@@ -533,6 +533,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_wallet_is_a_page_that_can_be_sent_to() {
+        let wallet = |text: &str| {
+            Config::parse(&format!(
+                "listen = \"127.0.0.1:0\"\n[consent]\nwallet = \"{text}\""
+            ))
+        };
+        let config = wallet("https://wallet.example/sign?from=adyton").unwrap();
+        let wallet_of = |config: &Config| config.oauth.wallet.clone().unwrap();
+        assert_eq!(
+            wallet_of(&config).as_str(),
+            "https://wallet.example/sign?from=adyton"
+        );
+        for text in [
+            "",
+            "wallet.example",
+            "http://wallet.example/",
+            "javascript:alert(1)",
+            "https://me@wallet.example/",
+            "https://me:secret@wallet.example/",
+            "https://wallet.example/#sign",
+            &format!("https://wallet.example/{}", "x".repeat(500)),
+        ] {
+            let refused = InvalidConfig::Range("consent.wallet");
+            assert_eq!(wallet(text).unwrap_err(), refused, "{text}");
+        }
+    }
+
+    #[test]
     fn a_registry_of_dids_is_a_chains_or_a_list_of_directories() {
         let read = |table: &str| {
             let text = format!("listen = \"127.0.0.1:0\"\n[did]\n{table}");
@@ -565,34 +593,6 @@ mod tests {
             "registry = \"chain\"\nnetwork = \"nowhere\"",
         ] {
             assert!(read(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_wallet_is_a_page_that_can_be_sent_to() {
-        let wallet = |text: &str| {
-            Config::parse(&format!(
-                "listen = \"127.0.0.1:0\"\n[consent]\nwallet = \"{text}\""
-            ))
-        };
-        let config = wallet("https://wallet.example/sign?from=adyton").unwrap();
-        let wallet_of = |config: &Config| config.oauth.wallet.clone().unwrap();
-        assert_eq!(
-            wallet_of(&config).as_str(),
-            "https://wallet.example/sign?from=adyton"
-        );
-        for text in [
-            "",
-            "wallet.example",
-            "http://wallet.example/",
-            "javascript:alert(1)",
-            "https://me@wallet.example/",
-            "https://me:secret@wallet.example/",
-            "https://wallet.example/#sign",
-            &format!("https://wallet.example/{}", "x".repeat(500)),
-        ] {
-            let refused = InvalidConfig::Range("consent.wallet");
-            assert_eq!(wallet(text).unwrap_err(), refused, "{text}");
         }
     }
 
