@@ -167,7 +167,7 @@ pub struct ConfigFile {
     pub metrics_listen: Option<SocketAddr>,
     /// Whether connections come from the operator's own proxy: see [`Proxy`].
     pub behind_proxy: Option<bool>,
-    /// See [`DidTable`].
+    /// See the table `[did]`.
     pub did: Option<DidTable>,
 }
 

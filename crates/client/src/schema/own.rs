@@ -75,20 +75,20 @@ pub enum Unfit {
     /// It contains itself.
     #[error("the schema contains itself by `$ref`: schemas of your own cannot be recursive")]
     Recursive,
-    /// Deeper than [`super::unfolded::MAX_DEPTH`].
+    /// Deeper than 48 levels (`unfolded::MAX_DEPTH`).
     #[error(
         "the schema is nested more than {} levels deep, references included",
         super::unfolded::MAX_DEPTH
     )]
     TooDeep,
-    /// Larger than [`super::unfolded::MAX_WEIGHT`].
+    /// Larger than 4,000 values when written out (`unfolded::MAX_WEIGHT`).
     #[error(
         "the schema is too large with everything it refers to written out: {} values, of which a pattern counts as {}",
         super::unfolded::MAX_WEIGHT,
         super::unfolded::PATTERN_WEIGHT
     )]
     TooLarge,
-    /// All of them together are larger than [`super::unfolded::MAX_WEIGHT_OF_ALL`].
+    /// All of them together are larger than 16,000 values (`unfolded::MAX_WEIGHT_OF_ALL`).
     #[error("your schemas are too large together; delete one")]
     TooLargeTogether,
     /// It is not a JSON Schema, or a pattern of it is too large.
