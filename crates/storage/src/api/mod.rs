@@ -178,7 +178,7 @@ impl App {
         }
     }
 
-    async fn plain(&self, endpoint: Endpoint, asked: Asked) -> Reply {
+    async fn plain(self: Arc<Self>, endpoint: Endpoint, asked: Asked) -> Reply {
         let method = asked.method.clone();
         match (endpoint, method) {
             (Endpoint::Status, Method::GET) => self.status().await,
@@ -218,7 +218,7 @@ impl App {
                 Method::POST,
             ) => match self.user(&asked) {
                 // The token is looked at before a byte of the body is read.
-                Some(user) => self.user_call(endpoint, &user, asked).await,
+                Some(user) => self.user_call(endpoint, user, asked).await,
                 None => reply::unauthorized(),
             },
             _ => self.unknown(&asked),
