@@ -341,7 +341,7 @@ async fn a_deletion_is_done_to_its_end_when_the_client_hangs_up() {
     }
     // Each was deleted as a whole, or not at all.
     let mut seen = (0, 0);
-    for _ in 0..100 {
+    for _ in 0..250 {
         let list = call(&session, "databases", json!({})).await.json();
         seen = (list["result"].as_array().unwrap().len(), files(&node));
         if seen.0 == seen.1 {
