@@ -154,6 +154,11 @@ impl Permit {
             .ok_or(CouchError::new(ErrorKind::Unauthorized, REASON))
     }
 
+    /// Whether local documents are all that may be written here.
+    pub(crate) fn only_checkpoints(&self) -> bool {
+        !self.write
+    }
+
     /// The right to keep local documents.
     pub(crate) fn checkpoint(&self) -> Result<(), CouchError> {
         const REASON: &str = "User is not permitted to write to database";

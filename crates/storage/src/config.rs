@@ -53,6 +53,10 @@ pub struct Limits {
     pub attachment_bytes: usize,
     /// Bytes of all attachments that come with one document.
     pub attachments_bytes: usize,
+    /// Bytes of a local document of somebody who may read and not write. CouchDB's replicator keeps up to 50 sessions in one.
+    pub reader_local_bytes: usize,
+    /// Local documents of a database from which on somebody who may read and not write makes no new one.
+    pub local_documents_for_readers: u64,
     /// Bytes of a request body with documents.
     pub bulk_bytes: usize,
     /// Bytes of any other request body.
@@ -65,6 +69,10 @@ pub struct Limits {
     pub open_databases: usize,
     /// Queries (`_find`), and batches of feeds by selector, that look through documents at one time.
     pub finds_at_once: usize,
+    /// Queries of one caller that wait for their turn.
+    pub find_queue: usize,
+    /// Bytes of all pages of answers to queries that are being told; a quarter of it for one caller.
+    pub find_pages_bytes: usize,
     /// Documents that one query may look at, deleted ones included.
     pub find_documents: u64,
     /// Bytes of documents that one query may look at.
@@ -96,12 +104,16 @@ impl Default for Limits {
             document_bytes: adyton_couch::limits::MAX_DOCUMENT_BYTES,
             attachment_bytes: 64 << 20,
             attachments_bytes: 256 << 20,
+            reader_local_bytes: 32 << 10,
+            local_documents_for_readers: 1_000,
             bulk_bytes: adyton_couch::limits::MAX_BULK_BYTES,
             body_bytes: 1 << 20,
             bodies_in_flight_bytes: 1 << 30,
             connections: 4_096,
             open_databases: 256,
             finds_at_once: 4,
+            find_queue: 16,
+            find_pages_bytes: 256 << 20,
             find_documents: 100_000,
             find_bytes: 256 << 20,
             did_document_versions: 10_000,
