@@ -75,7 +75,7 @@ pub struct Limits {
     pub did_documents: u64,
     /// DIDs that the node registers, when it is a directory.
     pub registrations: u64,
-    /// Other nodes that replicate to this one.
+    /// Contexts, of all accounts, into which other nodes are let.
     pub peers: u64,
     /// Requests a minute.
     pub rates: Rates,
@@ -107,7 +107,7 @@ impl Default for Limits {
             did_document_versions: 10_000,
             did_documents: 1_000_000,
             registrations: 100_000,
-            peers: 10_000,
+            peers: 100_000,
             rates: Rates::default(),
             header_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
