@@ -73,6 +73,10 @@ pub struct Limits {
     pub did_document_versions: u64,
     /// Versions of all DID documents together.
     pub did_documents: u64,
+    /// Bytes of all versions of one DID document: they are answered at once.
+    pub did_document_bytes: u64,
+    /// Bytes of all versions of all DID documents together.
+    pub did_documents_bytes: u64,
     /// DIDs that the node registers, when it is a directory.
     pub registrations: u64,
     /// Contexts, of all accounts, into which other nodes are let.
@@ -106,6 +110,8 @@ impl Default for Limits {
             find_bytes: 256 << 20,
             did_document_versions: 10_000,
             did_documents: 1_000_000,
+            did_document_bytes: 16 << 20,
+            did_documents_bytes: 16 << 30,
             registrations: 100_000,
             peers: 100_000,
             rates: Rates::default(),

@@ -28,6 +28,9 @@ const EXPIRIES: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("exp
 const USED_REQUESTS: TableDefinition<'_, &str, u64> = TableDefinition::new("used_auth_requests");
 /// (lower-case DID, version) → the document's JSON text.
 const DID_DOCUMENTS: TableDefinition<'_, (&str, u64), &str> = TableDefinition::new("did_documents");
+/// Lower-case DID → bytes of all versions of its document; under the empty name, those of all DIDs.
+const DID_DOCUMENT_BYTES: TableDefinition<'_, &str, u64> =
+    TableDefinition::new("did_document_bytes");
 /// Address of a DID, lower case → its registration, on a node that is a directory.
 const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("did_registrations");
 /// (account, name of another node) → with which password, and until when, that node may replicate the account's context.
@@ -88,6 +91,17 @@ pub(crate) enum Registered {
     Overtaken,
     /// The node has as many as it takes.
     Full,
+}
+
+/// How many DID documents are kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DocumentRoom {
+    /// Versions, of all DIDs.
+    pub(crate) documents: u64,
+    /// Bytes of one DID's versions.
+    pub(crate) bytes_of_did: u64,
+    /// Bytes, of all DIDs.
+    pub(crate) bytes: u64,
 }
 
 /// What became of another node's credentials.
@@ -156,7 +170,7 @@ impl NodeStore {
             transaction.open_table(DEVICES)?;
             transaction.open_table(EXPIRIES)?;
             transaction.open_table(USED_REQUESTS)?;
-            transaction.open_table(DID_DOCUMENTS)?;
+            count_did_documents(&transaction)?;
             transaction.open_table(REGISTRATIONS)?;
             transaction.open_table(PEER_CONTEXTS)?;
             transaction.open_table(PEER_KIN)?;
@@ -364,18 +378,26 @@ impl NodeStore {
             .await
     }
 
-    /// Every version of a DID's document, the first one first.
+    /// Versions of a DID's document from this one on, the first one first: so many that they have `bytes` bytes or a little more.
     pub(crate) async fn did_document_versions(
         &self,
         did: String,
+        from: u64,
+        bytes: usize,
     ) -> Result<Vec<String>, StoreError> {
         self.committer
             .view(move |view| {
                 let table = view.open_table(DID_DOCUMENTS)?;
-                table
-                    .range((did.as_str(), 0)..=(did.as_str(), u64::MAX))?
-                    .map(|version| Ok(version?.1.value().to_owned()))
-                    .collect()
+                let (mut versions, mut held) = (Vec::new(), 0);
+                for row in table.range((did.as_str(), from)..=(did.as_str(), u64::MAX))? {
+                    let text = row?.1.value().to_owned();
+                    held += text.len();
+                    versions.push(text);
+                    if held >= bytes {
+                        break;
+                    }
+                }
+                Ok(versions)
             })
             .await
     }
@@ -386,7 +408,7 @@ impl NodeStore {
         did: String,
         version: u64,
         text: String,
-        max: u64,
+        room: DocumentRoom,
     ) -> Result<Registered, StoreError> {
         self.committer
             .write(move |transaction| {
@@ -401,9 +423,20 @@ impl NodeStore {
                 if version != newest.map_or(0, |newest| newest + 1) {
                     return Ok(Registered::Overtaken);
                 }
-                if table.len()? >= max {
+                let mut counted = transaction.open_table(DID_DOCUMENT_BYTES)?;
+                let [of_did, of_all] = [did.as_str(), ""].map(|name| {
+                    let held = counted.get(name)?.map_or(0, |bytes| bytes.value());
+                    Ok::<_, StoreError>(held + text.len() as u64)
+                });
+                let (of_did, of_all) = (of_did?, of_all?);
+                if table.len()? >= room.documents
+                    || of_did > room.bytes_of_did
+                    || of_all > room.bytes
+                {
                     return Ok(Registered::Full);
                 }
+                counted.insert(did.as_str(), of_did)?;
+                counted.insert("", of_all)?;
                 table.insert((did.as_str(), version), text.as_str())?;
                 Ok(Registered::Done)
             })
@@ -562,10 +595,35 @@ impl NodeStore {
                     removed += 1;
                     false
                 })?;
+                let mut counted = transaction.open_table(DID_DOCUMENT_BYTES)?;
+                let of_did = counted
+                    .remove(did.as_str())?
+                    .map_or(0, |bytes| bytes.value());
+                let of_all = counted.get("")?.map_or(0, |bytes| bytes.value());
+                counted.insert("", of_all.saturating_sub(of_did))?;
                 Ok(removed)
             })
             .await
     }
+}
+
+/// Counts the bytes of DID documents that were kept before they were counted.
+fn count_did_documents(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    let documents = transaction.open_table(DID_DOCUMENTS)?;
+    let mut counted = transaction.open_table(DID_DOCUMENT_BYTES)?;
+    if !counted.is_empty()? {
+        return Ok(());
+    }
+    let mut of_all = 0;
+    for row in documents.iter()? {
+        let (key, text) = row?;
+        let (did, bytes) = (key.value().0, text.value().len() as u64);
+        let held = counted.get(did)?.map_or(0, |bytes| bytes.value());
+        counted.insert(did, held + bytes)?;
+        of_all += bytes;
+    }
+    counted.insert("", of_all)?;
+    Ok(())
 }
 
 fn peer_row(
