@@ -258,7 +258,7 @@ impl Feed {
         let opened = match self
             .app
             .databases
-            .authorise(&self.principal, self.hash)
+            .authorise(&self.principal, self.hash, self.app.clock.unix_seconds())
             .await
         {
             Ok(permit) => self.app.databases.file(&permit).await,

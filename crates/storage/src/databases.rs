@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::access::{Admission, Peer, Permit, Principal};
 use crate::config::Limits;
+use crate::peers::PeerRow;
 use crate::registry::DatabaseRecord;
 use crate::store::database::DatabaseFile;
 use crate::store::node::NodeStore;
@@ -150,11 +151,12 @@ impl Databases {
         Ok(this)
     }
 
-    /// What `principal` may do to a database.
+    /// What `principal` may do to a database at this moment, in Unix seconds.
     pub(crate) async fn authorise(
         &self,
         principal: &Principal,
         hash: DatabaseHash,
+        now: u64,
     ) -> Result<Permit, DatabaseError> {
         let record = match principal {
             // Nothing is looked up for somebody without a credential.
@@ -166,9 +168,10 @@ impl Databases {
         let (Principal::Peer(peer), Some(found)) = (principal, &record) else {
             return Ok(Permit::grant(principal, record)?);
         };
-        let until = self.node.peer_until(peer.name.clone(), found.owner.clone());
+        let row = self.node.peer(peer.name.clone(), found.owner.clone());
+        let let_in = |row: PeerRow| now < row.until && row.password == peer.password;
         let principal = Principal::Peer(Peer {
-            admission: match until.await?.is_some_and(|until| peer.now < until) {
+            admission: match row.await?.is_some_and(let_in) {
                 true => Admission::Granted,
                 false => Admission::Refused,
             },

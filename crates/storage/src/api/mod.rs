@@ -253,7 +253,8 @@ impl App {
         asked: &Asked,
     ) -> Result<Permit, DatabaseError> {
         let principal = self.auth.principal(asked.authorization())?;
-        self.databases.authorise(&principal, hash).await
+        let now = self.clock.unix_seconds();
+        self.databases.authorise(&principal, hash, now).await
     }
 
     /// Reads and parses the JSON body of a middleware call. An absent body is `{}`, as in the original.
