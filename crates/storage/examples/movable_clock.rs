@@ -1,7 +1,8 @@
 //! The storage node with a clock that its caller moves: for `interop/js`, where tokens end in the middle of a replication.
 //!
-//! `movable_clock ADDRESS DIRECTORY SECONDS`: says `listening on http://…` as the program does. The clock is the system's plus SECONDS;
-//! each line on its input is a number of seconds to move it on by, and is answered with `moved`.
+//! `movable_clock ADDRESS DIRECTORY SECONDS [COUCHDB]`: says `listening on http://…` as the program does. The clock is the system's plus SECONDS;
+//! each line on its input is a number of seconds to move it on by, and is answered with `moved`. With the URL of a
+//! CouchDB it stands in front of that, with the credentials of `interop/js/src/couchdb.js`.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -12,14 +13,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use adyton_storage::{Clock, Config, Storage};
+use adyton_storage::{Clock, Config, CouchConfig, Storage, StoreChoice};
 
 #[tokio::main]
 async fn main() {
     let mut arguments = std::env::args().skip(1);
     let mut argument = || arguments.next().unwrap();
-    let config = Config::new(argument().parse().unwrap(), argument().into());
+    let mut config = Config::new(argument().parse().unwrap(), argument().into());
     let ahead = Arc::new(AtomicU64::new(argument().parse().unwrap()));
+    if let Some(url) = arguments.next() {
+        config.store = StoreChoice::Couch(Box::new(CouchConfig {
+            url: url.parse().unwrap(),
+            public_url: None,
+            admin: ("admin".to_owned(), "admin password".to_owned()),
+            access_key: "the access key of the test".to_owned(),
+            refresh_key: "the refresh key of the test".to_owned(),
+            node_key: None,
+            public_user: ("everybody".to_owned(), "public password".to_owned()),
+        }));
+    }
     let read = Arc::clone(&ahead);
     #[expect(
         clippy::disallowed_methods,

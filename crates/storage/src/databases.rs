@@ -10,9 +10,8 @@ use adyton_protocol::database::DatabaseHash;
 use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::Instant;
 
-use crate::access::{Admission, Peer, Permit, Principal};
+use crate::access::Permit;
 use crate::config::Limits;
-use crate::peers::PeerRow;
 use crate::registry::DatabaseRecord;
 use crate::store::database::DatabaseFile;
 use crate::store::node::NodeStore;
@@ -149,35 +148,6 @@ impl Databases {
             }
         }
         Ok(this)
-    }
-
-    /// What `principal` may do to a database at this moment, in Unix seconds.
-    pub(crate) async fn authorise(
-        &self,
-        principal: &Principal,
-        hash: DatabaseHash,
-        now: u64,
-    ) -> Result<Permit, DatabaseError> {
-        let record = match principal {
-            // Nothing is looked up for somebody without a credential.
-            Principal::Anonymous => None,
-            Principal::Public | Principal::User(_) | Principal::Peer(_) => {
-                self.node.database(hash.to_string()).await?
-            }
-        };
-        let (Principal::Peer(peer), Some(found)) = (principal, &record) else {
-            return Ok(Permit::grant(principal, record)?);
-        };
-        let row = self.node.peer(peer.name.clone(), found.owner.clone());
-        let let_in = |row: PeerRow| now < row.until && row.password == peer.password;
-        let principal = Principal::Peer(Peer {
-            admission: match row.await?.is_some_and(let_in) {
-                true => Admission::Granted,
-                false => Admission::Refused,
-            },
-            ..peer.clone()
-        });
-        Ok(Permit::grant(&principal, record)?)
     }
 
     /// The open file of a database that the caller may read.

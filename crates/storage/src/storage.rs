@@ -11,21 +11,27 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::App;
-use crate::auth::Auth;
+use crate::auth::{Auth, AuthKeys};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Limits, StoreChoice};
+use crate::couch::CouchConfig;
+use crate::couch::client::CouchClient;
+use crate::couch::databases::CouchDatabases;
+use crate::couch::records::CouchRecords;
 use crate::databases::Databases;
 use crate::did_documents::{DidDocuments, DidResolver};
 use crate::directory::Directory;
 use crate::finds::Finds;
 use crate::identity::Identity;
+use crate::keeper::{Keeper, Kept};
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::peers::Peers;
+use crate::records::Records;
 use crate::resolution::{InvalidRegistry, OwnPlaces, RegisteredDids, RegistryChoice};
 use crate::server::body::BodyBudget;
 use crate::store::StoreError;
-use crate::store::node::NodeStore;
+use crate::store::node::{NodeSecrets, NodeStore};
 use crate::throttle::Throttle;
 
 /// A running storage node. Dropping it stops it without ceremony; [`Storage::shutdown`] lets requests end.
@@ -64,6 +70,9 @@ pub enum StartError {
     /// The registry of DIDs cannot be used as it is configured.
     #[error(transparent)]
     Registry(#[from] InvalidRegistry),
+    /// The CouchDB cannot be used as it is configured.
+    #[error("the CouchDB cannot be used: {0}")]
+    Couch(&'static str),
     /// The stored node key is not a key.
     #[error("the stored node key is not a key")]
     Identity,
@@ -82,11 +91,10 @@ impl Storage {
         resolver: Option<Arc<dyn DidResolver>>,
     ) -> Result<Self, StartError> {
         let databases_directory = config.data.join("databases");
-        std::fs::create_dir_all(&databases_directory).map_err(StartError::Directory)?;
+        std::fs::create_dir_all(&config.data).map_err(StartError::Directory)?;
         let node_file = config.data.join("node.redb");
         let node = crate::store::blocking(move || NodeStore::open(&node_file)).await?;
         let secrets = node.secrets().await?;
-        let identity = Identity::from_bytes(secrets.identity).map_err(|_| StartError::Identity)?;
 
         let listener = TcpListener::bind(config.listen)
             .await
@@ -97,7 +105,30 @@ impl Storage {
             .unwrap_or_else(|| format!("http://{address}"));
 
         let limits = config.limits;
-        let did_documents = DidDocuments::new(node.clone(), &limits);
+        let Chosen {
+            records,
+            kept,
+            keys,
+            identity,
+            host,
+        } = match config.store {
+            StoreChoice::Embedded => {
+                std::fs::create_dir_all(&databases_directory).map_err(StartError::Directory)?;
+                let databases = Databases::open(node.clone(), databases_directory, limits.clone());
+                Chosen {
+                    records: Records::Embedded(node.clone()),
+                    kept: Kept::Embedded(Box::new(databases.await?)),
+                    keys: AuthKeys::own(&secrets),
+                    identity: secrets.identity,
+                    host: None,
+                }
+            }
+            StoreChoice::Couch(couch) => {
+                in_front_of(&couch, &node, &secrets, &clock, limits.clone()).await?
+            }
+        };
+        let identity = Identity::from_bytes(identity).map_err(|_| StartError::Identity)?;
+        let did_documents = DidDocuments::new(records.clone(), &limits);
         let directory = Directory::new(node.clone(), limits.registrations);
         let is_directory = matches!(config.registry, RegistryChoice::Directory(_));
         let own = OwnPlaces {
@@ -123,9 +154,10 @@ impl Storage {
         let app = App {
             public_url: public_url.clone(),
             uuid: hex::encode(secrets.uuid.split_at(16).0),
+            host: host.unwrap_or_else(|| public_url.clone()),
             auth: Auth::new(
-                node.clone(),
-                &secrets,
+                records.clone(),
+                keys,
                 Arc::clone(&resolver),
                 clock.clone(),
                 config.network,
@@ -134,7 +166,8 @@ impl Storage {
             ),
             outbound,
             network: config.network,
-            databases: Databases::open(node.clone(), databases_directory, limits.clone()).await?,
+            databases: Keeper::new(node.clone(), kept),
+            records,
             throttle: Throttle::new(limits.rates),
             proxy: config.proxy,
             metrics: Metrics::new(),
@@ -143,13 +176,13 @@ impl Storage {
             limits,
             clock,
             identity,
-            node,
             did_documents,
             resolver,
             directory: is_directory.then_some(directory),
             stop: stopping.clone(),
         };
-        let closed = Box::pin(app.node.closed());
+        let closed = Box::pin(node.closed());
+        drop(node);
         let app = Arc::new(app);
         let serving = crate::server::serve(listener, Arc::clone(&app), stopping.clone());
         let (metrics_address, server) = match config.metrics {
@@ -206,4 +239,46 @@ impl Storage {
             tracing::warn!("the node's file is still in use");
         }
     }
+}
+
+/// What the choice of a store decides.
+struct Chosen {
+    records: Records,
+    kept: Kept,
+    keys: AuthKeys,
+    identity: [u8; 32],
+    /// Where clients find the databases, if not here.
+    host: Option<String>,
+}
+
+/// Takes its place in front of a CouchDB, which must be there, take the admin's credential, and take the tokens of this node.
+async fn in_front_of(
+    couch: &CouchConfig,
+    node: &NodeStore,
+    secrets: &NodeSecrets,
+    clock: &Clock,
+    limits: Limits,
+) -> Result<Chosen, StartError> {
+    let client = CouchClient::new(couch).map_err(InvalidRegistry::from)?;
+    let client = Arc::new(client);
+    crate::couch::databases::prepare(&client, couch).await?;
+    let databases = CouchDatabases::new(
+        Arc::clone(&client),
+        &couch.access_key,
+        clock.clone(),
+        couch.public_user.0.clone(),
+        limits,
+    );
+    if !databases.takes_tokens().await? {
+        let why = "it does not take tokens that are signed with the access key ([jwt_keys] hmac:_default, jwt_authentication_handler)";
+        return Err(StartError::Couch(why));
+    }
+    let records = CouchRecords::new(client, node.clone());
+    Ok(Chosen {
+        records: Records::Couch(Arc::new(records)),
+        kept: Kept::Couch(Arc::new(databases)),
+        keys: AuthKeys::of_couch(secrets, couch),
+        identity: couch.node_key.unwrap_or(secrets.identity),
+        host: couch.public_url.clone(),
+    })
 }

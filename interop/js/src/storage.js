@@ -15,14 +15,15 @@ secp.hashes.hmacSha256 = (key, message) => hmac(sha256, key, message);
 const CONTEXT = "Interop: Test";
 
 export class StorageNode {
-  constructor(program, directory) {
-    Object.assign(this, { program, directory, ahead: 0, address: "127.0.0.1:0" });
+  // With the URL of a CouchDB it stands in front of that.
+  constructor(program, directory, couch) {
+    Object.assign(this, { program, directory, further: couch ? [couch] : [], ahead: 0, address: "127.0.0.1:0" });
   }
 
   // The same address after a restart, as clients know it.
   async start() {
     if (this.address.endsWith(":0")) this.address = `127.0.0.1:${await freePort()}`;
-    this.child = spawn(this.program, [this.address, this.directory, String(this.ahead)], {
+    this.child = spawn(this.program, [this.address, this.directory, String(this.ahead), ...this.further], {
       stdio: ["pipe", "pipe", "inherit"],
     });
     this.lines = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
@@ -107,8 +108,7 @@ export class Person {
     this.access = (await this.call("auth/connect", known)).accessToken;
   }
 
-  async createDatabase(name) {
-    const permissions = { read: "owner", write: "owner" };
+  async createDatabase(name, permissions = { read: "owner", write: "owner" }) {
     const body = { databaseName: name, options: { permissions } };
     const { databaseHash } = await this.call("user/createDatabase", body);
     return `${this.node.url}/${databaseHash}`;

@@ -13,6 +13,7 @@ mod lists;
 mod local_docs;
 mod maintenance;
 mod multipart;
+mod passing;
 mod pieces;
 pub(crate) mod read;
 mod replication_creds;
@@ -37,32 +38,36 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+pub(crate) use self::documents::info;
 use self::reply::Reply;
 use self::route::{Endpoint, Route};
 use crate::access::{Permit, Principal, User};
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::databases::{DatabaseError, Databases};
+use crate::databases::DatabaseError;
 use crate::did_documents::{DidDocuments, DidResolver};
 use crate::directory::Directory;
 use crate::finds::Finds;
 use crate::identity::Identity;
+use crate::keeper::Keeper;
 use crate::metrics::Metrics;
+use crate::records::Records;
 use crate::server::body::{BodyBudget, RequestBody};
-use crate::store::node::NodeStore;
 use crate::throttle::{CallerKey, Proxy, Throttle, TooMany};
 
 /// Everything that answering takes.
 pub(crate) struct App {
     pub(crate) limits: Limits,
     pub(crate) public_url: String,
+    /// Where clients find the databases: here, or at a CouchDB that they reach directly.
+    pub(crate) host: String,
     pub(crate) uuid: String,
     pub(crate) clock: Clock,
     pub(crate) identity: Identity,
-    pub(crate) node: NodeStore,
     pub(crate) auth: Auth,
-    pub(crate) databases: Databases,
+    pub(crate) databases: Keeper,
+    pub(crate) records: Records,
     pub(crate) did_documents: DidDocuments,
     pub(crate) resolver: Arc<dyn DidResolver>,
     /// The registrations, when this node is a directory.
@@ -143,7 +148,7 @@ impl App {
 
     /// The counters, for the operator's listener.
     pub(crate) async fn metrics_text(&self) -> Reply {
-        match self.node.account_count().await {
+        match self.records.account_count().await {
             Ok(accounts) => {
                 let text = self.metrics.text(accounts);
                 reply::bytes(
@@ -157,6 +162,10 @@ impl App {
     }
 
     async fn dispatch(self: Arc<Self>, route: Route, asked: Asked) -> Reply {
+        if let (Some(couch), Some(hash)) = (self.databases.couch(), route.database()) {
+            let couch = Arc::clone(couch);
+            return self.pass(couch, hash, route, asked).await;
+        }
         match route {
             Route::Plain(endpoint) => self.plain(endpoint, asked).await,
             Route::Did(endpoint, did) => self.did(endpoint, &did, asked).await,

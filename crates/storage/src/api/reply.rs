@@ -83,8 +83,16 @@ pub(crate) fn couch_error(error: &CouchError) -> Reply {
     bytes(status, JSON, error.to_json())
 }
 
+/// What everybody is told while a CouchDB that holds the data is not there. Nothing is lost: nothing was acknowledged.
+const AWAY: &str = "The databases cannot be reached now.";
+
 /// A fault of ours on the data path: said to the log, not to the peer.
 pub(crate) fn couch_fault(error: &StoreError) -> Reply {
+    if let StoreError::Away = error {
+        tracing::warn!(%error, "a request failed");
+        let kind = adyton_couch::wire::ErrorKind::Unavailable;
+        return couch_error(&CouchError::new(kind, AWAY));
+    }
     tracing::error!(%error, "a request failed");
     couch_error(&CouchError::new(
         adyton_couch::wire::ErrorKind::Internal,
@@ -149,6 +157,10 @@ pub(crate) fn fail_bare(status: StatusCode) -> Reply {
 
 /// A fault of ours in the middleware: said to the log, not to the peer.
 pub(crate) fn fault(error: &StoreError) -> Reply {
+    if let StoreError::Away = error {
+        tracing::warn!(%error, "a request failed");
+        return fail(StatusCode::SERVICE_UNAVAILABLE, AWAY);
+    }
     tracing::error!(%error, "a request failed");
     fail(
         StatusCode::INTERNAL_SERVER_ERROR,
