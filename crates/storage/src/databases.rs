@@ -14,7 +14,7 @@ use crate::access::{Admission, Peer, Permit, Principal};
 use crate::config::Limits;
 use crate::registry::DatabaseRecord;
 use crate::store::database::DatabaseFile;
-use crate::store::node::NodeStore;
+use crate::store::node::{NodeStore, NodeView};
 use crate::store::{StoreError, blocking};
 
 use adyton_couch::wire::{CouchError, ErrorKind};
@@ -58,6 +58,8 @@ pub(crate) struct Databases {
     open_files: AtomicUsize,
     /// Counts uses, to find the file that was not used for longest.
     uses: AtomicU64,
+    /// While a backup is made: what was deleted since it began.
+    deleted: Mutex<Option<Vec<DatabaseHash>>>,
     /// Held while a database is compacted: one at a time.
     compacting: tokio::sync::Mutex<()>,
     /// Held while the set of databases changes.
@@ -73,23 +75,29 @@ struct Slot {
 }
 
 impl Databases {
-    /// Takes over the directory, and removes files that no database owns (left by a creation that never finished).
-    pub(crate) async fn open(
-        node: NodeStore,
-        directory: PathBuf,
-        limits: Limits,
-    ) -> Result<Self, StoreError> {
-        let this = Self {
+    /// The databases in a directory, which is left as it is.
+    pub(crate) fn new(node: NodeStore, directory: PathBuf, limits: Limits) -> Self {
+        Self {
             node,
             directory,
             limits,
             slots: Mutex::default(),
             open_files: AtomicUsize::new(0),
             uses: AtomicU64::new(0),
+            deleted: Mutex::default(),
             compacting: tokio::sync::Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             usages: Mutex::default(),
-        };
+        }
+    }
+
+    /// Takes over the directory, and removes files that no database owns (left by a creation that never finished).
+    pub(crate) async fn open(
+        node: NodeStore,
+        directory: PathBuf,
+        limits: Limits,
+    ) -> Result<Self, StoreError> {
+        let this = Self::new(node, directory, limits);
         let directory = this.directory.clone();
         for (hash, path) in blocking(move || database_files(&directory)).await? {
             if this.node.database(hash.to_string()).await?.is_none() {
@@ -229,6 +237,9 @@ impl Databases {
         self.node
             .remove_database(owner.to_owned(), hash.to_string())
             .await?;
+        if let Some(deleted) = &mut *self.deleted() {
+            deleted.push(hash);
+        }
         let slot = self.slots().remove(&hash);
         if let Some(slot) = slot {
             if slot.file.lock().await.take().is_some() {
@@ -324,6 +335,42 @@ impl Databases {
             return Err(CouchError::new(ErrorKind::InsufficientStorage, reason).into());
         }
         Ok(())
+    }
+
+    // Backups
+
+    /// Starts to remember what is deleted, until the guard is dropped. None when a backup is under way.
+    pub(crate) fn begin_backup(&self) -> Option<BackupUnderWay<'_>> {
+        let mut deleted = self.deleted();
+        if deleted.is_some() {
+            return None;
+        }
+        *deleted = Some(Vec::new());
+        Some(BackupUnderWay(self))
+    }
+
+    /// The open file of a database that is to be copied. None when it is gone.
+    pub(crate) async fn backup_file(
+        &self,
+        hash: DatabaseHash,
+    ) -> Result<Option<Arc<DatabaseFile>>, DatabaseError> {
+        // Not while it is deleted: a file that was opened then would stand for the next database of that name.
+        let _changing = self.changing.lock().await;
+        if self.node.database(hash.to_string()).await?.is_none() {
+            return Ok(None);
+        }
+        self.open_file(hash).await.map(Some)
+    }
+
+    /// The node's file at this moment, and what was deleted since the backup began.
+    pub(crate) async fn backup_view(&self) -> Result<(NodeView, Vec<DatabaseHash>), StoreError> {
+        let _changing = self.changing.lock().await;
+        let deleted = self.deleted().as_mut().map(std::mem::take);
+        Ok((self.node.now()?, deleted.unwrap_or_default()))
+    }
+
+    fn deleted(&self) -> MutexGuard<'_, Option<Vec<DatabaseHash>>> {
+        self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn make_file(&self, hash: DatabaseHash, now: u64) -> Result<(), DatabaseError> {
@@ -427,12 +474,25 @@ impl Databases {
         self.usages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `<directory>/ab/v<ab…>.redb`: at most 256 directories, whatever the number of databases.
     fn path(&self, hash: DatabaseHash) -> PathBuf {
-        let name = hash.to_string();
-        let fan = name.get(1..3).unwrap_or_default();
-        self.directory.join(fan).join(format!("{name}.redb"))
+        file_in(&self.directory, hash)
     }
+}
+
+/// Lasts as long as a backup is made.
+pub(crate) struct BackupUnderWay<'d>(&'d Databases);
+
+impl Drop for BackupUnderWay<'_> {
+    fn drop(&mut self) {
+        *self.0.deleted() = None;
+    }
+}
+
+/// `<directory>/ab/v<ab…>.redb`: at most 256 directories, whatever the number of databases.
+pub(crate) fn file_in(directory: &Path, hash: DatabaseHash) -> PathBuf {
+    let name = hash.to_string();
+    let fan = name.get(1..3).unwrap_or_default();
+    directory.join(fan).join(format!("{name}.redb"))
 }
 
 fn hash_of(record: &DatabaseRecord) -> Result<DatabaseHash, StoreError> {
@@ -442,7 +502,7 @@ fn hash_of(record: &DatabaseRecord) -> Result<DatabaseHash, StoreError> {
         .map_err(|_| StoreError::Corrupt("a database hash"))
 }
 
-fn database_files(directory: &Path) -> Result<Vec<(DatabaseHash, PathBuf)>, StoreError> {
+pub(crate) fn database_files(directory: &Path) -> Result<Vec<(DatabaseHash, PathBuf)>, StoreError> {
     let mut found = Vec::new();
     for fan in std::fs::read_dir(directory)? {
         let fan = fan?.path();

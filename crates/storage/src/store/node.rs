@@ -1,38 +1,48 @@
 //! `node.redb`: the node's own keys, accounts, the registry of databases, refresh tokens, DID documents.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use redb::{
-    Database, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition,
-    WriteTransaction,
+    Database, DatabaseError, ReadTransaction, ReadableTable, ReadableTableMetadata,
+    TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
 use super::commit::Committer;
+use super::copy;
+use super::format::{self, META};
 use super::{StoreError, random};
 use crate::directory::Registration;
 use crate::peers::PeerRow;
 use crate::registry::DatabaseRecord;
 
-const SECRETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("secrets");
-const ACCOUNTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("accounts");
-const DATABASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("databases");
+pub(super) const SECRETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("secrets");
+pub(super) const ACCOUNTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("accounts");
+pub(super) const DATABASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("databases");
 /// (account, database) → nothing: the databases of an account.
-const OWNED: TableDefinition<'_, (&str, &str), ()> = TableDefinition::new("owned_databases");
-const REFRESH_TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("refresh_tokens");
+pub(super) const OWNED: TableDefinition<'_, (&str, &str), ()> =
+    TableDefinition::new("owned_databases");
+pub(super) const REFRESH_TOKENS: TableDefinition<'_, &str, &[u8]> =
+    TableDefinition::new("refresh_tokens");
 /// (device hash, token id) → nothing: the tokens of a device.
-const DEVICES: TableDefinition<'_, (&str, &str), ()> = TableDefinition::new("device_tokens");
+pub(super) const DEVICES: TableDefinition<'_, (&str, &str), ()> =
+    TableDefinition::new("device_tokens");
 /// (expiry, token or request id) → nothing: what to forget, and when.
-const EXPIRIES: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("expiries");
-const USED_REQUESTS: TableDefinition<'_, &str, u64> = TableDefinition::new("used_auth_requests");
+pub(super) const EXPIRIES: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("expiries");
+pub(super) const USED_REQUESTS: TableDefinition<'_, &str, u64> =
+    TableDefinition::new("used_auth_requests");
 /// (lower-case DID, version) → the document's JSON text.
-const DID_DOCUMENTS: TableDefinition<'_, (&str, u64), &str> = TableDefinition::new("did_documents");
+pub(super) const DID_DOCUMENTS: TableDefinition<'_, (&str, u64), &str> =
+    TableDefinition::new("did_documents");
 /// Address of a DID, lower case → its registration, on a node that is a directory.
-const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("did_registrations");
+pub(super) const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> =
+    TableDefinition::new("did_registrations");
 /// Name of another node → its password's hash.
-const PEERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("peers");
+pub(super) const PEERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("peers");
 /// (account, name of another node) → Unix seconds until which that node may replicate the account's context.
-const PEER_CONTEXTS: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("peer_contexts");
+pub(super) const PEER_CONTEXTS: TableDefinition<'_, (&str, &str), u64> =
+    TableDefinition::new("peer_contexts");
 
 const CACHE_BYTES: usize = 16 << 20;
 /// Expired rows removed by one login at most.
@@ -136,9 +146,15 @@ impl NodeStore {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
-        let database = builder.create(path)?;
+        let database = match builder.create(path) {
+            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::Closed),
+            opened => opened?,
+        };
         let transaction = database.begin_write()?;
         {
+            let mut meta = transaction.open_table(META)?;
+            format::check(&meta)?;
+            format::stamp(&mut meta)?;
             transaction.open_table(SECRETS)?;
             transaction.open_table(ACCOUNTS)?;
             transaction.open_table(DATABASES)?;
@@ -305,6 +321,22 @@ impl NodeStore {
                 records.filter_map(Result::transpose).collect()
             })
             .await
+    }
+
+    /// The hashes of all databases.
+    pub(crate) async fn all_databases(&self) -> Result<Vec<String>, StoreError> {
+        self.committer
+            .view(|view| {
+                let table = view.open_table(DATABASES)?;
+                let rows = table.range::<&str>(..)?;
+                rows.map(|row| Ok(row?.0.value().to_owned())).collect()
+            })
+            .await
+    }
+
+    /// The file as it is now.
+    pub(crate) fn now(&self) -> Result<NodeView, StoreError> {
+        Ok(NodeView(self.committer.read()?))
     }
 
     pub(crate) async fn put_database(&self, record: DatabaseRecord) -> Result<(), StoreError> {
@@ -547,6 +579,20 @@ impl NodeStore {
                 Ok(removed)
             })
             .await
+    }
+}
+
+/// The node's file at one moment.
+pub(crate) struct NodeView(ReadTransaction);
+
+impl NodeView {
+    /// Copies it, with these databases. May block.
+    pub(crate) fn copy_to(
+        &self,
+        path: &Path,
+        databases: &BTreeSet<String>,
+    ) -> Result<(), StoreError> {
+        copy::node_to(&self.0, path, databases)
     }
 }
 
