@@ -21,7 +21,7 @@ use adyton_protocol::database::DatabaseHash;
 use sha2::{Digest, Sha256};
 
 use crate::config::Limits;
-use crate::databases::{DatabaseError, Databases, file_in};
+use crate::databases::{BackupUnderWay, DatabaseError, Databases, file_in};
 use crate::store::node::NodeStore;
 use crate::store::{StoreError, blocking};
 
@@ -102,7 +102,7 @@ pub async fn back_up(data: &Path, target: &Path) -> Result<Copied, BackupError> 
         opened => opened?,
     };
     let databases = Databases::new(node.clone(), data.join(DATABASES), Limits::default());
-    let copied = make(&node, &databases, target).await;
+    let copied = make(&databases, target).await;
     let closed = node.closed();
     drop((node, databases));
     closed.await;
@@ -110,32 +110,26 @@ pub async fn back_up(data: &Path, target: &Path) -> Result<Copied, BackupError> 
 }
 
 /// Makes a backup while everything goes on.
-pub(crate) async fn make(
-    node: &NodeStore,
-    databases: &Databases,
-    target: &Path,
-) -> Result<Copied, BackupError> {
-    let _one = databases.begin_backup().ok_or(BackupError::UnderWay)?;
+pub(crate) async fn make(databases: &Databases, target: &Path) -> Result<Copied, BackupError> {
+    let backup = databases.begin_backup().ok_or(BackupError::UnderWay)?;
     let root = target.to_owned();
     blocking(move || Ok(empty_directory(&root))).await??;
     let mut copies = BTreeSet::new();
-    for hash in node.all_databases().await? {
+    for hash in backup.databases().await? {
         let parsed: DatabaseHash = hash
             .parse()
             .map_err(|_| StoreError::Corrupt("a database hash"))?;
-        if copy(databases, parsed, target).await? {
+        if copy(&backup, parsed, target).await? {
             copies.insert(hash);
         }
     }
     private_directory(&target.join(DATABASES))?;
     // From here on, nothing that happens to the set of databases is in the backup.
-    let (view, deleted) = databases.backup_view().await?;
-    for hash in deleted {
-        let hash = hash.to_string();
-        if copies.remove(&hash) {
-            std::fs::remove_file(copied_file(target, &hash)?)?;
-        }
+    let (view, standing) = backup.end().await?;
+    for hash in copies.difference(&standing) {
+        std::fs::remove_file(copied_file(target, hash)?)?;
     }
+    copies.retain(|hash| standing.contains(hash));
     let root = target.to_owned();
     let finished = blocking(move || {
         Ok((|| {
@@ -148,13 +142,13 @@ pub(crate) async fn make(
 
 /// Copies one database. False when it is gone.
 async fn copy(
-    databases: &Databases,
+    backup: &BackupUnderWay<'_>,
     hash: DatabaseHash,
     target: &Path,
 ) -> Result<bool, BackupError> {
     let mut tries = 0;
     let file = loop {
-        match databases.backup_file(hash).await {
+        match backup.file(hash).await {
             Ok(Some(file)) => break file,
             Ok(None) => return Ok(false),
             Err(DatabaseError::Refused(refusal)) if refusal.kind == ErrorKind::Unavailable => {

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::databases::{Databases, database_files};
 use crate::did_documents::{DidDocuments, DidResolver};
 use crate::directory::Directory;
+use crate::finds::Finds;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
@@ -158,7 +159,7 @@ impl Storage {
             throttle: Throttle::new(limits.rates),
             proxy: config.proxy,
             metrics: Metrics::new(),
-            finds: Arc::new(tokio::sync::Semaphore::new(limits.finds_at_once)),
+            finds: Finds::new(&limits),
             bodies: BodyBudget::new(limits.bodies_in_flight_bytes),
             limits,
             clock,
@@ -235,7 +236,7 @@ impl Storage {
     /// Makes a backup in `target`, which must be an empty directory or none, while the node serves.
     pub async fn backup(&self, target: &Path) -> Result<Copied, BackupError> {
         let app = self.app.upgrade().ok_or(BackupError::Stopped)?;
-        crate::backup::make(&app.node, &app.databases, target).await
+        crate::backup::make(&app.databases, target).await
     }
 
     /// Makes a backup in the configured directory, in one of its own named after the time. None: no directory is configured.

@@ -320,6 +320,7 @@ async fn a_check_finds_what_is_not_whole() {
     const CHUNKS: TableDefinition<'_, (&[u8; 32], u64), &[u8]> = TableDefinition::new("chunks");
     const ATTACHED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("attached");
     const DATABASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("databases");
+    const DID_BYTES: TableDefinition<'_, &str, u64> = TableDefinition::new("did_document_bytes");
 
     let (_dir, _data, backup) = at_rest().await;
     let out = tempfile::tempdir().unwrap();
@@ -436,6 +437,17 @@ async fn a_check_finds_what_is_not_whole() {
             transaction.commit().unwrap();
         }),
         ["a database and its account disagree"]
+    );
+    assert_eq!(
+        damaged(&|data, _| {
+            let node = Database::open(data.join("node.redb")).unwrap();
+            let transaction = node.begin_write().unwrap();
+            let mut counted = transaction.open_table(DID_BYTES).unwrap();
+            counted.insert("", 1).unwrap();
+            drop(counted);
+            transaction.commit().unwrap();
+        }),
+        ["the number of bytes of DID documents"]
     );
 }
 

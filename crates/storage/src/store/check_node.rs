@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::StoreError;
 use super::check::{Faults, verified};
 use super::format::{self, META};
 use super::node::{
-    ACCOUNTS, Account, DATABASES, DEVICES, DID_DOCUMENTS, EXPIRIES, OWNED, PEERS, REFRESH_TOKENS,
-    REGISTRATIONS, RefreshRow, SECRETS,
+    ACCOUNTS, Account, DATABASES, DEVICES, DID_DOCUMENT_BYTES, DID_DOCUMENTS, EXPIRIES, OWNED,
+    PEER_CONTEXTS, PEER_KIN, REFRESH_TOKENS, REGISTRATIONS, RefreshRow, SECRETS,
 };
 use crate::directory::Registration;
 use crate::peers::PeerRow;
@@ -36,14 +36,14 @@ pub(crate) fn node(path: &Path) -> Result<(NodeFacts, Faults), StoreError> {
     format::check(&view.open_table(META)?)?;
     secrets(&view, &mut faults)?;
     let what = "an account does not read back";
-    each::<Account>(&view, ACCOUNTS, what, &mut faults, |name, account| {
+    each::<_, Account>(&view, ACCOUNTS, what, &mut faults, |name, account| {
         facts.limits.insert(name.to_owned(), account.storage_limit);
     })?;
     let owned = view.open_table(OWNED)?;
     let (mut disagree, mut owners) = (0, 0);
     let what = "a database's record does not read back";
     let mut records = Vec::new();
-    each::<DatabaseRecord>(&view, DATABASES, what, &mut faults, |hash, record| {
+    each::<_, DatabaseRecord>(&view, DATABASES, what, &mut faults, |hash, record| {
         records.push((hash.to_owned(), record));
     })?;
     for (hash, record) in records {
@@ -59,9 +59,10 @@ pub(crate) fn node(path: &Path) -> Result<(NodeFacts, Faults), StoreError> {
     );
     tokens(&view, &mut faults)?;
     let what = "a registration does not read back";
-    each::<Registration>(&view, REGISTRATIONS, what, &mut faults, |_, _| {})?;
+    each::<_, Registration>(&view, REGISTRATIONS, what, &mut faults, |_, _| {})?;
     let what = "another node's row does not read back";
-    each::<PeerRow>(&view, PEERS, what, &mut faults, |_, _| {})?;
+    each::<_, PeerRow>(&view, PEER_CONTEXTS, what, &mut faults, |_, _| {})?;
+    each::<_, PeerRow>(&view, PEER_KIN, what, &mut faults, |_, _| {})?;
     did_documents(&view, &mut faults)?;
     Ok((facts, faults))
 }
@@ -79,7 +80,7 @@ fn tokens(view: &ReadTransaction, faults: &mut Faults) -> Result<(), StoreError>
     let (devices, expiries) = (view.open_table(DEVICES)?, view.open_table(EXPIRIES)?);
     let mut tokens = Vec::new();
     let what = "a refresh token does not read back";
-    each::<RefreshRow>(view, REFRESH_TOKENS, what, faults, |id, row| {
+    each::<_, RefreshRow>(view, REFRESH_TOKENS, what, faults, |id, row| {
         tokens.push((id.to_owned(), row));
     })?;
     for (id, row) in tokens {
@@ -93,9 +94,10 @@ fn tokens(view: &ReadTransaction, faults: &mut Faults) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Versions count from zero, without a gap.
+/// Versions count from zero, without a gap, and their bytes are counted.
 fn did_documents(view: &ReadTransaction, faults: &mut Faults) -> Result<(), StoreError> {
     let (mut did, mut next) = (String::new(), 0);
+    let (mut bytes, mut of_all) = (BTreeMap::new(), 0);
     for row in view.open_table(DID_DOCUMENTS)?.iter()? {
         let (key, text) = row?;
         let (of, version) = key.value();
@@ -104,19 +106,29 @@ fn did_documents(view: &ReadTransaction, faults: &mut Faults) -> Result<(), Stor
         }
         faults.expect(version == next, "a version of a DID document is missing");
         next = version + 1;
+        let length = text.value().len() as u64;
+        *bytes.entry(of.to_owned()).or_default() += length;
+        of_all += length;
         let readable = serde_json::from_str::<IgnoredAny>(text.value()).is_ok();
         faults.expect(readable, "a DID document is no JSON");
     }
+    bytes.insert(String::new(), of_all);
+    let mut counted = BTreeMap::new();
+    for row in view.open_table(DID_DOCUMENT_BYTES)?.iter()? {
+        let (did, bytes) = row?;
+        counted.insert(did.value().to_owned(), bytes.value());
+    }
+    faults.expect(bytes == counted, "the number of bytes of DID documents");
     Ok(())
 }
 
 /// Reads every row of a table of JSON.
-fn each<T: DeserializeOwned>(
+fn each<K: Key + 'static, T: DeserializeOwned>(
     view: &ReadTransaction,
-    table: TableDefinition<'static, &'static str, &'static [u8]>,
+    table: TableDefinition<'static, K, &'static [u8]>,
     what: &'static str,
     faults: &mut Faults,
-    mut take: impl FnMut(&str, T),
+    mut take: impl FnMut(K::SelfType<'_>, T),
 ) -> Result<(), StoreError> {
     for row in view.open_table(table)?.iter()? {
         let (key, row) = row?;

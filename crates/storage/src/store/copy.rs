@@ -19,8 +19,8 @@ use super::attachments::{ATTACHED, BLOBS, CHUNKS};
 use super::database::{BODIES, CHANGES, DOCUMENTS, LOCAL};
 use super::format::META;
 use super::node::{
-    ACCOUNTS, DATABASES, DEVICES, DID_DOCUMENTS, EXPIRIES, OWNED, PEER_CONTEXTS, PEERS,
-    REFRESH_TOKENS, REGISTRATIONS, SECRETS, USED_REQUESTS,
+    ACCOUNTS, DATABASES, DEVICES, DID_DOCUMENT_BYTES, DID_DOCUMENTS, EXPIRIES, OWNED,
+    PEER_CONTEXTS, PEER_KIN, REFRESH_TOKENS, REGISTRATIONS, SECRETS, USED_REQUESTS,
 };
 
 /// Memory that making a copy may use for pages.
@@ -72,18 +72,20 @@ pub(super) fn node_to(
         EXPIRIES.name(),
         USED_REQUESTS.name(),
         DID_DOCUMENTS.name(),
+        DID_DOCUMENT_BYTES.name(),
         REGISTRATIONS.name(),
-        PEERS.name(),
         PEER_CONTEXTS.name(),
+        PEER_KIN.name(),
     ];
     only(from, &known)?;
     written(path, |to| {
         table(from, to, META)?;
         table(from, to, ACCOUNTS)?;
         table(from, to, DID_DOCUMENTS)?;
+        table(from, to, DID_DOCUMENT_BYTES)?;
         table(from, to, REGISTRATIONS)?;
-        table(from, to, PEERS)?;
         table(from, to, PEER_CONTEXTS)?;
+        table(from, to, PEER_KIN)?;
         // Tokens stay behind; their tables do not.
         to.open_table(REFRESH_TOKENS)?;
         to.open_table(DEVICES)?;
