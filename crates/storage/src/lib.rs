@@ -17,6 +17,7 @@ mod identity;
 mod metrics;
 mod outbound;
 mod peers;
+mod private_files;
 mod query;
 mod registry;
 mod resolution;

@@ -24,6 +24,7 @@ use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::peers::Peers;
+use crate::private_files::{own_directory, own_file};
 use crate::resolution::{InvalidRegistry, OwnPlaces, RegisteredDids, RegistryChoice};
 use crate::server::body::BodyBudget;
 use crate::store::StoreError;
@@ -95,11 +96,12 @@ impl Storage {
         resolver: Option<Arc<dyn DidResolver>>,
     ) -> Result<Self, StartError> {
         let databases_directory = config.data.join("databases");
-        std::fs::create_dir_all(&databases_directory).map_err(StartError::Directory)?;
+        own_directory(&databases_directory).map_err(StartError::Directory)?;
         let node_file = config.data.join("node.redb");
         if !node_file.exists() && !database_files(&databases_directory)?.is_empty() {
             return Err(StartError::NoNodeFile);
         }
+        own_file(&node_file).map_err(StartError::Directory)?;
         let node = crate::store::blocking(move || NodeStore::open(&node_file)).await?;
         let secrets = node.secrets().await?;
         let identity = Identity::from_bytes(secrets.identity).map_err(|_| StartError::Identity)?;

@@ -4,8 +4,6 @@
 //! the keys that make them stay behind ([`node_to`]).
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use redb::backends::FileBackend;
@@ -22,6 +20,7 @@ use super::node::{
     ACCOUNTS, DATABASES, DEVICES, DID_DOCUMENT_BYTES, DID_DOCUMENTS, EXPIRIES, OWNED,
     PEER_CONTEXTS, PEER_KIN, REFRESH_TOKENS, REGISTRATIONS, SECRETS, USED_REQUESTS,
 };
+use crate::private_files::new_file;
 
 /// Memory that making a copy may use for pages.
 const CACHE_BYTES: usize = 16 << 20;
@@ -150,12 +149,7 @@ fn written(
     path: &Path,
     work: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let file = new_file(path)?;
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
     let mut database = builder.create_with_backend(FileBackend::new(file)?)?;
