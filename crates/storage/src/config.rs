@@ -12,6 +12,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::outbound::Reach;
+use crate::replicate::Pace;
 use crate::resolution::RegistryChoice;
 use crate::throttle::{Proxy, Rates};
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// Whether an operator's proxy stands before the node.
     pub proxy: Proxy,
+    /// How fast it replicates to the other nodes of a context.
+    pub pace: Pace,
     /// What the node takes from one account or one peer.
     pub limits: Limits,
 }
@@ -128,6 +131,7 @@ impl Config {
             reach: Reach::Public,
             metrics: None,
             proxy: Proxy::None,
+            pace: Pace::default(),
             limits: Limits::default(),
         }
     }
@@ -325,6 +329,7 @@ impl ConfigFile {
             data: self.data.ok_or(ConfigError::Missing("data"))?,
             public_url: self.public_url.map(|url| public_url(&url)).transpose()?,
             network,
+            pace: Pace::default(),
             limits,
         })
     }

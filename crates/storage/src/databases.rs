@@ -13,8 +13,10 @@ use tokio::time::Instant;
 use crate::access::{Admission, Peer, Permit, Principal};
 use crate::config::Limits;
 use crate::registry::DatabaseRecord;
+use crate::replicate::News;
 use crate::store::database::DatabaseFile;
 use crate::store::node::NodeStore;
+use crate::store::pulse::Pulse;
 use crate::store::{StoreError, blocking};
 
 use adyton_couch::wire::{CouchError, ErrorKind};
@@ -54,6 +56,7 @@ pub(crate) struct Databases {
     node: NodeStore,
     directory: PathBuf,
     limits: Limits,
+    news: News,
     slots: Mutex<HashMap<DatabaseHash, Arc<Slot>>>,
     open_files: AtomicUsize,
     /// Counts uses, to find the file that was not used for longest.
@@ -78,11 +81,13 @@ impl Databases {
         node: NodeStore,
         directory: PathBuf,
         limits: Limits,
+        news: News,
     ) -> Result<Self, StoreError> {
         let this = Self {
             node,
             directory,
             limits,
+            news,
             slots: Mutex::default(),
             open_files: AtomicUsize::new(0),
             uses: AtomicU64::new(0),
@@ -330,7 +335,7 @@ impl Databases {
         let slot = self.slot(hash);
         let mut file = slot.file.lock().await;
         if file.is_none() {
-            let (path, pulse) = (self.path(hash), slot.pulse.clone());
+            let (path, pulse) = (self.path(hash), self.pulse_of(hash, &slot));
             let made = blocking(move || DatabaseFile::create(&path, now, pulse)).await?;
             *file = Some(Arc::new(made));
             drop(file);
@@ -353,7 +358,7 @@ impl Databases {
         }
         let deadline = Instant::now() + CLOSING_TIME;
         let open = loop {
-            let (path, pulse) = (self.path(hash), slot.pulse.clone());
+            let (path, pulse) = (self.path(hash), self.pulse_of(hash, &slot));
             match blocking(move || DatabaseFile::open(&path, pulse)).await {
                 Err(StoreError::Closed) if Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -404,6 +409,14 @@ impl Databases {
                 self.open_files.fetch_sub(1, Ordering::Relaxed);
                 surplus -= 1;
             }
+        }
+    }
+
+    fn pulse_of(&self, hash: DatabaseHash, slot: &Slot) -> Pulse {
+        Pulse {
+            feeds: slot.pulse.clone(),
+            hash,
+            news: self.news.clone(),
         }
     }
 

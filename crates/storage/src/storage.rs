@@ -21,6 +21,7 @@ use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::peers::Peers;
+use crate::replicate::{News, Standing};
 use crate::resolution::{InvalidRegistry, OwnPlaces, RegisteredDids, RegistryChoice};
 use crate::server::body::BodyBudget;
 use crate::store::StoreError;
@@ -103,8 +104,9 @@ impl Storage {
             documents: did_documents.clone(),
             directory: directory.clone(),
         };
-        let outbound: Arc<dyn Web> =
-            Arc::new(Outbound::new(config.reach).map_err(InvalidRegistry::from)?);
+        let way_out = Outbound::new(config.reach).map_err(InvalidRegistry::from)?;
+        let outbound: Arc<dyn Web> = Arc::new(way_out.clone());
+        let news = News::default();
         let registered = RegisteredDids::open(
             config.registry,
             Arc::clone(&outbound),
@@ -133,7 +135,16 @@ impl Storage {
             ),
             outbound,
             network: config.network,
-            databases: Databases::open(node.clone(), databases_directory, limits.clone()).await?,
+            databases: Databases::open(
+                node.clone(),
+                databases_directory,
+                limits.clone(),
+                news.clone(),
+            )
+            .await?,
+            news,
+            standing: Standing::default(),
+            peer_key: secrets.peer_key,
             throttle: Throttle::new(limits.rates),
             proxy: config.proxy,
             metrics: Metrics::new(),
@@ -150,7 +161,18 @@ impl Storage {
         };
         let closed = Box::pin(app.node.closed());
         let app = Arc::new(app);
+        let seed = u64::from_be_bytes(crate::store::random()?);
+        let replicating = crate::replicate::run(
+            Arc::clone(&app),
+            way_out,
+            config.pace,
+            seed,
+            stopping.clone(),
+        );
         let serving = crate::server::serve(listener, Arc::clone(&app), stopping.clone());
+        let serving = async move {
+            tokio::join!(serving, replicating);
+        };
         let (metrics_address, server) = match config.metrics {
             None => (None, tokio::spawn(serving)),
             Some(address) => {

@@ -12,8 +12,6 @@ use std::convert::Infallible;
 
 use adyton_protocol::consent;
 use adyton_protocol::context::{ContextHash, ContextName};
-use adyton_protocol::did::Network;
-use adyton_protocol::did_document::{ContextEndpoints, ContextKeys, UnsignedDidDocument};
 use adyton_protocol::hash::{hash_value, keccak256};
 use adyton_storage::Reach;
 use bytes::Bytes;
@@ -23,8 +21,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use secp256k1::SecretKey;
 use serde_json::{Value, json};
-use support::{Answer, CONTEXT, Credential, Node, Person, Session, history, public, sign};
-use time::OffsetDateTime;
+use support::{
+    Answer, CONTEXT, Credential, Node, Person, Session, history, public, put_context, sign,
+};
 use tokio::net::TcpListener;
 
 const PASSWORD: &str = "5f0c6d1c5f0c6d1c5f0c6d1c5f0c6d1c5f0c6d1c5f0c6d1c5f0c6d1c5f0c6d1c";
@@ -46,9 +45,14 @@ impl Original {
             while let Ok((stream, _)) = listener.accept().await {
                 let status = status.clone();
                 let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                    assert_eq!(request.uri().path(), "/status");
-                    let body = Full::new(Bytes::from(status.clone()));
-                    async { Ok::<_, Infallible>(Response::new(body)) }
+                    // Nodes that it is named beside push to it, too: it does not answer that.
+                    let shown = request.uri().path() == "/status";
+                    let body = if shown { status.clone() } else { String::new() };
+                    let mut response = Response::new(Full::new(Bytes::from(body)));
+                    if !shown {
+                        *response.status_mut() = http::StatusCode::NOT_FOUND;
+                    }
+                    async { Ok::<_, Infallible>(response) }
                 });
                 let serving = hyper::server::conn::http1::Builder::new();
                 tokio::spawn(serving.serve_connection(TokioIo::new(stream), service));
@@ -77,42 +81,6 @@ impl Original {
     }
 }
 
-/// The next version of a person's document, with a context on these nodes.
-async fn put_context(node: &Node, person: &Person, nodes: Vec<String>) {
-    let at = |now: u64| OffsetDateTime::from_unix_timestamp(i64::try_from(now).unwrap()).unwrap();
-    let own = public(&person.key);
-    let first = UnsignedDidDocument::new(&person.did, &own, at(node.now()));
-    let proof = sign(&person.key, first.proof_digest().unwrap());
-    let first = first.sign_with(&proof).unwrap();
-    let mut next = UnsignedDidDocument::successor_of(&first, at(node.now() + 1));
-    let key = SecretKey::from_secret_bytes([9; 32]).unwrap();
-    let text = consent::context_proof(&person.did, &public(&key).address());
-    let keys = ContextKeys {
-        sign: public(&key),
-        asym: [7; 32],
-        proof: sign(&person.key, text.digest()),
-    };
-    let endpoints = ContextEndpoints {
-        database: nodes.clone(),
-        messaging: nodes,
-        ..Default::default()
-    };
-    next.add_context(
-        Network::Banksia,
-        &ContextName::new(CONTEXT).unwrap(),
-        &keys,
-        &endpoints,
-    );
-    let proof = sign(&person.key, next.proof_digest().unwrap());
-    let document = next.sign_with(&proof).unwrap().to_json();
-    let path = format!("/did/{}", person.did.lowercase());
-    let body = json!({"document": document}).to_string();
-    node.client()
-        .send("PUT", &path, &Credential::None, body)
-        .await
-        .expect(200);
-}
-
 async fn node() -> Node {
     Node::with_config(|config| config.reach = Reach::AlsoThisMachine).await
 }
@@ -125,7 +93,7 @@ async fn stage() -> (Node, Original, Session, String) {
         format!("{}/", node.storage.public_url()),
         format!("{}/", original.url),
     ];
-    put_context(&node, &owner.person, nodes).await;
+    put_context(&node.client(), &owner.person, nodes, node.now()).await;
     let db = owner.database("d").await;
     (node, original, owner, db)
 }
@@ -335,7 +303,7 @@ async fn a_handshake_that_does_not_hold_lets_nobody_in() {
         format!("{}/", careful.storage.public_url()),
         format!("{}/", original.url),
     ];
-    put_context(&careful, &person, nodes).await;
+    put_context(&careful.client(), &person, nodes, careful.now()).await;
     let answer = original
         .ask(&careful, original.request(&careful, &person))
         .await;

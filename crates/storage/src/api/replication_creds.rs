@@ -151,7 +151,10 @@ impl App {
         match admitted {
             Ok(PeerOutcome::Full) => Err(bad("This node replicates with no further nodes")),
             Ok(PeerOutcome::NoPassword) => Err(bad("Password not specified")),
-            Ok(outcome) => Ok(self.signed_bare(json!({"result": outcome.word()}))),
+            Ok(outcome) => {
+                self.news.heard(&account);
+                Ok(self.signed_bare(json!({"result": outcome.word()})))
+            }
             Err(error) => Err(reply::fault(&error)),
         }
     }

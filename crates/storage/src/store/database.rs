@@ -14,10 +14,10 @@ use redb::{
     Builder, Database, DatabaseError, OwnedAccessGuard, ReadTransaction, ReadableTable, Table,
     TableDefinition,
 };
-use tokio::sync::watch;
 
 use super::attachments::{Attached, AttachmentView, BlobId};
 use super::commit::Committer;
+use super::pulse::Pulse;
 use super::row::{ChangeRow, DocumentRow};
 use super::write::{DocumentWrite, Outcome, Writer};
 use super::{StoreError, random};
@@ -110,16 +110,12 @@ pub(crate) struct DatabaseFile {
     committer: Committer,
     path: PathBuf,
     /// Tells waiting feeds that there is something new.
-    pulse: watch::Sender<u64>,
+    pulse: Pulse,
 }
 
 impl DatabaseFile {
     /// Makes the file if it is not there, and its tables.
-    pub(crate) fn create(
-        path: &Path,
-        now: u64,
-        pulse: watch::Sender<u64>,
-    ) -> Result<Self, StoreError> {
+    pub(crate) fn create(path: &Path, now: u64, pulse: Pulse) -> Result<Self, StoreError> {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
@@ -156,7 +152,7 @@ impl DatabaseFile {
     }
 
     /// Opens an existing file; repairs it first when the process that wrote it was killed.
-    pub(crate) fn open(path: &Path, pulse: watch::Sender<u64>) -> Result<Self, StoreError> {
+    pub(crate) fn open(path: &Path, pulse: Pulse) -> Result<Self, StoreError> {
         let database = match builder().open(path) {
             Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::Closed),
             opened => opened?,
@@ -194,17 +190,8 @@ impl DatabaseFile {
                 Ok((outcomes, writer.finish()?.update_seq))
             })
             .await?;
-        self.tell(newest);
+        self.pulse.tell(newest);
         Ok(outcomes)
-    }
-
-    /// Wakes those who wait for news.
-    fn tell(&self, newest: u64) {
-        self.pulse.send_if_modified(|seq| {
-            let news = newest > *seq;
-            *seq = newest.max(*seq);
-            news
-        });
     }
 
     /// Removes leaves as if they had never been written, durably. Returns those that went.
@@ -224,7 +211,7 @@ impl DatabaseFile {
                 Ok((purged, writer.finish()?.update_seq))
             })
             .await?;
-        self.tell(newest);
+        self.pulse.tell(newest);
         Ok(purged)
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod attachments;
 pub(crate) mod commit;
 pub(crate) mod database;
 pub(crate) mod node;
+pub(crate) mod pulse;
 mod purge;
 pub(crate) mod row;
 pub(crate) mod write;

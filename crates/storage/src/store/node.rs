@@ -33,6 +33,8 @@ const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("di
 const PEERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("peers");
 /// (account, name of another node) → Unix seconds until which that node may replicate the account's context.
 const PEER_CONTEXTS: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("peer_contexts");
+/// Account → nothing: those whose context other nodes hold, too. At start they are replicated.
+const REPLICATED: TableDefinition<'_, &str, ()> = TableDefinition::new("replicated_accounts");
 
 const CACHE_BYTES: usize = 16 << 20;
 /// Expired rows removed by one login at most.
@@ -123,6 +125,8 @@ pub(crate) struct NodeSecrets {
     pub(crate) public_user: [u8; 32],
     pub(crate) public_password: [u8; 32],
     pub(crate) uuid: [u8; 32],
+    /// Makes the passwords that other nodes know this one by.
+    pub(crate) peer_key: [u8; 32],
 }
 
 /// The open node file. Cheap to clone.
@@ -151,6 +155,7 @@ impl NodeStore {
             transaction.open_table(REGISTRATIONS)?;
             transaction.open_table(PEERS)?;
             transaction.open_table(PEER_CONTEXTS)?;
+            transaction.open_table(REPLICATED)?;
         }
         transaction.commit()?;
         Ok(Self {
@@ -187,6 +192,7 @@ impl NodeStore {
                     public_user: key("public_user")?,
                     public_password: key("public_password")?,
                     uuid: key("uuid")?,
+                    peer_key: key("peer_key")?,
                 })
             })
             .await
@@ -529,6 +535,43 @@ impl NodeStore {
                 for name in names {
                     contexts.remove((account.as_str(), name.as_str()))?;
                 }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Accounts whose context other nodes hold, too, as far as is known.
+    pub(crate) async fn replicated(&self) -> Result<Vec<String>, StoreError> {
+        self.committer
+            .view(|view| {
+                let table = view.open_table(REPLICATED)?;
+                let rows = table.iter()?.map(|row| Ok(row?.0.value().to_owned()));
+                rows.collect()
+            })
+            .await
+    }
+
+    /// Whether an account's context is on other nodes, too. Written only when it is news.
+    pub(crate) async fn set_replicated(
+        &self,
+        account: String,
+        replicated: bool,
+    ) -> Result<(), StoreError> {
+        let asked = account.clone();
+        let known = self
+            .committer
+            .view(move |view| Ok(view.open_table(REPLICATED)?.get(asked.as_str())?.is_some()))
+            .await?;
+        if known == replicated {
+            return Ok(());
+        }
+        self.committer
+            .write(move |transaction| {
+                let mut table = transaction.open_table(REPLICATED)?;
+                match replicated {
+                    true => table.insert(account.as_str(), ())?,
+                    false => table.remove(account.as_str())?,
+                };
                 Ok(())
             })
             .await
