@@ -84,7 +84,11 @@ impl Peers {
                 max,
             )
             .await?;
-        let done = matches!(outcome, PeerOutcome::Created | PeerOutcome::Updated);
+        // Also when the row was there: a call that broke off may have written it and come no further.
+        let done = match outcome {
+            PeerOutcome::Created | PeerOutcome::Updated | PeerOutcome::Exists => true,
+            PeerOutcome::NoPassword | PeerOutcome::Full => false,
+        };
         if let (true, Some(hash)) = (done, hash) {
             let mut passwords = self
                 .passwords
@@ -99,4 +103,26 @@ impl Peers {
 /// The name of a node here: of its host alone, as the original has it.
 pub(crate) fn peer_name(host: &str) -> String {
     format!("r{}", hex::encode(keccak256(host.as_bytes())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_whose_handshake_broke_off_half_way_is_let_in_by_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let node = NodeStore::open(&directory.path().join("node.redb")).unwrap();
+        let peers = Peers::open(node.clone()).await.unwrap();
+        // The request was dropped after its row was written.
+        let row = PeerRow {
+            password: hex::encode(Sha256::digest("word")),
+        };
+        let put = node.put_peer("r1".to_owned(), Some(row), "a".to_owned(), 9, 1);
+        assert_eq!(put.await.unwrap(), PeerOutcome::Created);
+        assert!(!peers.knows("r1", b"word"));
+        let again = peers.admit("r1", Some("word"), "a", 0, 1).await.unwrap();
+        assert_eq!(again, PeerOutcome::Exists);
+        assert!(peers.knows("r1", b"word") && !peers.knows("r1", b"other"));
+    }
 }

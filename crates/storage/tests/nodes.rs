@@ -108,6 +108,12 @@ async fn three() -> Vec<Site> {
 async fn name(site: &Site, urls: &[String]) {
     let person = Person::new(1);
     person.publish(&site.client(), START).await;
+    rename(site, urls).await;
+}
+
+/// The same, of a site that has a document of the person.
+async fn rename(site: &Site, urls: &[String]) {
+    let person = Person::new(1);
     let urls = urls.iter().map(|url| format!("{url}/")).collect();
     put_context(&site.client(), &person, urls, START).await;
 }
@@ -153,9 +159,24 @@ async fn converged(sites: &[Site], db: &str, least: usize) {
             return;
         }
         let counts: Vec<usize> = all.iter().map(BTreeMap::len).collect();
-        assert!(began.elapsed() < PATIENCE, "{counts:?} of {least}");
+        assert!(
+            began.elapsed() < PATIENCE,
+            "{counts:?} of {least}: {}",
+            differences(&all)
+        );
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
+}
+
+/// What not all nodes tell.
+fn differences(all: &[BTreeMap<String, (BTreeSet<String>, bool)>]) -> String {
+    let ids: BTreeSet<&String> = all.iter().flat_map(BTreeMap::keys).collect();
+    let lines = ids.into_iter().filter_map(|id| {
+        let each: Vec<_> = all.iter().map(|one| one.get(id)).collect();
+        let differ = each.iter().any(|one| *one != each[0]);
+        differ.then(|| format!("{id}: {each:?}\n"))
+    });
+    lines.collect()
 }
 
 async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
@@ -596,6 +617,31 @@ async fn only_nodes_that_the_owner_named_beside_this_one_are_contacted() {
     assert_eq!(answer.expect(200).json()["endpoints"], json!([]));
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(sites[1].way.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_node_that_the_owner_names_no_more_gets_nothing_more() {
+    let sites = three().await;
+    let db = databases(&sites, "d").await;
+    let here = sites[0].log_in(1).await;
+    here.put(&format!("{db}/x"), &json!({})).await.expect(201);
+    converged(&sites, &db, 1).await;
+    let urls: Vec<String> = sites.iter().map(|site| site.way.url()).collect();
+    for site in &sites[..2] {
+        rename(site, &urls[..2]).await;
+        let session = site.log_in(1).await;
+        session
+            .post("/user/pingDatabases", &json!({}))
+            .await
+            .expect(200);
+    }
+    // Until both have read the new document.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    here.put(&format!("{db}/y"), &json!({})).await.expect(201);
+    converged(&sites[..2], &db, 2).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let away = sites[2].log_in(1).await;
+    away.get(&format!("{db}/y")).await.expect(404);
 }
 
 #[tokio::test]

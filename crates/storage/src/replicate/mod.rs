@@ -64,6 +64,8 @@ struct Context {
     named: Option<(Did, ContextName)>,
     nodes: Vec<Arc<str>>,
     looked_up: Option<Instant>,
+    /// A user asked: the document is to be asked for anew.
+    asked: bool,
     /// What waits for the nodes to be known.
     wanted: Wanted,
 }
@@ -205,13 +207,13 @@ impl Replicator {
         }
         for account in waiting.asked {
             let account: Arc<str> = account.into();
-            if let Some(context) = self.contexts.get_mut(&account) {
-                context.looked_up = None;
-                for node in context.nodes.clone() {
-                    let account = Arc::clone(&account);
-                    let state = self.links.entry(Link { account, node }).or_default();
-                    state.asked = true;
-                }
+            let context = self.contexts.entry(Arc::clone(&account)).or_default();
+            context.looked_up = None;
+            context.asked = true;
+            for node in context.nodes.clone() {
+                let account = Arc::clone(&account);
+                let state = self.links.entry(Link { account, node }).or_default();
+                state.asked = true;
             }
             self.wanted(Arc::clone(&account), &Wanted::All);
             self.hasten(&account);
@@ -268,8 +270,14 @@ impl Replicator {
             match work {
                 Work::Nodes(account) => {
                     let app = Arc::clone(&self.app);
+                    let context = self.contexts.get_mut(&account);
+                    let asked = context.map(|context| std::mem::take(&mut context.asked));
+                    let freshness = match asked {
+                        Some(true) => Freshness::Asked,
+                        Some(false) | None => Freshness::Remembered,
+                    };
                     self.tasks.spawn(async move {
-                        let found = nodes_of(&app, &account).await;
+                        let found = nodes_of(&app, &account, freshness).await;
                         Finished::Nodes(account, found)
                     });
                 }
@@ -384,15 +392,19 @@ async fn until(due: Option<Instant>) {
 }
 
 /// Asks the owner's DID document. None: there is no such context (any more), or nothing in it.
-async fn nodes_of(app: &App, account: &str) -> Result<Option<Named>, ResolveFailure> {
+async fn nodes_of(
+    app: &App,
+    account: &str,
+    freshness: Freshness,
+) -> Result<Option<Named>, ResolveFailure> {
     let records = app.node.databases_of(account.to_owned()).await?;
     let Some(record) = records.first() else {
         return Ok(None);
     };
-    let corrupt = |_| StoreError::Corrupt("the owner of a database");
-    let did: Did = record.did.parse().map_err(|_| corrupt(()))?;
-    let context = ContextName::new(record.context_name.as_str()).map_err(|_| corrupt(()))?;
-    let document = app.resolver.resolve(&did, Freshness::Remembered).await?;
+    let corrupt = || StoreError::Corrupt("the owner of a database");
+    let did: Did = record.did.parse().map_err(|_| corrupt())?;
+    let context = ContextName::new(record.context_name.as_str()).map_err(|_| corrupt())?;
+    let document = app.resolver.resolve(&did, freshness).await?;
     let nodes = match document {
         Some(document) if !document.is_deactivated() => {
             let hash = ContextHash::of(&did, &context);

@@ -19,7 +19,9 @@ use adyton_protocol::consent;
 use adyton_protocol::context::ContextName;
 use adyton_protocol::database::{DatabaseHash, DatabaseName};
 use adyton_protocol::did::{Anchor, Did, Network};
-use adyton_protocol::did_document::{ContextEndpoints, ContextKeys, UnsignedDidDocument};
+use adyton_protocol::did_document::{
+    ContextEndpoints, ContextKeys, DidDocument, UnsignedDidDocument,
+};
 use adyton_protocol::signature::{PublicKey, Signature};
 use adyton_storage::{Clock, Config, Limits, Storage};
 use bytes::Bytes;
@@ -424,11 +426,10 @@ pub fn history(id: &str, generation: u64, digits: &str, member: Value) -> Value 
 /// The next version of a person's document, with a context on these nodes.
 pub async fn put_context(client: &Client, person: &Person, nodes: Vec<String>, now: u64) {
     let at = |now: u64| OffsetDateTime::from_unix_timestamp(i64::try_from(now).unwrap()).unwrap();
-    let own = public(&person.key);
-    let first = UnsignedDidDocument::new(&person.did, &own, at(now));
-    let proof = sign(&person.key, first.proof_digest().unwrap());
-    let first = first.sign_with(&proof).unwrap();
-    let mut next = UnsignedDidDocument::successor_of(&first, at(now + 1));
+    let path = format!("/did/{}", person.did.lowercase());
+    let current = client.get(&path).await.expect(200).json()["data"].take();
+    let current = DidDocument::verify(current, &person.did).unwrap();
+    let mut next = UnsignedDidDocument::successor_of(&current, at(now + 1));
     let key = SecretKey::from_secret_bytes([9; 32]).unwrap();
     let text = consent::context_proof(&person.did, &public(&key).address());
     let keys = ContextKeys {
@@ -449,7 +450,6 @@ pub async fn put_context(client: &Client, person: &Person, nodes: Vec<String>, n
     );
     let proof = sign(&person.key, next.proof_digest().unwrap());
     let document = next.sign_with(&proof).unwrap().to_json();
-    let path = format!("/did/{}", person.did.lowercase());
     let body = json!({"document": document}).to_string();
     client
         .send("PUT", &path, &Credential::None, body)
