@@ -1,7 +1,7 @@
 /** Choices become terms, and can only take away. */
 
 import { expect, test } from "@playwright/test";
-import { asAsked, goBack, isLeftOut, leaveOut, narrowAlike, readOnly, termsOf, wholeBehind } from "../src/consent/choices.ts";
+import { asAsked, goBack, isLeftOut, keep, leaveOut, narrowAlike, readOnly, termsOf, wholeBehind } from "../src/consent/choices.ts";
 import type { Choice } from "../src/consent/choices.ts";
 import { EMAIL, request } from "./asked.ts";
 
@@ -112,4 +112,29 @@ test("what the whole database was limited to stays as narrow as it was", () => {
   Object.assign(whole!, { from: "2026-02-01", until: "2026-12-31" });
   narrowAlike(whole!, mail!);
   expect([whole!.from, whole!.until]).toEqual(["2026-02-01", "2026-06-30"]);
+});
+
+test("what is asked for once more keeps what was chosen, also for what is new", () => {
+  const before = request();
+  const chosen = asAsked(before);
+  readOnly(chosen, true);
+  leaveOut(chosen, "body", true);
+  goBack(chosen, 7, new Date("2026-06-08T12:00:00Z"));
+  chosen.permissions[1]!.kept = false;
+  chosen.api.delete("api:ds-create");
+  chosen.expiresIn = 86_400;
+  chosen.rate = { requests: 60, seconds: 3600 };
+  const [mail] = before.permissions;
+  const letters = { ...mail!, target: "ds:https://own.example/letter/v1/schema.json", schema: "https://own.example/letter/v1/schema.json", own: true, title: "Letters" };
+  const after = { ...before, permissions: [...before.permissions, letters], terms: { ...before.terms, scopes: [...before.terms.scopes, `ds:rwd:${letters.schema}`] } };
+  const kept = asAsked(after);
+  keep(kept, chosen, before);
+  const held = { from: "2026-06-01T00:00:00Z", without: ["messageHTML", "messageText"] };
+  expect(termsOf(after, kept)).toEqual({
+    scopes: [`ds:r:${EMAIL}`, `ds:r:${letters.schema}`, "api:ds-query"],
+    narrow: [{ target: `ds:${EMAIL}`, ...held }, { target: letters.target, ...held }],
+    purpose: before.purpose,
+    expiresIn: 86_400,
+    rate: { requests: 60, seconds: 3600 },
+  });
 });

@@ -248,12 +248,21 @@ test("a kind of record of the person's own is a name before signing in, and a ca
   await holdsToWcag(page);
   await page.route(`**/consent/requests/${ID}`, (route) => route.fulfill({ contentType: "application/json", body: JSON.stringify(known) }));
   const asked = page.waitForRequest((one) => one.url().endsWith(`/consent/requests/${ID}`));
+  // What was chosen before signing in stays chosen.
+  await page.getByLabel("Read only").check();
+  await page.getByLabel("For how long").selectOption("1 day");
+  await page.getByLabel("Leave out what messages say").check();
   await signIn(page, stage);
   expect(await (await asked).headerValue("x-api-key")).toBeTruthy();
   const card = page.getByRole("listitem").filter({ hasText: "Dives" }).first();
   await expect(card).toContainText("dives");
+  await expect(card).toContainText(`A schema of your own, with the name that it was given when you put it: ${own}`);
   await expect(also).toHaveCount(0);
   await expect(page.getByRole("button", { name: "Allow", exact: true })).toBeEnabled();
   await expect.poll(() => sent.previews.at(-1)?.scopes).toContain(`ds:r:${own}`);
+  const chosen = sent.previews.at(-1)!;
+  expect(chosen.scopes.filter((scope) => /^(ds|db):/.test(scope) && !/^(ds|db):r:/.test(scope))).toEqual([]);
+  expect(chosen.expiresIn).toBe(86_400);
+  expect(chosen.narrow?.some((one) => one.without?.includes("messageText"))).toBe(true);
   await holdsToWcag(page);
 });

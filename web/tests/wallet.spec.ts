@@ -35,14 +35,18 @@ async function wallet(page: Page, stage: Stage): Promise<Wallet> {
     const url = new URL(route.request().url());
     made.asked.push(url);
     const text = (name: string): string => url.searchParams.get(name) ?? "";
-    const consent = made.forge(Buffer.from(text("request"), "base64url").toString());
+    const request = Buffer.from(text("request"), "base64url").toString();
+    const consent = made.forge(request);
     const key = fromBase64(text("key")) ?? new Uint8Array();
     const back = new URLSearchParams({
       consent: toBase64Url(Buffer.from(made.claim(consent))),
       signature: ContextSession.parse(stage.session).signConsent(consent),
       session: toBase64Url(await sealed(stage.session, consent, key)),
     });
-    const [yes, no] = [`${text("return")}#${back}`, `${text("return")}#error=access_denied`];
+    // Back to whom the text is for, whatever else the link says.
+    const { audience, nonce } = JSON.parse(request) as { audience: string; nonce: string };
+    const page = `${audience}/consent?request=${nonce}`;
+    const [yes, no] = [`${page}#${back}`, `${page}#error=access_denied`];
     const link = (address: string, words: string): string => `<a href="${address.replaceAll("&", "&amp;")}">${words}</a>`;
     await route.fulfill({ contentType: "text/html", body: `<!doctype html><title>Wallet</title><h1>Wallet</h1>${link(yes, "Sign")} ${link(no, "Do not")}` });
   });
@@ -72,8 +76,8 @@ test("a wallet signs what was chosen, and the app gets that and no more", async 
   await button(page).click();
   await expect(page.getByRole("heading", { name: "Wallet" })).toBeVisible();
   const [asked] = it.asked;
-  // The wallet's own parameters stay, and it is told the text, where to go back to, and a key; no credential.
-  expect([...(asked?.searchParams.keys() ?? [])]).toEqual(["for", "request", "return", "key"]);
+  // The wallet's own parameters stay, and it is told the text and a key: no credential, and no place to go to but the text's.
+  expect([...(asked?.searchParams.keys() ?? [])]).toEqual(["for", "request", "key"]);
   const consent = JSON.parse(Buffer.from(asked?.searchParams.get("request") ?? "", "base64url").toString()) as { audience: string; terms: { scopes: string[]; expiresIn: number } };
   expect(consent.audience).toBe(stage.node);
   expect([consent.terms.scopes, consent.terms.expiresIn]).toEqual([[`ds:r:${EMAIL}`, "api:ds-create", "api:ds-query"], 86_400]);

@@ -13,8 +13,8 @@ const BUILT: [Built; 10] = [
         bytes: include_bytes!("docs.html"),
     },
     Built {
-        path: "/assets/consent-DQiXSH1u.js",
-        bytes: include_bytes!("assets/consent-DQiXSH1u.js"),
+        path: "/assets/consent-DJq06FKL.js",
+        bytes: include_bytes!("assets/consent-DJq06FKL.js"),
     },
     Built {
         path: "/assets/console-awtEHrKz.js",

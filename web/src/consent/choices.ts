@@ -61,6 +61,25 @@ export function asAsked(request: ConsentRequest): Choices {
   };
 }
 
+/** Takes over what was chosen before: nothing that was held back comes back, and what was chosen for all holds for what is new. */
+export function keep(choices: Choices, before: Choices, asked: ConsentRequest): void {
+  const changing = before.permissions.filter(({ permission: { actions } }) => actions.write || actions.delete);
+  if (changing.length > 0 && changing.every((choice) => !choice.write && !choice.delete)) readOnly(choices, true);
+  for (const kind of ["body", "source"] as const) if (isLeftOut(before, kind) === true) leaveOut(choices, kind, true);
+  const dated = before.permissions.filter((choice) => choice.permission.timeField).map(({ from }) => from);
+  const earliest = dated.sort()[0] ?? "";
+  for (const choice of choices.permissions) {
+    if (choice.permission.timeField && choice.from < earliest) choice.from = earliest;
+    const made = before.permissions.find((one) => one.permission.target === choice.permission.target);
+    if (!made) continue;
+    Object.assign(choice, { kept: made.kept, read: made.read, write: made.write, delete: made.delete, from: made.from, until: made.until });
+    for (const field of made.without) choice.without.add(field);
+  }
+  for (const { scope } of asked.api) if (!before.api.has(scope)) choices.api.delete(scope);
+  choices.expiresIn = before.expiresIn;
+  choices.rate = before.rate;
+}
+
 /** The terms. `null` when nothing is left that could be allowed. */
 export function termsOf(request: ConsentRequest, choices: Choices): Terms | null {
   const left = choices.permissions.filter((choice) => choice.kept && (choice.read || choice.write || choice.delete));

@@ -10,7 +10,7 @@ import { byId, fill, h } from "../dom.ts";
 import { ask, Refused } from "../node.ts";
 import { signInForm } from "../sign_in.ts";
 import { duration } from "../words.ts";
-import { asAsked, narrowAlike, termsOf, wholeBehind } from "./choices.ts";
+import { asAsked, type Choices, keep, narrowAlike, termsOf, wholeBehind } from "./choices.ts";
 import { asker } from "./asker.ts";
 import { narrowingPanel } from "./narrowing_panel.ts";
 import { permissionCard, tick } from "./permission_card.ts";
@@ -65,9 +65,10 @@ interface Shown {
   say(text: string): void;
 }
 
-function show(id: string, request: ConsentRequest, tee: string | null, signed: ContextSession | null = null): Shown {
+function show(id: string, request: ConsentRequest, tee: string | null, signed: ContextSession | null = null, before: { choices: Choices; request: ConsentRequest } | null = null): Shown {
   document.title = `${request.client.name} asks for your data`;
   const choices = asAsked(request);
+  if (before) keep(choices, before.choices, before.request);
   const unknown = request.unknown ?? [];
   let session: ContextSession | null = null;
 
@@ -209,7 +210,7 @@ function show(id: string, request: ConsentRequest, tee: string | null, signed: C
   /** What is asked for by a name of the person's own means something from now on: the node is asked once more. */
   const askAgain = async (made: ContextSession): Promise<void> => {
     try {
-      show(id, (await ask("GET", `/consent/requests/${id}`, { session: made })) as ConsentRequest, tee, made);
+      show(id, (await ask("GET", `/consent/requests/${id}`, { session: made })) as ConsentRequest, tee, made, { choices, request });
     } catch (failure) {
       made.wipe();
       sorry("This request cannot be shown", messageOf(failure));

@@ -88,6 +88,7 @@ export function permissionCard(choice: Choice, changed: () => void, out: WaysOut
     { class: "card" },
     h("h3", { id: titleId }, kept.element),
     summary,
+    permission.own ? h("p", { class: "hint" }, "A schema of your own, with the name that it was given when you put it: ", h("code", {}, permission.schema ?? "")) : null,
     h("p", { class: "hint" }, "Opens ", permission.schema ? "these records of your database " : "all of your database ", h("code", {}, permission.database)),
     count,
     clash,

@@ -32,14 +32,16 @@ interface Waiting {
   readonly key: JsonWebKey;
 }
 
-/** The address of the wallet for this text. */
+/**
+ * The address of the wallet for this text. Where to go back to stands in the text itself (`audience`, `nonce`): were it told beside it, a link
+ * could have the wallet bring the session to somebody else.
+ */
 export async function toWallet(wallet: string, id: string, consent: string): Promise<string> {
   const pair = await crypto.subtle.generateKey(CURVE, true, ["deriveBits"]);
   const waiting: Waiting = { consent, key: await crypto.subtle.exportKey("jwk", pair.privateKey) };
   sessionStorage.setItem(nameOf(id), JSON.stringify(waiting));
   const address = new URL(wallet);
   address.searchParams.set("request", toBase64Url(utf8ToBytes(consent)));
-  address.searchParams.set("return", `${location.origin}/consent?request=${id}`);
   address.searchParams.set("key", toBase64Url(await rawOf(pair.publicKey)));
   return address.href;
 }

@@ -3,7 +3,7 @@
 //! Says what the terms say and no more. Titles, databases and fields come from the published schemas and from the user's own, which
 //! the words call so; never from the app: nothing that an app chose can make a permission look smaller than it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use adyton_client::schema::{Schema, SchemaSet};
 use adyton_protocol::scope::{Action, FieldName, Scope, Target, Terms, time_field};
@@ -187,16 +187,23 @@ impl Actions {
     }
 }
 
-/// The fields that records of these schemas have, in the order of their names.
+/// The fields that records of these schemas have, in the order of their names. Where there are too many, what is sensitive is
+/// among them, and a schema of one's own cannot push out what a published one names.
 fn fields_of<'s>(wanted: impl IntoIterator<Item = &'s Schema>, schemas: &SchemaSet) -> Vec<Field> {
-    let mut names = BTreeSet::new();
+    let (mut published, mut own) = (BTreeSet::new(), BTreeSet::new());
     let mut are_names_bodies = false;
     for schema in wanted {
         are_names_bodies |= schema.uri().starts_with(CHAT_MESSAGE);
-        collect(schema.document(), schemas, MOST_NESTING, &mut names);
+        let names = match schema.is_own() {
+            true => &mut own,
+            false => &mut published,
+        };
+        collect(schema.document(), schemas, MOST_NESTING, names);
     }
-    let fields: BTreeMap<String, Field> = names
+    let further = own.difference(&published).cloned().collect::<Vec<_>>();
+    let mut fields: Vec<Field> = published
         .into_iter()
+        .chain(further)
         // What cannot be left out is not offered.
         .filter(|name| name != "signatures" && FieldName::parse(name).is_ok())
         .map(|name| {
@@ -206,16 +213,17 @@ fn fields_of<'s>(wanted: impl IntoIterator<Item = &'s Schema>, schemas: &SchemaS
                 name if SOURCES.contains(&name) => Some(Sensitivity::Source),
                 _ => None,
             };
-            let field = Field {
+            Field {
                 title: title_of(&name),
-                path: name.clone(),
+                path: name,
                 sensitive,
-            };
-            (name, field)
+            }
         })
-        .take(MOST_FIELDS)
         .collect();
-    fields.into_values().collect()
+    fields.sort_by_key(|field| field.sensitive.is_none());
+    fields.truncate(MOST_FIELDS);
+    fields.sort_by(|left, right| left.path.cmp(&right.path));
+    fields
 }
 
 /// The names of a document's properties, of the schemas that it is made of, and of what it requires.
@@ -304,6 +312,39 @@ mod tests {
         assert_eq!(asked[1].database, "diary");
         assert_eq!(asked[1].words, "Read everything in your database diary");
         assert_eq!(asked[1].schema, None);
+    }
+
+    #[test]
+    fn a_schema_of_ones_own_pushes_no_field_out_of_what_can_be_left_out() {
+        let published = std::sync::Arc::new(SchemaSet::embedded().unwrap());
+        let many = (0..MOST_FIELDS).map(|n| (format!("A{n:03}"), json!({})));
+        let document = json!({
+            "$id": "https://a.example/x.json", "title": "X", "database": { "name": "social_email" },
+            "properties": many.collect::<serde_json::Map<_, _>>(),
+        });
+        let own = (
+            "https://a.example/x.json".parse().unwrap(),
+            document.to_string(),
+        );
+        let (schemas, unfit) = SchemaSet::with_own(&published, [(own.0, own.1.as_str())]);
+        assert!(unfit.is_empty());
+        let terms = json!({ "scopes": ["db:r:social_email"] });
+        let terms = Terms::from_value(terms, &schemas).unwrap();
+        let [asked] = <[Permission; 1]>::try_from(permissions(&terms, &schemas))
+            .ok()
+            .unwrap();
+        assert_eq!(asked.fields.len(), MOST_FIELDS);
+        for name in ["messageText", "messageHTML", "sourceData", "fromEmail"] {
+            assert!(
+                asked.fields.iter().any(|field| field.path == name),
+                "{name}"
+            );
+        }
+        assert!(
+            asked
+                .fields
+                .is_sorted_by(|left, right| left.path < right.path)
+        );
     }
 
     #[test]
