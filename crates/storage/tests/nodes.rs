@@ -620,6 +620,21 @@ async fn only_nodes_that_the_owner_named_beside_this_one_are_contacted() {
 }
 
 #[tokio::test]
+async fn what_was_written_is_pushed_even_if_the_writer_hung_up() {
+    let sites = three().await;
+    let db = databases(&sites, "d").await;
+    let here = sites[0].log_in(1).await;
+    for n in 0..20_u64 {
+        let (path, body) = (format!("{db}/{n}"), json!({}));
+        let writing = here.put(&path, &body);
+        let _hung_up = tokio::time::timeout(Duration::from_micros(n * 300), writing).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let written = told(&here, &db).await.len();
+    converged(&sites, &db, written).await;
+}
+
+#[tokio::test]
 async fn a_node_that_the_owner_names_no_more_gets_nothing_more() {
     let sites = three().await;
     let db = databases(&sites, "d").await;

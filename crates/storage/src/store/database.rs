@@ -12,7 +12,7 @@ use adyton_couch::wire::{CouchError, KeyRange};
 use bytes::Bytes;
 use redb::{
     Builder, Database, DatabaseError, OwnedAccessGuard, ReadTransaction, ReadableTable, Table,
-    TableDefinition,
+    TableDefinition, WriteTransaction,
 };
 
 use super::attachments::{Attached, AttachmentView, BlobId};
@@ -179,19 +179,20 @@ impl DatabaseFile {
         &self,
         writes: Vec<DocumentWrite>,
     ) -> Result<Vec<Outcome>, StoreError> {
-        let (outcomes, newest) = self
+        let pulse = self.pulse.clone();
+        let work = move |transaction: &WriteTransaction| {
+            let mut writer = Writer::open(transaction)?;
+            let outcomes = writes
+                .iter()
+                .map(|write| writer.write(write))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok((outcomes, writer.finish()?.update_seq))
+        };
+        // Told also when the writer hung up: what is durable is replicated.
+        let told = self
             .committer
-            .write(move |transaction| {
-                let mut writer = Writer::open(transaction)?;
-                let outcomes = writes
-                    .iter()
-                    .map(|write| writer.write(write))
-                    .collect::<Result<Vec<_>, _>>()?;
-                Ok((outcomes, writer.finish()?.update_seq))
-            })
-            .await?;
-        self.pulse.tell(newest);
-        Ok(outcomes)
+            .write_then(work, move |(_, newest)| pulse.tell(*newest));
+        Ok(told.await?.0)
     }
 
     /// Removes leaves as if they had never been written, durably. Returns those that went.
