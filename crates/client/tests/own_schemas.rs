@@ -9,7 +9,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use adyton_client::schema::{MAX_OWN_BYTES, MAX_OWN_SCHEMAS, SchemaError, SchemaSet, Unfit};
+use adyton_client::schema::{
+    MAX_OWN_BYTES, MAX_OWN_SCHEMAS, MAX_WORK, SchemaError, SchemaSet, Unfit,
+};
 use adyton_protocol::schema::{SchemaDirectory, SchemaUri};
 use serde_json::{Value, json};
 
@@ -311,6 +313,73 @@ fn a_record_that_would_take_too_long_to_be_held_to_its_schema_is_refused_at_once
     };
     assert_eq!(validate(3_000), Ok(()));
     assert_eq!(validate(4_000), Err(1));
+}
+
+#[test]
+fn a_record_that_breaks_more_rules_than_there_is_memory_for_is_refused_in_one_sentence() {
+    let members = json!({ "properties": { "a": { "items": { "allOf": vec![false; 3_900] } } } });
+    let (set, unfit) = set(&[document(DIVE, &members)]);
+    assert_eq!(unfit, BTreeMap::new());
+    let validator = set.validator(DIVE).unwrap();
+    // Nearly ten million errors, each of hundreds of bytes; then a few thousand, which are told.
+    for (count, messages) in [(2_500, 1), (10, 16)] {
+        let record = json!({ "a": vec![0; count] });
+        let invalid = validator.validate(&record).unwrap_err();
+        assert_eq!(invalid.violations().len(), messages, "{count}");
+        let is_short = invalid.violations()[0].message.contains("say where");
+        assert_eq!(is_short, messages == 1, "{count}");
+    }
+    let many = json!({ "schema": EMAIL, "attachments": vec![0; 1_000_000] });
+    let invalid = PUBLISHED.validator(EMAIL).unwrap().validate(&many);
+    assert_eq!(invalid.unwrap_err().violations().len(), 1);
+}
+
+#[test]
+fn what_is_no_rule_about_a_record_but_reads_its_texts_as_patterns_is_refused() {
+    let format = json!({ "properties": { "a": { "format": "regex" } } });
+    assert_eq!(refused(&format), Unfit::Keyword("format: regex"));
+    let named = json!({ "properties": { "format": { "format": "date" }, "regex": true } });
+    assert_eq!(set(&[document(DIVE, &named)]).1, BTreeMap::new());
+}
+
+#[test]
+fn a_pattern_reads_no_long_text_and_is_small() {
+    broken(&json!({ "pattern": "[ab]*a[ab]{1700}c" }));
+    for pattern in [
+        "^[A-Z]{2,3}-[0-9]+$",
+        "^\\d{4}-\\d{2}$",
+        "^[^@ ]+@[^@ ]+$",
+        "^(red|green|blue)$",
+    ] {
+        let (set, unfit) = set(&[document(
+            DIVE,
+            &json!({ "properties": { "a": { "pattern": pattern } } }),
+        )]);
+        assert_eq!(unfit, BTreeMap::new());
+        let validate = |bytes: usize| {
+            let record = json!({ "a": "a".repeat(bytes) });
+            let invalid = set.validator(DIVE).unwrap().validate(&record).unwrap_err();
+            invalid.violations()[0].keyword.clone()
+        };
+        assert_eq!(validate(100 << 10), "pattern", "{pattern}");
+        assert_eq!(validate(1 << 20), "$id", "{pattern}");
+    }
+}
+
+#[test]
+fn records_that_are_held_to_a_schema_together_take_no_longer_than_one_may() {
+    let members = json!({ "properties": { "list": { "items": { "enum": vec![0; 3_000] } } } });
+    let (set, _) = set(&[document(DIVE, &members)]);
+    let validator = set.validator(DIVE).unwrap();
+    let record = json!({ "list": vec![0; 1_500] });
+    let mut left = MAX_WORK;
+    assert!(validator.validate_within(&record, &mut left).is_ok());
+    assert_eq!(left, MAX_WORK - validator.work_of(&record));
+    assert!(validator.validate_within(&record, &mut left).is_ok());
+    assert!(validator.validate_within(&record, &mut left).is_err());
+    // A published one is known, and counts nothing.
+    let published = PUBLISHED.validator(EMAIL).unwrap();
+    assert_eq!(published.work_of(&record), 0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A document as JSON bytes: its underscore members are read into types, everything else is kept as it came.
 //!
 //! Guarantees: what is stored is valid JSON text that starts `{"_id":…,"_rev":…`, so answers are made by splicing, and
-//! members are never re-encoded. Refuses underscore members that nobody knows.
+//! members are never re-encoded, but line breaks between values become spaces. Refuses underscore members that nobody knows.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -163,7 +163,7 @@ impl LocalEnvelope {
     }
 }
 
-/// The members of a document that belong to its author, as JSON text: `,"name":value` repeated, values byte for byte.
+/// The members of a document that belong to its author, as JSON text: `,"name":value` repeated, values byte for byte, but on one line.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Members(Vec<u8>);
 
@@ -305,6 +305,16 @@ pub fn splice(rendered: &[u8], extra: &[(&str, &str)], out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
+/// Makes line breaks spaces: in JSON text they only stand between values (RFC 8259 sections 2 and 7), and feeds tell a document
+/// on one line.
+pub fn on_one_line(json: &mut [u8]) {
+    for byte in json {
+        if matches!(*byte, b'\r' | b'\n') {
+            *byte = b' ';
+        }
+    }
+}
+
 /// Appends `text` as a JSON string.
 pub fn write_json_text(text: &str, out: &mut Vec<u8>) {
     // Writing to a Vec cannot fail, and a str always has a JSON form.
@@ -361,7 +371,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawMembers<'a> {
                             out.members.push(b',');
                             write_json_text(name, &mut out.members);
                             out.members.push(b':');
+                            let start = out.members.len();
                             out.members.extend_from_slice(value.get().as_bytes());
+                            on_one_line(out.members.get_mut(start..).unwrap_or_default());
                             continue;
                         }
                     };
@@ -428,6 +440,17 @@ mod tests {
             )
         );
         assert_eq!(rendered("{}"), format!(r#"{{"_id":"x","_rev":"{REV}"}}"#));
+    }
+
+    #[test]
+    fn line_breaks_between_members_become_spaces() {
+        let json = "{\r\n\"a\": [1,\n\t2,\r{}],\n\"b\":\"\\n\"\n}";
+        assert_eq!(
+            rendered(json),
+            format!("{{\"_id\":\"x\",\"_rev\":\"{REV}\",\"a\":[1, \t2, {{}}],\"b\":\"\\n\"}}")
+        );
+        let local = LocalEnvelope::parse(b"{\"a\":[\n]}").unwrap();
+        assert_eq!(local.members.as_bytes(), b",\"a\":[ ]");
     }
 
     #[test]

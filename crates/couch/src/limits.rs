@@ -7,6 +7,10 @@ pub const REVS_LIMIT: usize = 1_000;
 /// Leaves (live branches) one document may have. A document with more conflicts than this accepts no new branch.
 pub const MAX_LEAVES: usize = 1_000;
 
+/// Revisions of one document that are remembered over all branches. A document that has as many accepts no new branch; an edit
+/// of a leaf makes it forget the oldest.
+pub const MAX_NODES: usize = 20_000;
+
 /// The highest generation a peer may claim. Far above any honest history; keeps arithmetic from overflowing.
 pub const MAX_GENERATION: u64 = (1 << 32) - 1;
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{MAX_GENERATION, MAX_LEAVES, REVS_LIMIT};
+use crate::limits::{MAX_GENERATION, MAX_LEAVES, MAX_NODES, REVS_LIMIT};
 use crate::rev::{InvalidRev, Rev, RevHash};
 
 pub use codec::CorruptTree;
@@ -158,7 +158,7 @@ impl RevTree {
             return Ok(Inserted::Known);
         };
         let known = self.nodes.contains_key(&newest);
-        if !known && self.leaf_count() >= MAX_LEAVES && !self.extends_a_leaf(revisions) {
+        if !known && !self.has_room(revisions) && !self.extends_a_leaf(revisions) {
             return Err(TooManyLeaves);
         }
         let mut superseded = Vec::new();
@@ -181,7 +181,7 @@ impl RevTree {
             node.deleted = liveness == Liveness::Deleted;
             node.body = body;
         }
-        self.stem(REVS_LIMIT);
+        self.stem_to_limits();
         Ok(Inserted::New { superseded })
     }
 
@@ -197,7 +197,7 @@ impl RevTree {
                 ours.body = None;
             }
         }
-        self.stem(REVS_LIMIT);
+        self.stem_to_limits();
     }
 
     /// Leaves, the winner first: live before deleted, deeper before shallower, greater hash before smaller.
@@ -311,6 +311,20 @@ impl RevTree {
         self.nodes.values().filter(|node| !node.has_child).count()
     }
 
+    /// Whether one more branch stays within the limits.
+    fn has_room(&self, revisions: &Revisions) -> bool {
+        let new = revisions.iter().filter(|rev| !self.contains(*rev)).count();
+        self.leaf_count() < MAX_LEAVES && self.nodes.len() + new <= MAX_NODES
+    }
+
+    /// Forgets what is too far behind its leaf; where branches are many and long, each has its share.
+    fn stem_to_limits(&mut self) {
+        self.stem(REVS_LIMIT);
+        if self.nodes.len() > MAX_NODES {
+            self.stem((MAX_NODES / self.leaf_count().max(1)).max(1));
+        }
+    }
+
     /// Whether the path's first known ancestor is a leaf, so that inserting it adds no branch.
     fn extends_a_leaf(&self, revisions: &Revisions) -> bool {
         revisions
@@ -407,6 +421,50 @@ mod tests {
             Some(BodyRef(u64::from(bytes[0]))),
         )
         .unwrap()
+    }
+
+    /// Names that nobody else has.
+    fn long(start: u64, branch: u32, length: u32) -> Revisions {
+        let ids = (0..length).map(|n| {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&branch.to_be_bytes());
+            bytes[4..8].copy_from_slice(&(u32::try_from(start).unwrap() - n).to_be_bytes());
+            RevHash::from_bytes(bytes)
+        });
+        Revisions::new(start, ids.collect()).unwrap()
+    }
+
+    #[test]
+    fn branches_together_are_no_longer_than_their_limit() {
+        let mut tree = RevTree::new();
+        for branch in 0..20 {
+            tree.insert(&long(1_000, branch, 1_000), Liveness::Live, None)
+                .unwrap();
+        }
+        assert_eq!(tree.len(), MAX_NODES);
+        let refused = tree.insert(&long(1, 20, 1), Liveness::Live, None);
+        assert_eq!(refused, Err(TooManyLeaves));
+        // An edit of a leaf is taken, and the oldest are forgotten for it; so it is with many edits at once.
+        tree.insert(&long(1_001, 3, 2), Liveness::Live, None)
+            .unwrap();
+        tree.insert(&long(1_999, 4, 1_000), Liveness::Live, None)
+            .unwrap();
+        assert_eq!((tree.len(), tree.leaves().len()), (MAX_NODES, 20));
+    }
+
+    #[test]
+    fn many_short_branches_do_not_grow_beyond_the_limit_together() {
+        let mut tree = RevTree::new();
+        for branch in 0..200 {
+            tree.insert(&long(100, branch, 100), Liveness::Live, None)
+                .unwrap();
+        }
+        for branch in 0..20 {
+            tree.insert(&long(900, branch, 801), Liveness::Live, None)
+                .unwrap();
+            assert!(tree.len() <= MAX_NODES);
+        }
+        assert_eq!(tree.leaves().len(), 200);
     }
 
     #[test]

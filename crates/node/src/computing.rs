@@ -6,8 +6,11 @@
 //! turn it is (the vault's schedule).
 
 use std::cell::Cell;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use rustix::process::{getpriority_process, setpriority_process};
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 /// How far they step back: a tenth of the weight of the others, where a processor is contended for. So they go on.
@@ -19,6 +22,12 @@ const LAST: i32 = 19;
 /// How many bytes a computation reads before it gives way: about a twentieth of a millisecond.
 const STRIDE: usize = 64 << 10;
 
+/// Most threads that compute: far more than there are turns, which are what limits them.
+const MAX_THREADS: usize = 256;
+
+/// How long a thread waits for the next computation before it ends.
+const KEPT: Duration = Duration::from_secs(60);
+
 /// What reading a record costs beside its bytes, as bytes.
 const RECORD: usize = 128;
 
@@ -27,12 +36,28 @@ thread_local! {
     static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
+/// The threads that compute: nothing else runs on them, as none of them can step forward again. Lives as long as the process, whose end
+/// does not wait for what nobody waits for any more.
+static THREADS: OnceLock<Option<Runtime>> = OnceLock::new();
+
 /// Starts a computation that takes long. It goes on if nobody waits for it any more.
 pub(crate) fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    tokio::task::spawn_blocking(move || {
+    let work = move || {
         step_back();
         work()
-    })
+    };
+    let threads = THREADS.get_or_init(|| {
+        // Only what blocks ever runs on it.
+        let mut threads = Builder::new_current_thread();
+        threads.max_blocking_threads(MAX_THREADS);
+        threads.thread_keep_alive(KEPT).thread_name("computing");
+        threads.build().ok()
+    });
+    match threads {
+        Some(threads) => threads.spawn_blocking(work),
+        // Without threads of their own they are still computed.
+        None => tokio::task::spawn_blocking(work),
+    }
 }
 
 /// Tells that a record of so many bytes was read. Does nothing but on threads of [`start`].
@@ -69,6 +94,24 @@ mod tests {
             assert_eq!(computing.await.unwrap(), stepped_back);
         }
         assert_eq!(getpriority_process(None).unwrap(), before);
+    }
+
+    #[tokio::test]
+    async fn what_stepped_back_is_nobody_elses_thread() {
+        let before = getpriority_process(None).unwrap();
+        for _ in 0..16 {
+            start(|| ()).await.unwrap();
+            let others =
+                tokio::task::spawn_blocking(|| (getpriority_process(None).unwrap(), LEFT.get()));
+            assert_eq!(others.await.unwrap(), (before, None));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_computation_that_panics_ends_nobody_but_its_caller() {
+        let panicked = start(|| panic!("on purpose")).await;
+        assert!(panicked.unwrap_err().is_panic());
+        assert_eq!(start(|| 7).await.unwrap(), 7);
     }
 
     #[tokio::test]

@@ -68,13 +68,13 @@ pub fn token(parameters: &Parameters) -> Result<&str, Refused> {
     short(parameters.required("token", "token is needed")?)
 }
 
-/// The scopes that a refresh names.
+/// The scopes that a refresh names: of what was granted, which says what the names in it meant then.
 pub fn read_scopes(text: &str, directory: &impl SchemaDirectory) -> Result<ScopeSet, Refused> {
     let scopes = scopes(text)?;
     ScopeSet::parse(scopes, directory).map_err(|_| {
         Refused::new(
             ErrorCode::InvalidScope,
-            "one of the scopes does not exist or is never granted",
+            "one of the scopes does not exist or was not granted",
         )
     })
 }

@@ -1,7 +1,7 @@
 //! What was found out, for a while: bounded in entries and bytes.
 //!
 //! Guarantees: nothing is answered from here after its time; a verified document that is still remembered keeps its place
-//! against a lower version. Refuses to know: where documents come from.
+//! against a lower version; DIDs without a document push out none that has one. Refuses to know: where documents come from.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
@@ -52,8 +52,10 @@ pub type Outcome = Result<Option<DidDocument>, ResolveError>;
 pub struct Cache {
     limits: CacheLimits,
     entries: HashMap<String, Entry>,
-    /// Serial number of each entry's last use of space → its DID: the first is dropped first.
-    order: BTreeMap<u64, String>,
+    /// Serial number of each entry's last use of space → its DID, of those without a document: the first is dropped first.
+    barren: BTreeMap<u64, String>,
+    /// The same of those with one, dropped when there are no others.
+    documents: BTreeMap<u64, String>,
     serial: u64,
     bytes: usize,
 }
@@ -73,7 +75,8 @@ impl Cache {
         Self {
             limits,
             entries: HashMap::new(),
-            order: BTreeMap::new(),
+            barren: BTreeMap::new(),
+            documents: BTreeMap::new(),
             serial: 0,
             bytes: 0,
         }
@@ -152,10 +155,15 @@ impl Cache {
         self.serial += 1;
         entry.serial = self.serial;
         self.bytes += entry.length();
-        self.order.insert(self.serial, did.clone());
+        let serial = entry.serial;
+        self.order(&entry).insert(serial, did.clone());
         self.entries.insert(did, entry);
         while self.entries.len() > self.limits.entries || self.bytes > self.limits.bytes {
-            let Some((_, oldest)) = self.order.pop_first() else {
+            let barren = match self.entries.len() > self.limits.entries {
+                true => self.barren.pop_first(),
+                false => None,
+            };
+            let Some((_, oldest)) = barren.or_else(|| self.documents.pop_first()) else {
                 return;
             };
             if let Some(entry) = self.entries.remove(&oldest) {
@@ -164,9 +172,16 @@ impl Cache {
         }
     }
 
+    fn order(&mut self, entry: &Entry) -> &mut BTreeMap<u64, String> {
+        match entry.newest {
+            Some(_) => &mut self.documents,
+            None => &mut self.barren,
+        }
+    }
+
     fn take(&mut self, did: &str) -> Option<Entry> {
         let entry = self.entries.remove(did)?;
-        self.order.remove(&entry.serial);
+        self.order(&entry).remove(&entry.serial);
         self.bytes -= entry.length();
         Some(entry)
     }

@@ -6,9 +6,8 @@
 //! 4. The highest version counts. Nothing found: every other registry is asked, too, and the places that it adds.
 //! 5. "Absent" is said only when every place said so; anything less is an error, which says nothing about the DID.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use adyton_protocol::did::Did;
@@ -16,6 +15,8 @@ use adyton_protocol::did_document::{DidDocument, MAX_DOCUMENT_BYTES};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
@@ -28,8 +29,12 @@ use crate::web::{Ask, Web, WebError};
 const MAX_ANSWER_BYTES: usize = MAX_DOCUMENT_BYTES + 1024;
 /// However often somebody wants it fresh, a DID is asked for no more often.
 const MIN_AGE: Duration = Duration::from_secs(5);
-/// Resolutions at one time. A DID has its place among them, so that it is asked for once at a time.
-const LANES: usize = 256;
+/// DIDs that are asked for at one time, for logins.
+const LOGINS_AT_ONCE: usize = 256;
+/// The same, for those who only want to see a document. They wait for each other, and for nobody who logs in.
+const LOOK_UPS_AT_ONCE: usize = 64;
+/// Lanes after which those that nobody is in are forgotten.
+const MIN_LANES: usize = 1024;
 
 /// The DID could not be resolved *now*. That says nothing about whether it exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -78,17 +83,33 @@ pub enum Freshness {
     Asked,
 }
 
-/// Finds documents.
+/// What a document is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To check what somebody signed.
+    Login,
+    /// To show it, to anybody.
+    LookUp,
+}
+
+/// Finds documents. Dropping it ends what is being asked.
 pub struct Resolver {
+    asker: Asker,
+    now: Now,
+    cache: Arc<Mutex<Cache>>,
+    logins: Queue,
+    look_ups: Queue,
+    asking: Mutex<JoinSet<()>>,
+}
+
+/// Who is asked, and how long. Cheap to clone.
+#[derive(Clone)]
+struct Asker {
     registry: Arc<dyn Registry>,
     web: Arc<dyn Web>,
-    now: Now,
     times: Times,
     /// A place that is asked whatever the registry says of places: a storage node's own documents.
     home: Option<Url>,
-    cache: Mutex<Cache>,
-    lanes: Vec<tokio::sync::Mutex<()>>,
-    hasher: RandomState,
 }
 
 impl Resolver {
@@ -100,34 +121,41 @@ impl Resolver {
         limits: CacheLimits,
     ) -> Self {
         Self {
-            registry,
-            web,
+            asker: Asker {
+                registry,
+                web,
+                times: Times::default(),
+                home: None,
+            },
             now,
-            times: Times::default(),
-            home: None,
-            cache: Mutex::new(Cache::new(limits)),
-            lanes: (0..LANES).map(|_| tokio::sync::Mutex::default()).collect(),
-            hasher: RandomState::new(),
+            cache: Arc::new(Mutex::new(Cache::new(limits))),
+            logins: Queue::new(LOGINS_AT_ONCE),
+            look_ups: Queue::new(LOOK_UPS_AT_ONCE),
+            asking: Mutex::default(),
         }
     }
 
     /// With one more place for every registered DID: the node at this base URL, which ends in `/`.
     #[must_use]
-    pub fn with_home(self, base: Url) -> Self {
-        Self {
-            home: Some(base),
-            ..self
-        }
+    pub fn with_home(mut self, base: Url) -> Self {
+        self.asker.home = Some(base);
+        self
     }
 
     /// With other times.
     #[must_use]
-    pub fn with_times(self, times: Times) -> Self {
-        Self { times, ..self }
+    pub fn with_times(mut self, times: Times) -> Self {
+        self.asker.times = times;
+        self
     }
 
     /// The newest document of a DID. `Ok(None)`: there is none, those who must know said so.
     pub async fn resolve(&self, did: &Did, freshness: Freshness) -> Outcome {
+        self.resolve_for(Purpose::Login, did, freshness).await
+    }
+
+    /// The same, with what it is wanted for.
+    pub async fn resolve_for(&self, purpose: Purpose, did: &Did, freshness: Freshness) -> Outcome {
         let at_most = match freshness {
             Freshness::Remembered => Duration::MAX,
             Freshness::Asked => MIN_AGE,
@@ -135,18 +163,48 @@ impl Resolver {
         if let Some(outcome) = self.remembered(did, at_most) {
             return outcome;
         }
-        let resolution = tokio::time::timeout(self.times.whole, async {
-            let lane = self.lanes.get(self.lane(did)).ok_or(ResolveError::Time)?;
-            let _turn = lane.lock().await;
+        let queue = match purpose {
+            Purpose::Login => &self.logins,
+            Purpose::LookUp => &self.look_ups,
+        };
+        let resolution = tokio::time::timeout(self.asker.times.whole, async {
+            let lane = queue.lane(did).lock_owned().await;
             // Somebody else may have asked while this one waited.
             if let Some(outcome) = self.remembered(did, at_most) {
                 return outcome;
             }
-            let found = tokio::time::timeout(self.times.whole, self.ask(did)).await;
-            self.cache()
-                .keep(did, found.unwrap_or(Err(ResolveError::Time)), (self.now)())
+            let turn = Arc::clone(&queue.turns).acquire_owned().await;
+            let turn = turn.map_err(|_| ResolveError::Time)?;
+            let found = self.ask(did.clone(), (lane, turn));
+            found.await.unwrap_or(Err(ResolveError::Time))
         });
-        resolution.await.unwrap_or(Err(ResolveError::Time))
+        // Nobody could be asked in time: what was seen lately counts then, too.
+        resolution.await.unwrap_or_else(|_| {
+            let late = Err(ResolveError::Time);
+            self.cache().keep(did, late, (self.now)())
+        })
+    }
+
+    /// Asks on its own, so that what is found is kept also when nobody waits for it any more. `held` is until then.
+    fn ask(&self, did: Did, held: impl Send + 'static) -> oneshot::Receiver<Outcome> {
+        let (tell, told) = oneshot::channel();
+        let (asker, cache) = (self.asker.clone(), Arc::clone(&self.cache));
+        let now = Arc::clone(&self.now);
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        while asking.try_join_next().is_some() {}
+        asking.spawn(async move {
+            let found = tokio::time::timeout(asker.times.whole, asker.ask(&did)).await;
+            let found = found.unwrap_or(Err(ResolveError::Time));
+            let outcome =
+                cache
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .keep(&did, found, now());
+            drop(held);
+            // Nobody may wait any more.
+            drop(tell.send(outcome));
+        });
+        told
     }
 
     /// Whoever embeds this knows that something is new: the next one who asks for this DID is not answered from memory.
@@ -154,6 +212,60 @@ impl Resolver {
         self.cache().forget(did);
     }
 
+    fn remembered(&self, did: &Did, at_most: Duration) -> Option<Outcome> {
+        self.cache().fresh(did, (self.now)(), at_most)
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Those who want documents for one purpose: a DID is asked for once at a time and waits for no other one, and all that are asked
+/// for are only so many.
+struct Queue {
+    lanes: Mutex<Lanes>,
+    turns: Arc<Semaphore>,
+}
+
+impl Queue {
+    fn new(at_once: usize) -> Self {
+        Self {
+            lanes: Mutex::default(),
+            turns: Arc::new(Semaphore::new(at_once)),
+        }
+    }
+
+    fn lane(&self, did: &Did) -> Arc<tokio::sync::Mutex<()>> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.of(did)
+    }
+}
+
+#[derive(Default)]
+struct Lanes {
+    all: HashMap<String, Weak<tokio::sync::Mutex<()>>>,
+    /// How many there may be before those that nobody is in are forgotten.
+    most: usize,
+}
+
+impl Lanes {
+    fn of(&mut self, did: &Did) -> Arc<tokio::sync::Mutex<()>> {
+        if let Some(lane) = self.all.get(did.lowercase()).and_then(Weak::upgrade) {
+            return lane;
+        }
+        if self.all.len() >= self.most {
+            self.all.retain(|_, lane| lane.strong_count() > 0);
+            self.most = (2 * self.all.len()).max(MIN_LANES);
+        }
+        let lane = Arc::default();
+        self.all
+            .insert(did.lowercase().to_owned(), Arc::downgrade(&lane));
+        lane
+    }
+}
+
+impl Asker {
     async fn ask(&self, did: &Did) -> Result<Option<(DidDocument, usize)>, ResolveError> {
         let home = self.home.iter().filter_map(|base| place_at(base, did));
         let (mut places, answered) = match self.registry.lookup(did, Opinion::First).await {
@@ -245,19 +357,6 @@ impl Resolver {
             404 => Ok(None),
             _ => Err(ResolveError::Places),
         }
-    }
-
-    fn remembered(&self, did: &Did, at_most: Duration) -> Option<Outcome> {
-        self.cache().fresh(did, (self.now)(), at_most)
-    }
-
-    fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A stranger cannot choose to be in somebody's lane: the hash has a key.
-    fn lane(&self, did: &Did) -> usize {
-        usize::try_from(self.hasher.hash_one(did) % LANES as u64).unwrap_or_default()
     }
 }
 

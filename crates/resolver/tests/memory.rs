@@ -57,6 +57,29 @@ fn one_did_too_many_pushes_out_the_one_that_was_kept_longest_ago() {
 }
 
 #[test]
+fn dids_without_a_document_push_out_no_document() {
+    let mut cache = Cache::new(CacheLimits {
+        entries: 2,
+        ..CacheLimits::default()
+    });
+    let document = document(1);
+    let did = document.did().clone();
+    cache.keep(&did, Ok(Some((document, 9))), NOW).unwrap();
+    for n in 1..10 {
+        assert!(cache.keep(&nobody(n), Ok(None), NOW).unwrap().is_none());
+        let failed = cache.keep(&nobody(n + 100), Err(ResolveError::Registry), NOW);
+        assert_eq!(failed.err(), Some(ResolveError::Registry));
+    }
+    assert_eq!(cache.len(), 2);
+    assert!(knows(&cache, &did));
+    // It lost its document: now it has no precedence either.
+    assert!(cache.keep(&did, Ok(None), NOW).unwrap().is_none());
+    cache.keep(&nobody(1), Ok(None), NOW).unwrap();
+    cache.keep(&nobody(2), Ok(None), NOW).unwrap();
+    assert!(!knows(&cache, &did));
+}
+
+#[test]
 fn one_byte_too_many_pushes_out_documents_and_one_that_is_too_large_is_not_kept() {
     let mut cache = Cache::new(CacheLimits {
         bytes: 100,

@@ -7,14 +7,17 @@
 )]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
+use adyton_protocol::address::Address;
 use adyton_protocol::did::{Anchor, Did};
 use adyton_protocol::did_document::{DidDocument, UnsignedDidDocument};
 use adyton_protocol::signature::{PublicKey, Signature};
 use adyton_resolver::cache::CacheLimits;
+use adyton_resolver::registry::{NoAnswer, Opinion, Registered, Registry};
 use adyton_resolver::registry_file::FileRegistry;
-use adyton_resolver::resolver::{Freshness, ResolveError, Resolver};
+use adyton_resolver::resolver::{Freshness, Purpose, ResolveError, Resolver, Times};
 use adyton_resolver::web::{Ask, Pending, Said, Web, WebError};
 use secp256k1::ecdsa::RecoverableSignature;
 use secp256k1::{Message, SecretKey};
@@ -105,4 +108,121 @@ async fn a_place_has_ten_seconds_and_silence_is_not_absence() {
     assert_eq!(resolve(silent).await, (Err(ResolveError::Places), 10_000));
     let gone = vec![place("gone", 1), place("gone", 9_999)];
     assert_eq!(resolve(gone).await, (Ok(false), 9_999));
+}
+
+/// A registry that answers, until it hangs for a while with every question that it gets.
+#[derive(Default)]
+struct Moody {
+    hangs: AtomicBool,
+    asked: AtomicUsize,
+}
+
+/// How long it hangs.
+const HANGS: Duration = Duration::from_secs(25);
+
+impl Registry for Moody {
+    fn lookup<'a>(
+        &'a self,
+        _did: &'a Did,
+        _opinion: Opinion,
+    ) -> Pending<'a, Result<Registered, NoAnswer>> {
+        Box::pin(async move {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            if self.hangs.load(Ordering::SeqCst) {
+                tokio::time::sleep(HANGS).await;
+            }
+            let place = place("there", 1).parse().unwrap();
+            Ok(Registered::At(vec![place]))
+        })
+    }
+}
+
+/// A resolver over a moody registry, whose clock says as many seconds as the number.
+fn moody(whole: u64) -> (Arc<Moody>, Arc<AtomicU64>, Arc<Resolver>, Did) {
+    let (did, document) = document();
+    let (registry, seconds) = (Arc::new(Moody::default()), Arc::new(AtomicU64::new(0)));
+    let clock = Arc::clone(&seconds);
+    let resolver = Resolver::new(
+        Arc::clone(&registry) as Arc<dyn Registry>,
+        Arc::new(Slow(document)),
+        Arc::new(move || UNIX_EPOCH + Duration::from_secs(clock.load(Ordering::SeqCst))),
+        CacheLimits::default(),
+    );
+    let whole = Duration::from_secs(whole);
+    let times = Times {
+        whole,
+        ..Times::default()
+    };
+    (registry, seconds, Arc::new(resolver.with_times(times)), did)
+}
+
+fn nobody(n: u16) -> Did {
+    let mut bytes = [0; 20];
+    bytes[..2].copy_from_slice(&n.to_be_bytes());
+    Did::of_account(Anchor::Polamoy, Address::from_bytes(bytes))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_that_was_seen_lately_counts_while_the_registry_hangs() {
+    let (registry, seconds, resolver, did) = moody(20);
+    let found = resolver.resolve(&did, Freshness::Remembered).await;
+    assert!(found.unwrap().is_some());
+    registry.hangs.store(true, Ordering::SeqCst);
+    seconds.store(600, Ordering::SeqCst);
+    let found = resolver.resolve(&did, Freshness::Remembered).await;
+    assert!(found.unwrap().is_some());
+    // Also while so many others wait that it is not even asked for.
+    seconds.store(1200, Ordering::SeqCst);
+    for n in 0..2_000 {
+        let resolver = Arc::clone(&resolver);
+        tokio::spawn(async move { resolver.resolve(&nobody(n), Freshness::Remembered).await });
+    }
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let found = resolver.resolve(&did, Freshness::Remembered).await;
+    assert!(found.unwrap().is_some());
+    let silent = resolver
+        .resolve(&nobody(9_999), Freshness::Remembered)
+        .await;
+    assert_eq!(silent.err(), Some(ResolveError::Time));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_found_is_kept_though_nobody_waits_for_it_any_more() {
+    let (registry, _, resolver, did) = moody(30);
+    registry.hangs.store(true, Ordering::SeqCst);
+    let impatient = resolver.resolve(&did, Freshness::Remembered);
+    let waited = tokio::time::timeout(Duration::from_secs(1), impatient).await;
+    assert!(waited.is_err());
+    tokio::time::sleep(HANGS).await;
+    let began = Instant::now();
+    let found = resolver.resolve(&did, Freshness::Remembered).await;
+    assert!(found.unwrap().is_some());
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(registry.asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn look_ups_of_strangers_hold_up_no_login_and_a_did_waits_for_no_other_one() {
+    let (registry, _, resolver, did) = moody(30);
+    registry.hangs.store(true, Ordering::SeqCst);
+    for n in 0..2_000 {
+        let resolver = Arc::clone(&resolver);
+        tokio::spawn(async move {
+            let did = nobody(n);
+            resolver
+                .resolve_for(Purpose::LookUp, &did, Freshness::Remembered)
+                .await
+        });
+    }
+    for n in 2_000..2_200 {
+        let resolver = Arc::clone(&resolver);
+        tokio::spawn(async move { resolver.resolve(&nobody(n), Freshness::Remembered).await });
+    }
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(registry.asked.load(Ordering::SeqCst), 64 + 200);
+    registry.hangs.store(false, Ordering::SeqCst);
+    let began = Instant::now();
+    let found = resolver.resolve(&did, Freshness::Remembered).await;
+    assert!(found.unwrap().is_some());
+    assert!(began.elapsed() < Duration::from_millis(5));
 }

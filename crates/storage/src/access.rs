@@ -8,6 +8,7 @@ use adyton_couch::wire::{CouchError, ErrorKind};
 use adyton_protocol::context::{ContextHash, ContextName};
 use adyton_protocol::did::Did;
 
+use crate::peers::PasswordHash;
 use crate::registry::DatabaseRecord;
 
 /// Who makes a request to the data path, as far as the credential proves.
@@ -27,8 +28,8 @@ pub(crate) enum Principal {
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
     pub(crate) name: String,
-    /// When it asks, in Unix seconds.
-    pub(crate) now: u64,
+    /// The password's hash: it opens the contexts that it came with.
+    pub(crate) password: PasswordHash,
     /// Whether the owner of the database that is asked for let this node into the database's context. Looked up for each.
     pub(crate) admission: Admission,
 }
@@ -154,6 +155,11 @@ impl Permit {
             .ok_or(CouchError::new(ErrorKind::Unauthorized, REASON))
     }
 
+    /// Whether local documents are all that may be written here.
+    pub(crate) fn only_checkpoints(&self) -> bool {
+        !self.write
+    }
+
     /// The right to keep local documents.
     pub(crate) fn checkpoint(&self) -> Result<(), CouchError> {
         const REASON: &str = "User is not permitted to write to database";
@@ -258,7 +264,7 @@ mod tests {
         let peer = |admission| {
             Principal::Peer(Peer {
                 name: "r1".to_owned(),
-                now: 0,
+                password: PasswordHash::of(b""),
                 admission,
             })
         };

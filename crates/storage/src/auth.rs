@@ -348,17 +348,13 @@ impl Auth {
         let colon = given.iter().position(|byte| *byte == b':').ok_or(WRONG)?;
         let (name, password) = given.split_at(colon);
         let name = std::str::from_utf8(name).map_err(|_| WRONG)?;
-        match self
-            .peers
-            .knows(name, password.get(1..).unwrap_or_default())
-        {
-            true => Ok(Principal::Peer(Peer {
-                name: name.to_owned(),
-                now: self.clock.unix_seconds(),
-                admission: Admission::Refused,
-            })),
-            false => Err(WRONG),
-        }
+        let password = password.get(1..).unwrap_or_default();
+        let password = self.peers.knows(name, password).ok_or(WRONG)?;
+        Ok(Principal::Peer(Peer {
+            name: name.to_owned(),
+            password,
+            admission: Admission::Refused,
+        }))
     }
 
     fn access_user(&self, token: &str) -> Result<User, InvalidToken> {

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use adyton_couch::document::write_json_text;
+use adyton_couch::document::{on_one_line, write_json_text};
 use adyton_couch::rev::Rev;
 use adyton_couch::rev_tree::BodyRef;
 use adyton_couch::selector::Selector;
@@ -28,6 +28,7 @@ use crate::store::database::{DatabaseFile, View};
 use crate::store::row::ChangeRow;
 use crate::store::{StoreError, blocking};
 use crate::stream::BATCH_BYTES;
+use crate::throttle::CallerKey;
 
 /// Rows that one batch reads at most.
 const ROWS_PER_BATCH: usize = 2_000;
@@ -39,6 +40,7 @@ const LONGEST_FEED: Duration = Duration::from_secs(24 * 3_600);
 pub(crate) struct Feed {
     app: Arc<App>,
     principal: Principal,
+    caller: CallerKey,
     hash: DatabaseHash,
     query: Arc<ChangesQuery>,
     life: Life,
@@ -91,7 +93,7 @@ impl Feed {
     /// Starts a feed for somebody who may read the database.
     pub(crate) async fn open(
         app: Arc<App>,
-        principal: Principal,
+        (principal, caller): (Principal, CallerKey),
         permit: Permit,
         hash: DatabaseHash,
         query: ChangesQuery,
@@ -117,6 +119,7 @@ impl Feed {
             stop: app.stop.clone(),
             app,
             principal,
+            caller,
             hash,
             life: counters.life(),
             pulse,
@@ -255,7 +258,7 @@ impl Feed {
         let opened = match self
             .app
             .databases
-            .authorise(&self.principal, self.hash)
+            .authorise(&self.principal, self.hash, self.app.clock.unix_seconds())
             .await
         {
             Ok(permit) => self.app.databases.file(&permit).await,
@@ -268,14 +271,20 @@ impl Feed {
         }
     }
 
-    /// Begins to read a batch. A selector looks through documents, as queries do: only so many at one time.
+    /// Begins to read a batch. A selector looks through documents, as queries do: only so many at one time. Whoever waits for a
+    /// turn holds no file meanwhile.
     async fn read(&mut self, file: Arc<DatabaseFile>) -> Result<(), StoreError> {
-        let turn = match &self.query.filter {
+        let (turn, file) = match &self.query.filter {
             Filter::Selector(_) => {
-                let turn = Arc::clone(&self.app.finds).acquire_owned().await;
-                Some(turn.map_err(|_| StoreError::Closed)?)
+                drop(file);
+                let turn = self.app.finds.wait(&self.caller).await?;
+                let Some(file) = self.file().await? else {
+                    self.end();
+                    return Ok(());
+                };
+                (Some(turn), file)
             }
-            Filter::Everything | Filter::DocumentIds(_) | Filter::Designs => None,
+            Filter::Everything | Filter::DocumentIds(_) | Filter::Designs => (None, file),
         };
         let reading = Reading {
             query: Arc::clone(&self.query),
@@ -478,7 +487,10 @@ impl Reading {
             match row.body {
                 None => text.extend_from_slice(b"null"),
                 Some(body) => {
-                    let body = view.body(body)?;
+                    let mut body = view.body(body)?;
+                    if feed.is_endless() {
+                        body = one_line(body);
+                    }
                     bytes += body.len();
                     let conflicts = self.conflicts(view, row)?;
                     let end = body.len() - usize::from(conflicts.is_some());
@@ -517,5 +529,29 @@ impl Reading {
     }
 }
 
+/// Documents stored by earlier versions may have line breaks between their values.
+fn one_line(body: Bytes) -> Bytes {
+    if !body.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+        return body;
+    }
+    let mut text = body.to_vec();
+    on_one_line(&mut text);
+    text.into()
+}
+
 /// Bodies from this size on are handed over as they are, smaller ones are copied together.
 const SHARE_FROM_BYTES: usize = 8 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_of_an_earlier_version_is_told_on_one_line() {
+        let stored = Bytes::from_static(b"{\"_id\":\"x\",\"a\":[\r\n1],\"b\":\"\\n\"}");
+        assert_eq!(
+            one_line(stored),
+            Bytes::from_static(b"{\"_id\":\"x\",\"a\":[  1],\"b\":\"\\n\"}")
+        );
+    }
+}

@@ -56,6 +56,10 @@ pub struct Limits {
     pub attachment_bytes: usize,
     /// Bytes of all attachments that come with one document.
     pub attachments_bytes: usize,
+    /// Bytes of a local document of somebody who may read and not write. CouchDB's replicator keeps up to 50 sessions in one.
+    pub reader_local_bytes: usize,
+    /// Local documents of a database from which on somebody who may read and not write makes no new one.
+    pub local_documents_for_readers: u64,
     /// Bytes of a request body with documents.
     pub bulk_bytes: usize,
     /// Bytes of any other request body.
@@ -68,6 +72,10 @@ pub struct Limits {
     pub open_databases: usize,
     /// Queries (`_find`), and batches of feeds by selector, that look through documents at one time.
     pub finds_at_once: usize,
+    /// Queries of one caller that wait for their turn.
+    pub find_queue: usize,
+    /// Bytes of all pages of answers to queries that are being told; a quarter of it for one caller.
+    pub find_pages_bytes: usize,
     /// Documents that one query may look at, deleted ones included.
     pub find_documents: u64,
     /// Bytes of documents that one query may look at.
@@ -76,9 +84,13 @@ pub struct Limits {
     pub did_document_versions: u64,
     /// Versions of all DID documents together.
     pub did_documents: u64,
+    /// Bytes of all versions of one DID document: they are answered at once.
+    pub did_document_bytes: u64,
+    /// Bytes of all versions of all DID documents together.
+    pub did_documents_bytes: u64,
     /// DIDs that the node registers, when it is a directory.
     pub registrations: u64,
-    /// Other nodes that replicate to this one.
+    /// Contexts, of all accounts, into which other nodes are let.
     pub peers: u64,
     /// Requests a minute.
     pub rates: Rates,
@@ -99,18 +111,24 @@ impl Default for Limits {
             document_bytes: adyton_couch::limits::MAX_DOCUMENT_BYTES,
             attachment_bytes: 64 << 20,
             attachments_bytes: 256 << 20,
+            reader_local_bytes: 32 << 10,
+            local_documents_for_readers: 1_000,
             bulk_bytes: adyton_couch::limits::MAX_BULK_BYTES,
             body_bytes: 1 << 20,
             bodies_in_flight_bytes: 1 << 30,
             connections: 4_096,
             open_databases: 256,
             finds_at_once: 4,
+            find_queue: 16,
+            find_pages_bytes: 256 << 20,
             find_documents: 100_000,
             find_bytes: 256 << 20,
             did_document_versions: 10_000,
             did_documents: 1_000_000,
+            did_document_bytes: 16 << 20,
+            did_documents_bytes: 16 << 30,
             registrations: 100_000,
-            peers: 10_000,
+            peers: 100_000,
             rates: Rates::default(),
             header_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
@@ -187,15 +205,24 @@ pub struct DidTable {
     pub directories: Vec<String>,
     /// The registry file.
     pub file: Option<PathBuf>,
-    /// Whether this machine may be asked, too, and without TLS: an operator's own chain node, and tests.
+    /// Whether `rpc` and `directories` may name servers on this machine, also without TLS: an operator's own chain node.
     pub allow_loopback: bool,
 }
 
 impl DidTable {
     /// What a key says that belongs to another kind of registry is a mistake, and named.
     fn read(self) -> Result<(RegistryChoice, Reach), ConfigError> {
+        let named: Vec<Url> = match self.allow_loopback {
+            true => self
+                .rpc
+                .iter()
+                .chain(&self.directories)
+                .filter_map(|text| plain_url(text))
+                .collect(),
+            false => Vec::new(),
+        };
         let reach = match self.allow_loopback {
-            true => Reach::AlsoThisMachine,
+            true => Reach::also(&named),
             false => Reach::Public,
         };
         let kind = self.registry.as_deref().unwrap_or("own");
@@ -211,10 +238,10 @@ impl DidTable {
         stray("did.file", self.file.is_some(), "file")?;
         let choice = match kind {
             "own" => RegistryChoice::Own,
-            "chain" => RegistryChoice::Chain(servers("did.rpc", &self.rpc, MAX_RPC, reach)?),
+            "chain" => RegistryChoice::Chain(servers("did.rpc", &self.rpc, MAX_RPC, &reach)?),
             "directory" => {
                 let most = MAX_DIRECTORIES - 1;
-                let others = servers("did.directories", &self.directories, most, reach)?;
+                let others = servers("did.directories", &self.directories, most, &reach)?;
                 if others.iter().any(|base| !base.path().ends_with('/')) {
                     return Err(ConfigError::Invalid("did.directories", "must end in `/`"));
                 }
@@ -238,7 +265,7 @@ fn servers(
     name: &'static str,
     texts: &[String],
     most: usize,
-    reach: Reach,
+    reach: &Reach,
 ) -> Result<Vec<Url>, ConfigError> {
     if texts.len() > most {
         return Err(ConfigError::Invalid(name, "too many"));
@@ -384,7 +411,10 @@ mod tests {
         let rpc_urls = vec![url("https://a.example/x"), url("https://b.example/")];
         assert_eq!(choice(rpc), RegistryChoice::Chain(rpc_urls));
         let own = "[did]\nregistry = \"chain\"\nallow-loopback = true\nrpc = [\"http://127.0.0.1:8545/\"]";
-        assert_eq!(with(own).unwrap().reach, Reach::AlsoThisMachine);
+        // The flag is about the servers that are named, not about whatever else listens here.
+        let reach = with(own).unwrap().reach;
+        assert!(reach.allows_url(&url("http://127.0.0.1:8545/")));
+        assert!(!reach.allows_url(&url("http://127.0.0.1:5984/")));
         let directory = "[did]\nregistry = \"directory\"\ndirectories = [\"https://a.example/\"]";
         let others = vec![url("https://a.example/")];
         assert_eq!(choice(directory), RegistryChoice::Directory(others));

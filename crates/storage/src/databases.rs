@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use adyton_protocol::database::DatabaseHash;
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::Instant;
 
 use crate::access::{Admission, Peer, Permit, Principal};
 use crate::config::Limits;
+use crate::peers::PeerRow;
 use crate::registry::DatabaseRecord;
 use crate::replicate::News;
 use crate::store::database::DatabaseFile;
@@ -27,6 +28,8 @@ const USAGE_MEMORY: Duration = Duration::from_secs(5);
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 /// Accounts whose usage is remembered at one time.
 const MAX_REMEMBERED_USAGES: usize = 10_000;
+/// Accounts whose databases change at one time, from which on those that are done are forgotten.
+const MANY_CHANGING: usize = 1_024;
 
 /// Why something cannot be done with a database: a refusal to word, or a fault of ours.
 #[derive(Debug, thiserror::Error)]
@@ -58,21 +61,70 @@ pub(crate) struct Databases {
     limits: Limits,
     news: News,
     slots: Mutex<HashMap<DatabaseHash, Arc<Slot>>>,
-    open_files: AtomicUsize,
+    open_files: Arc<AtomicUsize>,
     /// Counts uses, to find the file that was not used for longest.
     uses: AtomicU64,
     /// Held while a database is compacted: one at a time.
-    compacting: tokio::sync::Mutex<()>,
-    /// Held while the set of databases changes.
-    changing: tokio::sync::Mutex<()>,
+    compacting: Arc<tokio::sync::Mutex<()>>,
+    /// Held while an account's set of databases changes: who waits, waits for his own.
+    changing: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     usages: Mutex<HashMap<String, (Instant, Usage)>>,
 }
 
 /// A database's place: its file when open, and the pulse that wakes its feeds, open or not.
 struct Slot {
-    file: tokio::sync::Mutex<Option<Arc<DatabaseFile>>>,
+    file: Arc<tokio::sync::Mutex<Option<Open>>>,
     pulse: watch::Sender<u64>,
     used: AtomicU64,
+    compacting: AtomicBool,
+}
+
+impl Slot {
+    /// Refuses to wait for a compaction: nobody knows how long it takes.
+    fn is_free(&self) -> Result<(), CouchError> {
+        if self.compacting.load(Ordering::Relaxed) {
+            let reason = "The database is being compacted.";
+            return Err(CouchError::new(ErrorKind::Unavailable, reason));
+        }
+        Ok(())
+    }
+}
+
+/// An open file, counted as long as it is one.
+struct Open {
+    file: Arc<DatabaseFile>,
+    _count: Counted,
+}
+
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn one_of(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Marks a place whose file is being compacted.
+struct Compacting(Arc<Slot>);
+
+impl Compacting {
+    fn begin(slot: Arc<Slot>) -> Self {
+        slot.compacting.store(true, Ordering::Relaxed);
+        Self(slot)
+    }
+}
+
+impl Drop for Compacting {
+    fn drop(&mut self) {
+        self.0.compacting.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Databases {
@@ -89,10 +141,10 @@ impl Databases {
             limits,
             news,
             slots: Mutex::default(),
-            open_files: AtomicUsize::new(0),
+            open_files: Arc::default(),
             uses: AtomicU64::new(0),
-            compacting: tokio::sync::Mutex::default(),
-            changing: tokio::sync::Mutex::default(),
+            compacting: Arc::default(),
+            changing: Mutex::default(),
             usages: Mutex::default(),
         };
         let directory = this.directory.clone();
@@ -104,11 +156,12 @@ impl Databases {
         Ok(this)
     }
 
-    /// What `principal` may do to a database.
+    /// What `principal` may do to a database at this moment, in Unix seconds.
     pub(crate) async fn authorise(
         &self,
         principal: &Principal,
         hash: DatabaseHash,
+        now: u64,
     ) -> Result<Permit, DatabaseError> {
         let record = match principal {
             // Nothing is looked up for somebody without a credential.
@@ -120,9 +173,10 @@ impl Databases {
         let (Principal::Peer(peer), Some(found)) = (principal, &record) else {
             return Ok(Permit::grant(principal, record)?);
         };
-        let until = self.node.peer_until(peer.name.clone(), found.owner.clone());
+        let row = self.node.peer(peer.name.clone(), found.owner.clone());
+        let let_in = |row: PeerRow| now < row.until && row.password == peer.password;
         let principal = Principal::Peer(Peer {
-            admission: match until.await?.is_some_and(|until| peer.now < until) {
+            admission: match row.await?.is_some_and(let_in) {
                 true => Admission::Granted,
                 false => Admission::Refused,
             },
@@ -139,24 +193,25 @@ impl Databases {
 
     /// Forgets what a database need not remember, and gives unused bytes back, if nobody uses the file at that moment.
     pub(crate) async fn compact(&self, permit: &Permit) -> Result<(), DatabaseError> {
-        let _one = self.compacting.lock().await;
+        let one = Arc::clone(&self.compacting).lock_owned().await;
         let hash = hash_of(permit.record())?;
         self.open_file(hash).await?.stem().await?;
-        let slot = self.slot(hash);
+        let compacting = Compacting::begin(self.slot(hash));
         // Done to its end, whether somebody waits for it or not. Who opens the database meanwhile waits.
         blocking(move || {
-            let mut held = slot.file.blocking_lock();
-            let Some(open) = held.take() else {
+            let _one = one;
+            let mut held = compacting.0.file.blocking_lock();
+            let Some(Open { file, _count }) = held.take() else {
                 return Ok(());
             };
-            let (file, done) = match Arc::try_unwrap(open) {
+            let (file, done) = match Arc::try_unwrap(file) {
                 Err(in_use) => (in_use, Ok(())),
                 Ok(file) => {
                     let (file, done) = file.shrunk();
                     (Arc::new(file), done)
                 }
             };
-            *held = Some(file);
+            *held = Some(Open { file, _count });
             done
         })
         .await?;
@@ -169,20 +224,23 @@ impl Databases {
         Ok(self.slot(hash_of(permit.record())?).pulse.subscribe())
     }
 
-    /// Makes the database of `record` if it is not there, and gives it the record's permissions. Idempotent.
+    /// Makes the database of `record` if it is not there, and gives it the record's permissions. Idempotent. A new database has
+    /// nothing of what its file may have held before.
     pub(crate) async fn create(
         &self,
         record: DatabaseRecord,
         now: u64,
     ) -> Result<(), DatabaseError> {
-        let _changing = self.changing.lock().await;
         let hash = hash_of(&record)?;
+        let _changing = self.changing(&record.owner).await;
         if self.node.database(hash.to_string()).await?.is_none() {
             let existing = self.node.databases_of(record.owner.clone()).await?.len();
             if existing >= self.limits.databases_per_account {
                 let reason = "The account has as many databases as it may.";
                 return Err(CouchError::new(ErrorKind::InsufficientStorage, reason).into());
             }
+            self.slot(hash).is_free()?;
+            self.remove_file(hash).await?;
         }
         self.make_file(hash, now).await?;
         self.node.put_database(record).await?;
@@ -192,8 +250,8 @@ impl Databases {
 
     /// Gives an existing database other permissions. False when there is no such database.
     pub(crate) async fn update(&self, record: DatabaseRecord) -> Result<bool, DatabaseError> {
-        let _changing = self.changing.lock().await;
         let hash = hash_of(&record)?;
+        let _changing = self.changing(&record.owner).await;
         if self.node.database(hash.to_string()).await?.is_none() {
             return Ok(false);
         }
@@ -209,7 +267,7 @@ impl Databases {
         account: String,
         now: u64,
     ) -> Result<(), DatabaseError> {
-        let _changing = self.changing.lock().await;
+        let _changing = self.changing(&account).await;
         for record in self.node.databases_of(account).await? {
             let hash = hash_of(&record)?;
             if !self.path(hash).exists() {
@@ -225,28 +283,18 @@ impl Databases {
         owner: &str,
         hash: DatabaseHash,
     ) -> Result<bool, DatabaseError> {
-        let _changing = self.changing.lock().await;
+        let _changing = self.changing(owner).await;
         let record = self.node.database(hash.to_string()).await?;
         if record.is_none_or(|record| record.owner != owner) {
             return Ok(false);
         }
+        self.slot(hash).is_free()?;
         // First it is not there any more, then its bytes go.
         self.node
             .remove_database(owner.to_owned(), hash.to_string())
             .await?;
-        let slot = self.slots().remove(&hash);
-        if let Some(slot) = slot {
-            if slot.file.lock().await.take().is_some() {
-                self.open_files.fetch_sub(1, Ordering::Relaxed);
-            }
-            slot.pulse.send_modify(|_| {});
-        }
-        let path = self.path(hash);
-        blocking(move || match std::fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        })
-        .await?;
+        self.remove_file(hash).await?;
+        self.forget(hash);
         self.usages().remove(owner);
         Ok(true)
     }
@@ -337,11 +385,63 @@ impl Databases {
         if file.is_none() {
             let (path, pulse) = (self.path(hash), self.pulse_of(hash, &slot));
             let made = blocking(move || DatabaseFile::create(&path, now, pulse)).await?;
-            *file = Some(Arc::new(made));
+            *file = Some(self.counted(made));
             drop(file);
-            self.opened(hash).await;
+            self.close_surplus(hash).await;
         }
         Ok(())
+    }
+
+    /// Removes the file of a database that is not registered. Nobody opens it meanwhile, and its feeds look again.
+    async fn remove_file(&self, hash: DatabaseHash) -> Result<(), DatabaseError> {
+        let slot = self.slot(hash);
+        let mut held = Arc::clone(&slot.file).lock_owned().await;
+        let path = self.path(hash);
+        blocking(move || {
+            drop(held.take());
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+                _ => Ok(()),
+            }
+        })
+        .await?;
+        slot.pulse.send_modify(|_| {});
+        Ok(())
+    }
+
+    /// Forgets the place of a database that is gone, unless somebody still has to do with it.
+    fn forget(&self, hash: DatabaseHash) {
+        let mut slots = self.slots();
+        if slots
+            .get(&hash)
+            .is_some_and(|slot| Arc::strong_count(slot) == 1)
+        {
+            slots.remove(&hash);
+        }
+    }
+
+    /// Waits until nobody else changes the account's set of databases.
+    async fn changing(&self, account: &str) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            if changing.len() >= MANY_CHANGING {
+                changing.retain(|_, lock| lock.strong_count() > 0);
+            }
+            let known = changing.get(account).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let lock = Arc::default();
+                changing.insert(account.to_owned(), Arc::downgrade(&lock));
+                lock
+            })
+        };
+        lock.lock_owned().await
+    }
+
+    fn counted(&self, file: DatabaseFile) -> Open {
+        Open {
+            file: Arc::new(file),
+            _count: Counted::one_of(&self.open_files),
+        }
     }
 
     async fn open_file(&self, hash: DatabaseHash) -> Result<Arc<DatabaseFile>, DatabaseError> {
@@ -350,7 +450,7 @@ impl Databases {
             .store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         let mut file = slot.file.lock().await;
         if let Some(open) = &*file {
-            return Ok(Arc::clone(open));
+            return Ok(Arc::clone(&open.file));
         }
         if self.open_files.load(Ordering::Relaxed) >= 2 * self.limits.open_databases {
             let reason = "Too many databases are in use.";
@@ -363,18 +463,19 @@ impl Databases {
                 Err(StoreError::Closed) if Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                opened => break Arc::new(opened?),
+                opened => break self.counted(opened?),
             }
         };
-        *file = Some(Arc::clone(&open));
+        let opened = Arc::clone(&open.file);
+        *file = Some(open);
         drop(file);
-        self.opened(hash).await;
-        Ok(open)
+        self.close_surplus(hash).await;
+        Ok(opened)
     }
 
-    /// Counts an opened file, and closes those that were not used for longest and that nobody holds.
-    async fn opened(&self, just_opened: DatabaseHash) {
-        let open = self.open_files.fetch_add(1, Ordering::Relaxed) + 1;
+    /// Closes files that were not used for longest and that nobody holds, when there are too many.
+    async fn close_surplus(&self, just_opened: DatabaseHash) {
+        let open = self.open_files.load(Ordering::Relaxed);
         if open <= self.limits.open_databases {
             return;
         }
@@ -390,25 +491,25 @@ impl Databases {
             if surplus == 0 {
                 return;
             }
-            let Ok(mut file) = slot.file.try_lock() else {
+            let Ok(mut held) = Arc::clone(&slot.file).try_lock_owned() else {
                 continue;
             };
-            if file.as_ref().is_none_or(|file| Arc::strong_count(file) > 1) {
+            if held
+                .as_ref()
+                .is_none_or(|open| Arc::strong_count(&open.file) > 1)
+            {
                 continue;
             }
-            if let Some(idle) = file.take() {
-                // Closing writes; the slot stays locked until it is done.
-                let closed = blocking(move || {
-                    drop(idle);
-                    Ok(())
-                })
-                .await;
-                if let Err(error) = closed {
-                    tracing::error!(%error, "closing a database failed");
-                }
-                self.open_files.fetch_sub(1, Ordering::Relaxed);
-                surplus -= 1;
+            // Closing writes; the slot stays locked, and the file counted, until it is done, whether somebody waits or not.
+            let closed = blocking(move || {
+                drop(held.take());
+                Ok(())
+            })
+            .await;
+            if let Err(error) = closed {
+                tracing::error!(%error, "closing a database failed");
             }
+            surplus -= 1;
         }
     }
 
@@ -424,9 +525,10 @@ impl Databases {
         let mut slots = self.slots();
         let slot = slots.entry(hash).or_insert_with(|| {
             Arc::new(Slot {
-                file: tokio::sync::Mutex::default(),
+                file: Arc::default(),
                 pulse: watch::Sender::new(0),
                 used: AtomicU64::new(0),
+                compacting: AtomicBool::new(false),
             })
         });
         Arc::clone(slot)
@@ -473,3 +575,6 @@ fn database_files(directory: &Path) -> Result<Vec<(DatabaseHash, PathBuf)>, Stor
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,12 +16,18 @@ use serde_json::value::RawValue;
 
 use crate::config::Limits;
 use crate::store::StoreError;
-use crate::store::node::{NodeStore, Registered};
+use crate::store::node::{DocumentRoom, NodeStore, Registered};
+use crate::stream::BATCH_BYTES;
 
 /// Finds the current document of a DID.
 pub trait DidResolver: Send + Sync {
     /// The verified document, or none when there is none.
     fn resolve<'a>(&'a self, did: &'a Did, freshness: Freshness) -> Resolution<'a>;
+
+    /// The same, for somebody who only wants to see it: they wait for each other, and no login waits for them.
+    fn look_up<'a>(&'a self, did: &'a Did, freshness: Freshness) -> Resolution<'a> {
+        self.resolve(did, freshness)
+    }
 
     /// This node was told something new of a DID: what is remembered of it counts no more.
     fn forget(&self, did: &Did);
@@ -68,7 +74,7 @@ pub(crate) enum DidDocumentRefusal {
 pub(crate) struct DidDocuments {
     node: NodeStore,
     max_versions: u64,
-    max_documents: u64,
+    room: DocumentRoom,
 }
 
 impl DidDocuments {
@@ -76,7 +82,11 @@ impl DidDocuments {
         Self {
             node,
             max_versions: limits.did_document_versions,
-            max_documents: limits.did_documents,
+            room: DocumentRoom {
+                documents: limits.did_documents,
+                bytes_of_did: limits.did_document_bytes,
+                bytes: limits.did_documents_bytes,
+            },
         }
     }
 
@@ -155,10 +165,10 @@ impl DidDocuments {
         self.node.did_document(did.lowercase().to_owned()).await
     }
 
-    /// Every version's text, the first one first.
-    pub(crate) async fn versions(&self, did: &Did) -> Result<Vec<String>, StoreError> {
+    /// The texts of the versions from this one on, the first one first; as many as are answered at once.
+    pub(crate) async fn versions(&self, did: &Did, from: u64) -> Result<Vec<String>, StoreError> {
         self.node
-            .did_document_versions(did.lowercase().to_owned())
+            .did_document_versions(did.lowercase().to_owned(), from, BATCH_BYTES)
             .await
     }
 
@@ -180,8 +190,9 @@ impl DidDocuments {
         text: &RawValue,
     ) -> Result<Registered, StoreError> {
         let (did, text) = (did.lowercase().to_owned(), text.get().to_owned());
-        let max = self.max_documents;
-        self.node.add_did_document(did, version, text, max).await
+        self.node
+            .add_did_document(did, version, text, self.room)
+            .await
     }
 }
 

@@ -10,6 +10,7 @@ mod config;
 mod databases;
 mod did_documents;
 mod directory;
+mod finds;
 mod identity;
 mod metrics;
 mod outbound;

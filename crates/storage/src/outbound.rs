@@ -1,8 +1,9 @@
 //! The way out: HTTPS to registries and other nodes, for the resolution of DIDs and for replication.
 //!
-//! Guarantees: only public addresses are contacted, whatever a name resolves to (unless this machine is allowed, for tests and
-//! for an operator's own chain node); no redirect is followed; an answer has a limit and a time. What this node keeps itself is
-//! answered without a connection. Refuses to know: what is fetched.
+//! Guarantees: only public addresses are contacted, whatever a name resolves to (besides the servers on this machine that the
+//! operator names: their scheme, host and port, and nothing else here, as strangers write most of the URLs that are asked); no
+//! redirect is followed; an answer has a limit and a time. What this node keeps itself is answered without a connection. Refuses
+//! to know: what is fetched.
 
 use std::future::Future;
 use std::io;
@@ -25,7 +26,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tower::Service;
-use url::{Host, Url};
+use url::{Host, Origin, Url};
 
 use crate::store::StoreError;
 
@@ -35,35 +36,65 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 const IDLE_TIME: Duration = Duration::from_secs(30);
 
 /// Which addresses may be contacted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Reach {
     /// HTTPS to public addresses.
     #[default]
     Public,
-    /// Also this machine, and without TLS.
+    /// Also these servers on this machine, with or without TLS.
+    AlsoThese(Arc<[Origin]>),
+    /// Also everything on this machine, without TLS: for tests with many nodes. No configuration says so.
     AlsoThisMachine,
 }
 
 impl Reach {
-    fn allows(self, ip: IpAddr) -> bool {
-        is_public(ip) || (self == Self::AlsoThisMachine && ip.is_loopback())
+    /// Also those of these servers that are on this machine.
+    pub fn also<'a>(servers: impl IntoIterator<Item = &'a Url>) -> Self {
+        let local = servers.into_iter().filter(|url| is_local(url));
+        Self::AlsoThese(local.map(Url::origin).collect())
     }
 
     /// What the URL itself tells; names are looked at again when they are resolved.
-    pub(crate) fn allows_url(self, url: &Url) -> bool {
-        let (ip, local) = match url.host() {
-            Some(Host::Ipv4(ip)) => (Some(IpAddr::V4(ip)), ip.is_loopback()),
-            Some(Host::Ipv6(ip)) => (Some(IpAddr::V6(ip)), ip.is_loopback()),
-            Some(Host::Domain(name)) => (None, name == "localhost"),
-            None => return false,
-        };
-        let scheme = match url.scheme() {
-            "https" => true,
-            "http" => self == Self::AlsoThisMachine && local,
-            _ => false,
-        };
-        scheme && ip.is_none_or(|ip| self.allows(ip))
+    pub(crate) fn allows_url(&self, url: &Url) -> bool {
+        match self {
+            Self::AlsoThese(origins) if origins.contains(&url.origin()) => true,
+            Self::AlsoThisMachine if is_local(url) => matches!(url.scheme(), "http" | "https"),
+            // A name that leads to this machine leads there for the servers that were named only.
+            Self::AlsoThese(_) | Self::AlsoThisMachine | Self::Public => {
+                let public = match url.host() {
+                    Some(Host::Ipv4(ip)) => is_public(IpAddr::V4(ip)),
+                    Some(Host::Ipv6(ip)) => is_public(IpAddr::V6(ip)),
+                    Some(Host::Domain(name)) => !is_local_name(name),
+                    None => false,
+                };
+                public && url.scheme() == "https"
+            }
+        }
     }
+
+    /// Whether a name may lead to this address.
+    fn allows(&self, name: &str, ip: IpAddr) -> bool {
+        let local = match self {
+            Self::Public => false,
+            Self::AlsoThese(_) | Self::AlsoThisMachine => is_local_name(name),
+        };
+        is_public(ip) || (local && ip.is_loopback())
+    }
+}
+
+/// Whether a URL says itself that it is of this machine.
+fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => is_local_name(name),
+        None => false,
+    }
+}
+
+/// The name of this machine for itself, as URLs have it: in lower case.
+fn is_local_name(name: &str) -> bool {
+    name == "localhost"
 }
 
 /// The body of a request: in memory, or made while it is sent.
@@ -103,14 +134,16 @@ impl Outbound {
             .with_no_client_auth();
         let mut tcp = HttpConnector::new_with_resolver(PublicNames {
             system: GaiResolver::new(),
-            reach,
+            reach: reach.clone(),
         });
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(CONNECT_TIME));
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
         let connector = match reach {
             Reach::Public => builder.https_only().enable_http1().wrap_connector(tcp),
-            Reach::AlsoThisMachine => builder.https_or_http().enable_http1().wrap_connector(tcp),
+            Reach::AlsoThese(_) | Reach::AlsoThisMachine => {
+                builder.https_or_http().enable_http1().wrap_connector(tcp)
+            }
         };
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -224,10 +257,13 @@ impl Service<Name> for PublicNames {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let (resolving, reach) = (self.system.call(name), self.reach);
+        let (text, reach) = (name.as_str().to_owned(), self.reach.clone());
+        let resolving = self.system.call(name);
         Box::pin(async move {
             let all = resolving.await?;
-            let allowed: Vec<_> = all.filter(|address| reach.allows(address.ip())).collect();
+            let allowed: Vec<_> = all
+                .filter(|address| reach.allows(&text, address.ip()))
+                .collect();
             match allowed.is_empty() {
                 true => Err(io::ErrorKind::PermissionDenied.into()),
                 false => Ok(allowed.into_iter()),
@@ -271,5 +307,44 @@ mod tests {
         ] {
             assert!(!Reach::AlsoThisMachine.allows_url(&url(text)), "{text}");
         }
+    }
+
+    #[test]
+    fn of_this_machine_only_the_servers_that_were_named_are_contacted() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let named = [
+            url("http://127.0.0.1:8545/rpc"),
+            url("https://localhost:7000/"),
+            url("https://a.example/"),
+        ];
+        let reach = Reach::also(&named);
+        for text in [
+            "http://127.0.0.1:8545/",
+            "https://localhost:7000/x",
+            "https://node.example/",
+        ] {
+            assert!(reach.allows_url(&url(text)), "{text}");
+        }
+        for text in [
+            "http://127.0.0.1/",
+            "http://127.0.0.1:5984/",
+            "http://127.0.0.2:8545/",
+            "https://127.0.0.1:8545/",
+            "https://localhost/",
+            "https://localhost:7001/",
+            "http://localhost:8545/",
+            "http://[::1]:8545/",
+            "http://a.example/",
+            "https://10.0.0.1/",
+        ] {
+            assert!(!reach.allows_url(&url(text)), "{text}");
+        }
+        let loopback = IpAddr::from([127, 0, 0, 1]);
+        assert!(reach.allows("localhost", loopback));
+        // Somebody's name that leads here.
+        assert!(
+            !reach.allows("a.example", loopback) && !Reach::Public.allows("localhost", loopback)
+        );
+        assert!(!reach.allows("localhost", IpAddr::from([10, 0, 0, 1])));
     }
 }

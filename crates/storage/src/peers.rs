@@ -1,15 +1,15 @@
-//! Other nodes that replicate to this one with the original's credentials: a name, a password, and the contexts that each serves.
+//! Other nodes that replicate to this one with the original's credentials: a name, a password, and the context that it opens.
 //!
 //! Guarantees: a node gets into a context only after its own key signed for it and the user's DID document named both nodes
-//! (`api/replication_creds`); the password is kept as its hash. Refuses to know: what is replicated.
+//! (`api/replication_creds`); a password opens the contexts that it came with, and no others, as the signature names no recipient
+//! and whoever got it may pass it on; it is kept as its hash. Refuses to know: what is replicated.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::{PoisonError, RwLock};
 
 use adyton_protocol::hash::keccak256;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use crate::store::StoreError;
 use crate::store::node::{NodeStore, PeerOutcome};
@@ -20,81 +20,91 @@ pub(crate) const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 32..=256;
 /// How long a node is let in. The original asks again when it is not any more, so a user's document that stops naming it ends it.
 const ADMISSION_SECONDS: u64 = 24 * 60 * 60;
 
-/// What is kept of another node.
+/// SHA-256 of a password. That was made at random and is long: nothing slower would make it safer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct PasswordHash([u8; 32]);
+
+impl PasswordHash {
+    pub(crate) fn of(password: &[u8]) -> Self {
+        Self(Sha256::digest(password).into())
+    }
+}
+
+/// What is kept of another node in a context.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PeerRow {
-    /// SHA-256, in hex. It was made at random and is long: nothing slower would make it safer.
-    pub(crate) password: String,
+    pub(crate) password: PasswordHash,
+    /// Unix seconds until which it is let in.
+    pub(crate) until: u64,
+}
+
+/// A node that is to be let into a context.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) name: String,
+    pub(crate) password: Option<PasswordHash>,
+    /// The account whose context it is.
+    pub(crate) account: String,
+    /// The contexts whose passwords count here, too, when there is none: see [`kin`].
+    pub(crate) kin: String,
 }
 
 /// The other nodes, in memory, as every request with a password is held against them.
 pub(crate) struct Peers {
     node: NodeStore,
-    passwords: RwLock<HashMap<String, [u8; 32]>>,
+    passwords: RwLock<HashSet<(String, PasswordHash)>>,
 }
 
 impl Peers {
     /// Reads what is kept.
     pub(crate) async fn open(node: NodeStore) -> Result<Self, StoreError> {
-        let mut passwords = HashMap::new();
-        for (name, row) in node.peers().await? {
-            let mut hash = [0; 32];
-            hex::decode_to_slice(&row.password, &mut hash)
-                .map_err(|_| StoreError::Corrupt("a peer's password"))?;
-            passwords.insert(name, hash);
-        }
+        let passwords = node.peer_passwords().await?;
         Ok(Self {
             node,
             passwords: RwLock::new(passwords),
         })
     }
 
-    /// Whether this is a peer's name and password.
-    pub(crate) fn knows(&self, name: &str, password: &[u8]) -> bool {
+    /// The hash of this password, if it is one of this node's. Which contexts it opens is another question.
+    pub(crate) fn knows(&self, name: &str, password: &[u8]) -> Option<PasswordHash> {
+        let given = PasswordHash::of(password);
         let passwords = self
             .passwords
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        let given: [u8; 32] = Sha256::digest(password).into();
+        // Found by a keyed hash of the hash: how long it takes tells nothing of other passwords.
         passwords
-            .get(name)
-            .is_some_and(|known| bool::from(known.ct_eq(&given)))
+            .contains(&(name.to_owned(), given))
+            .then_some(given)
     }
 
-    /// Lets a node into an account's context for a day, with this password if one is given.
+    /// Lets a node into an account's context for a day, with its password or one that is known from its kin.
     pub(crate) async fn admit(
         &self,
-        name: &str,
-        password: Option<&str>,
-        account: &str,
+        candidate: Candidate,
         now: u64,
         max: u64,
     ) -> Result<PeerOutcome, StoreError> {
-        let hash: Option<[u8; 32]> = password.map(|password| Sha256::digest(password).into());
-        let row = hash.map(|hash| PeerRow {
-            password: hex::encode(hash),
-        });
-        let outcome = self
-            .node
-            .put_peer(
-                name.to_owned(),
-                row,
-                account.to_owned(),
-                now + ADMISSION_SECONDS,
-                max,
-            )
-            .await?;
-        // Also when the row was there: a call that broke off may have written it and come no further.
-        let done = match outcome {
-            PeerOutcome::Created | PeerOutcome::Updated | PeerOutcome::Exists => true,
-            PeerOutcome::NoPassword | PeerOutcome::Full => false,
-        };
-        if let (true, Some(hash)) = (done, hash) {
-            let mut passwords = self
-                .passwords
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            passwords.insert(name.to_owned(), hash);
+        let name = candidate.name.clone();
+        let until = now + ADMISSION_SECONDS;
+        let outcome = self.node.put_peer(candidate, now, until, max).await?;
+        if let PeerOutcome::Admitted(_, password) = outcome {
+            let many = {
+                let mut passwords = self
+                    .passwords
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner);
+                passwords.insert((name, password));
+                passwords.len() as u64 > max.saturating_mul(2)
+            };
+            if many {
+                // Most of them open nothing any more.
+                let kept = self.node.peer_passwords().await?;
+                *self
+                    .passwords
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner) = kept;
+            }
         }
         Ok(outcome)
     }
@@ -105,24 +115,58 @@ pub(crate) fn peer_name(host: &str) -> String {
     format!("r{}", hex::encode(keccak256(host.as_bytes())))
 }
 
+/// The contexts of one owner that lie on the same nodes. Whoever can know a password of one of them is named in all.
+///
+/// Not those of other owners: their documents are theirs to change, also between the moment at which a node's password was sent
+/// to somebody and the one at which it is passed on.
+pub(crate) fn kin(did: &str, origins: &[String]) -> String {
+    let mut origins: Vec<&str> = origins.iter().map(String::as_str).collect();
+    origins.sort_unstable();
+    origins.dedup();
+    let nodes = keccak256(origins.join(" ").as_bytes());
+    format!("{did} {}", hex::encode(nodes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::node::PeerChange;
 
     #[tokio::test]
     async fn a_node_whose_handshake_broke_off_half_way_is_let_in_by_the_next() {
         let directory = tempfile::tempdir().unwrap();
         let node = NodeStore::open(&directory.path().join("node.redb")).unwrap();
         let peers = Peers::open(node.clone()).await.unwrap();
-        // The request was dropped after its row was written.
-        let row = PeerRow {
-            password: hex::encode(Sha256::digest("word")),
+        let candidate = || Candidate {
+            name: "r1".to_owned(),
+            password: Some(PasswordHash::of(b"word")),
+            account: "a".to_owned(),
+            kin: "k".to_owned(),
         };
-        let put = node.put_peer("r1".to_owned(), Some(row), "a".to_owned(), 9, 1);
-        assert_eq!(put.await.unwrap(), PeerOutcome::Created);
-        assert!(!peers.knows("r1", b"word"));
-        let again = peers.admit("r1", Some("word"), "a", 0, 1).await.unwrap();
-        assert_eq!(again, PeerOutcome::Exists);
-        assert!(peers.knows("r1", b"word") && !peers.knows("r1", b"other"));
+        // The request was dropped after its row was written.
+        let put = node.put_peer(candidate(), 0, 9, 1).await.unwrap();
+        let password = PasswordHash::of(b"word");
+        assert_eq!(put, PeerOutcome::Admitted(PeerChange::Created, password));
+        assert_eq!(peers.knows("r1", b"word"), None);
+        let again = peers.admit(candidate(), 0, 1).await.unwrap();
+        assert_eq!(again, PeerOutcome::Admitted(PeerChange::Exists, password));
+        assert_eq!(peers.knows("r1", b"word"), Some(password));
+        assert_eq!(peers.knows("r1", b"other"), None);
+    }
+
+    #[test]
+    fn contexts_are_kin_on_the_same_nodes_in_any_order_and_of_one_owner() {
+        let of = |did: &str, origins: &[&str]| {
+            let origins: Vec<String> = origins.iter().map(|&origin| origin.to_owned()).collect();
+            kin(did, &origins)
+        };
+        let (a, b, c) = (
+            "https://a.example",
+            "https://b.example",
+            "https://c.example",
+        );
+        assert_eq!(of("did:1", &[a, b]), of("did:1", &[b, a, b]));
+        assert_ne!(of("did:1", &[a, b]), of("did:2", &[a, b]));
+        assert_ne!(of("did:1", &[a, b]), of("did:1", &[a, b, c]));
     }
 }

@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::api::read::{self, Extras};
 use crate::config::Limits;
 use crate::databases::DatabaseError;
+use crate::finds::Kept;
 use crate::store::StoreError;
 use crate::store::database::{DatabaseFile, View};
 use crate::store::row::DocumentRow;
@@ -174,6 +175,11 @@ impl Page {
         }
     }
 
+    /// Bytes of memory that the page takes at most.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn is_after(&self, place: &Place, after: &Place) -> bool {
         match self.direction {
             Direction::Ascending => place > after,
@@ -225,6 +231,8 @@ pub(crate) struct PageProducer {
     file: Arc<DatabaseFile>,
     query: FindQuery,
     page: Page,
+    /// The room that the page takes.
+    _kept: Kept,
     /// How long the finding took.
     took: Duration,
     told: u64,
@@ -242,13 +250,14 @@ impl PageProducer {
     pub(crate) fn new(
         file: Arc<DatabaseFile>,
         query: FindQuery,
-        page: Page,
+        (page, kept): (Page, Kept),
         took: Duration,
     ) -> Self {
         Self {
             file,
             query,
             page,
+            _kept: kept,
             took,
             told: 0,
             at: Stage::Start,

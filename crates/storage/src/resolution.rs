@@ -12,7 +12,7 @@ use adyton_resolver::cache::CacheLimits;
 use adyton_resolver::directory::UNREGISTERED;
 use adyton_resolver::registry::Source;
 use adyton_resolver::registry_file::FileRegistry;
-use adyton_resolver::resolver::Resolver;
+use adyton_resolver::resolver::{Purpose, Resolver};
 use adyton_resolver::web::{Pending, Said, Web};
 use serde_json::{Value, json};
 use url::Url;
@@ -87,16 +87,28 @@ impl RegisteredDids {
     }
 }
 
+impl RegisteredDids {
+    async fn found(
+        &self,
+        purpose: Purpose,
+        did: &Did,
+        freshness: Freshness,
+    ) -> Result<Option<DidDocument>, ResolveFailure> {
+        let found = self.0.resolve_for(purpose, did, freshness).await;
+        found.map_err(|error| {
+            tracing::debug!(%error, "a DID could not be resolved");
+            ResolveFailure::Unreachable
+        })
+    }
+}
+
 impl DidResolver for RegisteredDids {
     fn resolve<'a>(&'a self, did: &'a Did, freshness: Freshness) -> Resolution<'a> {
-        Box::pin(async move {
-            let found: Option<DidDocument> =
-                self.0.resolve(did, freshness).await.map_err(|error| {
-                    tracing::debug!(%error, "a DID could not be resolved");
-                    ResolveFailure::Unreachable
-                })?;
-            Ok(found)
-        })
+        Box::pin(self.found(Purpose::Login, did, freshness))
+    }
+
+    fn look_up<'a>(&'a self, did: &'a Did, freshness: Freshness) -> Resolution<'a> {
+        Box::pin(self.found(Purpose::LookUp, did, freshness))
     }
 
     fn forget(&self, did: &Did) {

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::databases::Databases;
 use crate::did_documents::{DidDocuments, DidResolver};
 use crate::directory::Directory;
+use crate::finds::Finds;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
@@ -148,7 +149,7 @@ impl Storage {
             throttle: Throttle::new(limits.rates),
             proxy: config.proxy,
             metrics: Metrics::new(),
-            finds: Arc::new(tokio::sync::Semaphore::new(limits.finds_at_once)),
+            finds: Finds::new(&limits),
             bodies: BodyBudget::new(limits.bodies_in_flight_bytes),
             limits,
             clock,

@@ -8,9 +8,14 @@
 
 mod support;
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use adyton_storage::Limits;
 use serde_json::{Value, json};
-use support::{Node, Session};
+use support::{Credential, Node, Session};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 async fn call(session: &Session, name: &str, body: Value) -> support::Answer {
     session.post(&format!("/user/{name}"), &body).await
@@ -274,4 +279,75 @@ async fn databases_survive_a_restart_and_stray_files_do_not() {
     let get = async |path: String| node.client().send("GET", &path, &session.access, "").await;
     assert_eq!(get(format!("{db}/x")).await.expect(200).json()["n"], 1);
     assert_eq!(get(format!("{db}/_changes")).await.json()["last_seq"], seq);
+}
+
+/// Where the node keeps a database.
+fn file_of(node: &Node, hash: &str) -> PathBuf {
+    let fan = node.dir.path().join("databases").join(&hash[1..3]);
+    fan.join(format!("{hash}.redb"))
+}
+
+fn files(node: &Node) -> usize {
+    std::fs::read_dir(node.dir.path().join("databases"))
+        .unwrap()
+        .flat_map(|fan| std::fs::read_dir(fan.unwrap().path()).unwrap())
+        .count()
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_deleted_database_is_not_in_a_new_one_of_its_name() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("mail").await;
+    session
+        .put(&format!("{db}/x"), &json!({"secret": 1}))
+        .await
+        .expect(201);
+    let path = file_of(&node, &session.hash("mail"));
+    let left = std::fs::read(&path).unwrap();
+    call(&session, "deleteDatabase", json!({"databaseName": "mail"}))
+        .await
+        .expect(200);
+    std::fs::write(&path, left).unwrap();
+
+    let everybody = json!({"read": "public", "write": "owner"});
+    session.database_with("mail", &everybody).await;
+    session.get(&format!("{db}/x")).await.expect(404);
+    assert_eq!(session.get(&db).await.expect(200).json()["doc_count"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_is_done_to_its_end_when_the_client_hangs_up() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let Credential::Bearer(token) = &session.access else {
+        panic!("a session has a token");
+    };
+    for round in 0..24_u64 {
+        let name = format!("d{round}");
+        let db = session.database(&name).await;
+        session
+            .put(&format!("{db}/x"), &json!({"secret": 1}))
+            .await
+            .expect(201);
+        let body = json!({ "databaseName": name }).to_string();
+        let request = format!(
+            "POST /user/deleteDatabase HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let mut stream = TcpStream::connect(node.storage.address()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_micros(250 * round)).await;
+    }
+    // Each was deleted as a whole, or not at all.
+    let mut seen = (0, 0);
+    for _ in 0..250 {
+        let list = call(&session, "databases", json!({})).await.json();
+        seen = (list["result"].as_array().unwrap().len(), files(&node));
+        if seen.0 == seen.1 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{} databases, {} files", seen.0, seen.1);
 }

@@ -264,3 +264,66 @@ async fn a_full_node_keeps_no_further_documents_and_those_that_it_has() {
     fails(&refused, "keeps no further DID documents");
     first.log_in(&node.client()).await;
 }
+
+#[tokio::test]
+async fn documents_are_kept_up_to_so_many_bytes_of_one_did_and_of_all() {
+    let size = |person: &Person| person.document(support::START).to_string().len() as u64;
+    let (anna, bert) = (Person::new(1), Person::new(2));
+    let limited = async |of_did: u64, of_all: u64| {
+        Node::with_config(|config| {
+            config.limits.did_document_bytes = of_did;
+            config.limits.did_documents_bytes = of_all;
+        })
+        .await
+    };
+    let next = anna.document_with(support::START, &json!({"versionId": 1}));
+    let both = size(&anna) + next.to_string().len() as u64;
+
+    let node = limited(both - 1, u64::MAX).await;
+    anna.publish(&node.client(), node.now()).await;
+    fails(
+        &send(&node, "PUT", &anna, next.clone()).await,
+        "keeps no further DID documents",
+    );
+    bert.publish(&node.client(), node.now()).await;
+
+    let node = limited(both, both + size(&bert) - 1).await;
+    anna.publish(&node.client(), node.now()).await;
+    send(&node, "PUT", &anna, next.clone()).await.expect(200);
+    let refused = send(&node, "POST", &bert, bert.document(node.now())).await;
+    fails(&refused, "keeps no further DID documents");
+    // What is deleted gives its room back.
+    let minute = (node.now() + 30) / 60;
+    let signature = anna.sign(consent::delete_did_document(&anna.did, minute).digest());
+    let path = format!("/did/{}", anna.did.lowercase());
+    let headers = [("signature", signature.as_str())];
+    let client = node.client();
+    let deleted = client.open_with("DELETE", &path, &Credential::None, &headers, "");
+    assert_eq!(deleted.await.status(), 200);
+    bert.publish(&node.client(), node.now()).await;
+    anna.publish(&node.client(), node.now()).await;
+}
+
+#[tokio::test]
+async fn all_versions_are_told_in_order_however_many_bytes_they_are() {
+    let node = Node::start().await;
+    let person = Person::new(1);
+    let mut sent = vec![person.document(support::START)];
+    send(&node, "POST", &person, sent[0].clone())
+        .await
+        .expect(200);
+    let padding = "x".repeat(50_000);
+    for version in 1..24 {
+        let changes = json!({"versionId": version, "padding": padding});
+        let next = person.document_with(support::START, &changes);
+        send(&node, "PUT", &person, next.clone()).await.expect(200);
+        sent.push(next);
+    }
+    let path = format!("/did/{}?allVersions=true", person.did.lowercase());
+    let answer = node.client().get(&path).await;
+    let all = answer.expect(200).json();
+    assert_eq!(all["status"], "success");
+    assert_eq!(all["data"]["versions"], Value::Array(sent));
+    // It is sent while it is read: nobody has all of it in memory.
+    assert!(!answer.headers.contains_key("content-length"));
+}

@@ -438,3 +438,30 @@ async fn a_waiting_selector_feed_tells_the_next_match_only() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn a_line_break_within_a_document_breaks_no_line_of_a_feed() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let text = "{\n  \"a\":\r\n [1,\r2],\n\n\"b\": \"x\\ny\"\n}";
+    let path = format!("{db}/x");
+    session
+        .client
+        .send("PUT", &path, &session.access, text)
+        .await
+        .expect(201);
+    let expected = json!([[1, 2], "x\ny"]);
+    for kind in ["continuous", "eventsource"] {
+        let path = format!("{db}/_changes?feed={kind}&include_docs=true&timeout=0");
+        let told = session.get(&path).await.expect(200).text();
+        let lines: Vec<&str> = told.split(['\r', '\n']).collect();
+        let row = lines[0].trim_start_matches("data: ");
+        let row: Value = serde_json::from_str(row).unwrap();
+        assert_eq!(
+            json!([row["doc"]["a"], row["doc"]["b"]]),
+            expected,
+            "{told}"
+        );
+    }
+}

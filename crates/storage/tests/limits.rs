@@ -243,3 +243,60 @@ async fn queries_and_feeds_by_selector_take_turns_and_all_are_answered() {
         assert_eq!(answer[list].as_array().unwrap().len(), count);
     }
 }
+
+#[tokio::test]
+async fn a_reader_keeps_checkpoints_and_no_more() {
+    let limits = Limits {
+        reader_local_bytes: 1_000,
+        local_documents_for_readers: 3,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let owner = node.session(1).await;
+    let reader = node.session(2).await;
+    let everybody = json!({"read": "public", "write": "owner"});
+    let db = owner.database_with("d", &everybody).await;
+    let local = |id: &str| format!("{db}/_local/{id}");
+    let document = |bytes: usize| json!({"f": "f".repeat(bytes - 8)});
+    owner.put(&local("own"), &document(1_001)).await.expect(201);
+
+    reader.put(&local("a"), &document(1_001)).await.expect(413);
+    let a = reader.put(&local("a"), &document(1_000)).await;
+    let rev = a.expect(201).json()["rev"].clone();
+    reader.put(&local("b"), &json!({})).await.expect(201);
+    reader.put(&local("c"), &json!({})).await.expect(507);
+    // What is there is still kept up to date, by its readers; the owner keeps what he likes.
+    let next = json!({"_rev": rev, "n": 1});
+    let rev = reader.put(&local("a"), &next).await.expect(201).json()["rev"].clone();
+    owner.put(&local("d"), &json!({})).await.expect(201);
+    owner.put(&local("e"), &json!({})).await.expect(201);
+    let gone = format!("{}?rev={}", local("a"), rev.as_str().unwrap());
+    reader.send("DELETE", &gone, &json!(null)).await.expect(200);
+    reader.put(&local("c"), &json!({})).await.expect(507);
+}
+
+#[tokio::test]
+async fn pages_that_do_not_fit_in_memory_together_are_refused_for_now() {
+    let limits = Limits {
+        find_pages_bytes: 8 << 10,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let docs: Vec<serde_json::Value> = (0..100).map(|n| json!({"n": n})).collect();
+    session
+        .post(&format!("{db}/_bulk_docs"), &json!({"docs": docs}))
+        .await
+        .expect(201);
+    let find = async |limit: u64| {
+        let query = json!({"selector": {"n": {"$gte": 0}}, "limit": limit});
+        session.post(&format!("{db}/_find"), &query).await
+    };
+    // One caller has a quarter of the room, and gets it back.
+    for _ in 0..3 {
+        find(5).await.expect(200);
+    }
+    find(100).await.expect(503);
+    find(5).await.expect(200);
+}

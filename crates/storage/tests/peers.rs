@@ -21,9 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use secp256k1::SecretKey;
 use serde_json::{Value, json};
-use support::{
-    Answer, CONTEXT, Credential, Node, Person, Session, history, public, put_context, sign,
-};
+use support::{Answer, CONTEXT, Credential, Node, Person, Session, history, public, sign};
 use tokio::net::TcpListener;
 
 const PASSWORD: &str = "5f0c6d1c5f0c6d1c5f0c6d1c5f0c6d1c5f0c6d1c5f0c6d1c5f0c6d1c5f0c6d1c";
@@ -76,24 +74,41 @@ impl Original {
     }
 
     fn credential(&self) -> Credential {
-        let name = format!("r{}", hex::encode(keccak256(b"localhost")));
-        Credential::Basic(name, PASSWORD.into())
+        self.credential_with(PASSWORD)
     }
+
+    fn credential_with(&self, password: &str) -> Credential {
+        let name = format!("r{}", hex::encode(keccak256(b"localhost")));
+        Credential::Basic(name, password.into())
+    }
+}
+
+/// The next version of a person's document, with a context on these nodes.
+async fn put_context(node: &Node, person: &Person, nodes: Vec<String>) {
+    put_contexts(node, person, vec![(CONTEXT, nodes)]).await;
+}
+
+async fn put_contexts(node: &Node, person: &Person, contexts: Vec<(&str, Vec<String>)>) {
+    support::put_contexts(&node.client(), person, contexts, node.now()).await;
 }
 
 async fn node() -> Node {
     Node::with_config(|config| config.reach = Reach::AlsoThisMachine).await
 }
 
+/// The addresses of both, as documents name them.
+fn both(node: &Node, original: &Original) -> Vec<String> {
+    vec![
+        format!("{}/", node.storage.public_url()),
+        format!("{}/", original.url),
+    ]
+}
+
 /// A node, an original one, and somebody whose context lies on both.
 async fn stage() -> (Node, Original, Session, String) {
     let (node, original) = (node().await, Original::start().await);
     let owner = node.session(1).await;
-    let nodes = vec![
-        format!("{}/", node.storage.public_url()),
-        format!("{}/", original.url),
-    ];
-    put_context(&node.client(), &owner.person, nodes, node.now()).await;
+    put_context(&node, &owner.person, both(&node, &original)).await;
     let db = owner.database("d").await;
     (node, original, owner, db)
 }
@@ -170,16 +185,133 @@ async fn a_node_that_the_owner_named_replicates_into_the_context_and_nowhere_els
     let Credential::Basic(name, _) = &peer else {
         panic!("a password")
     };
-    let wrong = Credential::Basic(name.clone(), PASSWORD.to_uppercase());
-    send("GET", db.clone(), &wrong, Value::Null)
-        .await
-        .expect(401);
+    // One that was replaced opens nothing, and one that never was is none.
+    for (password, status) in [(PASSWORD.to_uppercase(), 403), (PASSWORD.repeat(2), 401)] {
+        let wrong = Credential::Basic(name.clone(), password);
+        send("GET", db.clone(), &wrong, Value::Null)
+            .await
+            .expect(status);
+    }
 
     // It outlives a restart, and ends with its day.
     let node = node.restart().await;
     node.client().send("GET", &db, &peer, "").await.expect(200);
     node.pass(24 * 60 * 60);
     node.client().send("GET", &db, &peer, "").await.expect(403);
+}
+
+#[tokio::test]
+async fn a_password_that_another_node_passed_on_opens_only_the_context_it_came_with() {
+    let (node, original, owner, db) = stage().await;
+    let own = original.request(&node, &owner.person);
+    original.ask(&node, own).await.expect(200);
+
+    // Somebody names both nodes and a third one. The original asks that one to let it in; that one passes the request on.
+    let other = node.session(2).await;
+    let mut nodes = both(&node, &original);
+    nodes.push("https://third.example/".into());
+    put_context(&node, &other.person, nodes).await;
+    let others_db = other.database("d").await;
+    let known_to_third = PASSWORD.to_uppercase();
+    let mut passed_on = original.request(&node, &other.person);
+    passed_on["password"] = known_to_third.clone().into();
+    original.ask(&node, passed_on).await.expect(200);
+
+    let third = original.credential_with(&known_to_third);
+    let get = async |node: &Node, db: &str, credential: &Credential, status: u16| {
+        let answer = node.client().send("GET", db, credential, "").await;
+        answer.expect(status);
+    };
+    get(&node, &db, &third, 403).await;
+    get(&node, &db, &original.credential(), 200).await;
+    get(&node, &others_db, &third, 200).await;
+    get(&node, &others_db, &original.credential(), 403).await;
+    let node = node.restart().await;
+    get(&node, &db, &third, 403).await;
+    get(&node, &db, &original.credential(), 200).await;
+    get(&node, &others_db, &third, 200).await;
+}
+
+#[tokio::test]
+async fn without_a_password_a_node_gets_into_contexts_of_the_same_owner_on_the_same_nodes() {
+    let (node, original, owner, db) = stage().await;
+    let ask = async |person: &Person, context: &str, password: Option<&str>| {
+        let mut body = original.request(&node, person);
+        body["contextName"] = context.into();
+        match password {
+            Some(password) => body["password"] = password.into(),
+            None => drop(body.as_object_mut().unwrap().remove("password")),
+        }
+        original.ask(&node, body).await
+    };
+    let refused = |answer: Answer| {
+        assert_eq!(
+            answer.expect(400).json()["message"],
+            "Password not specified"
+        );
+    };
+    ask(&owner.person, CONTEXT, Some(PASSWORD))
+        .await
+        .expect(200);
+    // Another owner's context on the same nodes: nobody knows whose password that would be.
+    let other = node.session(2).await;
+    put_context(&node, &other.person, both(&node, &original)).await;
+    refused(ask(&other.person, CONTEXT, None).await);
+
+    // Another context of the same owner.
+    let mut more = both(&node, &original);
+    more.push("https://third.example/".into());
+    let (same, wider) = ("Test: Same nodes", "Test: More nodes");
+    let contexts = vec![
+        (CONTEXT, both(&node, &original)),
+        (same, both(&node, &original)),
+        (wider, more),
+    ];
+    let again = Person::new(4);
+    again.publish(&node.client(), node.now()).await;
+    put_contexts(&node, &again, contexts).await;
+    refused(ask(&again, CONTEXT, None).await);
+    ask(&again, CONTEXT, Some(PASSWORD)).await.expect(200);
+    ask(&again, same, None).await.expect(200);
+    refused(ask(&again, wider, None).await);
+    let session = again.log_in_to(&node.client(), same).await;
+    let same_db = session.database("d").await;
+    for db in [db, same_db] {
+        let peer = original.credential();
+        node.client().send("GET", &db, &peer, "").await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_names_this_node_as_its_recipient_counts() {
+    let (node, original, owner, _) = stage().await;
+    let mut request = original.request(&node, &owner.person);
+    request["to"] = format!("{}/", node.storage.public_url()).into();
+    original.ask(&node, request).await.expect(200);
+}
+
+#[tokio::test]
+async fn an_open_feed_of_a_node_tells_nothing_after_its_admission_ended() {
+    let (node, original, owner, db) = stage().await;
+    let request = original.request(&node, &owner.person);
+    original.ask(&node, request).await.expect(200);
+    let feed = format!("{db}/_changes?feed=continuous&timeout=20000");
+    let feed = node
+        .client()
+        .open("GET", &feed, &original.credential(), "")
+        .await;
+    node.pass(24 * 60 * 60);
+    // The owner's token ended, too.
+    let person = Person::new(1);
+    let owner = person.log_in(&node.client()).await;
+    owner
+        .put(&format!("{db}/late"), &json!({"member": 1}))
+        .await
+        .expect(201);
+    let told = Answer::read(feed).await;
+    told.expect(200);
+    assert!(!told.text().contains("late"), "{}", told.text());
+    assert!(told.text().contains("last_seq"));
 }
 
 #[tokio::test]
@@ -238,11 +370,16 @@ async fn a_handshake_that_does_not_hold_lets_nobody_in() {
     )
     .await;
     let elsewhere = "Invalid DID and context: Not associated with this endpoint http";
-    // Its host decides, so nobody's address is asked that the owner did not name.
+    // Exactly the address that the owner named is asked: no other one, no other port, and nothing that the caller adds.
     for url in [
         "http://10.0.0.1/",
         "http://169.254.169.254/latest",
         "https://other.example",
+        "http://localhost:1",
+        &original.url.replace("http:", "https:"),
+        &format!("{}/?x=", original.url),
+        &format!("{}/status?x=", original.url),
+        &format!("{}/x/..//y", original.url),
     ] {
         refused("endpointUri", url.into(), 400, elsewhere).await;
     }
@@ -253,13 +390,11 @@ async fn a_handshake_that_does_not_hold_lets_nobody_in() {
         "Endpoint not specified",
     )
     .await;
-    refused(
-        "endpointUri",
-        "http://localhost:1".into(),
-        400,
-        "Unknown error: ",
-    )
-    .await;
+    // It was meant for another node.
+    let other = "This request is for another node";
+    refused("to", "https://other.example/".into(), 400, other).await;
+    refused("to", original.url.clone().into(), 400, other).await;
+    refused("to", 5.into(), 400, other).await;
     refused("password", "short".into(), 400, "Invalid password").await;
     refused(
         "timestampMinutes",
@@ -299,11 +434,7 @@ async fn a_handshake_that_does_not_hold_lets_nobody_in() {
     // A node that contacts public addresses only does not ask this machine, whoever names it.
     let careful = Node::start().await;
     let person = careful.person(1).await;
-    let nodes = vec![
-        format!("{}/", careful.storage.public_url()),
-        format!("{}/", original.url),
-    ];
-    put_context(&careful.client(), &person, nodes, careful.now()).await;
+    put_context(&careful, &person, both(&careful, &original)).await;
     let answer = original
         .ask(&careful, original.request(&careful, &person))
         .await;

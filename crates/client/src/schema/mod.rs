@@ -15,5 +15,5 @@ mod violation;
 
 pub use own::{MAX_OWN_BYTES, MAX_OWN_SCHEMAS, MAX_TITLE, Unfit};
 pub use set::{Schema, SchemaError, SchemaSet};
-pub use validator::{InvalidRecord, MAX_VIOLATIONS, ValidRecord, Validator};
+pub use validator::{InvalidRecord, MAX_VIOLATIONS, MAX_WORK, ValidRecord, Validator};
 pub use violation::Violation;

@@ -135,6 +135,10 @@ impl<'d> Measuring<'_, 'd> {
                             let (document, place) = parsed(reference, uri)?;
                             add(self.target(document, &place, left)?)?;
                         }
+                        // A pattern of the record's: nothing says how long it takes to read one.
+                        ("format", Value::String(format)) if format == "regex" => {
+                            return Err(Unfit::Keyword("format: regex"));
+                        }
                         ("pattern", Value::String(_)) => add(Size {
                             weight: PATTERN_WEIGHT,
                             depth: 0,
@@ -176,17 +180,29 @@ fn parsed(reference: &str, uri: &str) -> Result<(String, String), Unfit> {
     Ok((document.to_owned(), place.to_owned()))
 }
 
+/// Bytes of a text or a name that count as one value more: a pattern reads each of them.
+const TEXT_STRIDE: usize = 16;
+
 /// What a record takes to be held to its schema: its values, and its texts for the patterns.
 pub(super) fn weight_of_record(record: &Value) -> usize {
+    counted(record, &|text| text.len() / TEXT_STRIDE)
+}
+
+/// The values of a record and its names: as many places as a rule can be broken at.
+pub(super) fn values_of_record(record: &Value) -> usize {
+    counted(record, &|_| 0)
+}
+
+fn counted(value: &Value, text: &impl Fn(&str) -> usize) -> usize {
     // JSON that was parsed: its nesting is limited.
-    match record {
+    match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 1,
-        Value::String(text) => 1 + text.len() / 256,
-        Value::Array(items) => 1 + items.iter().map(weight_of_record).sum::<usize>(),
+        Value::String(string) => 1 + text(string),
+        Value::Array(items) => 1 + items.iter().map(|item| counted(item, text)).sum::<usize>(),
         Value::Object(members) => {
+            let members = members.iter();
             1 + members
-                .iter()
-                .map(|(name, member)| 1 + name.len() / 256 + weight_of_record(member))
+                .map(|(name, member)| 1 + text(name) + counted(member, text))
                 .sum::<usize>()
         }
     }

@@ -4,16 +4,23 @@ use jsonschema::{Draft, PatternOptions, Registry};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::unfolded::weight_of_record;
+use super::unfolded::{values_of_record, weight_of_record};
 use super::violation::Violation;
 
 /// An invalid record is described by at most this many violations.
 pub const MAX_VIOLATIONS: usize = 16;
 
-/// Most work that holding a record to a schema of a user's own may be: values of the one times values of the other.
-const MAX_WORK: usize = 10_000_000;
-/// Largest pattern of such a schema, compiled, in bytes; and of what it remembers while it runs.
-const MAX_PATTERN_BYTES: (usize, usize) = (128 * 1024, 128 * 1024);
+/// Most work that holding the records of one request to schemas of a user's own may be: values of the ones times values of the
+/// others ([`Validator::work_of`]).
+pub const MAX_WORK: usize = 10_000_000;
+/// Most values of a record times values of its schema with which it is told what is wrong with the record: each may be an error,
+/// and all errors are there before the first can be read.
+const MAX_DESCRIBED: usize = 200_000;
+/// What a published schema counts there: about as many rules as one of them holds against one value.
+const PUBLISHED_WEIGHT: usize = 16;
+/// Largest pattern of a schema of a user's own, compiled, in bytes: what one byte of a text may take. And of what it remembers
+/// while it runs.
+const MAX_PATTERN_BYTES: (usize, usize) = (16 * 1024, 128 * 1024);
 
 /// A schema, compiled. Formats are asserted; patterns run in linear time.
 #[derive(Debug)]
@@ -60,18 +67,37 @@ impl Validator {
             .map_err(|error| Box::new(Violation::of(&error)))
     }
 
+    /// The work that holding this record to the schema is: none that counts where the schema is a published one, whose rules are
+    /// known.
+    pub fn work_of(&self, record: &Value) -> usize {
+        self.weight
+            .map_or(0, |weight| weight.saturating_mul(weight_of_record(record)))
+    }
+
     /// The record as a valid one, or all that is wrong with it.
     ///
     /// The record must already carry its `schema`: the base schema requires it.
     pub fn validate<'r>(&self, record: &'r Value) -> Result<ValidRecord<'r>, InvalidRecord> {
-        if let Some(weight) = self.weight
-            && weight.saturating_mul(weight_of_record(record)) > MAX_WORK
-        {
-            let violations = vec![Violation::too_large()];
-            return Err(InvalidRecord { violations });
-        }
+        self.validate_within(record, &mut { MAX_WORK })
+    }
+
+    /// The same as part of more: what it took is no longer left for the records after it. One for which too little is left is
+    /// refused unseen.
+    pub fn validate_within<'r>(
+        &self,
+        record: &'r Value,
+        left: &mut usize,
+    ) -> Result<ValidRecord<'r>, InvalidRecord> {
+        *left = match left.checked_sub(self.work_of(record)) {
+            Some(rest) => rest,
+            None => return Err(InvalidRecord::of(Violation::too_large())),
+        };
         if self.rules.is_valid(record) {
             return Ok(ValidRecord(record));
+        }
+        let weight = self.weight.unwrap_or(PUBLISHED_WEIGHT);
+        if weight.saturating_mul(values_of_record(record)) > MAX_DESCRIBED {
+            return Err(InvalidRecord::of(Violation::not_described()));
         }
         let violations = self.rules.iter_errors(record).take(MAX_VIOLATIONS);
         Err(InvalidRecord {
@@ -100,6 +126,12 @@ pub struct InvalidRecord {
 }
 
 impl InvalidRecord {
+    fn of(violation: Violation) -> Self {
+        Self {
+            violations: vec![violation],
+        }
+    }
+
     /// What is wrong, in the order of the schema; at most [`MAX_VIOLATIONS`].
     pub fn violations(&self) -> &[Violation] {
         &self.violations

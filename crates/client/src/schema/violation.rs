@@ -39,16 +39,25 @@ impl Violation {
 }
 
 impl Violation {
-    /// A record that is too large to be held to a schema that nobody vouches for.
+    /// A record that is too large to be held to a schema that nobody vouches for, or comes after too much of that.
     pub(super) fn too_large() -> Self {
+        Self::of_the_whole(
+            "must be smaller, or its schema must: together, and with the records before it, they are too large to be checked",
+        )
+    }
+
+    /// A record that does not fit, and has so many values that telling where would take more memory than there is for it.
+    pub(super) fn not_described() -> Self {
+        Self::of_the_whole("must fit its schema, and does not: it is too large to say where")
+    }
+
+    fn of_the_whole(message: &str) -> Self {
         Self {
             instance_path: String::new(),
             schema_path: "#".to_owned(),
             keyword: "$id".to_owned(),
             params: json!({}),
-            message:
-                "must be smaller, or its schema must: together they are too large to be checked"
-                    .to_owned(),
+            message: message.to_owned(),
         }
     }
 }

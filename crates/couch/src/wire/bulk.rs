@@ -1,5 +1,6 @@
 //! `_bulk_docs`, `_bulk_get`, `_revs_diff`: many documents in one request.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{self, MapAccess, Visitor};
@@ -87,7 +88,7 @@ impl BulkGet {
     }
 }
 
-/// `_revs_diff`: revisions that a peer has, by document.
+/// `_revs_diff`: revisions that a peer has, by document; each document once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevsDiff(pub Vec<(DocumentId, Vec<Rev>)>);
 
@@ -127,12 +128,17 @@ impl<'de> Deserialize<'de> for RevsDiff {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RevsDiff, A::Error> {
                 let mut out = Vec::new();
+                let mut named = HashSet::new();
                 let mut revs_in_all = 0;
                 while let Some(id) = map.next_key::<DocumentId>()? {
                     let revs: Bounded<Rev, MAX_REVS_DIFF_REVS> = map.next_value()?;
                     revs_in_all += revs.0.len();
                     if out.len() == MAX_BULK_ITEMS || revs_in_all > MAX_REVS_DIFF_REVS {
                         return Err(de::Error::custom(TOO_MANY));
+                    }
+                    // Each name costs a look at the document, however many revisions there are with it.
+                    if !named.insert(id.clone()) {
+                        return Err(de::Error::custom("a document is named twice"));
                     }
                     out.push((id, revs.0));
                 }
@@ -208,6 +214,13 @@ mod tests {
             RevsDiff::parse_purge(format!("{{\"a\":[{list}]}}").as_bytes())
         };
         assert!(revs(MAX_PURGED_REVS).is_ok() && revs(MAX_PURGED_REVS + 1).is_err());
+    }
+
+    #[test]
+    fn a_document_is_named_once() {
+        let body = format!(r#"{{"a":["{REV}"],"b":[],"a":["{REV}"]}}"#);
+        let error = RevsDiff::parse(body.as_bytes()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::BadRequest);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use adyton_oauth::did_signature::authenticate;
 use adyton_oauth::form::Parameters;
 use adyton_oauth::metadata::path;
 use adyton_oauth::refused::{ErrorCode, Refused};
-use adyton_oauth::token_request::{TokenRequest, read_scopes, token};
+use adyton_oauth::token_request::{TokenRequest, token};
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -65,12 +65,6 @@ async fn exchange(
         found => found.ok_or(NOT_OURS)?,
     };
     identify(&api, &asked, &parameters, &client)?;
-    let scopes = match request {
-        TokenRequest::Refresh {
-            scope: Some(scope), ..
-        } => Some(read_scopes(scope, &*api.schemas)?),
-        TokenRequest::Refresh { scope: None, .. } | TokenRequest::Code { .. } => None,
-    };
     let proof = match &asked.proof {
         None => None,
         Some(proof) => Some(api.possession.check(proof, None)?),
@@ -96,7 +90,7 @@ async fn exchange(
             };
             api.grants.exchange(&secret, check, key)
         }
-        TokenRequest::Refresh { .. } => api.grants.refresh(&secret, scopes.as_ref(), key),
+        TokenRequest::Refresh { scope, .. } => api.grants.refresh(&secret, scope, key),
     };
     // The tokens are good here in any case; so is the end of a grant whose token was used twice. What could not be recorded
     // does not outlive the process.

@@ -83,9 +83,9 @@ async fn put(
     let uri = parsed(&name)?;
     let (document, _counted) = body.into_members();
     let text = Value::Object(document).to_string();
-    let own = api.vault.schemas(&caller.to_resolve()).await?;
-    own.with(&uri, &text, &api.schemas)
-        .map_err(|unfit| problem(&unfit))?;
+    let reading = caller.to_resolve();
+    let checked = api.vault.could_use(&reading, &uri, &text).await?;
+    checked.map_err(|unfit| problem(&unfit))?;
     let permit = caller.permit::<Write>(ApiScope::DbUpdate, place())?;
     let record = record_of(&uri, &text);
     let updated = api

@@ -124,8 +124,7 @@ fn a_refresh_token_that_was_used_before_the_restart_ends_the_grant_after_it() {
 fn a_token_for_less_comes_back_for_less_and_one_for_more_brings_nothing_back() {
     let (before, owner) = (grants(), crate::grants::store::tests::owner_with(0));
     let first = pair(&before, &owner);
-    let less = ScopeSet::parse(["api:ds-query"], &schemas()).unwrap();
-    let less = before.refresh(&secret(&first.refresh), Some(&less), None);
+    let less = before.refresh(&secret(&first.refresh), Some("api:ds-query"), None);
     let less = less.unwrap();
     let mut kept = changes(&before);
     let after = restarted(&kept);
@@ -270,6 +269,32 @@ fn a_grant_of_a_schema_of_the_owners_own_comes_back_for_the_database_that_was_gr
         changed["own"] = database;
         assert_eq!(covers(&restarted(&[(id, Some(changed))]), "dives"), None);
     }
+}
+
+#[test]
+fn a_refresh_may_name_a_schema_of_the_owners_own_as_it_was_granted_also_after_a_restart() {
+    let (before, owner) = (grants(), crate::grants::store::tests::owner_with(0));
+    let terms = json!({ "scopes": ["api:ds-query", format!("ds:rw:{DIVE}")] });
+    let terms = Terms::from_value(terms, &WithDives("dives")).unwrap();
+    let first = crate::grants::store::tests::pair_for(terms, &before, &owner);
+    let all = first.grant.scopes.join(" ");
+    let second = before.refresh(&secret(&first.refresh), Some(&all), None);
+    let second = second.unwrap();
+    assert_eq!(second.grant.scopes.join(" "), all);
+    let after = restarted(&changes(&before));
+    let token = secret(&second.refresh);
+    let another = format!("ds:r:{DIVE}x");
+    for wider in [
+        &*another,
+        "ds:r:social-email",
+        "db:r:dives",
+        "ds:rwd:nothing",
+    ] {
+        assert!(after.refresh(&token, Some(wider), None).is_err(), "{wider}");
+    }
+    let less = format!("ds:r:{DIVE}");
+    let third = after.refresh(&token, Some(&less), None).unwrap();
+    assert_eq!(third.grant.scopes, [less]);
 }
 
 #[test]

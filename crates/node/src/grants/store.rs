@@ -14,8 +14,9 @@ use adyton_oauth::client::{Binding, Client};
 use adyton_oauth::jwk::Thumbprint;
 use adyton_oauth::pkce::Challenge;
 use adyton_oauth::refused::{ErrorCode, Refused};
+use adyton_oauth::token_request::read_scopes;
 use adyton_protocol::schema::SchemaDirectory;
-use adyton_protocol::scope::{Part, ScopeSet, Terms};
+use adyton_protocol::scope::{Part, Terms};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -402,12 +403,12 @@ impl Grants {
     }
 
     /// Exchanges a refresh token for the next tokens. One that was used before ends the grant: two hold it, and one of them is
-    /// not the app (OAuth 2.1 section 4.3.1). With scopes, the access token opens no more than them; the refresh token stays what
-    /// it is (RFC 6749 section 6).
+    /// not the app (OAuth 2.1 section 4.3.1). With the text of scopes, the access token opens no more than them; the refresh token
+    /// stays what it is (RFC 6749 section 6). They mean what they meant when they were granted.
     pub fn refresh(
         &self,
         token: &TokenSecret,
-        scopes: Option<&ScopeSet>,
+        scope: Option<&str>,
         proven: Option<Thumbprint>,
     ) -> Result<TokenPair, ExchangeError> {
         const INVALID: Refused = Refused::new(
@@ -436,8 +437,9 @@ impl Grants {
             let reason = "a refresh may name scopes that were granted, with the same letters or fewer, and nothing else";
             Refused::new(ErrorCode::InvalidScope, reason)
         };
-        let part = scopes.map(|scopes| grant.terms.part(scopes)).transpose();
-        let part = part.map_err(wider)?.flatten();
+        let scopes = scope.map(|scope| read_scopes(scope, &grant.terms));
+        let part = scopes.transpose()?.map(|scopes| grant.terms.part(&scopes));
+        let part = part.transpose().map_err(wider)?.flatten();
         *used = true;
         let key = entry.key.open(token).ok_or(INVALID)?;
         Ok(state.issue(&grant, &key, now, part))

@@ -272,15 +272,15 @@ fn a_client_that_always_binds_gets_no_token_without_a_key() {
     assert_eq!(code_of(refused.unwrap_err()), "invalid_dpop_proof");
 }
 
-fn scopes(texts: &[&str]) -> ScopeSet {
-    ScopeSet::parse(texts.iter().copied(), &SchemaSet::embedded().unwrap()).unwrap()
-}
-
 /// First tokens of an app that may ask for mail and change it.
 fn pair_for_mail(grants: &Grants, owner: &Principal) -> TokenPair {
     let schemas = SchemaSet::embedded().unwrap();
     let terms = r#"{"scopes":["api:ds-query","api:ds-update","ds:rw:social-email"]}"#;
-    let terms = Terms::parse(terms, &schemas).unwrap();
+    pair_for(Terms::parse(terms, &schemas).unwrap(), grants, owner)
+}
+
+/// First tokens of an app for these terms.
+pub(in crate::grants) fn pair_for(terms: Terms, grants: &Grants, owner: &Principal) -> TokenPair {
     grants
         .exchange(&approved_for(terms, grants, owner, None), check, None)
         .unwrap()
@@ -290,9 +290,9 @@ fn pair_for_mail(grants: &Grants, owner: &Principal) -> TokenPair {
 fn a_refresh_for_less_opens_less_and_the_next_one_all_again() {
     let (grants, owner) = (Grants::new(Clock::system()), owner_with(0));
     let pair = pair_for_mail(&grants, &owner);
-    let less = scopes(&["api:ds-query", "ds:r:social-email"]);
+    let less = "api:ds-query ds:r:social-email";
     let second = grants
-        .refresh(&secret(&pair.refresh), Some(&less), None)
+        .refresh(&secret(&pair.refresh), Some(less), None)
         .unwrap();
     let email = "https://common.schemas.verida.io/social/email/v0.1.0/schema.json";
     let read_mail = ["api:ds-query".to_owned(), format!("ds:r:{email}")];
@@ -319,13 +319,14 @@ fn a_refresh_for_more_is_refused_and_uses_nothing_up() {
     let (grants, owner) = (Grants::new(Clock::system()), owner_with(0));
     let token = secret(&pair_for_mail(&grants, &owner).refresh);
     for wider in [
-        &["api:ds-query", "api:ds-create"][..],
-        &["ds:rwd:social-email"],
-        &["ds:r:social-chat-message"],
-        &["db:r:social_email"],
+        "api:ds-query api:ds-create",
+        "ds:rwd:social-email",
+        "ds:r:social-chat-message",
+        "db:r:social_email",
+        "ds:r:https://dive.example/dive/v1/schema.json",
     ] {
-        let refused = grants.refresh(&token, Some(&scopes(wider)), None);
-        assert_eq!(code_of(refused.unwrap_err()), "invalid_scope", "{wider:?}");
+        let refused = grants.refresh(&token, Some(wider), None);
+        assert_eq!(code_of(refused.unwrap_err()), "invalid_scope", "{wider}");
     }
     assert!(grants.refresh(&token, None, None).is_ok());
 }

@@ -2,6 +2,7 @@
 //!
 //! A write is durable on the storage node before it is visible, and visible before it is answered (`writing`).
 
+mod checking;
 mod writing;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use super::loaded::LoadedDatabase;
 use super::loading::{LoadRoom, LoadTurns, Progress};
 use super::tenant::{OpenSession, State};
 use super::vault::Surroundings;
+use crate::authn::TenantId;
 use crate::memory::{Budget, View};
 use crate::zeroing_allocator;
 
@@ -184,6 +186,7 @@ struct DatabaseTask {
     budget: Budget,
     transit: Budget,
     around: Arc<Surroundings>,
+    tenant: TenantId,
     /// False until the storage node has the database.
     exists: bool,
     position: FeedPosition,
@@ -243,6 +246,7 @@ impl DatabaseTask {
             budget,
             transit,
             around,
+            tenant: turns.tenant,
             exists,
             position,
             echoes: HashMap::new(),

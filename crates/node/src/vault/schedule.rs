@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::error::VaultError;
 use super::lanes::{Called, LaneFull, Lanes, Ticket, Turns, Weight};
+use crate::computing;
 
 /// All tenants weigh the same.
 const WEIGHT: Weight = Weight::MIN;
@@ -19,6 +21,30 @@ const WEIGHT: Weight = Weight::MIN;
 pub(super) struct Schedule<K: Clone + Eq + Hash>(Arc<Mutex<Waiting<K>>>);
 
 type Waiting<K> = Lanes<K, oneshot::Sender<Turn<K>>>;
+
+impl<K: Clone + Eq + Hash> std::fmt::Debug for Schedule<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Schedule")
+    }
+}
+
+impl<K: Clone + Eq + Hash + Send + 'static> Schedule<K> {
+    /// Runs what takes long, off the threads of the async runtime, when it is this one's turn.
+    pub(super) async fn compute<T: Send + 'static>(
+        &self,
+        key: &K,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, VaultError> {
+        let turn = self.turn(key).await?;
+        let computing = computing::start(move || {
+            let result = work();
+            // Held by the work itself: it goes on when its caller has gone.
+            drop(turn);
+            result
+        });
+        computing.await.map_err(|_| VaultError::Stopped)
+    }
+}
 
 impl<K: Clone + Eq + Hash> Clone for Schedule<K> {
     fn clone(&self) -> Self {

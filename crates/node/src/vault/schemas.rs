@@ -25,8 +25,11 @@ const URI: &str = "uri";
 const DOCUMENT: &str = "document";
 /// Longest record, in bytes: the text with every byte escaped, and what records have beside.
 const MAX_RECORD: usize = 6 * MAX_OWN_BYTES + 16 * 1024;
-/// Most records that are looked at; some of them may be of no use.
+/// Most records of a database whose schemas are used; some of them may be of no use. Where there are more, none is looked at.
 const MAX_RECORDS: usize = 4 * MAX_OWN_SCHEMAS;
+
+/// Most bytes of a database of schemas that is read at once, and not when it is the tenant's turn.
+const QUICK_BYTES: usize = 16 * 1024;
 
 /// The schemas that a tenant may use.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub struct TenantSchemas {
     /// Those that are not, and why.
     pub unfit: BTreeMap<SchemaUri, Unfit>,
     texts: BTreeMap<SchemaUri, String>,
+    /// Whether there are more records than are looked at: then no schema of the tenant's own can be used, or put.
+    are_too_many: bool,
     /// Covers them.
     _counted: Option<Reservation>,
 }
@@ -56,6 +61,23 @@ impl Vault {
         self.schemas_for(permit).await
     }
 
+    /// Whether the permit's tenant could use this schema, beside or in place of those that there are.
+    ///
+    /// # Errors
+    /// When that cannot be found out.
+    pub async fn could_use(
+        &self,
+        permit: &Permit<Resolve>,
+        uri: &SchemaUri,
+        text: &str,
+    ) -> Result<Result<(), Unfit>, VaultError> {
+        let own = self.schemas(permit).await?;
+        let (uri, text) = (uri.clone(), text.to_owned());
+        let published = Arc::clone(self.published());
+        self.compute_alone(permit.tenant(), move || own.with(&uri, &text, &published))
+            .await
+    }
+
     /// The same for whoever has a permit of another kind: a name in it is looked up anew before a record is held to what it means.
     pub(super) async fn schemas_for<A: PermitAction>(
         &self,
@@ -63,16 +85,31 @@ impl Vault {
     ) -> Result<Arc<TenantSchemas>, VaultError> {
         let name = DatabaseName::own_schemas();
         let (tenant, database) = self.loaded_unseen(permit, &name).await?;
-        if let Some(schemas) = tenant
-            .schemas()
-            .as_ref()
-            .and_then(|read| read.current(&database))
-        {
+        let known = || {
+            let read = tenant.schemas();
+            read.as_ref().and_then(|read| read.current(&database))
+        };
+        if let Some(schemas) = known() {
+            return Ok(schemas);
+        }
+        // All who ask at once wait for one of them.
+        let _turn = tenant.turn_to_read_schemas().await;
+        if let Some(schemas) = known() {
             return Ok(schemas);
         }
         // Before it is read: what changes meanwhile is read again.
         let changed = database.changed();
-        let mut schemas = TenantSchemas::read(&database, self.published())?;
+        let published = Arc::clone(self.published());
+        let is_quick = database
+            .try_documents()
+            .is_some_and(|documents| documents.usage().plaintext <= QUICK_BYTES);
+        let reading = self.compute(
+            permit.tenant(),
+            Arc::clone(&database),
+            is_quick,
+            move |database| TenantSchemas::read(database, &published),
+        );
+        let mut schemas = reading.await?;
         let bytes = schemas.bytes();
         if bytes > 0 {
             schemas._counted = Some(tenant.budget().reserve(bytes)?);
@@ -123,9 +160,14 @@ impl TenantSchemas {
     fn read(database: &LoadedDatabase, published: &Arc<SchemaSet>) -> Result<Self, VaultError> {
         let mut query = Query::new(Selector::everything());
         query.limit = MAX_RECORDS;
-        let page = database
-            .documents()
-            .query(&View::whole_database(), &query)?;
+        let documents = database.documents();
+        if documents.len() > MAX_RECORDS {
+            let mut none = Self::of(BTreeMap::new(), published);
+            none.are_too_many = true;
+            return Ok(none);
+        }
+        let page = documents.query(&View::whole_database(), &query)?;
+        drop(documents);
         let short = page
             .documents
             .iter()
@@ -144,6 +186,7 @@ impl TenantSchemas {
                 set: Arc::clone(published),
                 unfit: BTreeMap::new(),
                 texts,
+                are_too_many: false,
                 _counted: None,
             };
         }
@@ -153,6 +196,7 @@ impl TenantSchemas {
             set: Arc::new(set),
             unfit,
             texts,
+            are_too_many: false,
             _counted: None,
         }
     }
@@ -161,14 +205,10 @@ impl TenantSchemas {
     ///
     /// # Errors
     /// Says why it could not.
-    pub fn with(
-        &self,
-        uri: &SchemaUri,
-        text: &str,
-        published: &Arc<SchemaSet>,
-    ) -> Result<(), Unfit> {
+    fn with(&self, uri: &SchemaUri, text: &str, published: &Arc<SchemaSet>) -> Result<(), Unfit> {
         published.own_name(uri)?;
-        if !self.texts.contains_key(uri) && self.texts.len() >= MAX_OWN_SCHEMAS {
+        let is_one_more = !self.texts.contains_key(uri);
+        if self.are_too_many || (is_one_more && self.texts.len() >= MAX_OWN_SCHEMAS) {
             return Err(Unfit::TooMany);
         }
         let mut texts = self.texts.clone();
@@ -217,5 +257,58 @@ fn named(mut record: Map<String, Value>) -> Option<(SchemaUri, String)> {
     match record.remove(DOCUMENT) {
         Some(Value::String(text)) if is_its_own => Some((uri, text)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Budget;
+    use adyton_client::pull::{PlainBatch, PullBatch};
+    use adyton_couch::rev::Rev;
+
+    const DIVE: &str = "https://dive.example/dive/v1/schema.json";
+
+    fn database(records: impl IntoIterator<Item = Map<String, Value>>) -> LoadedDatabase {
+        let mut batch = PlainBatch::default();
+        for record in records {
+            let id = record["_id"].as_str().unwrap().to_owned();
+            let text = Value::Object(record).to_string();
+            batch.push(&id, Rev::LOWEST, text.as_bytes()).unwrap();
+        }
+        let database = LoadedDatabase::empty(Budget::new(1 << 30));
+        let batch = PullBatch {
+            records: batch,
+            ..PullBatch::default()
+        };
+        database.apply_waiting(batch).unwrap();
+        database
+    }
+
+    fn dive() -> (SchemaUri, String) {
+        let text = json!({ "$id": DIVE, "title": "Dive", "database": { "name": "dives" } });
+        (DIVE.parse().unwrap(), text.to_string())
+    }
+
+    fn junk(count: usize) -> impl Iterator<Item = Map<String, Value>> {
+        (0..count).map(|n| Map::from_iter([("_id".to_owned(), json!(format!("junk-{n}")))]))
+    }
+
+    #[test]
+    fn a_database_that_is_full_of_something_else_is_not_read_and_has_no_schemas() {
+        let published = Arc::new(SchemaSet::embedded().unwrap());
+        let (uri, text) = dive();
+        let with_junk = |count| database(junk(count).chain([record_of(&uri, &text)]));
+        let fits = with_junk(MAX_RECORDS - 1);
+        let read = TenantSchemas::read(&fits, &published).unwrap();
+        assert!(read.set.get(DIVE).is_some_and(|schema| schema.is_own()));
+        assert_eq!(read.with(&uri, &text, &published), Ok(()));
+
+        let full = with_junk(MAX_RECORDS);
+        let read = TenantSchemas::read(&full, &published).unwrap();
+        assert!(read.set.get(DIVE).is_none());
+        assert_eq!(read.with(&uri, &text, &published), Err(Unfit::TooMany));
+        let usage = full.documents().usage();
+        assert_eq!(usage.indexes, 0, "nothing was gathered or sorted");
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Tenant {
     databases: Mutex<HashMap<DatabaseName, Running>>,
     /// What its own schemas are, once that was asked.
     schemas: Mutex<Option<schemas::Read>>,
+    /// Held while that is found out: by one at a time, for all who wait.
+    reading_schemas: tokio::sync::Mutex<()>,
     last_used: Mutex<Instant>,
     /// When somebody last took what a watch told.
     last_watched: Mutex<Option<Instant>>,
@@ -88,6 +90,7 @@ impl Tenant {
             session: Mutex::default(),
             databases: Mutex::default(),
             schemas: Mutex::default(),
+            reading_schemas: tokio::sync::Mutex::default(),
             last_used: Mutex::new(Instant::now()),
             last_watched: Mutex::default(),
         }
@@ -265,6 +268,11 @@ impl Tenant {
     /// What was read of its own schemas.
     pub(super) fn schemas(&self) -> MutexGuard<'_, Option<schemas::Read>> {
         self.schemas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody reads its own schemas, and keeps others from it.
+    pub(super) async fn turn_to_read_schemas(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.reading_schemas.lock().await
     }
 
     /// What counts what it holds.

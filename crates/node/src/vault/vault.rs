@@ -35,7 +35,6 @@ use super::tenant::{NotDone, Tenant};
 use super::watch_seats::{TooManyWatches, WatchSeat, WatchSeats};
 use crate::authn::TenantId;
 use crate::authz::{Delete, Owner, Permit, PermitAction, Read, Write};
-use crate::computing;
 use crate::memory::{
     Budget, Document, Explanation, FieldNotGranted, Measure, Page, Query, QueryError, Reservation,
     Summary,
@@ -46,8 +45,8 @@ use crate::receipts::{Act, Journal};
 const TRANSIT_SHARE: usize = 2;
 /// How often a command is handed to a database whose task may just have ended.
 const ORDER_ATTEMPTS: usize = 3;
-/// Large queries of one tenant that may wait for their turn.
-const WAITING_QUERIES: usize = 1_000;
+/// Computations of one tenant that may wait for their turn.
+const WAITING: usize = 1_000;
 /// Records that are found by their ids without waiting for a turn.
 const FEW_IDS: usize = 2_000;
 /// How long the last receipts of a tenant may take, whose owner wants it evicted at once.
@@ -62,6 +61,8 @@ pub(super) struct Surroundings {
     pub(super) clock: Clock,
     pub(super) limits: VaultLimits,
     pub(super) schemas: Arc<SchemaSet>,
+    /// Whatever is computed for long: large queries, and what a user's own schemas take.
+    pub(super) computations: Schedule<TenantId>,
     vault: Weak<Vault>,
 }
 
@@ -80,8 +81,6 @@ pub struct Vault {
     /// Large rows on their way, beside what is loaded: peers that send without end fill this and nothing else.
     transit: Budget,
     tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
-    /// Large queries.
-    queries: Schedule<TenantId>,
     watches: Arc<WatchSeats>,
     journal: Journal,
     /// Cancelled when the node shuts down.
@@ -125,17 +124,17 @@ impl Vault {
                 clock: clock.clone(),
                 limits,
                 schemas,
+                computations: Schedule::new(Turns {
+                    at_once: limits.workers,
+                    // Whoever asks for much leaves a turn for whoever comes.
+                    of_one: (limits.workers / 2).max(1),
+                    waiting_of_one: WAITING,
+                }),
                 vault: Weak::clone(vault),
             }),
             budget: Budget::new(limits.node_bytes),
             transit: Budget::new(limits.node_bytes / TRANSIT_SHARE),
             tenants: Mutex::default(),
-            queries: Schedule::new(Turns {
-                at_once: limits.workers,
-                // Whoever asks for much leaves a turn for whoever comes.
-                of_one: (limits.workers / 2).max(1),
-                waiting_of_one: WAITING_QUERIES,
-            }),
             watches: Arc::default(),
             journal: Journal::new(clock, limits.idle),
             closing: CancellationToken::new(),
@@ -625,14 +624,19 @@ impl Vault {
         if is_quick {
             return work(&database);
         }
-        let turn = self.queries.turn(tenant).await?;
-        let computing = computing::start(move || {
-            let result = work(&database);
-            // Held by the work itself: it goes on when its caller has gone.
-            drop(turn);
-            result
-        });
-        computing.await.map_err(|_| VaultError::Stopped)?
+        let computations = &self.around.computations;
+        computations
+            .compute(tenant, move || work(&database))
+            .await?
+    }
+
+    /// The same for what needs no database.
+    pub(super) async fn compute_alone<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, VaultError> {
+        self.around.computations.compute(tenant, work).await
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, Arc<Tenant>>> {

@@ -10,7 +10,8 @@ use super::narrowing::{FieldName, InvalidFieldName, Narrowing, Target, Window};
 use super::{
     Action, Actions, InvalidScope, InvalidScopeAt, InvalidScopeSet, Resource, Scope, ScopeSet,
 };
-use crate::schema::SchemaDirectory;
+use crate::database::DatabaseName;
+use crate::schema::{SchemaDirectory, SchemaUri};
 
 /// What a grant allows.
 #[derive(Debug, Clone)]
@@ -21,6 +22,20 @@ pub struct Terms {
     pub(super) purpose: Option<String>,
     pub(super) expires_in: Option<u64>,
     pub(super) rate: Option<Rate>,
+}
+
+/// What the schemas in terms were when they were granted: a user's own may have become another one since.
+impl SchemaDirectory for Terms {
+    fn database_of(&self, schema: &SchemaUri) -> Option<DatabaseName> {
+        self.scopes.iter().find_map(|scope| match scope {
+            Scope::Datastore {
+                schema: granted,
+                database,
+                ..
+            } if granted == schema => Some(database.name().clone()),
+            _ => None,
+        })
+    }
 }
 
 /// How often a grant may be used: so many requests in so many seconds.

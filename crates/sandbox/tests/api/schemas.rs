@@ -120,6 +120,12 @@ async fn a_schema_that_cannot_be_used_is_refused_with_the_reason_and_the_place()
         ),
         (
             DIVE,
+            json!({ "$id": DIVE, "title": "x", "database": { "name": "d" }, "properties": { "a": { "format": "regex" } } }),
+            422,
+            "schema-invalid",
+        ),
+        (
+            DIVE,
             json!({ "$id": DIVE, "title": "x", "database": { "name": "d" }, "$ref": "#" }),
             422,
             "schema-invalid",
@@ -189,6 +195,51 @@ async fn records_are_written_under_a_schema_of_ones_own_and_held_to_it() {
         .ask("POST", &at("/search/ds", DIVE), &words)
         .await
         .ok();
+}
+
+#[tokio::test]
+async fn the_records_of_one_request_are_checked_together_and_what_is_too_much_is_told_of_each() {
+    let mut scene = Scene::set().await;
+    let options: Vec<usize> = (1..3_000).collect();
+    let mut slow = dives("dives");
+    slow["properties"]["sites"] = json!({ "items": { "enum": options } });
+    scene.put_schema(&slow).await;
+    let sites = |count: usize| json!({ "depth": 1, "sites": vec![1; count] });
+    let bulk = json!({ "records": [sites(1_200), sites(1_200), sites(1_200)] });
+    let path = at("/ds/bulk", DIVE);
+    let refused = scene.ask("POST", &path, &bulk).await;
+    let problem = refused.problem(422, "record-invalid");
+    assert!(problem.to_string().contains("too large to be checked"));
+    assert_eq!(problem["errors"].as_array().unwrap().len(), 1, "{problem}");
+    let bulk = json!({ "records": [sites(1_200), sites(1_200)] });
+    scene.ask("POST", &path, &bulk).await.ok();
+    // What does not fit anywhere is refused in one sentence.
+    let wrong = json!({ "record": { "depth": 1, "sites": vec![0; 1_200] } });
+    let refused = scene.ask("POST", &at("/ds", DIVE), &wrong).await;
+    let problem = refused.problem(422, "record-invalid");
+    assert_eq!(problem["errors"].as_array().unwrap().len(), 1, "{problem}");
+}
+
+#[tokio::test]
+async fn a_database_of_schemas_that_is_full_of_something_else_has_none_until_it_is_emptied() {
+    let mut scene = Scene::set().await;
+    scene.put_schema(&dives("dives")).await;
+    let ids: Vec<String> = (0..4 * MAX_OWN_SCHEMAS)
+        .map(|n| format!("junk-{n}"))
+        .collect();
+    let junk: Vec<Value> = ids.iter().map(|id| json!({ "_id": id })).collect();
+    let bulk = json!({ "records": junk });
+    scene.ask("POST", "/db/bulk/schemas", &bulk).await.ok();
+    let query = at("/ds/query", DIVE);
+    let refused = scene.ask("POST", &query, &json!({})).await;
+    refused.problem(404, "not-found");
+    let put = scene
+        .ask("PUT", &at("/schemas", DIVE), &dives("dives"))
+        .await;
+    put.problem(422, "schema-invalid");
+    let path = format!("/db/schemas/{}", ids[0]);
+    scene.ask("DELETE", &path, &Value::Null).await.ok();
+    scene.ask("POST", &query, &json!({})).await.ok();
 }
 
 #[tokio::test]

@@ -202,6 +202,7 @@ impl App {
     ) -> Done {
         let principal = self.auth.principal(asked.authorization())?;
         let query = asked.query.clone();
+        let caller = asked.caller.clone();
         let last_event = asked.headers.get("last-event-id").cloned();
         let body = match self.read_body(asked, self.limits.bulk_bytes).await {
             Ok(body) => body,
@@ -214,7 +215,7 @@ impl App {
             query.resume(last_event.to_str().unwrap_or("?"))?;
         }
         let kind = query.feed;
-        let feed = Feed::open(self, principal, permit, hash, query).await?;
+        let feed = Feed::open(self, (principal, caller), permit, hash, query).await?;
         let mut reply = reply::stream(feed.into_stream());
         if kind == changes::Feed::EventSource {
             let headers = reply.headers_mut();

@@ -1,6 +1,9 @@
 //! `/did/{did}` and `/lookup/did/{did}`: DID documents.
 
 use adyton_protocol::did::Did;
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::stream::unfold;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -9,7 +12,8 @@ use serde_json::{Value, json};
 use super::reply::{self, Reply};
 use super::route::Endpoint;
 use super::{App, Asked};
-use crate::did_documents::{DidDocumentRefusal, Freshness, ResolveFailure};
+use crate::did_documents::{DidDocumentRefusal, DidDocuments, Freshness, ResolveFailure};
+use crate::store::StoreError;
 
 #[derive(Deserialize)]
 struct DocumentCall {
@@ -50,21 +54,26 @@ impl App {
     async fn did_document(&self, did: &Did, asked: &Asked) -> Reply {
         let all = url::form_urlencoded::parse(asked.query.as_bytes())
             .any(|(name, value)| name == "allVersions" && value == "true");
-        let found = if all {
-            self.did_documents.versions(did).await.map(|versions| {
-                (!versions.is_empty()).then(|| format!("{{\"versions\":[{}]}}", versions.join(",")))
-            })
-        } else {
-            self.did_documents.text(did).await
-        };
-        match found {
+        let missing = || reply::fail(StatusCode::NOT_FOUND, "DID Document not found.");
+        if all {
+            return match self.did_documents.versions(did, 0).await {
+                Ok(first) if first.is_empty() => missing(),
+                Ok(first) => reply::middleware_stream(all_versions(
+                    self.did_documents.clone(),
+                    did.clone(),
+                    first,
+                )),
+                Err(error) => reply::fault(&error),
+            };
+        }
+        match self.did_documents.text(did).await {
             // The text goes out as its owner sent it.
             Ok(Some(text)) => reply::bytes(
                 StatusCode::OK,
-                "application/json; charset=utf-8",
+                reply::MIDDLEWARE_JSON,
                 format!("{{\"status\":\"success\",\"data\":{text}}}"),
             ),
-            Ok(None) => reply::fail(StatusCode::NOT_FOUND, "DID Document not found."),
+            Ok(None) => missing(),
             Err(error) => reply::fault(&error),
         }
     }
@@ -120,7 +129,7 @@ impl App {
             true => Freshness::Asked,
             false => Freshness::Remembered,
         };
-        match self.resolver.resolve(did, freshness).await {
+        match self.resolver.look_up(did, freshness).await {
             Ok(Some(document)) => {
                 let document: Value = document.to_json();
                 reply::success(json!({"data": {"did": did.lowercase(), "document": document}}))
@@ -130,6 +139,33 @@ impl App {
             Err(ResolveFailure::Store(error)) => reply::fault(&error),
         }
     }
+}
+
+/// All versions, as their owner sent them. A few at a time are in memory: there may be many megabytes, and anybody may ask.
+fn all_versions(
+    documents: DidDocuments,
+    did: Did,
+    first: Vec<String>,
+) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static {
+    unfold(Some((0, first)), move |next| {
+        let (documents, did) = (documents.clone(), did.clone());
+        async move {
+            let (told, versions) = next?;
+            if versions.is_empty() {
+                return Some((Ok(Bytes::from_static(b"]}}")), None));
+            }
+            let lead = match told {
+                0 => "{\"status\":\"success\",\"data\":{\"versions\":[",
+                _ => ",",
+            };
+            let piece = Bytes::from(format!("{lead}{}", versions.join(",")));
+            let told = told + versions.len() as u64;
+            match documents.versions(&did, told).await {
+                Ok(more) => Some((Ok(piece), Some((told, more)))),
+                Err(error) => Some((Err(error), None)),
+            }
+        }
+    })
 }
 
 fn refused(refusal: &DidDocumentRefusal) -> Reply {

@@ -306,7 +306,15 @@ impl App {
 
     async fn put_local(&self, permit: &Permit, id: DocumentId, asked: Asked) -> Done {
         permit.checkpoint()?;
-        let body = match self.read_body(asked, MAX_LOCAL_DOCUMENT_BYTES).await {
+        // What readers keep fills the owner's account.
+        let (bytes, documents) = match permit.only_checkpoints() {
+            true => (
+                self.limits.reader_local_bytes.min(MAX_LOCAL_DOCUMENT_BYTES),
+                self.limits.local_documents_for_readers,
+            ),
+            false => (MAX_LOCAL_DOCUMENT_BYTES, u64::MAX),
+        };
+        let body = match self.read_body(asked, bytes).await {
             Ok(body) => body,
             Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
         };
@@ -314,7 +322,7 @@ impl App {
         self.databases.room(permit).await?;
         let file = self.databases.file(permit).await?;
         let rev = file
-            .write_local(id.clone(), local.rev, Some(local))
+            .write_local(id.clone(), local.rev, Some(local), documents)
             .await??;
         let written = json!({"ok": true, "id": id, "rev": rev.to_string()});
         Ok(reply::json(StatusCode::CREATED, &written))
@@ -328,7 +336,7 @@ impl App {
             .transpose()
             .map_err(|_| bad_rev())?;
         let file = self.databases.file(permit).await?;
-        file.write_local(id.clone(), rev, None).await??;
+        file.write_local(id.clone(), rev, None, u64::MAX).await??;
         let gone = json!({"ok": true, "id": id, "rev": "0-0"});
         Ok(reply::json(StatusCode::OK, &gone))
     }

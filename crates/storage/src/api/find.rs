@@ -29,23 +29,30 @@ type Existing = Option<(Rev, Bytes)>;
 
 impl App {
     pub(super) async fn find(&self, permit: &Permit, asked: Asked) -> Done {
+        let caller = asked.caller.clone();
         let body = match self.read_body(asked, self.limits.body_bytes).await {
             Ok(body) => body,
             Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
         };
         let query = FindQuery::parse(body.as_slice())?;
         drop(body);
+        // First the turn, then the file: who waits holds nothing.
+        let turn = self.finds.ask(&caller).await?;
         let file = self.databases.file(permit).await?;
         let limits = self.limits.clone();
         let opened = std::sync::Arc::clone(&file);
-        let _turn = self.finds.acquire().await.map_err(|_| StoreError::Closed)?;
         let began = Instant::now();
+        // The turn ends with the work, whether somebody waits for it or not.
         let (query, page) = blocking(move || {
             let page = query::page(&opened.view()?, &query, &limits);
-            Ok((query, page))
+            Ok((
+                query,
+                page.and_then(|page| Ok((turn.keep(page.bytes())?, page))),
+            ))
         })
         .await?;
-        let producer = PageProducer::new(file, query, page?, began.elapsed());
+        let (kept, page) = page?;
+        let producer = PageProducer::new(file, query, (page, kept), began.elapsed());
         Ok(reply::stream(produce(producer)))
     }
 

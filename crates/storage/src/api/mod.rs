@@ -46,6 +46,7 @@ use crate::config::Limits;
 use crate::databases::{DatabaseError, Databases};
 use crate::did_documents::{DidDocuments, DidResolver};
 use crate::directory::Directory;
+use crate::finds::Finds;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::replicate::{News, Standing};
@@ -81,7 +82,7 @@ pub(crate) struct App {
     pub(crate) proxy: Proxy,
     pub(crate) metrics: Metrics,
     /// Queries, and feeds by selector, that look through documents at one time; the others wait.
-    pub(crate) finds: Arc<tokio::sync::Semaphore>,
+    pub(crate) finds: Finds,
     /// Becomes true when the node goes down: feeds end.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -91,6 +92,8 @@ pub(crate) struct Asked {
     pub(crate) method: Method,
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
+    /// Who asks, as far as counting goes.
+    pub(crate) caller: CallerKey,
     body: Incoming,
 }
 
@@ -110,10 +113,12 @@ impl App {
             let asked = Asked {
                 method: if bodiless { Method::GET } else { head.method },
                 query: head.uri.query().unwrap_or_default().to_owned(),
+                caller: self.caller(&head.headers, peer),
                 headers: head.headers,
                 body,
             };
-            match self.turn(&asked, peer) {
+            let now = self.clock.unix_millis();
+            match self.throttle.take(asked.caller.clone(), now) {
                 Ok(()) => Arc::clone(&self).dispatch(route, asked).await,
                 Err(refusal) => {
                     self.metrics.throttled();
@@ -134,14 +139,13 @@ impl App {
         reply
     }
 
-    /// Counts a request for the account whose token it has, or else for the address that it comes from.
-    fn turn(&self, asked: &Asked, peer: IpAddr) -> Result<(), TooMany> {
-        let caller = match self.auth.principal(asked.authorization()) {
+    /// For whom a request counts: the account whose token it has, or else the address that it comes from.
+    fn caller(&self, headers: &HeaderMap, peer: IpAddr) -> CallerKey {
+        match self.auth.principal(authorization(headers)) {
             Ok(Principal::User(user)) => CallerKey::Account(user.account()),
             Ok(Principal::Peer(peer)) => CallerKey::Account(peer.name),
-            _ => CallerKey::Address(self.proxy.client(peer, &asked.headers)),
-        };
-        self.throttle.take(caller, self.clock.unix_millis())
+            _ => CallerKey::Address(self.proxy.client(peer, headers)),
+        }
     }
 
     /// The counters, for the operator's listener.
@@ -185,7 +189,7 @@ impl App {
         }
     }
 
-    async fn plain(&self, endpoint: Endpoint, asked: Asked) -> Reply {
+    async fn plain(self: Arc<Self>, endpoint: Endpoint, asked: Asked) -> Reply {
         let method = asked.method.clone();
         match (endpoint, method) {
             (Endpoint::Status, Method::GET) => self.status().await,
@@ -225,7 +229,7 @@ impl App {
                 Method::POST,
             ) => match self.user(&asked) {
                 // The token is looked at before a byte of the body is read.
-                Some(user) => self.user_call(endpoint, &user, asked).await,
+                Some(user) => self.user_call(endpoint, user, asked).await,
                 None => reply::unauthorized(),
             },
             _ => self.unknown(&asked),
@@ -256,7 +260,8 @@ impl App {
         asked: &Asked,
     ) -> Result<Permit, DatabaseError> {
         let principal = self.auth.principal(asked.authorization())?;
-        let permit = self.databases.authorise(&principal, hash).await?;
+        let now = self.clock.unix_seconds();
+        let permit = self.databases.authorise(&principal, hash, now).await?;
         if let Principal::Peer(_) = principal {
             // It lives: what waits for it need not any more.
             self.news.heard(&permit.record().owner);
@@ -305,10 +310,13 @@ impl App {
 
 impl Asked {
     pub(crate) fn authorization(&self) -> Option<&str> {
-        self.headers
-            .get(header::AUTHORIZATION)
-            .map(|value| value.to_str().unwrap_or(""))
+        authorization(&self.headers)
     }
+}
+
+fn authorization(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?;
+    Some(value.to_str().unwrap_or(""))
 }
 
 impl TooMany {

@@ -2,8 +2,10 @@
 //!
 //! 1. The parameters, in the original's order and words.
 //! 2. The user's DID document names this node and that one as endpoints of the context: the user's signature allows it.
-//! 3. The key that signed is the one that the other node shows at its own address. That address is the caller's word, so only
-//!    public ones are asked, and only after (2).
+//! 3. The key that signed is the one that the other node shows at the address that the document names. Users write documents, so
+//!    only public ones are asked, and only after (2).
+//! 4. What was signed names no recipient, so whoever got it may have passed it on: its password opens this context and no other
+//!    one. Nodes of ours name the recipient.
 
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use url::Url;
 use super::reply::{self, Reply};
 use super::{App, Asked};
 use crate::did_documents::{Freshness, ResolveFailure};
-use crate::peers::{PASSWORD_BYTES, peer_name};
+use crate::peers::{Candidate, PASSWORD_BYTES, PasswordHash, kin, peer_name};
 use crate::store::node::PeerOutcome;
 
 /// Minutes that clocks may differ.
@@ -35,6 +37,8 @@ struct Creds {
     did: String,
     context: String,
     password: Option<String>,
+    /// The node that it is meant for. The original does not say.
+    to: Option<Value>,
     signature: String,
     /// What was signed: everything but the signature.
     signed: Value,
@@ -61,12 +65,14 @@ impl Creds {
         let context = text(&body, "contextName").ok_or("Context not specified")?;
         let signature = text(&body, "signature").ok_or("Signature not specified")?;
         let password = text(&body, "password");
+        let to = body.get("to").cloned();
         body.remove("signature");
         Ok(Self {
             endpoint,
             did,
             context,
             password,
+            to,
             signature,
             signed: Value::Object(body),
         })
@@ -111,20 +117,22 @@ impl App {
         if nodes.is_empty() {
             return Err(unlinked());
         }
-        let hosts: Vec<String> = nodes
+        let origins: Vec<String> = nodes
             .iter()
-            .filter_map(|url| host(&plain_url(url)?))
+            .filter_map(|url| origin(&plain_url(url)?))
             .collect();
-        let named =
-            |url: Option<&Url>| url.and_then(host).is_some_and(|host| hosts.contains(&host));
+        let named = |url: &Url| origin(url).is_some_and(|origin| origins.contains(&origin));
         let own = plain_url(&self.public_url);
-        for (url, text) in [
-            (own.as_ref(), &self.public_url),
-            (Some(&endpoint), &creds.endpoint),
-        ] {
-            if !named(url) {
-                let message = "Invalid DID and context: Not associated with this endpoint";
-                return Err(bad(&format!("{message} {text}")));
+        if !own.as_ref().is_some_and(named) {
+            return Err(unnamed(&self.public_url));
+        }
+        if !(named(&endpoint) && endpoint.path() == "/" && endpoint.query().is_none()) {
+            return Err(unnamed(&creds.endpoint));
+        }
+        if let Some(to) = &creds.to {
+            let to = to.as_str().and_then(plain_url);
+            if to.as_ref().and_then(origin) != own.as_ref().and_then(origin) {
+                return Err(bad("This request is for another node"));
             }
         }
         let password = creds.password.as_deref();
@@ -140,20 +148,19 @@ impl App {
             .verify(digest, &key.address())
             .map_err(|_| wrong())?;
 
-        let name = peer_name(&host(&endpoint).unwrap_or_default());
-        let account = hash.couch_user();
+        let candidate = Candidate {
+            name: peer_name(endpoint.host_str().unwrap_or_default()),
+            password: password.map(|password| PasswordHash::of(password.as_bytes())),
+            account: hash.couch_user(),
+            kin: kin(did.lowercase(), &origins),
+        };
         let (now, max) = (self.clock.unix_seconds(), self.limits.peers);
-        let admitted = self
-            .auth
-            .peers()
-            .admit(&name, password, &account, now, max)
-            .await;
-        match admitted {
+        match self.auth.peers().admit(candidate, now, max).await {
             Ok(PeerOutcome::Full) => Err(bad("This node replicates with no further nodes")),
             Ok(PeerOutcome::NoPassword) => Err(bad("Password not specified")),
-            Ok(outcome) => {
-                self.news.heard(&account);
-                Ok(self.signed_bare(json!({"result": outcome.word()})))
+            Ok(PeerOutcome::Admitted(change, _)) => {
+                self.news.heard(&hash.couch_user());
+                Ok(self.signed_bare(json!({"result": change.word()})))
             }
             Err(error) => Err(reply::fault(&error)),
         }
@@ -162,10 +169,10 @@ impl App {
     /// The key that a node shows at its own address.
     async fn key_of(&self, endpoint: &Url) -> Result<PublicKey, Reply> {
         let unknown = |why: &str| bad(&format!("Unknown error: {why}"));
-        let base = endpoint.as_str().trim_end_matches('/');
-        let url = plain_url(&format!("{base}/status"));
         let ask = Ask {
-            url: url.ok_or_else(|| unknown("the endpoint is not a URL"))?,
+            url: endpoint
+                .join("/status")
+                .map_err(|_| unknown("the endpoint is not a URL"))?,
             body: None,
             limit: MAX_STATUS_BYTES,
             time: STATUS_TIME,
@@ -195,7 +202,13 @@ impl App {
     }
 }
 
-/// What the original tells nodes apart by: the host, without its port.
-fn host(url: &Url) -> Option<String> {
-    url.host_str().map(str::to_owned)
+fn unnamed(url: &str) -> Reply {
+    let message = "Invalid DID and context: Not associated with this endpoint";
+    bad(&format!("{message} {url}"))
+}
+
+/// What nodes are told apart by when somebody says whom to ask: scheme, host and port. (The original compares hosts.)
+fn origin(url: &Url) -> Option<String> {
+    let origin = url.origin();
+    origin.is_tuple().then(|| origin.ascii_serialization())
 }

@@ -45,15 +45,29 @@ pub(crate) fn pieces(status: StatusCode, pieces: Vec<Bytes>) -> Reply {
 pub(crate) fn stream(
     stream: impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static,
 ) -> Reply {
+    stream_of(JSON, stream)
+}
+
+/// The same, in the middleware's dialect.
+pub(crate) fn middleware_stream(
+    stream: impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static,
+) -> Reply {
+    stream_of(MIDDLEWARE_JSON, stream)
+}
+
+fn stream_of(
+    kind: &'static str,
+    stream: impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static,
+) -> Reply {
     use futures_util::StreamExt;
     let body = StreamBody::new(stream.map(|piece| piece.map(Frame::data))).boxed_unsync();
-    with_type(StatusCode::OK, JSON, body)
+    with_type(StatusCode::OK, kind, body)
 }
 
 /// JSON of CouchDB.
 pub(crate) const JSON: &str = "application/json";
 /// JSON of the middleware.
-const MIDDLEWARE_JSON: &str = "application/json; charset=utf-8";
+pub(crate) const MIDDLEWARE_JSON: &str = "application/json; charset=utf-8";
 
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Reply {
     match serde_json::to_vec(value) {

@@ -1,5 +1,7 @@
 //! `/user/*`: what an account does with its databases. The token says who; names in bodies never do.
 
+use std::sync::Arc;
+
 use adyton_protocol::consent;
 use adyton_protocol::context::{ContextHash, ContextName};
 use adyton_protocol::database::{AccessRule, DatabaseHash, DatabaseName, Permissions};
@@ -17,6 +19,7 @@ use crate::databases::{DatabaseError, Usage};
 use crate::did_documents::{Freshness, ResolveFailure};
 use crate::registry::DatabaseRecord;
 use crate::replicate::other_nodes;
+use crate::store::StoreError;
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
@@ -53,22 +56,30 @@ const NO_DATABASE: &str = "Database does not exist.";
 const NO_ROOM: &str = "Storage limit reached";
 
 impl App {
-    pub(super) async fn user_call(&self, endpoint: Endpoint, user: &User, asked: Asked) -> Reply {
+    pub(super) async fn user_call(
+        self: Arc<Self>,
+        endpoint: Endpoint,
+        user: User,
+        asked: Asked,
+    ) -> Reply {
         let call: Call = match self.call(asked).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };
         let done = match endpoint {
-            Endpoint::CreateDatabase => self.create_database(user, call).await,
-            Endpoint::UpdateDatabase => self.update_database(user, call).await,
-            Endpoint::DeleteDatabase => self.delete_database(user, call).await,
-            Endpoint::DeleteDatabases => self.delete_databases(user).await,
-            Endpoint::Databases => self.list_databases(user).await,
-            Endpoint::DatabaseInfo => self.database_info(user, call).await,
-            Endpoint::Usage => self.usage(user).await,
-            Endpoint::PingDatabases => self.ping_databases(user, call).await,
-            Endpoint::CheckReplication => self.check_replication(user, call).await,
-            _ => Err(Refusal::Fail(StatusCode::NOT_FOUND, "Not found".to_owned())),
+            Endpoint::CreateDatabase
+            | Endpoint::UpdateDatabase
+            | Endpoint::DeleteDatabase
+            | Endpoint::DeleteDatabases
+            | Endpoint::CheckReplication => {
+                let this = Arc::clone(&self);
+                to_its_end(async move { this.change(endpoint, &user, call).await }).await
+            }
+            Endpoint::Databases => self.list_databases(&user).await,
+            Endpoint::DatabaseInfo => self.database_info(&user, call).await,
+            Endpoint::Usage => self.usage(&user).await,
+            Endpoint::PingDatabases => self.ping_databases(&user, call).await,
+            _ => Err(unknown_call()),
         };
         match done {
             Ok(members) => reply::signed(&self.identity, members),
@@ -81,6 +92,18 @@ impl App {
                     &error.reason,
                 )
             }
+        }
+    }
+
+    /// The calls that change databases.
+    async fn change(&self, endpoint: Endpoint, user: &User, call: Call) -> Result<Value, Refusal> {
+        match endpoint {
+            Endpoint::CreateDatabase => self.create_database(user, call).await,
+            Endpoint::UpdateDatabase => self.update_database(user, call).await,
+            Endpoint::DeleteDatabase => self.delete_database(user, call).await,
+            Endpoint::DeleteDatabases => self.delete_databases(user).await,
+            Endpoint::CheckReplication => self.check_replication(user, call).await,
+            _ => Err(unknown_call()),
         }
     }
 
@@ -306,7 +329,7 @@ impl App {
         }
     }
 
-    pub(super) async fn destroy_context(&self, asked: Asked) -> Reply {
+    pub(super) async fn destroy_context(self: Arc<Self>, asked: Asked) -> Reply {
         let call: SignedCall = match self.call(asked).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
@@ -334,10 +357,12 @@ impl App {
             return refusal;
         }
         let account = ContextHash::of(&did, &context).couch_user();
-        if let Err(error) = self.node.remove_peers_of(account.clone()).await {
-            return reply::fault(&error);
-        }
-        match self.delete_all(&account).await {
+        let this = Arc::clone(&self);
+        let destroyed = to_its_end(async move {
+            this.node.remove_peers_of(account.clone()).await?;
+            this.delete_all(&account).await
+        });
+        match destroyed.await {
             Ok(names) => reply::signed(&self.identity, json!({"results": names})),
             Err(DatabaseError::Store(error)) => reply::fault(&error),
             Err(DatabaseError::Refused(error)) => {
@@ -364,6 +389,23 @@ impl App {
     fn is_out_of_time(&self, timestamp: u64) -> bool {
         self.clock.unix_seconds().abs_diff(timestamp) > SIGNED_CALL_SECONDS
     }
+}
+
+/// Does what must not be left half done, whether somebody waits for it or not. What it holds of the node is waited for when the
+/// node goes down.
+async fn to_its_end<T, E>(work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<DatabaseError> + Send + 'static,
+{
+    match tokio::spawn(work).await {
+        Ok(done) => done,
+        Err(_) => Err(DatabaseError::from(StoreError::Closed).into()),
+    }
+}
+
+fn unknown_call() -> Refusal {
+    Refusal::Fail(StatusCode::NOT_FOUND, "Not found".to_owned())
 }
 
 enum Refusal {

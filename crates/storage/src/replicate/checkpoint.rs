@@ -135,7 +135,7 @@ impl Cursor {
         let local = LocalEnvelope::parse(text.as_bytes())
             .map_err(|_| StoreError::Corrupt("a checkpoint"))?;
         let file = app.databases.own_file(record).await?;
-        let rev = file.write_local(local_id(id)?, self.here, Some(local));
+        let rev = file.write_local(local_id(id)?, self.here, Some(local), u64::MAX);
         self.here = Some(rev.await?.map_err(DatabaseError::from)?);
         self.unsaved = 0;
         Ok(())

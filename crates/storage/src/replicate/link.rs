@@ -123,6 +123,8 @@ impl Target {
             "contextName": context.as_str(),
             "timestampMinutes": now / 60,
             "password": password,
+            // So that whoever this is sent to cannot pass it on as sent to him: the original does not look at it, and hashes it.
+            "to": endpoint.origin().ascii_serialization(),
         });
         let signature = app.identity.sign_value(&body);
         let signature = signature.map_err(|_| StoreError::Corrupt("the node's own address"))?;

@@ -8,11 +8,11 @@ use adyton_couch::limits::REVS_LIMIT;
 use adyton_couch::rev::Rev;
 use adyton_couch::rev_tree::{BodyRef, Liveness};
 use adyton_couch::seq::Life;
-use adyton_couch::wire::{CouchError, KeyRange};
+use adyton_couch::wire::{CouchError, ErrorKind, KeyRange};
 use bytes::Bytes;
 use redb::{
-    Builder, Database, DatabaseError, OwnedAccessGuard, ReadTransaction, ReadableTable, Table,
-    TableDefinition, WriteTransaction,
+    Builder, Database, DatabaseError, OwnedAccessGuard, ReadTransaction, ReadableTable,
+    ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
 };
 
 use super::attachments::{Attached, AttachmentView, BlobId};
@@ -256,12 +256,13 @@ impl DatabaseFile {
         (this, done)
     }
 
-    /// Writes or removes (`None`) a local document if `base` is its revision.
+    /// Writes or removes (`None`) a local document if `base` is its revision; no new one where there are `most`.
     pub(crate) async fn write_local(
         &self,
         id: DocumentId,
         base: Option<LocalRev>,
         content: Option<LocalEnvelope>,
+        most: u64,
     ) -> Result<Result<LocalRev, CouchError>, StoreError> {
         self.committer
             .write(move |transaction| {
@@ -275,6 +276,11 @@ impl DatabaseFile {
                     (None, None) => return Ok(Err(CouchError::missing())),
                     (None, Some(_)) => {
                         table.remove(id.as_str())?;
+                    }
+                    (Some(_), None) if table.len()? >= most => {
+                        let reason =
+                            "The database has as many local documents as readers may make.";
+                        return Ok(Err(CouchError::new(ErrorKind::InsufficientStorage, reason)));
                     }
                     (Some(local), _) => {
                         let rendered = local.members.render(&id, &rev, Liveness::Live);

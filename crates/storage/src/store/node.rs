@@ -1,9 +1,10 @@
 //! `node.redb`: the node's own keys, accounts, the registry of databases, refresh tokens, DID documents.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use redb::{
-    Database, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition,
+    Database, ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
     WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::commit::Committer;
 use super::{StoreError, random};
 use crate::directory::Registration;
-use crate::peers::PeerRow;
+use crate::peers::{Candidate, PasswordHash, PeerRow};
 use crate::registry::DatabaseRecord;
 
 const SECRETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("secrets");
@@ -27,14 +28,18 @@ const EXPIRIES: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("exp
 const USED_REQUESTS: TableDefinition<'_, &str, u64> = TableDefinition::new("used_auth_requests");
 /// (lower-case DID, version) → the document's JSON text.
 const DID_DOCUMENTS: TableDefinition<'_, (&str, u64), &str> = TableDefinition::new("did_documents");
+/// Lower-case DID → bytes of all versions of its document; under the empty name, those of all DIDs.
+const DID_DOCUMENT_BYTES: TableDefinition<'_, &str, u64> =
+    TableDefinition::new("did_document_bytes");
 /// Address of a DID, lower case → its registration, on a node that is a directory.
 const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("did_registrations");
-/// Name of another node → its password's hash.
-const PEERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("peers");
-/// (account, name of another node) → Unix seconds until which that node may replicate the account's context.
-const PEER_CONTEXTS: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("peer_contexts");
 /// Account → nothing: those whose context other nodes hold, too. At start they are replicated.
 const REPLICATED: TableDefinition<'_, &str, ()> = TableDefinition::new("replicated_accounts");
+/// (account, name of another node) → with which password, and until when, that node may replicate the account's context.
+const PEER_CONTEXTS: TableDefinition<'_, (&str, &str), &[u8]> =
+    TableDefinition::new("peer_context_passwords");
+/// (kin of contexts, name of another node) → the password that came last with one of them.
+const PEER_KIN: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("peer_kin");
 
 const CACHE_BYTES: usize = 16 << 20;
 /// Expired rows removed by one login at most.
@@ -90,28 +95,46 @@ pub(crate) enum Registered {
     Full,
 }
 
+/// How many DID documents are kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DocumentRoom {
+    /// Versions, of all DIDs.
+    pub(crate) documents: u64,
+    /// Bytes of one DID's versions.
+    pub(crate) bytes_of_did: u64,
+    /// Bytes, of all DIDs.
+    pub(crate) bytes: u64,
+}
+
 /// What became of another node's credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PeerOutcome {
-    /// It was unknown.
-    Created,
-    /// Its password or its contexts changed.
-    Updated,
-    /// Nothing was new.
-    Exists,
-    /// It is unknown, and came without a password.
+    /// It is let in, with this password.
+    Admitted(PeerChange, PasswordHash),
+    /// None is known that counts, and none came.
     NoPassword,
-    /// The node knows as many others as it takes.
+    /// The node has let others in as often as it does.
     Full,
 }
 
-impl PeerOutcome {
+/// What is new about another node that is let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PeerChange {
+    /// It was unknown in this context.
+    Created,
+    /// Its password or its contexts changed.
+    Updated,
+    /// Nothing but the time.
+    Exists,
+}
+
+impl PeerChange {
     /// The original's word.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Created => "created",
             Self::Updated => "updated",
-            Self::Exists | Self::NoPassword | Self::Full => "exists",
+            Self::Exists => "exists",
         }
     }
 }
@@ -151,11 +174,11 @@ impl NodeStore {
             transaction.open_table(DEVICES)?;
             transaction.open_table(EXPIRIES)?;
             transaction.open_table(USED_REQUESTS)?;
-            transaction.open_table(DID_DOCUMENTS)?;
+            count_did_documents(&transaction)?;
             transaction.open_table(REGISTRATIONS)?;
-            transaction.open_table(PEERS)?;
             transaction.open_table(PEER_CONTEXTS)?;
             transaction.open_table(REPLICATED)?;
+            transaction.open_table(PEER_KIN)?;
         }
         transaction.commit()?;
         Ok(Self {
@@ -361,18 +384,26 @@ impl NodeStore {
             .await
     }
 
-    /// Every version of a DID's document, the first one first.
+    /// Versions of a DID's document from this one on, the first one first: so many that they have `bytes` bytes or a little more.
     pub(crate) async fn did_document_versions(
         &self,
         did: String,
+        from: u64,
+        bytes: usize,
     ) -> Result<Vec<String>, StoreError> {
         self.committer
             .view(move |view| {
                 let table = view.open_table(DID_DOCUMENTS)?;
-                table
-                    .range((did.as_str(), 0)..=(did.as_str(), u64::MAX))?
-                    .map(|version| Ok(version?.1.value().to_owned()))
-                    .collect()
+                let (mut versions, mut held) = (Vec::new(), 0);
+                for row in table.range((did.as_str(), from)..=(did.as_str(), u64::MAX))? {
+                    let text = row?.1.value().to_owned();
+                    held += text.len();
+                    versions.push(text);
+                    if held >= bytes {
+                        break;
+                    }
+                }
+                Ok(versions)
             })
             .await
     }
@@ -383,7 +414,7 @@ impl NodeStore {
         did: String,
         version: u64,
         text: String,
-        max: u64,
+        room: DocumentRoom,
     ) -> Result<Registered, StoreError> {
         self.committer
             .write(move |transaction| {
@@ -398,9 +429,20 @@ impl NodeStore {
                 if version != newest.map_or(0, |newest| newest + 1) {
                     return Ok(Registered::Overtaken);
                 }
-                if table.len()? >= max {
+                let mut counted = transaction.open_table(DID_DOCUMENT_BYTES)?;
+                let [of_did, of_all] = [did.as_str(), ""].map(|name| {
+                    let held = counted.get(name)?.map_or(0, |bytes| bytes.value());
+                    Ok::<_, StoreError>(held + text.len() as u64)
+                });
+                let (of_did, of_all) = (of_did?, of_all?);
+                if table.len()? >= room.documents
+                    || of_did > room.bytes_of_did
+                    || of_all > room.bytes
+                {
                     return Ok(Registered::Full);
                 }
+                counted.insert(did.as_str(), of_did)?;
+                counted.insert("", of_all)?;
                 table.insert((did.as_str(), version), text.as_str())?;
                 Ok(Registered::Done)
             })
@@ -452,13 +494,17 @@ impl NodeStore {
 
     // Other nodes
 
-    pub(crate) async fn peers(&self) -> Result<Vec<(String, PeerRow)>, StoreError> {
+    /// Every password that opens a context, with its node's name.
+    pub(crate) async fn peer_passwords(
+        &self,
+    ) -> Result<HashSet<(String, PasswordHash)>, StoreError> {
         self.committer
             .view(|view| {
-                let table = view.open_table(PEERS)?;
+                let table = view.open_table(PEER_CONTEXTS)?;
                 let rows = table.iter()?.map(|row| {
-                    let (name, row) = row?;
-                    Ok((name.value().to_owned(), from_json(row.value())?))
+                    let (key, row) = row?;
+                    let row: PeerRow = from_json(row.value())?;
+                    Ok((key.value().1.to_owned(), row.password))
                 });
                 rows.collect()
             })
@@ -468,52 +514,57 @@ impl NodeStore {
     /// Lets a node into an account's context.
     pub(crate) async fn put_peer(
         &self,
-        name: String,
-        row: Option<PeerRow>,
-        account: String,
+        candidate: Candidate,
+        now: u64,
         until: u64,
         max: u64,
     ) -> Result<PeerOutcome, StoreError> {
         self.committer
             .write(move |transaction| {
-                let mut peers = transaction.open_table(PEERS)?;
-                let held: Option<PeerRow> = peers
-                    .get(name.as_str())?
-                    .map(|held| from_json(held.value()))
-                    .transpose()?;
-                match (&held, &row) {
-                    (None, None) => return Ok(PeerOutcome::NoPassword),
-                    (None, Some(_)) if peers.len()? >= max => return Ok(PeerOutcome::Full),
-                    _ => {}
-                }
-                if let Some(row) = &row {
-                    peers.insert(name.as_str(), to_json(row)?.as_slice())?;
-                }
+                let Candidate {
+                    name,
+                    password: given,
+                    account,
+                    kin,
+                } = candidate;
                 let mut contexts = transaction.open_table(PEER_CONTEXTS)?;
-                let known = contexts
-                    .insert((account.as_str(), name.as_str()), until)?
-                    .is_some();
-                Ok(match (held, row) {
-                    (None, _) => PeerOutcome::Created,
-                    (Some(held), Some(row)) if held != row => PeerOutcome::Updated,
-                    _ if known => PeerOutcome::Exists,
-                    _ => PeerOutcome::Updated,
-                })
+                let mut kindred = transaction.open_table(PEER_KIN)?;
+                let (context, kin) = (
+                    (account.as_str(), name.as_str()),
+                    (kin.as_str(), name.as_str()),
+                );
+                let known = peer_row(&kindred, kin)?.map(|row| row.password);
+                let Some(password) = given.or(known) else {
+                    return Ok(PeerOutcome::NoPassword);
+                };
+                let held = peer_row(&contexts, context)?;
+                let room = held.is_some() || has_room(&mut contexts, now, max)?;
+                if !room || !(known.is_some() || has_room(&mut kindred, now, max)?) {
+                    return Ok(PeerOutcome::Full);
+                }
+                let row = to_json(&PeerRow { password, until })?;
+                contexts.insert(context, row.as_slice())?;
+                kindred.insert(kin, row.as_slice())?;
+                let change = match held {
+                    None if given.is_some() => PeerChange::Created,
+                    Some(held) if held.password == password => PeerChange::Exists,
+                    None | Some(_) => PeerChange::Updated,
+                };
+                Ok(PeerOutcome::Admitted(change, password))
             })
             .await
     }
 
-    /// Until when a node was let into an account's context.
-    pub(crate) async fn peer_until(
+    /// With which password, and until when, a node was let into an account's context.
+    pub(crate) async fn peer(
         &self,
         name: String,
         account: String,
-    ) -> Result<Option<u64>, StoreError> {
+    ) -> Result<Option<PeerRow>, StoreError> {
         self.committer
             .view(move |view| {
                 let contexts = view.open_table(PEER_CONTEXTS)?;
-                let until = contexts.get((account.as_str(), name.as_str()))?;
-                Ok(until.map(|until| until.value()))
+                peer_row(&contexts, (account.as_str(), name.as_str()))
             })
             .await
     }
@@ -587,10 +638,58 @@ impl NodeStore {
                     removed += 1;
                     false
                 })?;
+                let mut counted = transaction.open_table(DID_DOCUMENT_BYTES)?;
+                let of_did = counted
+                    .remove(did.as_str())?
+                    .map_or(0, |bytes| bytes.value());
+                let of_all = counted.get("")?.map_or(0, |bytes| bytes.value());
+                counted.insert("", of_all.saturating_sub(of_did))?;
                 Ok(removed)
             })
             .await
     }
+}
+
+/// Counts the bytes of DID documents that were kept before they were counted.
+fn count_did_documents(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    let documents = transaction.open_table(DID_DOCUMENTS)?;
+    let mut counted = transaction.open_table(DID_DOCUMENT_BYTES)?;
+    if !counted.is_empty()? {
+        return Ok(());
+    }
+    let mut of_all = 0;
+    for row in documents.iter()? {
+        let (key, text) = row?;
+        let (did, bytes) = (key.value().0, text.value().len() as u64);
+        let held = counted.get(did)?.map_or(0, |bytes| bytes.value());
+        counted.insert(did, held + bytes)?;
+        of_all += bytes;
+    }
+    counted.insert("", of_all)?;
+    Ok(())
+}
+
+fn peer_row(
+    table: &impl ReadableTable<(&'static str, &'static str), &'static [u8]>,
+    key: (&str, &str),
+) -> Result<Option<PeerRow>, StoreError> {
+    table
+        .get(key)?
+        .map(|row| from_json(row.value()))
+        .transpose()
+}
+
+/// Whether one more row fits; what has expired is forgotten when that is needed.
+fn has_room(
+    table: &mut Table<'_, (&'static str, &'static str), &'static [u8]>,
+    now: u64,
+    max: u64,
+) -> Result<bool, StoreError> {
+    if table.len()? < max {
+        return Ok(true);
+    }
+    table.retain(|_, row| from_json::<PeerRow>(row).is_ok_and(|row| now < row.until))?;
+    Ok(table.len()? < max)
 }
 
 fn read_database(view: &ReadTransaction, hash: &str) -> Result<Option<DatabaseRecord>, StoreError> {

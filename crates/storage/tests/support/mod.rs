@@ -425,6 +425,16 @@ pub fn history(id: &str, generation: u64, digits: &str, member: Value) -> Value 
 
 /// The next version of a person's document, with a context on these nodes.
 pub async fn put_context(client: &Client, person: &Person, nodes: Vec<String>, now: u64) {
+    put_contexts(client, person, vec![(CONTEXT, nodes)], now).await;
+}
+
+/// The same, with several contexts.
+pub async fn put_contexts(
+    client: &Client,
+    person: &Person,
+    contexts: Vec<(&str, Vec<String>)>,
+    now: u64,
+) {
     let at = |now: u64| OffsetDateTime::from_unix_timestamp(i64::try_from(now).unwrap()).unwrap();
     let path = format!("/did/{}", person.did.lowercase());
     let current = client.get(&path).await.expect(200).json()["data"].take();
@@ -437,17 +447,15 @@ pub async fn put_context(client: &Client, person: &Person, nodes: Vec<String>, n
         asym: [7; 32],
         proof: sign(&person.key, text.digest()),
     };
-    let endpoints = ContextEndpoints {
-        database: nodes.clone(),
-        messaging: nodes,
-        ..Default::default()
-    };
-    next.add_context(
-        Network::Banksia,
-        &ContextName::new(CONTEXT).unwrap(),
-        &keys,
-        &endpoints,
-    );
+    for (context, nodes) in contexts {
+        let endpoints = ContextEndpoints {
+            database: nodes.clone(),
+            messaging: nodes,
+            ..Default::default()
+        };
+        let context = ContextName::new(context).unwrap();
+        next.add_context(Network::Banksia, &context, &keys, &endpoints);
+    }
     let proof = sign(&person.key, next.proof_digest().unwrap());
     let document = next.sign_with(&proof).unwrap().to_json();
     let body = json!({"document": document}).to_string();

@@ -6,12 +6,12 @@ use adyton_client::database::{Database, WriteError};
 use adyton_client::pull::{PlainBatch, PullBatch};
 use adyton_client::record::{InvalidRecord, PreparedRecord, Save};
 use adyton_client::registry;
-use adyton_client::schema::SchemaSet;
 use adyton_couch::rev::Rev;
 use adyton_protocol::database::Permissions;
 use adyton_protocol::schema::SchemaUri;
 use serde_json::{Map, Value};
 
+use super::checking::{Checked, check};
 use super::{BulkSaved, Change, DatabaseTask, MAX_ECHOES, Reach, Saved};
 use crate::memory::View;
 use crate::vault::error::VaultError;
@@ -24,9 +24,17 @@ impl DatabaseTask {
     ) -> Result<Saved, VaultError> {
         let session = Arc::clone(&self.session);
         let (members, save) = self.members_of(reach, change)?;
-        let prepared = self.prepare(reach, members, save)?;
+        let mut prepared = self.prepare(reach, members, save)?;
         let is_new_version = save != Save::Delete;
         let text = prepared.text()?;
+        if is_new_version {
+            let checked = self.check(reach, vec![prepared], text.len()).await?;
+            prepared = match checked.into_iter().next() {
+                Some((valid, None)) => valid,
+                Some((_, Some(invalid))) => return Err(VaultError::Schema(invalid)),
+                None => return Err(VaultError::Stopped),
+            };
+        }
         // Room first: a write that could not be shown afterwards is not begun. Who deletes makes room.
         let room = match is_new_version {
             true => Some(self.budget.reserve(text.len())?),
@@ -104,13 +112,22 @@ impl DatabaseTask {
                     prepared.push(record);
                     places.push(at);
                 }
-                Err(error @ (VaultError::Schema(_) | VaultError::Record(_))) => {
+                Err(error @ VaultError::Record(_)) => {
                     invalid.push((at, error));
                     outcomes.push(None);
                 }
                 Err(error) => outcomes.push(Some(Err(error))),
             }
         }
+        let checked = self.check(reach, prepared, bytes).await?;
+        let mut prepared = Vec::with_capacity(checked.len());
+        for ((record, broken), at) in checked.into_iter().zip(&places) {
+            match broken {
+                Some(broken) => invalid.push((*at, VaultError::Schema(broken))),
+                None => prepared.push(record),
+            }
+        }
+        invalid.sort_by_key(|(at, _)| *at);
         if !invalid.is_empty() {
             return Err(VaultError::Bulk(invalid));
         }
@@ -169,16 +186,16 @@ impl DatabaseTask {
         Ok(())
     }
 
-    /// Signs a record and holds it to its schema.
+    /// Signs a record.
     fn prepare(
         &self,
         reach: &Reach,
         members: Map<String, Value>,
         save: Save,
     ) -> Result<PreparedRecord, VaultError> {
-        let schema = reach.schema.as_ref();
-        let (session, schema_text) = (&self.session, schema.map(SchemaUri::as_str));
-        let prepared = match save {
+        let session = &self.session;
+        let schema_text = reach.schema.as_ref().map(SchemaUri::as_str);
+        Ok(match save {
             Save::Delete => {
                 // A tombstone keeps the content, as the original's does; of a record that cannot be signed it keeps
                 // the name alone, because what is to be deleted must not stay for that.
@@ -193,13 +210,23 @@ impl DatabaseTask {
                 })?
             }
             _ => PreparedRecord::new(members, save, schema_text, session)?,
+        })
+    }
+
+    /// Holds new versions of records to the schema of what the change may reach, if there is one.
+    async fn check(
+        &self,
+        reach: &Reach,
+        records: Vec<PreparedRecord>,
+        bytes: usize,
+    ) -> Result<Checked<PreparedRecord>, VaultError> {
+        let Some(schema) = reach.schema.as_ref().filter(|_| !records.is_empty()) else {
+            let unchecked = records.into_iter();
+            return Ok(unchecked.map(|record| (record, None)).collect());
         };
-        if save != Save::Delete
-            && let Some(schema) = schema
-        {
-            validate(&prepared, schema, &reach.schemas)?;
-        }
-        Ok(prepared)
+        let turns = (&self.around.computations, &self.tenant);
+        let value_of = |record: &PreparedRecord| Value::Object(record.members().clone());
+        check(turns, &reach.schemas, schema, records, bytes, value_of).await
     }
 
     /// What is told of a collision. The feed may not have brought yet what we collided with. Not knowing it is no failure;
@@ -315,23 +342,6 @@ impl DatabaseTask {
         self.exists = true;
         Ok(())
     }
-}
-
-/// Holds a record to its schema.
-fn validate(
-    prepared: &PreparedRecord,
-    schema: &SchemaUri,
-    schemas: &SchemaSet,
-) -> Result<(), VaultError> {
-    // The published set compiles (a test holds that). A schema of the user's own that does not was not put through this node.
-    let validator = schemas
-        .validator(schema.as_str())
-        .map_err(|_| VaultError::NotFound)?;
-    let value = Value::Object(prepared.members().clone());
-    validator
-        .validate(&value)
-        .map(|_| ())
-        .map_err(VaultError::Schema)
 }
 
 /// Changes a record as a merge patch says (RFC 7396 section 2). The nesting is that of JSON that was parsed: limited.

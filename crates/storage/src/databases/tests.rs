@@ -1,0 +1,119 @@
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
+use adyton_protocol::context::ContextName;
+use adyton_protocol::database::{DatabaseName, Permissions};
+use adyton_protocol::did::Did;
+
+use super::*;
+
+struct Made {
+    databases: Databases,
+    _dir: tempfile::TempDir,
+}
+
+async fn made(limits: Limits) -> Made {
+    let dir = tempfile::tempdir().unwrap();
+    let node = NodeStore::open(&dir.path().join("node.redb")).unwrap();
+    let directory = dir.path().join("databases");
+    std::fs::create_dir(&directory).unwrap();
+    Made {
+        databases: Databases::open(node, directory, limits, News::default())
+            .await
+            .unwrap(),
+        _dir: dir,
+    }
+}
+
+fn record(person: char, name: &str) -> DatabaseRecord {
+    let did: Did = format!("did:vda:polamoy:0x{}", person.to_string().repeat(40))
+        .parse()
+        .unwrap();
+    let context = ContextName::new("Test: App").unwrap();
+    let name = DatabaseName::new(name).unwrap();
+    DatabaseRecord::new(&did, &context, &name, Permissions::default()).unwrap()
+}
+
+/// Looks once whether something is done.
+async fn look<F: Future>(mut work: Pin<&mut F>) -> Poll<F::Output> {
+    std::future::poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await
+}
+
+/// Looks so many times whether something is done, and then hangs up.
+async fn hang_up_after<F: Future>(looks: usize, work: F) -> Option<F::Output> {
+    let mut work = pin!(work);
+    for _ in 0..looks {
+        if let Poll::Ready(done) = look(work.as_mut()).await {
+            return Some(done);
+        }
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    None
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_while_files_are_closed_leaves_none_of_them_counted() {
+    let made = made(Limits {
+        open_databases: 1,
+        ..Limits::default()
+    })
+    .await;
+    let databases = &made.databases;
+    let records = [record('1', "a"), record('1', "b")];
+    for record in &records {
+        databases.create(record.clone(), 0).await.unwrap();
+    }
+    for round in 0..24 {
+        for record in &records {
+            hang_up_after(1 + round % 6, databases.own_file(record)).await;
+        }
+    }
+    for record in &records {
+        databases.own_file(record).await.unwrap();
+    }
+    let slots: Vec<_> = databases.slots().values().cloned().collect();
+    let mut open = 0;
+    for slot in slots {
+        open += usize::from(slot.file.lock().await.is_some());
+    }
+    assert_eq!(databases.open_files.load(Ordering::Relaxed), open);
+}
+
+#[tokio::test]
+async fn an_accounts_busy_database_keeps_no_other_account_waiting() {
+    let made = made(Limits::default()).await;
+    let databases = &made.databases;
+    let busy = record('1', "a");
+    databases.create(busy.clone(), 0).await.unwrap();
+    let hash = hash_of(&busy).unwrap();
+    let slot = databases.slot(hash);
+    let held = slot.file.lock().await;
+    let mut deleting = pin!(databases.delete(&busy.owner, hash));
+    for _ in 0..10 {
+        assert!(look(deleting.as_mut()).await.is_pending());
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    let other = databases.create(record('2', "a"), 0);
+    let done = tokio::time::timeout(Duration::from_secs(2), other).await;
+    done.expect("kept waiting").unwrap();
+    drop(held);
+    assert!(deleting.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_database_that_is_being_compacted_is_not_deleted_meanwhile() {
+    let made = made(Limits::default()).await;
+    let databases = &made.databases;
+    let busy = record('1', "a");
+    databases.create(busy.clone(), 0).await.unwrap();
+    let hash = hash_of(&busy).unwrap();
+    let compacting = Compacting::begin(databases.slot(hash));
+    let refused = databases.delete(&busy.owner, hash).await;
+    assert!(matches!(
+        refused,
+        Err(DatabaseError::Refused(refusal)) if refusal.kind == ErrorKind::Unavailable
+    ));
+    drop(compacting);
+    assert!(databases.delete(&busy.owner, hash).await.unwrap());
+    assert!(databases.slots().is_empty());
+}
