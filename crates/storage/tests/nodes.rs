@@ -11,7 +11,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -37,7 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Site {
     way: Way,
     dir: TempDir,
-    skew: i64,
+    /// Seconds that its clock is wrong by.
+    skew: Arc<AtomicI64>,
     storage: Option<Storage>,
 }
 
@@ -55,7 +56,7 @@ impl Site {
         let mut site = Self {
             way: Way::open(last_octet).await,
             dir: tempfile::tempdir().unwrap(),
-            skew,
+            skew: Arc::new(AtomicI64::new(skew)),
             storage: None,
         };
         site.up().await;
@@ -68,8 +69,11 @@ impl Site {
         config.public_url = Some(self.way.url());
         config.reach = Reach::AlsoThisMachine;
         config.pace = pace();
-        let now = START.checked_add_signed(self.skew).unwrap();
-        let clock = Clock::from_fn(move || UNIX_EPOCH + Duration::from_secs(now));
+        let skew = Arc::clone(&self.skew);
+        let clock = Clock::from_fn(move || {
+            let now = START.checked_add_signed(skew.load(Ordering::Relaxed));
+            UNIX_EPOCH + Duration::from_secs(now.unwrap())
+        });
         let storage = Storage::start_with(config, clock, None).await.unwrap();
         self.way.lead_to(Some(storage.address()));
         self.storage = Some(storage);
@@ -93,8 +97,12 @@ impl Site {
 
 /// Three nodes, and somebody whose context lies on all of them.
 async fn three() -> Vec<Site> {
+    three_whose_clocks_are_wrong_by([0, 40, -30]).await
+}
+
+async fn three_whose_clocks_are_wrong_by(skews: [i64; 3]) -> Vec<Site> {
     let mut sites = Vec::new();
-    for (last_octet, skew) in [(1, 0), (2, 40), (3, -30)] {
+    for (last_octet, skew) in (1..).zip(skews) {
         sites.push(Site::start(last_octet, skew).await);
     }
     let urls: Vec<String> = sites.iter().map(|site| site.way.url()).collect();
@@ -257,6 +265,67 @@ async fn a_write_on_one_node_reaches_the_others_and_then_there_is_silence() {
     let before = bytes();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(bytes(), before);
+    // One more write: sent to two nodes, with checkpoints, and offered back by each to the two others.
+    a.put(&format!("{db}/w"), &json!({})).await.expect(201);
+    converged(&sites, &db, 4).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let cost = bytes() - before;
+    assert!((1_000..16_000).contains(&cost), "{cost}");
+}
+
+#[tokio::test]
+async fn parted_nodes_write_the_same_document_and_choose_the_same_winner_when_they_meet() {
+    let sites = three().await;
+    let db = databases(&sites, "d").await;
+    let path = format!("{db}/x");
+    let mut sessions = Vec::new();
+    for site in &sites {
+        sessions.push(site.log_in(1).await);
+    }
+    let first = sessions[0].put(&path, &json!({"of": "all"})).await;
+    let first = first.expect(201).json()["rev"].take();
+    converged(&sites, &db, 1).await;
+
+    for site in &sites {
+        site.way.fault(Fault::Partition);
+    }
+    for (n, session) in sessions.iter().enumerate() {
+        let edit = json!({"_rev": first, "of": n});
+        session.put(&path, &edit).await.expect(201);
+    }
+    // Two of them meet before the third.
+    sites[0].way.fault(Fault::None);
+    sites[1].way.fault(Fault::None);
+    until("two meet", || async {
+        let (one, other) = (told(&sessions[0], &db).await, told(&sessions[1], &db).await);
+        one == other && one["x"].0.len() == 2
+    })
+    .await;
+    sites[2].way.fault(Fault::None);
+    converged(&sites, &db, 1).await;
+    let mut winners = BTreeSet::new();
+    for session in &sessions {
+        let document = session.get(&format!("{path}?conflicts=true")).await.json();
+        assert_eq!(document["_conflicts"].as_array().unwrap().len(), 2);
+        winners.insert(document.to_string());
+    }
+    assert_eq!(winners.len(), 1, "{winners:?}");
+}
+
+#[tokio::test]
+async fn a_node_whose_clock_is_wrong_is_shut_out_until_it_is_right_and_loses_nothing() {
+    let sites = three_whose_clocks_are_wrong_by([0, -60, 600]).await;
+    let db = databases(&sites, "d").await;
+    for (n, site) in sites.iter().enumerate() {
+        let path = format!("{db}/of-{n}");
+        let session = site.log_in(1).await;
+        session.put(&path, &json!({})).await.expect(201);
+    }
+    converged(&sites[..2], &db, 2).await;
+    assert_eq!(told(&sites[0].log_in(1).await, &db).await.len(), 2);
+    assert_eq!(told(&sites[2].log_in(1).await, &db).await.len(), 1);
+    sites[2].skew.store(0, Ordering::Relaxed);
+    converged(&sites, &db, 3).await;
 }
 
 #[tokio::test]
@@ -517,6 +586,7 @@ impl Liar {
                         let body: Value = serde_json::from_slice(&asked).unwrap_or_default();
                         if let Some(password) = body["password"].as_str() {
                             seen.lock().unwrap().push(format!("password {password}"));
+                            seen.lock().unwrap().push(format!("to {}", body["to"]));
                         }
                         Ok::<_, Infallible>(answer(&path, &asked, lie, &url).await)
                     }
@@ -696,6 +766,8 @@ async fn the_password_for_another_node_is_neither_on_disk_nor_in_an_address() {
         .find_map(|line| line.strip_prefix("password "))
         .unwrap();
     assert_eq!(password.len(), 64);
+    // Whoever gets it cannot pass it on: the node that it is for is named.
+    assert!(seen.contains(&format!("to \"{}\"", other.url)));
     let addresses = seen.iter().filter(|line| line.starts_with('/'));
     assert!(addresses.into_iter().all(|line| !line.contains(password)));
     site.down().await;

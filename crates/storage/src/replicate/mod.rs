@@ -287,6 +287,7 @@ impl Replicator {
                     let (Some(named), Some(state)) = (named, self.links.get_mut(&link)) else {
                         let work = Work::Push(link);
                         self.schedule.finished(&work, Outcome::Done, now, 0);
+                        self.schedule.forget(&work);
                         continue;
                     };
                     if std::mem::take(&mut state.asked) {

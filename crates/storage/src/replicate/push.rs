@@ -31,6 +31,8 @@ use crate::store::blocking;
 
 /// Pieces of feeds that one turn pushes at most.
 const PIECES: u32 = 50;
+/// Time after which a turn takes no further piece.
+const TURN_TIME: Duration = Duration::from_secs(30);
 /// Rows after which a checkpoint is written while there is more.
 const SAVE_ROWS: u64 = 2_000;
 /// Rows after which a checkpoint is worth it even if the target lacked nothing.
@@ -98,6 +100,7 @@ pub(super) struct Turn {
     pub(super) wanted: Wanted,
     pub(super) memory: Memory,
     left: u32,
+    until: Instant,
 }
 
 /// How it went.
@@ -126,7 +129,12 @@ impl Turn {
             wanted,
             memory,
             left: PIECES,
+            until: Instant::now() + TURN_TIME,
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.left == 0 || Instant::now() >= self.until
     }
 
     pub(super) async fn take(mut self) -> Taken {
@@ -174,7 +182,7 @@ impl Turn {
             let Ok(hash) = record.database_hash.parse() else {
                 continue;
             };
-            if over || self.left == 0 {
+            if over || self.is_over() {
                 left.insert(hash);
                 outcome = match outcome {
                     Outcome::Failed => Outcome::Failed,
@@ -247,7 +255,7 @@ impl Turn {
         };
         let mut sent = 0;
         let complete = loop {
-            if self.left == 0 {
+            if self.is_over() {
                 break false;
             }
             self.left -= 1;

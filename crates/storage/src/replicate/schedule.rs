@@ -1,7 +1,9 @@
 //! What is to be done when: work that is due, work that waits out its pause, and how much of it at one time.
 //!
-//! Guarantees: one key's work never runs twice at one time; not more than `at_once` runs; after a failure the pause doubles up to
-//! the longest, spread at random, and no news shortens it (only word from the other side does). Does no work, reads no clock.
+//! Guarantees: one key's work never runs twice at one time; not more than `at_once` runs, and of those whose last work failed or
+//! was slow (or who never worked) half of it, so that nodes which answer late or never hold up nobody else; after a failure the
+//! pause doubles up to the longest, spread at random, and no news shortens it (only word from the other side does). Does no work,
+//! reads no clock.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -20,6 +22,8 @@ pub struct Pace {
     pub longest_pause: Duration,
     /// Contexts and nodes that are worked for at one time.
     pub at_once: usize,
+    /// Work that takes longer counts as slow.
+    pub quick: Duration,
     /// The longest time that the nodes of a context are remembered.
     pub nodes_memory: Duration,
 }
@@ -31,6 +35,7 @@ impl Default for Pace {
             first_pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(10 * 60),
             at_once: 8,
+            quick: Duration::from_secs(10),
             nodes_memory: Duration::from_secs(10 * 60),
         }
     }
@@ -53,6 +58,8 @@ struct Entry {
     started: Option<Instant>,
     running: bool,
     failures: u32,
+    /// The last time it went well, and quickly.
+    proven: bool,
 }
 
 /// The work of a node.
@@ -61,6 +68,8 @@ pub(super) struct Schedule<K> {
     pace: Pace,
     entries: HashMap<K, Entry>,
     running: usize,
+    /// Those of them that were not proven when they started.
+    unproven: usize,
 }
 
 impl<K: Clone + Eq + Hash> Schedule<K> {
@@ -69,6 +78,7 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
             pace,
             entries: HashMap::new(),
             running: 0,
+            unproven: 0,
         }
     }
 
@@ -91,13 +101,21 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         entry.due = entry.due.map(|due| due.min(earliest));
     }
 
+    /// Whether there is room for an idle key's work.
+    fn has_room(&self, entry: &Entry) -> bool {
+        let unproven = (self.pace.at_once / 2).max(1);
+        !entry.running
+            && self.running < self.pace.at_once
+            && (entry.proven || self.unproven < unproven)
+    }
+
     /// The work that is due for longest, which now runs.
     pub(super) fn next(&mut self, now: Instant) -> Option<K> {
-        if self.running >= self.pace.at_once {
-            return None;
-        }
-        let due = self.entries.iter().filter(|(_, entry)| !entry.running);
-        let (due, key) = due
+        let idle = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| self.has_room(entry));
+        let (due, key) = idle
             .filter_map(|(key, entry)| Some((entry.due?, key)))
             .min_by_key(|(due, _)| *due)?;
         if due > now {
@@ -109,15 +127,13 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         entry.running = true;
         entry.started = Some(now);
         self.running += 1;
+        self.unproven += usize::from(!entry.proven);
         Some(key)
     }
 
     /// When [`Self::next`] has something, if nothing else happens.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        if self.running >= self.pace.at_once {
-            return None;
-        }
-        let idle = self.entries.values().filter(|entry| !entry.running);
+        let idle = self.entries.values().filter(|entry| self.has_room(entry));
         idle.filter_map(|entry| entry.due).min()
     }
 
@@ -128,10 +144,16 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         };
         entry.running = false;
         self.running = self.running.saturating_sub(1);
+        let unproven = usize::from(!entry.proven);
+        self.unproven = self.unproven.saturating_sub(unproven);
+        let quick = entry
+            .started
+            .is_some_and(|started| now <= started + self.pace.quick);
+        entry.proven = quick && outcome != Outcome::Failed;
         match outcome {
             Outcome::Done => {
                 entry.failures = 0;
-                if entry.due.is_none() {
+                if entry.due.is_none() && !entry.proven {
                     self.entries.remove(key);
                 }
             }
@@ -195,13 +217,17 @@ mod tests {
         assert_eq!(schedule.next(now), Some("a"));
         schedule.finished(&"a", Outcome::Done, now, 0);
         assert_eq!(schedule.next(now), None);
+        schedule.forget(&"a");
         assert!(schedule.entries.is_empty());
     }
 
     #[test]
     fn no_more_runs_at_one_time_than_the_pace_says() {
         let now = Instant::now();
-        let mut schedule = Schedule::new(pace());
+        let mut schedule = Schedule::new(Pace {
+            at_once: 4,
+            ..pace()
+        });
         for key in 0..5 {
             schedule.wake(key, now);
         }
@@ -243,6 +269,40 @@ mod tests {
         assert_eq!(schedule.failures(&"a"), 0);
     }
 
+    #[test]
+    fn those_that_fail_or_are_slow_hold_up_nobody_who_is_neither() {
+        let mut now = Instant::now();
+        let mut schedule = Schedule::new(Pace {
+            at_once: 4,
+            ..pace()
+        });
+        let start = |schedule: &mut Schedule<u32>, key, now| {
+            schedule.wake(key, now);
+            assert_eq!(schedule.next(now), Some(key));
+        };
+        start(&mut schedule, 0, now);
+        schedule.finished(&0, Outcome::Done, now, 0);
+        start(&mut schedule, 1, now);
+        now += Duration::from_secs(11);
+        schedule.finished(&1, Outcome::Done, now, 0);
+        // Nobody knows what these are like: two of them at one time.
+        for key in 1..100 {
+            schedule.wake(key, now);
+        }
+        let taken: Vec<_> = std::iter::from_fn(|| schedule.next(now)).collect();
+        assert_eq!((taken.len(), schedule.next_due()), (2, None));
+        // And who is known to be quick waits for none of them.
+        start(&mut schedule, 0, now);
+        schedule.finished(&0, Outcome::Failed, now, 999);
+        schedule.hasten(&0, now);
+        now += Duration::from_secs(1);
+        assert_eq!(schedule.next(now), None);
+        for key in taken {
+            schedule.finished(&key, Outcome::More, now, 0);
+        }
+        assert!(schedule.next_due().is_some());
+    }
+
     proptest! {
         #[test]
         fn whatever_happens_what_was_woken_runs_in_the_end(
@@ -265,6 +325,7 @@ mod tests {
                     }
                 }
                 prop_assert!(running.len() <= 2);
+                prop_assert!(schedule.unproven <= 1 && schedule.unproven <= schedule.running);
                 now += Duration::from_millis(roll % 2_000);
             }
             for key in running {
