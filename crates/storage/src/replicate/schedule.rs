@@ -5,7 +5,7 @@
 //! pause doubles up to the longest, spread at random, and no news shortens it (only word from the other side does). Does no work,
 //! reads no clock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -66,7 +66,10 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Schedule<K> {
     pace: Pace,
+    /// Those that have work.
     entries: HashMap<K, Entry>,
+    /// Those that have none, and whose last work went well and quickly.
+    proven: HashSet<K>,
     running: usize,
     /// Those of them that were not proven when they started.
     unproven: usize,
@@ -77,6 +80,7 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         Self {
             pace,
             entries: HashMap::new(),
+            proven: HashSet::new(),
             running: 0,
             unproven: 0,
         }
@@ -84,7 +88,11 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
 
     /// There is work. A failed key keeps its pause.
     pub(super) fn wake(&mut self, key: K, now: Instant) {
-        let entry = self.entries.entry(key).or_default();
+        let proven = &mut self.proven;
+        let entry = self.entries.entry(key).or_insert_with_key(|key| Entry {
+            proven: proven.remove(key),
+            ..Entry::default()
+        });
         if entry.failures == 0 || entry.running || entry.due.is_none() {
             entry.due = Some(entry.due.map_or(now, |due| due.min(now)));
         }
@@ -153,7 +161,10 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
         match outcome {
             Outcome::Done => {
                 entry.failures = 0;
-                if entry.due.is_none() && !entry.proven {
+                if entry.due.is_none() {
+                    if entry.proven {
+                        self.proven.insert(key.clone());
+                    }
                     self.entries.remove(key);
                 }
             }
@@ -180,6 +191,7 @@ impl<K: Clone + Eq + Hash> Schedule<K> {
 
     /// A key has no work any more. What runs, runs to its end.
     pub(super) fn forget(&mut self, key: &K) {
+        self.proven.remove(key);
         match self.entries.get_mut(key) {
             Some(entry) if entry.running => entry.due = None,
             Some(_) => {
@@ -217,7 +229,6 @@ mod tests {
         assert_eq!(schedule.next(now), Some("a"));
         schedule.finished(&"a", Outcome::Done, now, 0);
         assert_eq!(schedule.next(now), None);
-        schedule.forget(&"a");
         assert!(schedule.entries.is_empty());
     }
 
@@ -334,7 +345,7 @@ mod tests {
             for key in 0..3 {
                 schedule.wake(key, now);
             }
-            let mut ran = std::collections::HashSet::new();
+            let mut ran = HashSet::new();
             while let Some(due) = schedule.next_due() {
                 now = now.max(due);
                 let key = schedule.next(now).unwrap();
@@ -342,6 +353,9 @@ mod tests {
                 ran.insert(key);
             }
             prop_assert_eq!(ran.len(), 3);
+            prop_assert!(schedule.entries.is_empty() && schedule.unproven == 0);
+            (0..3).for_each(|key| schedule.forget(&key));
+            prop_assert!(schedule.proven.is_empty());
         }
     }
 }
