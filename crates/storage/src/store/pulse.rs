@@ -14,6 +14,17 @@ pub(crate) struct Pulse {
 }
 
 impl Pulse {
+    /// Of a file that nobody waits for.
+    #[cfg(test)]
+    pub(super) fn unheard() -> Self {
+        let hash = format!("v{}", "0".repeat(64));
+        Self {
+            feeds: watch::Sender::new(0),
+            hash: hash.parse().unwrap(),
+            news: News::default(),
+        }
+    }
+
     /// Wakes those who wait for changes, if there are any beyond what they know.
     pub(super) fn tell(&self, newest: u64) {
         let new = self.feeds.send_if_modified(|seq| {
