@@ -13,8 +13,10 @@ use url::Url;
 
 use crate::couch::{CouchConfig, CouchTable};
 use crate::outbound::Reach;
+use crate::replicate::Pace;
 use crate::resolution::RegistryChoice;
 use crate::throttle::{Proxy, Rates};
+use crate::tls::TlsFiles;
 
 /// The configuration of a storage node.
 #[derive(Debug, Clone)]
@@ -35,8 +37,14 @@ pub struct Config {
     pub reach: Reach,
     /// Where counters are shown to the operator. None: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where backups go that a signal asks for. None: nowhere.
+    pub backups: Option<PathBuf>,
+    /// The certificate and key of TLS. None: plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// Whether an operator's proxy stands before the node.
     pub proxy: Proxy,
+    /// How fast it replicates to the other nodes of a context.
+    pub pace: Pace,
     /// What the node takes from one account or one peer.
     pub limits: Limits,
 }
@@ -78,6 +86,10 @@ pub struct Limits {
     pub bodies_in_flight_bytes: u64,
     /// Open connections.
     pub connections: usize,
+    /// TLS handshakes under way at one time. One more, and the oldest ends.
+    pub handshakes: usize,
+    /// Time for a TLS handshake.
+    pub handshake_timeout: Duration,
     /// Database files open at one time.
     pub open_databases: usize,
     /// Queries (`_find`), and batches of feeds by selector, that look through documents at one time.
@@ -127,6 +139,8 @@ impl Default for Limits {
             body_bytes: 1 << 20,
             bodies_in_flight_bytes: 1 << 30,
             connections: 4_096,
+            handshakes: 256,
+            handshake_timeout: Duration::from_secs(10),
             open_databases: 256,
             finds_at_once: 4,
             find_queue: 16,
@@ -159,7 +173,10 @@ impl Config {
             registry: RegistryChoice::Own,
             reach: Reach::Public,
             metrics: None,
+            backups: None,
+            tls: None,
             proxy: Proxy::None,
+            pace: Pace::default(),
             limits: Limits::default(),
         }
     }
@@ -197,6 +214,8 @@ pub struct ConfigFile {
     pub requests_per_minute_per_address: Option<u32>,
     /// See [`Config::metrics`].
     pub metrics_listen: Option<SocketAddr>,
+    /// See [`Config::backups`].
+    pub backups: Option<PathBuf>,
     /// Whether connections come from the operator's own proxy: see [`Proxy`].
     pub behind_proxy: Option<bool>,
     /// `embedded` (the default) or `couchdb`: see [`Config::store`].
@@ -205,6 +224,18 @@ pub struct ConfigFile {
     pub couchdb: Option<CouchTable>,
     /// See the table `[did]`.
     pub did: Option<DidTable>,
+    /// See the table `[tls]`.
+    pub tls: Option<TlsTable>,
+}
+
+/// `[tls]`: the node's own certificate.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsTable {
+    /// See [`TlsFiles::certificate`].
+    pub certificate: PathBuf,
+    /// See [`TlsFiles::key`].
+    pub key: PathBuf,
 }
 
 /// `[did]`: how DIDs are resolved (ADR 24).
@@ -369,6 +400,10 @@ impl ConfigFile {
                     "does not belong to this store",
                 ));
             }
+            ("couchdb", Some(_)) if self.backups.is_some() => {
+                let why = "does not belong to this store: CouchDB has its own ways";
+                return Err(ConfigError::Invalid("backups", why));
+            }
             ("couchdb", Some(table)) => StoreChoice::Couch(Box::new(table.read(base_url)?)),
             ("couchdb", None) => return Err(ConfigError::Missing("couchdb")),
             _ => {
@@ -383,6 +418,11 @@ impl ConfigFile {
             registry,
             reach,
             metrics: self.metrics_listen,
+            backups: self.backups,
+            tls: self.tls.map(|table| TlsFiles {
+                certificate: table.certificate,
+                key: table.key,
+            }),
             proxy,
             listen: self.listen.ok_or(ConfigError::Missing("listen"))?,
             data: self.data.ok_or(ConfigError::Missing("data"))?,
@@ -391,6 +431,7 @@ impl ConfigFile {
                 .map(|url| base_url("public-url", &url))
                 .transpose()?,
             network,
+            pace: Pace::default(),
             limits,
         })
     }
@@ -470,7 +511,7 @@ mod tests {
     #[test]
     fn the_operators_settings_are_read() {
         let config = with(
-            "requests-per-minute = 7\nrequests-per-minute-per-address = 8\nmetrics-listen = \"127.0.0.1:9100\"\nbehind-proxy = true",
+            "requests-per-minute = 7\nrequests-per-minute-per-address = 8\nmetrics-listen = \"127.0.0.1:9100\"\nbehind-proxy = true\nbackups = \"b\"\n[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"",
         )
         .unwrap();
         let rates = Rates {
@@ -479,6 +520,13 @@ mod tests {
         };
         assert_eq!((config.limits.rates, config.proxy), (rates, Proxy::Trusted));
         assert_eq!(config.metrics.unwrap().port(), 9100);
+        assert_eq!(config.backups, Some("b".into()));
+        let files = TlsFiles {
+            certificate: "c.pem".into(),
+            key: "k.pem".into(),
+        };
+        assert_eq!(config.tls, Some(files));
+        assert!(with("[tls]\ncertificate = \"c.pem\"").is_err());
     }
 
     #[test]
@@ -524,6 +572,7 @@ mod tests {
         write(&format!("{secrets}more = \"a secret\""));
         let told = with(&lines(here)).unwrap_err().to_string();
         assert!(!told.contains("a secret"), "{told}");
+        assert!(with(&format!("backups = \"b\"\n{}", lines(here))).is_err());
         assert!(with("store = \"couchdb\"").is_err());
         assert!(with("store = \"files\"").is_err());
         assert!(with(&lines(here).replace("couchdb\"\n", "embedded\"\n")).is_err());

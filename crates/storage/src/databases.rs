@@ -13,11 +13,18 @@ use tokio::time::Instant;
 use crate::access::Permit;
 use crate::config::Limits;
 use crate::registry::DatabaseRecord;
+use crate::replicate::News;
 use crate::store::database::DatabaseFile;
 use crate::store::node::NodeStore;
+use crate::store::pulse::Pulse;
 use crate::store::{StoreError, blocking};
 
 use adyton_couch::wire::{CouchError, ErrorKind};
+
+mod backup;
+
+pub(crate) use backup::BackupUnderWay;
+use backup::Standing;
 
 /// A measured usage is good for this long: an account can overrun its limit by what it writes in that time.
 const USAGE_MEMORY: Duration = Duration::from_secs(5);
@@ -56,10 +63,13 @@ pub(crate) struct Databases {
     node: NodeStore,
     directory: PathBuf,
     limits: Limits,
+    news: News,
     slots: Mutex<HashMap<DatabaseHash, Arc<Slot>>>,
     open_files: Arc<AtomicUsize>,
     /// Counts uses, to find the file that was not used for longest.
     uses: AtomicU64,
+    /// While a backup is made: what of it still stands.
+    standing: Arc<Mutex<Standing>>,
     /// Held while a database is compacted: one at a time.
     compacting: Arc<tokio::sync::Mutex<()>>,
     /// Held while an account's set of databases changes: who waits, waits for his own.
@@ -124,23 +134,31 @@ impl Drop for Compacting {
 }
 
 impl Databases {
+    /// The databases in a directory, which is left as it is.
+    pub(crate) fn new(node: NodeStore, directory: PathBuf, limits: Limits, news: News) -> Self {
+        Self {
+            node,
+            directory,
+            limits,
+            news,
+            slots: Mutex::default(),
+            open_files: Arc::default(),
+            uses: AtomicU64::new(0),
+            standing: Arc::default(),
+            compacting: Arc::default(),
+            changing: Mutex::default(),
+            usages: Mutex::default(),
+        }
+    }
+
     /// Takes over the directory, and removes files that no database owns (left by a creation that never finished).
     pub(crate) async fn open(
         node: NodeStore,
         directory: PathBuf,
         limits: Limits,
+        news: News,
     ) -> Result<Self, StoreError> {
-        let this = Self {
-            node,
-            directory,
-            limits,
-            slots: Mutex::default(),
-            open_files: Arc::default(),
-            uses: AtomicU64::new(0),
-            compacting: Arc::default(),
-            changing: Mutex::default(),
-            usages: Mutex::default(),
-        };
+        let this = Self::new(node, directory, limits, news);
         let directory = this.directory.clone();
         for (hash, path) in blocking(move || database_files(&directory)).await? {
             if this.node.database(hash.to_string()).await?.is_none() {
@@ -255,8 +273,10 @@ impl Databases {
         }
         self.slot(hash).is_free()?;
         // First it is not there any more, then its bytes go.
+        let standing = Arc::clone(&self.standing);
+        let note = move |hash: &str| Standing::deleted(&standing, hash);
         self.node
-            .remove_database(owner.to_owned(), hash.to_string())
+            .remove_database(owner.to_owned(), hash.to_string(), note)
             .await?;
         self.remove_file(hash).await?;
         self.forget(hash);
@@ -348,7 +368,7 @@ impl Databases {
         let slot = self.slot(hash);
         let mut file = slot.file.lock().await;
         if file.is_none() {
-            let (path, pulse) = (self.path(hash), slot.pulse.clone());
+            let (path, pulse) = (self.path(hash), self.pulse_of(hash, &slot));
             let made = blocking(move || DatabaseFile::create(&path, now, pulse)).await?;
             *file = Some(self.counted(made));
             drop(file);
@@ -423,7 +443,7 @@ impl Databases {
         }
         let deadline = Instant::now() + CLOSING_TIME;
         let open = loop {
-            let (path, pulse) = (self.path(hash), slot.pulse.clone());
+            let (path, pulse) = (self.path(hash), self.pulse_of(hash, &slot));
             match blocking(move || DatabaseFile::open(&path, pulse)).await {
                 Err(StoreError::Closed) if Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -478,6 +498,14 @@ impl Databases {
         }
     }
 
+    fn pulse_of(&self, hash: DatabaseHash, slot: &Slot) -> Pulse {
+        Pulse {
+            feeds: slot.pulse.clone(),
+            hash,
+            news: self.news.clone(),
+        }
+    }
+
     fn slot(&self, hash: DatabaseHash) -> Arc<Slot> {
         let mut slots = self.slots();
         let slot = slots.entry(hash).or_insert_with(|| {
@@ -499,12 +527,16 @@ impl Databases {
         self.usages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `<directory>/ab/v<ab…>.redb`: at most 256 directories, whatever the number of databases.
     fn path(&self, hash: DatabaseHash) -> PathBuf {
-        let name = hash.to_string();
-        let fan = name.get(1..3).unwrap_or_default();
-        self.directory.join(fan).join(format!("{name}.redb"))
+        file_in(&self.directory, hash)
     }
+}
+
+/// `<directory>/ab/v<ab…>.redb`: at most 256 directories, whatever the number of databases.
+pub(crate) fn file_in(directory: &Path, hash: DatabaseHash) -> PathBuf {
+    let name = hash.to_string();
+    let fan = name.get(1..3).unwrap_or_default();
+    directory.join(fan).join(format!("{name}.redb"))
 }
 
 fn hash_of(record: &DatabaseRecord) -> Result<DatabaseHash, StoreError> {
@@ -514,7 +546,7 @@ fn hash_of(record: &DatabaseRecord) -> Result<DatabaseHash, StoreError> {
         .map_err(|_| StoreError::Corrupt("a database hash"))
 }
 
-fn database_files(directory: &Path) -> Result<Vec<(DatabaseHash, PathBuf)>, StoreError> {
+pub(crate) fn database_files(directory: &Path) -> Result<Vec<(DatabaseHash, PathBuf)>, StoreError> {
     let mut found = Vec::new();
     for fan in std::fs::read_dir(directory)? {
         let fan = fan?.path();

@@ -191,7 +191,16 @@ impl Keeper {
         self.files()?.pulse(permit)
     }
 
-    fn files(&self) -> Result<&Databases, StoreError> {
+    /// The open file of a database of this node's own.
+    pub(crate) async fn own_file(
+        &self,
+        record: &DatabaseRecord,
+    ) -> Result<Arc<DatabaseFile>, DatabaseError> {
+        self.files()?.own_file(record).await
+    }
+
+    /// The files, when they are this node's.
+    pub(crate) fn files(&self) -> Result<&Databases, StoreError> {
         match &self.kept {
             Kept::Embedded(files) => Ok(files),
             Kept::Couch(_) => Err(StoreError::Closed),

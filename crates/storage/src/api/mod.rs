@@ -3,7 +3,7 @@
 mod attachments;
 mod bulk;
 mod bulk_get;
-mod contents;
+pub(crate) mod contents;
 mod did;
 mod did_registry;
 mod documents;
@@ -14,7 +14,7 @@ mod local_docs;
 mod maintenance;
 mod multipart;
 mod passing;
-mod pieces;
+pub(crate) mod pieces;
 pub(crate) mod read;
 mod replication_creds;
 pub(crate) mod reply;
@@ -53,7 +53,9 @@ use crate::identity::Identity;
 use crate::keeper::Keeper;
 use crate::metrics::Metrics;
 use crate::records::Records;
+use crate::replicate::{News, Standing};
 use crate::server::body::{BodyBudget, RequestBody};
+use crate::store::node::NodeStore;
 use crate::throttle::{CallerKey, Proxy, Throttle, TooMany};
 
 /// Everything that answering takes.
@@ -65,6 +67,7 @@ pub(crate) struct App {
     pub(crate) uuid: String,
     pub(crate) clock: Clock,
     pub(crate) identity: Identity,
+    pub(crate) node: NodeStore,
     pub(crate) auth: Auth,
     pub(crate) databases: Keeper,
     pub(crate) records: Records,
@@ -73,6 +76,12 @@ pub(crate) struct App {
     /// The registrations, when this node is a directory.
     pub(crate) directory: Option<Directory>,
     pub(crate) bodies: BodyBudget,
+    /// What makes this node replicate.
+    pub(crate) news: News,
+    /// Which other nodes cannot be replicated to at present.
+    pub(crate) standing: Standing,
+    /// Makes the passwords that other nodes know this one by.
+    pub(crate) peer_key: [u8; 32],
     /// The way to other nodes.
     pub(crate) outbound: Arc<dyn Web>,
     pub(crate) network: Network,
@@ -263,7 +272,13 @@ impl App {
     ) -> Result<Permit, DatabaseError> {
         let principal = self.auth.principal(asked.authorization())?;
         let now = self.clock.unix_seconds();
-        self.databases.authorise(&principal, hash, now).await
+        let permit = self.databases.authorise(&principal, hash, now).await?;
+        // In front of a CouchDB nothing is pushed, and nobody takes the news.
+        if let (Principal::Peer(_), None) = (&principal, self.databases.couch()) {
+            // It lives: what waits for it need not any more.
+            self.news.heard(&permit.record().owner);
+        }
+        Ok(permit)
     }
 
     /// Reads and parses the JSON body of a middleware call. An absent body is `{}`, as in the original.

@@ -11,13 +11,15 @@ use adyton_couch::seq::Life;
 use adyton_couch::wire::{CouchError, ErrorKind, KeyRange};
 use bytes::Bytes;
 use redb::{
-    Builder, Database, DatabaseError, OwnedAccessGuard, ReadTransaction, ReadableTable,
-    ReadableTableMetadata, Table, TableDefinition,
+    Builder, Database, DatabaseError, OwnedAccessGuard, ReadTransaction, ReadableDatabase,
+    ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
 };
-use tokio::sync::watch;
 
 use super::attachments::{Attached, AttachmentView, BlobId};
 use super::commit::Committer;
+use super::copy;
+use super::format::{self, META};
+use super::pulse::Pulse;
 use super::row::{ChangeRow, DocumentRow};
 use super::write::{DocumentWrite, Outcome, Writer};
 use super::{StoreError, random};
@@ -25,8 +27,7 @@ use super::{StoreError, random};
 pub(super) const DOCUMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("documents");
 pub(super) const BODIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bodies");
 pub(super) const CHANGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("changes");
-pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const LOCAL: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("local");
+pub(super) const LOCAL: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("local");
 
 /// Memory that one open file may use for its pages. Many files are open at once; the kernel caches the rest.
 const CACHE_BYTES: usize = 4 << 20;
@@ -110,16 +111,12 @@ pub(crate) struct DatabaseFile {
     committer: Committer,
     path: PathBuf,
     /// Tells waiting feeds that there is something new.
-    pulse: watch::Sender<u64>,
+    pulse: Pulse,
 }
 
 impl DatabaseFile {
     /// Makes the file if it is not there, and its tables.
-    pub(crate) fn create(
-        path: &Path,
-        now: u64,
-        pulse: watch::Sender<u64>,
-    ) -> Result<Self, StoreError> {
+    pub(crate) fn create(path: &Path, now: u64, pulse: Pulse) -> Result<Self, StoreError> {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
@@ -132,8 +129,10 @@ impl DatabaseFile {
             transaction.open_table(CHANGES)?;
             transaction.open_table(LOCAL)?;
             let mut meta = transaction.open_table(META)?;
+            format::check(&meta)?;
             let mut counters = Counters::load(&meta)?;
             if counters.life == 0 {
+                format::stamp(&mut meta)?;
                 counters = Counters {
                     life,
                     created: now,
@@ -156,11 +155,12 @@ impl DatabaseFile {
     }
 
     /// Opens an existing file; repairs it first when the process that wrote it was killed.
-    pub(crate) fn open(path: &Path, pulse: watch::Sender<u64>) -> Result<Self, StoreError> {
+    pub(crate) fn open(path: &Path, pulse: Pulse) -> Result<Self, StoreError> {
         let database = match builder().open(path) {
             Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::Closed),
             opened => opened?,
         };
+        format::check(&database.begin_read()?.open_table(META)?)?;
         Ok(Self {
             committer: Committer::new(database),
             path: path.to_owned(),
@@ -173,6 +173,11 @@ impl DatabaseFile {
         View::of(&self.committer.read()?)
     }
 
+    /// Copies it as it is now. May block.
+    pub(crate) fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
+        copy::database_to(&self.committer.read()?, path)
+    }
+
     /// Bytes on disk.
     pub(crate) fn file_bytes(&self) -> u64 {
         std::fs::metadata(&self.path).map_or(0, |meta| meta.len())
@@ -183,28 +188,20 @@ impl DatabaseFile {
         &self,
         writes: Vec<DocumentWrite>,
     ) -> Result<Vec<Outcome>, StoreError> {
-        let (outcomes, newest) = self
+        let pulse = self.pulse.clone();
+        let work = move |transaction: &WriteTransaction| {
+            let mut writer = Writer::open(transaction)?;
+            let outcomes = writes
+                .iter()
+                .map(|write| writer.write(write))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok((outcomes, writer.finish()?.update_seq))
+        };
+        // Told also when the writer hung up: what is durable is replicated.
+        let told = self
             .committer
-            .write(move |transaction| {
-                let mut writer = Writer::open(transaction)?;
-                let outcomes = writes
-                    .iter()
-                    .map(|write| writer.write(write))
-                    .collect::<Result<Vec<_>, _>>()?;
-                Ok((outcomes, writer.finish()?.update_seq))
-            })
-            .await?;
-        self.tell(newest);
-        Ok(outcomes)
-    }
-
-    /// Wakes those who wait for news.
-    fn tell(&self, newest: u64) {
-        self.pulse.send_if_modified(|seq| {
-            let news = newest > *seq;
-            *seq = newest.max(*seq);
-            news
-        });
+            .write_then(work, move |(_, newest)| pulse.tell(*newest));
+        Ok(told.await?.0)
     }
 
     /// Removes leaves as if they had never been written, durably. Returns those that went.
@@ -224,7 +221,7 @@ impl DatabaseFile {
                 Ok((purged, writer.finish()?.update_seq))
             })
             .await?;
-        self.tell(newest);
+        self.pulse.tell(newest);
         Ok(purged)
     }
 
