@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::nodes::{Said, Sight};
+use crate::nodes::{Said, Sight, State};
 use crate::record::InvalidRecord;
 use crate::session::{NodeLink, NodeRequest, Session, SessionError};
 use crate::transport::{Answer, TransportError};
@@ -100,6 +100,12 @@ struct SealedDocument {
     #[serde(rename = "_rev")]
     rev: String,
     payload: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct NotFound {
+    #[serde(default)]
+    reason: String,
 }
 
 #[derive(Deserialize)]
@@ -216,7 +222,7 @@ impl<'s> Database<'s> {
         let path = &*path;
         let nodes = self.session.nodes();
         let sight = nodes.sight(&self.hash, id);
-        let known = sight.and_then(|sight| sight.rev);
+        let known = sight.and_then(|sight| sight.state);
         let ask = |link| async move {
             let answer = self.request(link, Method::GET, path, None).await?;
             match answer.status {
@@ -225,12 +231,27 @@ impl<'s> Database<'s> {
                     let rev = parse_rev(Some(&sealed.rev))?;
                     Ok(said_of(known, Some(rev), Some(sealed)))
                 }
+                // That it was deleted is known; that there was nothing may be news that did not come.
+                StatusCode::NOT_FOUND
+                    if known.is_none_or(|known| known.is_deleted) && is_deletion(&answer) =>
+                {
+                    Ok(Said::Surely(None))
+                }
                 StatusCode::NOT_FOUND => Ok(Said::AtMost(None, None)),
                 other => Err(refused(other)),
             }
         };
         let order = nodes.readers(sight.map(|sight| sight.at));
         let (_, sealed) = nodes.ask(order, ask).await?;
+        if let Some(known) = known {
+            let is_older = match &sealed {
+                Some(sealed) => is_older(Some(parse_rev(Some(&sealed.rev))?), known),
+                None => !known.is_deleted,
+            };
+            if is_older {
+                return Err(SessionError::Behind);
+            }
+        }
         let Some(sealed) = sealed else {
             return Ok(None);
         };
@@ -256,10 +277,15 @@ impl<'s> Database<'s> {
         let sight = self.session.nodes().sight(&self.hash, id);
         let found = self.find(&[id], sight).await?;
         let value = found.into_iter().next().and_then(|row| row.value);
-        match value.filter(|value| !value.deleted) {
-            Some(value) => Ok(Some(parse_rev(Some(&value.rev))?)),
-            None => Ok(None),
+        let rev = match &value {
+            Some(value) => Some(parse_rev(Some(&value.rev))?),
+            None => None,
+        };
+        let known = sight.and_then(|sight| sight.state);
+        if known.is_some_and(|known| is_older(rev, known)) {
+            return Err(SessionError::Behind);
         }
+        Ok(rev.filter(|_| value.is_some_and(|value| !value.deleted)))
     }
 
     async fn find(
@@ -269,7 +295,7 @@ impl<'s> Database<'s> {
     ) -> Result<Vec<FoundRow>, SessionError> {
         let body = &Bytes::from(json!({ "keys": ids }).to_string());
         let nodes = self.session.nodes();
-        let known = sight.and_then(|sight| sight.rev);
+        let known = sight.and_then(|sight| sight.state);
         let ask = |link| async move {
             let asked = self.request(link, Method::POST, "/_all_docs", Some(body.clone()));
             let answer = asked.await?;
@@ -313,12 +339,22 @@ impl<'s> Database<'s> {
 }
 
 /// Whether an answer can be believed at once: that there is something, and that it is not older than what is known.
-fn said_of<T>(known: Option<Rev>, newest: Option<Rev>, answer: T) -> Said<T> {
-    let generation = |rev: Option<Rev>| rev.map_or(0, |rev| rev.generation());
-    match newest.is_some() && generation(newest) >= generation(known) {
+fn said_of<T>(known: Option<State>, newest: Option<Rev>, answer: T) -> Said<T> {
+    match newest.is_some() && !known.is_some_and(|known| is_older(newest, known)) {
         true => Said::Surely(answer),
         false => Said::AtMost(newest, answer),
     }
+}
+
+/// Whether this cannot have come after what is known.
+fn is_older(rev: Option<Rev>, known: State) -> bool {
+    rev.map_or(0, |rev| rev.generation()) < known.rev.generation()
+}
+
+/// What CouchDB says of a document that is not there any more (CouchDB API, `GET /{db}/{docid}`, 404).
+fn is_deletion(answer: &Answer) -> bool {
+    let said = answer.json::<NotFound>();
+    said.is_ok_and(|said| said.reason == "deleted")
 }
 
 /// The path of a document below its database.

@@ -46,11 +46,18 @@ pub(crate) enum Said<T> {
     AtMost(Option<Rev>, T),
 }
 
+/// A state of a record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct State {
+    pub(crate) rev: Rev,
+    pub(crate) is_deleted: bool,
+}
+
 /// What this session knows of a record, so that it reads what it wrote.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sight {
-    /// The revision that a node acknowledged; `None` where one only said that there is a newer one.
-    pub(crate) rev: Option<Rev>,
+    /// What a node acknowledged; `None` where one only said that there is something newer.
+    pub(crate) state: Option<State>,
     /// The node that said so.
     pub(crate) at: usize,
     when: Instant,
@@ -272,13 +279,13 @@ impl Nodes {
     }
 
     /// Remembers what a node said of a record.
-    pub(crate) fn saw(&self, database: &DatabaseHash, id: &str, rev: Option<Rev>, at: usize) {
+    pub(crate) fn saw(&self, database: &DatabaseHash, id: &str, state: Option<State>, at: usize) {
         if !self.are_many() {
             return;
         }
         let (key, when) = ((*database, id.to_owned()), Instant::now());
         let mut seen = self.seen();
-        seen.sights.insert(key.clone(), Sight { rev, at, when });
+        seen.sights.insert(key.clone(), Sight { state, at, when });
         seen.order.push_back((when, key));
         while seen.order.len() > MAX_SEEN {
             if let Some((when, key)) = seen.order.pop_front()

@@ -6,6 +6,7 @@ use rand_core::{OsRng, TryRngCore};
 use serde_json::{Value, json};
 
 use crate::endpoint::Endpoint;
+use crate::nodes::State;
 use crate::record::{InvalidRecord, PreparedRecord};
 
 /// A sealed record. It can be written again when it is not known whether it was: the same bytes make the same revision.
@@ -81,6 +82,14 @@ impl SealedRecord {
     /// Its revision, once a storage node has accepted it.
     pub fn rev(&self) -> Option<Rev> {
         self.rev
+    }
+
+    /// What a node has that has accepted it.
+    pub(crate) fn state(&self) -> Option<State> {
+        Some(State {
+            rev: self.rev?,
+            is_deleted: self.is_deleted,
+        })
     }
 
     /// On how many storage nodes it is for certain.

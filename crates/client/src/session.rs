@@ -51,6 +51,9 @@ pub enum SessionError {
     /// The session names no storage node with a token for it.
     #[error("the session has no storage node to use")]
     NoStorageNode,
+    /// A node acknowledged something in this session that none that answers has: it is behind, or it lied.
+    #[error("no storage node that answers has what one of them acknowledged before")]
+    Behind,
 }
 
 /// One user's one context, open for work.

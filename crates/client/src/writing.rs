@@ -149,11 +149,11 @@ impl Database<'_> {
                     StatusCode::OK | StatusCode::CREATED | StatusCode::ACCEPTED => {
                         match answer.json().and_then(|written: WriteAnswer| {
                             let rev = parse_rev(written.rev.as_deref())?;
-                            let named = sealed.named(rev, link.endpoint());
-                            named.then_some(rev).ok_or(TransportError::Misbehaved)
+                            let is_edit = sealed.named(rev, link.endpoint());
+                            is_edit.then_some(()).ok_or(TransportError::Misbehaved)
                         }) {
-                            Ok(rev) => {
-                                nodes.saw(self.hash(), sealed.id(), Some(rev), n);
+                            Ok(()) => {
+                                nodes.saw(self.hash(), sealed.id(), sealed.state(), n);
                                 return Ok(());
                             }
                             Err(error) => error.into(),
@@ -161,7 +161,7 @@ impl Database<'_> {
                     }
                     StatusCode::CONFLICT => match self.why_refused(link, sealed).await {
                         Ok(Refusal::Held(rev)) if sealed.named(rev, link.endpoint()) => {
-                            nodes.saw(self.hash(), sealed.id(), Some(rev), n);
+                            nodes.saw(self.hash(), sealed.id(), sealed.state(), n);
                             return Ok(());
                         }
                         Ok(Refusal::Behind) => {
@@ -228,7 +228,7 @@ impl Database<'_> {
                 }
                 refusals.push(match row {
                     Ok(rev) if sealed.named(rev, link.endpoint()) => {
-                        nodes.saw(self.hash(), sealed.id(), Some(rev), n);
+                        nodes.saw(self.hash(), sealed.id(), sealed.state(), n);
                         None
                     }
                     Ok(_) => Some(TransportError::Misbehaved.into()),
@@ -367,7 +367,8 @@ fn may_have_it(error: SessionError) -> bool {
         SessionError::Refused { .. }
         | SessionError::Expired
         | SessionError::Session(_)
-        | SessionError::NoStorageNode => false,
+        | SessionError::NoStorageNode
+        | SessionError::Behind => false,
     }
 }
 
