@@ -93,8 +93,13 @@ impl Told {
     /// Says something and waits until it is done.
     async fn ask(&self, what: &str) {
         self.say(what);
+        self.wait().await;
+    }
+
+    /// Waits until what was said is done.
+    async fn wait(&self) {
         let line = tokio::task::spawn_blocking(|| std::io::stdin().lines().next());
-        assert_eq!(line.await.unwrap().unwrap().unwrap(), "done", "{what}");
+        assert_eq!(line.await.unwrap().unwrap().unwrap(), "done");
     }
 }
 
@@ -158,6 +163,7 @@ async fn push_through_a_restart(database: &Database<'_>, told: &Told, count: usi
     }
     assert!(outages > 0, "nobody was away");
     assert_eq!(written + known, count);
+    told.wait().await;
     told.ask("pushed").await;
 }
 
@@ -248,23 +254,38 @@ async fn edit_and_delete(
     database.put(&tombstone, cipher).await.unwrap();
     assert_eq!(database.read("n1", cipher).await, Ok(None));
     assert_eq!(database.revision("n1").await, Ok(None));
-    assert_eq!(database.holds(&["n1", "never"]).await, Ok(vec![true, false]));
+    assert_eq!(
+        database.holds(&["n1", "never"]).await,
+        Ok(vec![true, false])
+    );
     // A deleted record is made again.
     put(database, cipher, "n1", None, "again").await.unwrap();
 
     // n2: deleted. n3: an older content wins, and ours stays beside it. n4: edited and deleted, and a conflicting edit stays.
     for id in ["n3", "n4"] {
-        put(database, cipher, id, Some(rev(id)), "second").await.unwrap();
+        put(database, cipher, id, Some(rev(id)), "second")
+            .await
+            .unwrap();
     }
     told.ask("edit").await;
     let (held, position) = pull(database).await.unwrap();
-    let text = |id: &str| held.get(id).map(|(_, record)| record["text"].as_str().unwrap());
+    let text = |id: &str| {
+        held.get(id)
+            .map(|(_, record)| record["text"].as_str().unwrap())
+    };
     let seen = ["n0", "n1", "n2", "n3", "n4"].map(text);
-    let expected = [Some("edited"), Some("again"), None, Some("text 3"), Some("text 4")];
+    let expected = [
+        Some("edited"),
+        Some("again"),
+        None,
+        Some("text 3"),
+        Some("text 4"),
+    ];
     assert_eq!(seen, expected);
-    for (id, expected) in ["n0", "n1", "n3", "n4"].into_iter().zip([
-        "edited", "again", "text 3", "text 4",
-    ]) {
+    for (id, expected) in ["n0", "n1", "n3", "n4"]
+        .into_iter()
+        .zip(["edited", "again", "text 3", "text 4"])
+    {
         let read = database.read(id, cipher).await.unwrap().unwrap();
         assert_eq!(read["text"], expected);
         assert_eq!(read["_rev"], held[id].0.to_string());
@@ -284,7 +305,8 @@ async fn follow(database: &Database<'_>, told: &Told, position: FeedPosition) {
     let mut feed = start(position).await.unwrap();
     let mut held = BTreeMap::new();
     until(&mut feed, &mut held, |held| {
-        held.get("n3").is_some_and(|(_, record)| record["text"] == "third")
+        held.get("n3")
+            .is_some_and(|(_, record)| record["text"] == "third")
     })
     .await;
     put(database, &cipher, "live", None, "ours").await.unwrap();
@@ -301,7 +323,9 @@ async fn follow(database: &Database<'_>, told: &Told, position: FeedPosition) {
         }
     });
     ended.await.unwrap();
-    put(database, &cipher, "after", None, "a restart").await.unwrap();
+    put(database, &cipher, "after", None, "a restart")
+        .await
+        .unwrap();
     let mut feed = start(position).await.unwrap();
     let mut held = BTreeMap::new();
     until(&mut feed, &mut held, |held| held.contains_key("after")).await;
@@ -330,7 +354,9 @@ async fn quorum(session: &Session) {
         database: database.hash().to_string(),
     };
     let first = put(&database, &cipher, "q", None, "one").await.unwrap();
-    let second = put(&database, &cipher, "q", Some(first), "two").await.unwrap();
+    let second = put(&database, &cipher, "q", Some(first), "two")
+        .await
+        .unwrap();
     let records: Vec<PreparedRecord> = (0..50)
         .map(|n| record(&database, &format!("q{n}"), None, "one"))
         .collect();

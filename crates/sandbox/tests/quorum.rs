@@ -244,7 +244,7 @@ async fn a_write_that_reached_too_few_says_so_and_can_be_repeated() {
     assert_eq!(database.write(&mut sealed).await, Ok(rev));
     assert_eq!(world.holders("note", rev).await, [0, 1, 2]);
 
-    // Fewer than are asked for can be used at all: nothing is written.
+    // Where only one can be reached, that one has it.
     world.fronts[0].go_down();
     world.fronts[1].go_down();
     let quorum = world.open(0).await;
@@ -338,6 +338,35 @@ async fn reads_go_to_the_nearest() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_not_logged_in_to_enough_nodes_writes_nothing() {
+    let world = World::of(3).await;
+    make(&world.open(0).await).await.unwrap();
+    let mut one: Value = serde_json::from_slice(&world.session.expose_json()).unwrap();
+    let auths = one["contextAuths"].as_object_mut().unwrap();
+    auths.retain(|url, _| *url == world.fronts[0].url);
+    let one = ContextSession::parse_json(one.to_string().as_bytes()).unwrap();
+    // Ports are no part of the protocol's names of nodes, so a token of the same host would be taken for another's.
+    let mut only: Value = serde_json::from_slice(&one.expose_json()).unwrap();
+    let urls = [
+        &*world.fronts[0].url,
+        "https://b.example/",
+        "https://c.example/",
+    ];
+    only["contextConfig"]["services"]["databaseServer"]["endpointUri"] = json!(urls);
+    let only = ContextSession::parse_json(only.to_string().as_bytes()).unwrap();
+    let session = Session::open(&only, transport(), Clock::system())
+        .await
+        .unwrap();
+    let (usable, asked) = (1, 2);
+    let failed = put(&session, "note", None, "a").await;
+    assert_eq!(failed, Err(WriteError::TooFewNodes { usable, asked }));
+    assert_eq!(world.rev_at(0, "note").await, None);
+    put(&session.with_ack(Ack::One), "note", None, "a")
+        .await
+        .unwrap();
 }
 
 /// Acknowledges writes under a revision of its own making, and keeps nothing.
