@@ -186,7 +186,7 @@ struct Connected {
 
 impl NodeLink {
     /// The link to the node at `url`, if the session has a token for it, or else for its host (ports are ignored, as
-    /// the protocol says).
+    /// the protocol says; but a token of another node that the context names is that node's alone).
     fn new(
         url: &str,
         session: &ContextSession,
@@ -196,8 +196,13 @@ impl NodeLink {
         let endpoint: Endpoint = url.parse().ok()?;
         let known = |auth: &NodeAuth| auth.endpoint_uri.parse::<Endpoint>().ok();
         let is_its = |auth: &&NodeAuth| known(auth).as_ref() == Some(&endpoint);
-        let is_its_hosts =
-            |auth: &&NodeAuth| known(auth).is_some_and(|known| known.host() == endpoint.host());
+        let named = &session.config().services.database_server.endpoint_uri;
+        let is_its_hosts = |auth: &&NodeAuth| {
+            known(auth).is_some_and(|known| {
+                let mut named = named.iter().filter_map(|url| url.parse().ok());
+                known.host() == endpoint.host() && !named.any(|named: Endpoint| named == known)
+            })
+        };
         let auth = session.auths().find(is_its);
         let auth = auth.or_else(|| session.auths().find(is_its_hosts))?;
         Some(Self {
