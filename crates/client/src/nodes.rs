@@ -4,6 +4,7 @@
 //! seen, is believed only when more than half of the nodes say so, or nobody else answers. Refuses to know: what is asked.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,7 +27,6 @@ const MAX_SEEN: usize = 4096;
 const SEEN_FOR: Duration = Duration::from_secs(600);
 
 /// See the module.
-#[derive(Debug)]
 pub(crate) struct Nodes {
     links: Vec<NodeLink>,
     /// How many the context names, those included that this session cannot use.
@@ -63,7 +63,7 @@ pub(crate) struct Sight {
     when: Instant,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Seen {
     sights: HashMap<(DatabaseHash, String), Sight>,
     order: VecDeque<(Instant, (DatabaseHash, String))>,
@@ -309,6 +309,12 @@ impl Nodes {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         // An entry that is missing on one side only costs a question.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Nodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Nodes({} of {})", self.links.len(), self.named)
     }
 }
 

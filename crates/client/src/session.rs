@@ -159,7 +159,6 @@ fn active_turn(now: SystemTime, n: usize) -> usize {
 }
 
 /// A storage node with the tokens for it.
-#[derive(Debug)]
 pub(crate) struct NodeLink {
     transport: Transport,
     endpoint: Endpoint,
@@ -282,12 +281,17 @@ impl NodeLink {
         let begun = Instant::now();
         let answer = self.transport.send(request.call(access)).await;
         let long = |body: &bytes::Bytes| body.len() > MEASURED_BYTES;
-        if answer.as_ref().is_ok_and(|answer| long(&answer.body))
-            || request.json.as_ref().is_some_and(long)
-        {
-            return Ok(answer?);
+        match answer {
+            // The node answers, and does not work. (507 is an account that is full.)
+            Ok(answer) if matches!(answer.status.as_u16(), 500 | 502 | 503 | 504) => {
+                self.gave_up();
+                Ok(answer)
+            }
+            Ok(answer) if long(&answer.body) || request.json.as_ref().is_some_and(long) => {
+                Ok(answer)
+            }
+            answer => self.told(begun, answer.map_err(SessionError::from)),
         }
-        self.told(begun, answer.map_err(SessionError::from))
     }
 
     /// Remembers how well the node answered. A refusal tells of who asked and not of the node.
@@ -318,7 +322,7 @@ impl NodeLink {
         self.transport.health().patience(&self.endpoint, now)
     }
 
-    /// It took longer than is bearable.
+    /// It took longer than is bearable, or does not work.
     pub(crate) fn gave_up(&self) {
         let health = self.transport.health();
         health.failed(&self.endpoint, Instant::now());

@@ -54,16 +54,8 @@ impl World {
             fronts.push(LyingNode::start(storage.public_url()).await);
             nodes.push((storage, directory));
         }
-        let known: Vec<StorageNode> = fronts
-            .iter()
-            .map(|front| StorageNode::new(transport(), front.url.parse().unwrap()).unwrap())
-            .collect();
-        let (account, _) = Account::generate(NETWORK.anchor(), &mut OsRng.unwrap_err());
-        let (resolver, clock) = (StorageNodeResolver::new(known.clone()), Clock::system());
-        let vault = ContextName::vault();
-        let opening = open_context(&account, NETWORK, &vault, &known, &resolver, &clock);
         Self {
-            session: opening.await.unwrap(),
+            session: context_on(fronts.iter().map(|front| &*front.url)).await,
             fronts,
             _nodes: nodes,
         }
@@ -79,20 +71,9 @@ impl World {
         Session::open(&self.session, transport(), clock).await
     }
 
-    /// What one node has of a record: the revision, asked without any of the others.
+    /// What one node has of a record.
     async fn rev_at(&self, n: usize, id: &str) -> Option<Rev> {
-        let mut only: Value = serde_json::from_slice(&self.session.expose_json()).unwrap();
-        let url = self.fronts[n].url.clone();
-        only["contextConfig"]["services"]["databaseServer"]["endpointUri"] = json!([url]);
-        let only = ContextSession::parse_json(only.to_string().as_bytes()).unwrap();
-        let session = Session::open(&only, transport(), Clock::system())
-            .await
-            .unwrap();
-        match notes(&session).revision(id).await {
-            Ok(rev) => rev,
-            Err(SessionError::Refused { status: 404 }) => None,
-            Err(error) => panic!("{error}"),
-        }
+        rev_at(&self.session, &self.fronts[n].url, id).await
     }
 
     /// Who has this revision of a record.
@@ -104,6 +85,33 @@ impl World {
             }
         }
         holders
+    }
+}
+
+/// A new person's context on these nodes.
+async fn context_on(urls: impl Iterator<Item = &str>) -> ContextSession {
+    let nodes: Vec<StorageNode> = urls
+        .map(|url| StorageNode::new(transport(), url.parse().unwrap()).unwrap())
+        .collect();
+    let (account, _) = Account::generate(NETWORK.anchor(), &mut OsRng.unwrap_err());
+    let (resolver, clock) = (StorageNodeResolver::new(nodes.clone()), Clock::system());
+    let vault = ContextName::vault();
+    let opening = open_context(&account, NETWORK, &vault, &nodes, &resolver, &clock);
+    opening.await.unwrap()
+}
+
+/// What the node at this URL has of a record: its revision, asked without any of the others.
+async fn rev_at(context: &ContextSession, url: &str, id: &str) -> Option<Rev> {
+    let mut only: Value = serde_json::from_slice(&context.expose_json()).unwrap();
+    only["contextConfig"]["services"]["databaseServer"]["endpointUri"] = json!([url]);
+    let only = ContextSession::parse_json(only.to_string().as_bytes()).unwrap();
+    let session = Session::open(&only, transport(), Clock::system())
+        .await
+        .unwrap();
+    match notes(&session).revision(id).await {
+        Ok(rev) => rev,
+        Err(SessionError::Refused { status: 404 }) => None,
+        Err(error) => panic!("{error}"),
     }
 }
 
