@@ -28,7 +28,7 @@ use adyton_keys::context_session::ContextSession;
 use adyton_protocol::context::ContextName;
 use adyton_protocol::database::{DatabaseName, Permissions};
 use adyton_sandbox::cluster::NETWORK;
-use adyton_storage::Storage;
+use adyton_storage::{Pace, Reach, Storage};
 use http::{Method, StatusCode};
 use lying_node::{Act, LyingNode};
 use rand_core::{OsRng, TryRngCore};
@@ -496,4 +496,67 @@ async fn what_was_deleted_stays_so_for_who_deleted_it() {
     // The only one that knows is away: what the others say is not taken for the truth.
     world.fronts[0].go_down();
     assert_eq!(text_of(&session, "note").await, Err(SessionError::Behind));
+}
+
+/// Three nodes that replicate among themselves, on three addresses as hosts are what they know each other by.
+async fn replicating() -> (ContextSession, Vec<(Storage, TempDir)>) {
+    let mut nodes = Vec::new();
+    for n in 1..=3 {
+        let directory = TempDir::new().unwrap();
+        let any = format!("127.0.0.{n}:0").parse().unwrap();
+        let mut config = adyton_storage::Config::new(any, directory.path().to_owned());
+        config.network = NETWORK;
+        config.reach = Reach::AlsoThisMachine;
+        config.pace = Pace {
+            settle: Duration::from_millis(5),
+            first_pause: Duration::from_millis(50),
+            longest_pause: Duration::from_millis(400),
+            ..Pace::default()
+        };
+        nodes.push((Storage::start(config).await.unwrap(), directory));
+    }
+    let urls = nodes.iter().map(|(storage, _)| storage.public_url());
+    (context_on(urls).await, nodes)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_some_nodes_were_written_to_all_come_to_have_under_one_revision() {
+    let (context, nodes) = replicating().await;
+    let open = async |home: u64| {
+        let clock = Clock::of(move || UNIX_EPOCH + Duration::from_secs(home * 3600));
+        Session::open(&context, transport(), clock).await.unwrap()
+    };
+    let (ada, bob) = (open(0).await, open(1).await.with_ack(Ack::One));
+    make(&ada).await.unwrap();
+    let mut expected = Vec::new();
+    for n in 0..20 {
+        let id = format!("quorum-{n}");
+        let rev = put(&ada, &id, None, "a").await.unwrap();
+        expected.push((id.clone(), put(&ada, &id, Some(rev), "b").await.unwrap()));
+    }
+    // Two who meet at different nodes, and do not hear of each other in time: both are told yes, and one wins everywhere.
+    let careless = open(0).await.with_ack(Ack::One);
+    for n in 0..20 {
+        let id = format!("both-{n}");
+        let (first, second) = tokio::join!(
+            put(&careless, &id, None, "ada's"),
+            put(&bob, &id, None, "bob's"),
+        );
+        let rev = match (first, second) {
+            (Ok(first), Ok(second)) => first.max(second),
+            (Ok(rev), Err(WriteError::Conflict)) | (Err(WriteError::Conflict), Ok(rev)) => rev,
+            both => panic!("{both:?}"),
+        };
+        expected.push((id, rev));
+    }
+    let until = Instant::now() + Duration::from_secs(60);
+    for (storage, _) in &nodes {
+        let url = format!("{}/", storage.public_url());
+        for (id, rev) in &expected {
+            while rev_at(&context, &url, id).await != Some(*rev) {
+                assert!(Instant::now() < until, "{url} {id}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
 }
