@@ -56,7 +56,7 @@ const server = app.listen(0, "127.0.0.1");
 await once(server, "listening");
 const couch = `http://127.0.0.1:${server.address().port}`;
 
-const node = new StorageNode(process.argv[2], directory, couch);
+const node = new StorageNode(process.argv[2], directory, [couch]);
 await node.start();
 try {
   const people = [];
