@@ -5,11 +5,18 @@
 
 pub(crate) mod attachments;
 pub(crate) mod commit;
+#[cfg(test)]
+mod crash_tests;
 pub(crate) mod database;
+#[cfg(test)]
+mod disk;
+mod engine;
 pub(crate) mod node;
 mod purge;
 pub(crate) mod row;
 pub(crate) mod write;
+
+use std::io::ErrorKind;
 
 /// The store could not do its work. Never the caller's fault.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +31,9 @@ pub enum StoreError {
     /// Stored bytes do not read back.
     #[error("stored data is corrupt: {0}")]
     Corrupt(&'static str),
+    /// The disk is full.
+    #[error("the disk is full")]
+    Full,
     /// The transaction that carried this write failed, through another write's fault or the disk's.
     #[error("the shared transaction failed")]
     Aborted,
@@ -33,6 +43,30 @@ pub enum StoreError {
     /// No random bytes.
     #[error("the system has no random bytes")]
     Random,
+}
+
+impl StoreError {
+    /// Whether there was no room on the disk.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Io(error) | Self::Engine(redb::Error::Io(error)) => matches!(
+                error.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+            ),
+            Self::Engine(_) | Self::Corrupt(_) | Self::Aborted | Self::Closed | Self::Random => {
+                false
+            }
+        }
+    }
+
+    /// Whether the same may succeed in a moment: the file was closed under it, to be opened again.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(
+            self,
+            Self::Engine(redb::Error::PreviousIo | redb::Error::DatabaseClosed)
+        )
+    }
 }
 
 macro_rules! from_engine {

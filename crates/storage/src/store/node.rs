@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use redb::{
-    Database, ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
-    WriteTransaction,
+    ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
 use super::commit::Committer;
+use super::engine::Engine;
 use super::{StoreError, random};
 use crate::directory::Registration;
 use crate::peers::{Candidate, PasswordHash, PeerRow};
@@ -157,10 +157,8 @@ pub(crate) struct NodeStore {
 impl NodeStore {
     /// Opens or makes the file. Fails when another process has it.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
-        let database = builder.create(path)?;
-        let transaction = database.begin_write()?;
+        let engine = Engine::create(path, CACHE_BYTES)?;
+        let transaction = engine.write()?;
         {
             transaction.open_table(SECRETS)?;
             transaction.open_table(ACCOUNTS)?;
@@ -177,7 +175,7 @@ impl NodeStore {
         }
         transaction.commit()?;
         Ok(Self {
-            committer: Committer::new(database),
+            committer: Committer::new(engine),
         })
     }
 
