@@ -4,7 +4,9 @@
 mod access;
 mod api;
 mod auth;
+mod backup;
 mod changes;
+mod check;
 mod clock;
 mod config;
 mod databases;
@@ -23,9 +25,12 @@ mod storage;
 mod store;
 mod stream;
 mod throttle;
+mod tls;
 mod token;
 
 pub use api::route;
+pub use backup::{BackupError, Copied, back_up, restore};
+pub use check::{Report, check};
 pub use clock::Clock;
 pub use config::{Config, ConfigError, ConfigFile, Limits};
 pub use did_documents::{DidResolver, Freshness, Resolution, ResolveFailure};
@@ -35,3 +40,4 @@ pub use resolution::{InvalidRegistry, RegistryChoice};
 pub use storage::{StartError, Storage};
 pub use store::StoreError;
 pub use throttle::{Proxy, Rates};
+pub use tls::{Reload, TlsError, TlsFiles};

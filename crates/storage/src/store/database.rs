@@ -17,7 +17,9 @@ use tokio::sync::watch;
 
 use super::attachments::{Attached, AttachmentView, BlobId};
 use super::commit::Committer;
+use super::copy;
 use super::engine::{self, Engine};
+use super::format::{self, META};
 use super::row::{ChangeRow, DocumentRow};
 use super::write::{DocumentWrite, Outcome, Writer};
 use super::{StoreError, random};
@@ -25,8 +27,7 @@ use super::{StoreError, random};
 pub(super) const DOCUMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("documents");
 pub(super) const BODIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bodies");
 pub(super) const CHANGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("changes");
-pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const LOCAL: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("local");
+pub(super) const LOCAL: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("local");
 
 /// Memory that one open file may use for its pages. Many files are open at once; the kernel caches the rest.
 const CACHE_BYTES: usize = 4 << 20;
@@ -141,8 +142,10 @@ impl DatabaseFile {
             transaction.open_table(CHANGES)?;
             transaction.open_table(LOCAL)?;
             let mut meta = transaction.open_table(META)?;
+            format::check(&meta)?;
             let mut counters = Counters::load(&meta)?;
             if counters.life == 0 {
+                format::stamp(&mut meta)?;
                 counters = Counters {
                     life,
                     created: now,
@@ -163,6 +166,7 @@ impl DatabaseFile {
     /// Opens an existing file; repairs it first when the process that wrote it was killed.
     pub(crate) fn open(path: &Path, pulse: watch::Sender<u64>) -> Result<Self, StoreError> {
         let engine = Engine::open(path, CACHE_BYTES)?;
+        format::check(&engine.read()?.open_table(META)?)?;
         Ok(Self {
             committer: Committer::new(engine),
             path: path.to_owned(),
@@ -179,6 +183,11 @@ impl DatabaseFile {
     /// A consistent view of the database as it is now.
     pub(crate) fn view(&self) -> Result<View, StoreError> {
         View::of(&self.committer.read()?)
+    }
+
+    /// Copies it as it is now. May block.
+    pub(crate) fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
+        copy::database_to(&self.committer.read()?, path)
     }
 
     /// Bytes on disk.

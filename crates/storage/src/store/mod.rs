@@ -4,13 +4,17 @@
 //! Knows ciphertext as bytes; nothing here can read it.
 
 pub(crate) mod attachments;
+pub(crate) mod check;
+pub(crate) mod check_node;
 pub(crate) mod commit;
+mod copy;
 #[cfg(test)]
 mod crash_tests;
 pub(crate) mod database;
 #[cfg(test)]
 mod disk;
 mod engine;
+mod format;
 pub(crate) mod node;
 mod purge;
 pub(crate) mod row;
@@ -34,6 +38,16 @@ pub enum StoreError {
     /// The disk is full.
     #[error("the disk is full")]
     Full,
+    /// A newer version of this program wrote the file.
+    #[error(
+        "the data is in layout {found}, of a newer version of this program; this one knows layouts up to {known}"
+    )]
+    TooNew {
+        /// The layout of the file.
+        found: u64,
+        /// The newest layout that this program knows.
+        known: u64,
+    },
     /// The transaction that carried this write failed, through another write's fault or the disk's.
     #[error("the shared transaction failed")]
     Aborted,
@@ -54,9 +68,12 @@ impl StoreError {
                 error.kind(),
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
             ),
-            Self::Engine(_) | Self::Corrupt(_) | Self::Aborted | Self::Closed | Self::Random => {
-                false
-            }
+            Self::Engine(_)
+            | Self::Corrupt(_)
+            | Self::TooNew { .. }
+            | Self::Aborted
+            | Self::Closed
+            | Self::Random => false,
         }
     }
 
