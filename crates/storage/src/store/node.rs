@@ -1,8 +1,9 @@
 //! `node.redb`: the node's own keys, accounts, the registry of databases, refresh tokens, DID documents.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use adyton_protocol::database::DatabaseHash;
 use redb::{
     ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
 };
@@ -323,6 +324,25 @@ impl NodeStore {
     ) -> Result<Option<DatabaseRecord>, StoreError> {
         self.committer
             .view(move |view| read_database(view, &hash))
+            .await
+    }
+
+    /// The files of those that are no databases of this node.
+    pub(crate) async fn without_owner(
+        &self,
+        found: Vec<(DatabaseHash, PathBuf)>,
+    ) -> Result<Vec<PathBuf>, StoreError> {
+        self.committer
+            .view(move |view| {
+                let table = view.open_table(DATABASES)?;
+                let mut stray = Vec::new();
+                for (hash, path) in found {
+                    if table.get(hash.to_string().as_str())?.is_none() {
+                        stray.push(path);
+                    }
+                }
+                Ok(stray)
+            })
             .await
     }
 
