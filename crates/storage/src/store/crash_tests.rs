@@ -10,13 +10,13 @@ use adyton_couch::document::{DocumentId, Envelope, LocalEnvelope, LocalRev};
 use adyton_couch::rev::{Rev, RevHash};
 use adyton_couch::rev_tree::{Liveness, Revisions};
 use bytes::Bytes;
-use tokio::sync::watch;
 
 use super::StoreError;
 use super::attachments::{AttachmentWrite, Blob, Source};
 use super::database::DatabaseFile;
 use super::disk::{Chance, Disk, Fault};
 use super::engine::Engine;
+use super::pulse::Pulse;
 use super::write::{DocumentWrite, WriteKind};
 
 /// Small enough that documents are edited again and again.
@@ -82,7 +82,7 @@ struct Subject {
 
 fn open(disk: &Disk) -> Result<DatabaseFile, StoreError> {
     let engine = Engine::on(disk.medium(), CACHE_BYTES)?;
-    DatabaseFile::filled(engine, Path::new("in memory"), 1, watch::Sender::new(0))
+    DatabaseFile::filled(engine, Path::new("in memory"), 1, Pulse::unheard())
 }
 
 /// Closes the file. The thread of its last commit lets go of it a moment after it has answered.
@@ -336,12 +336,24 @@ fn read(view: &super::database::View, rev: Rev, id: &str) -> Content {
     }
 }
 
+/// `adyton-storage check` finds nothing.
+fn whole(disk: &Disk) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), disk.bytes()).unwrap();
+    let faults = super::check::database(file.path()).unwrap();
+    assert!(faults.0.is_empty(), "{faults:?}");
+}
+
 fn name(chance: &mut Chance) -> String {
     format!("d{}", chance.below(DOCUMENTS))
 }
 
 /// Runs one history after the other, each from its own seed, and tells the seed of one that fails.
 fn histories(few: u64, history: impl AsyncFn(Chance)) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how much a test tries is said beside it"
+    )]
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
     let many = number("ADYTON_CRASHES").unwrap_or(few);
     let seeds = match number("ADYTON_SEED") {
@@ -393,6 +405,8 @@ fn after_a_power_cut_every_acknowledged_write_is_there() {
             subject.verify();
             subject.settle();
         }
+        close(subject.file).await;
+        whole(&disk);
     });
 }
 
@@ -441,6 +455,8 @@ fn a_disk_that_fails_for_a_while_loses_nothing_and_serves_again() {
             close(subject.file).await;
             subject.file = open(&disk).unwrap();
         }
+        close(subject.file).await;
+        whole(&disk);
     });
 }
 

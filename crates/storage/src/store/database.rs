@@ -11,15 +11,16 @@ use adyton_couch::seq::Life;
 use adyton_couch::wire::{CouchError, ErrorKind, KeyRange};
 use bytes::Bytes;
 use redb::{
-    OwnedAccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
+    OwnedAccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata, Table,
+    TableDefinition, WriteTransaction,
 };
-use tokio::sync::watch;
 
 use super::attachments::{Attached, AttachmentView, BlobId};
 use super::commit::Committer;
 use super::copy;
 use super::engine::{self, Engine};
 use super::format::{self, META};
+use super::pulse::Pulse;
 use super::row::{ChangeRow, DocumentRow};
 use super::write::{DocumentWrite, Outcome, Writer};
 use super::{StoreError, random};
@@ -111,16 +112,12 @@ pub(crate) struct DatabaseFile {
     committer: Committer,
     path: PathBuf,
     /// Tells waiting feeds that there is something new.
-    pulse: watch::Sender<u64>,
+    pulse: Pulse,
 }
 
 impl DatabaseFile {
     /// Makes the file if it is not there, and its tables.
-    pub(crate) fn create(
-        path: &Path,
-        now: u64,
-        pulse: watch::Sender<u64>,
-    ) -> Result<Self, StoreError> {
+    pub(crate) fn create(path: &Path, now: u64, pulse: Pulse) -> Result<Self, StoreError> {
         if let Some(parent) = path.parent() {
             engine::make_directory(parent)?;
         }
@@ -132,7 +129,7 @@ impl DatabaseFile {
         engine: Engine,
         path: &Path,
         now: u64,
-        pulse: watch::Sender<u64>,
+        pulse: Pulse,
     ) -> Result<Self, StoreError> {
         let life = u64::from_be_bytes(random()?);
         let transaction = engine.write()?;
@@ -164,7 +161,7 @@ impl DatabaseFile {
     }
 
     /// Opens an existing file; repairs it first when the process that wrote it was killed.
-    pub(crate) fn open(path: &Path, pulse: watch::Sender<u64>) -> Result<Self, StoreError> {
+    pub(crate) fn open(path: &Path, pulse: Pulse) -> Result<Self, StoreError> {
         let engine = Engine::open(path, CACHE_BYTES)?;
         format::check(&engine.read()?.open_table(META)?)?;
         Ok(Self {
@@ -200,28 +197,20 @@ impl DatabaseFile {
         &self,
         writes: Vec<DocumentWrite>,
     ) -> Result<Vec<Outcome>, StoreError> {
-        let (outcomes, newest) = self
+        let pulse = self.pulse.clone();
+        let work = move |transaction: &WriteTransaction| {
+            let mut writer = Writer::open(transaction)?;
+            let outcomes = writes
+                .iter()
+                .map(|write| writer.write(write))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok((outcomes, writer.finish()?.update_seq))
+        };
+        // Told also when the writer hung up: what is durable is replicated.
+        let told = self
             .committer
-            .write(move |transaction| {
-                let mut writer = Writer::open(transaction)?;
-                let outcomes = writes
-                    .iter()
-                    .map(|write| writer.write(write))
-                    .collect::<Result<Vec<_>, _>>()?;
-                Ok((outcomes, writer.finish()?.update_seq))
-            })
-            .await?;
-        self.tell(newest);
-        Ok(outcomes)
-    }
-
-    /// Wakes those who wait for news.
-    fn tell(&self, newest: u64) {
-        self.pulse.send_if_modified(|seq| {
-            let news = newest > *seq;
-            *seq = newest.max(*seq);
-            news
-        });
+            .write_then(work, move |(_, newest)| pulse.tell(*newest));
+        Ok(told.await?.0)
     }
 
     /// Removes leaves as if they had never been written, durably. Returns those that went.
@@ -241,7 +230,7 @@ impl DatabaseFile {
                 Ok((purged, writer.finish()?.update_seq))
             })
             .await?;
-        self.tell(newest);
+        self.pulse.tell(newest);
         Ok(purged)
     }
 

@@ -16,6 +16,7 @@ mod disk;
 mod engine;
 mod format;
 pub(crate) mod node;
+pub(crate) mod pulse;
 mod purge;
 pub(crate) mod row;
 pub(crate) mod write;
