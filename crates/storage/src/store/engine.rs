@@ -19,6 +19,7 @@ use redb::{
 };
 
 use super::StoreError;
+use crate::private_files;
 
 /// From this size on, a file carries with every commit what makes its repair quick. A smaller one is read through instead, in the
 /// time that this many bytes take; its commits need one `fsync`, not two.
@@ -182,7 +183,7 @@ pub(super) fn make_directory(path: &Path) -> Result<(), StoreError> {
     if path.is_dir() {
         return Ok(());
     }
-    std::fs::create_dir_all(path)?;
+    private_files::make_directory(path)?;
     if let Some(parent) = path.parent() {
         File::open(parent)?.sync_all()?;
     }
