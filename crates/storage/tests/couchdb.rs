@@ -785,6 +785,38 @@ async fn clients_of_the_original_are_sent_to_couchdb_itself_when_it_is_open_to_t
 }
 
 #[tokio::test]
+async fn who_asks_for_replication_is_told_that_nothing_is_pushed() {
+    let (_couch, node) = both().await;
+    let (person, client) = (Person::new(1), node.client());
+    let did = person.did.lowercase().to_owned();
+    let context = ContextHash::of(&person.did, &ContextName::new(CONTEXT).unwrap());
+    let nodes = [
+        format!("{}/", node.storage.public_url()),
+        "https://other.example/".to_owned(),
+    ];
+    let service = json!([{
+        "id": format!("{did}?network=banksia&context={context}&type=database"),
+        "type": "VeridaDatabase", "serviceEndpoint": nodes,
+    }]);
+    let document = person.document_with(node.now(), &json!({ "service": service }));
+    let path = format!("/did/{did}");
+    client
+        .post(&path, &json!({ "document": document }))
+        .await
+        .expect(200);
+    let session = person.log_in(&client).await;
+    session.database("mail").await;
+    let body = json!({"databaseHashes": [session.hash("mail")]});
+    let told = session
+        .post("/user/pingDatabases", &body)
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(told["endpoints"].as_array().unwrap().len(), 1, "{told}");
+    assert_eq!(told["failedEndpoints"], told["endpoints"]);
+}
+
+#[tokio::test]
 async fn a_node_does_not_start_in_front_of_a_couchdb_that_would_not_take_its_tokens() {
     let couch = Couch::start().await;
     let refused = async |change: fn(&mut CouchConfig)| {

@@ -85,19 +85,24 @@ pub(crate) fn couch_error(error: &CouchError) -> Reply {
 
 /// What everybody is told while a CouchDB that holds the data is not there. Nothing is lost: nothing was acknowledged.
 const AWAY: &str = "The databases cannot be reached now.";
+const FULL: &str = "The storage node has no room left.";
+const PASSING: &str = "The storage node is recovering from a fault of its disk.";
+const FAULT: &str = "The storage node could not do its work.";
 
 /// A fault of ours on the data path: said to the log, not to the peer.
 pub(crate) fn couch_fault(error: &StoreError) -> Reply {
+    use adyton_couch::wire::ErrorKind;
     if let StoreError::Away = error {
         tracing::warn!(%error, "a request failed");
-        let kind = adyton_couch::wire::ErrorKind::Unavailable;
-        return couch_error(&CouchError::new(kind, AWAY));
+        return couch_error(&CouchError::new(ErrorKind::Unavailable, AWAY));
     }
     tracing::error!(%error, "a request failed");
-    couch_error(&CouchError::new(
-        adyton_couch::wire::ErrorKind::Internal,
-        "The storage node could not do its work.",
-    ))
+    let (kind, reason) = match (error.is_full(), error.passes()) {
+        (true, _) => (ErrorKind::InsufficientStorage, FULL),
+        (false, true) => (ErrorKind::Unavailable, PASSING),
+        (false, false) => (ErrorKind::Internal, FAULT),
+    };
+    couch_error(&CouchError::new(kind, reason))
 }
 
 pub(crate) fn couch_failure(error: &DatabaseError) -> Reply {
@@ -162,10 +167,12 @@ pub(crate) fn fault(error: &StoreError) -> Reply {
         return fail(StatusCode::SERVICE_UNAVAILABLE, AWAY);
     }
     tracing::error!(%error, "a request failed");
-    fail(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "The storage node could not do its work.",
-    )
+    let (status, words) = match (error.is_full(), error.passes()) {
+        (true, _) => (StatusCode::INSUFFICIENT_STORAGE, FULL),
+        (false, true) => (StatusCode::SERVICE_UNAVAILABLE, PASSING),
+        (false, false) => (StatusCode::INTERNAL_SERVER_ERROR, FAULT),
+    };
+    fail(status, words)
 }
 
 /// What the middleware says to everyone without a good token.
