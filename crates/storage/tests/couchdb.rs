@@ -794,11 +794,16 @@ async fn who_asks_for_replication_is_told_that_nothing_is_pushed() {
         format!("{}/", node.storage.public_url()),
         "https://other.example/".to_owned(),
     ];
+    let prefix = format!("{did}?network=banksia&context={context}");
     let service = json!([{
-        "id": format!("{did}?network=banksia&context={context}&type=database"),
-        "type": "VeridaDatabase", "serviceEndpoint": nodes,
+        "id": format!("{prefix}&type=database"), "type": "VeridaDatabase", "serviceEndpoint": nodes,
     }]);
-    let document = person.document_with(node.now(), &json!({ "service": service }));
+    let mut methods = person.document(node.now())["verificationMethod"].clone();
+    let mut signing = methods.as_array().unwrap().last().unwrap().clone();
+    signing["id"] = format!("{prefix}&type=sign").into();
+    methods.as_array_mut().unwrap().push(signing);
+    let changes = json!({"service": service, "verificationMethod": methods});
+    let document = person.document_with(node.now(), &changes);
     let path = format!("/did/{did}");
     client
         .post(&path, &json!({ "document": document }))
