@@ -16,6 +16,7 @@ mod metrics;
 mod outbound;
 mod peers;
 mod query;
+mod quota;
 mod registry;
 mod resolution;
 mod server;

@@ -119,6 +119,25 @@ async fn more_bodies_than_fit_in_memory_are_refused_for_now() {
 }
 
 #[tokio::test]
+async fn what_is_made_of_a_body_counts_as_the_body_does() {
+    let limits = Limits {
+        bodies_in_flight_bytes: 1_500,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let data = |bytes: usize| json!({"data": "A".repeat(bytes)});
+    for (bytes, status) in [(600, 201), (1_000, 503), (600, 201), (600, 201)] {
+        let document = json!({"_attachments": {"a": data(bytes)}});
+        let bulk = json!({"docs": [document]});
+        let answer = session.post(&format!("{db}/_bulk_docs"), &bulk).await;
+        answer.expect(status);
+        session.post(&db, &document).await.expect(status);
+    }
+}
+
+#[tokio::test]
 async fn a_slow_head_and_a_slow_body_end() {
     let node = Node::with_limits(small()).await;
     // Both would hold their connection for ever.

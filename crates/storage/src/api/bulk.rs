@@ -43,16 +43,22 @@ impl App {
             Ok(body) => body,
             Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
         };
-        self.databases.room(permit).await?;
-        let file = self.databases.file(permit).await?;
+        let held = body.claim_copy().map_err(reply::couch_refusal)?;
         let limits = self.limits.clone();
-        let permit = permit.clone();
-        let parsed = blocking(move || Ok(parse_bulk(body.as_slice(), &permit, &limits))).await?;
+        let rights = permit.clone();
+        // What is made of the body counts as long as there is work on it, also when nobody waits any more.
+        let parsed = blocking(move || {
+            let parsed = parse_bulk(body.as_slice(), &rights, &limits);
+            Ok((parsed, held))
+        });
+        let (parsed, held) = parsed.await?;
         let (entries, writes, new_edits) = parsed?;
         let outcomes = if writes.is_empty() {
             Vec::new()
         } else {
-            file.write(writes).await?
+            let held = (held, self.room_for_writes(permit, &writes).await?);
+            let file = self.databases.file(permit).await?;
+            file.write(writes, held).await?
         };
         let mut outcomes = outcomes.into_iter();
         let mut lines = Vec::with_capacity(entries.len());

@@ -15,7 +15,8 @@ use super::route::Endpoint;
 use super::{App, Asked};
 use crate::access::User;
 use crate::auth::AuthError;
-use crate::databases::{DatabaseError, Usage};
+use crate::databases::DatabaseError;
+use crate::quota::Usage;
 use crate::registry::DatabaseRecord;
 use crate::store::StoreError;
 
