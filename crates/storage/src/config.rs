@@ -63,6 +63,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of request bodies that are in memory at one time, over all connections.
     pub bodies_in_flight_bytes: u64,
+    /// Bytes of documents that one answer tells more than once, because the request names them more than once.
+    pub repeated_bytes: u64,
     /// Open connections.
     pub connections: usize,
     /// Database files open at one time.
@@ -113,6 +115,7 @@ impl Default for Limits {
             bulk_bytes: adyton_couch::limits::MAX_BULK_BYTES,
             body_bytes: 1 << 20,
             bodies_in_flight_bytes: 1 << 30,
+            repeated_bytes: 64 << 20,
             connections: 4_096,
             open_databases: 256,
             finds_at_once: 4,

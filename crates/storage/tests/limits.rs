@@ -319,3 +319,74 @@ async fn pages_that_do_not_fit_in_memory_together_are_refused_for_now() {
     find(100).await.expect(503);
     find(5).await.expect(200);
 }
+
+#[tokio::test]
+async fn a_request_that_names_a_document_often_is_told_only_so_much_of_it() {
+    let limits = Limits {
+        repeated_bytes: 10_000,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let document = json!({"f": "f".repeat(3_000)});
+    session.put(&format!("{db}/a"), &document).await.expect(201);
+    let content = json!({"data": "A".repeat(4_000)});
+    let attached = json!({"_attachments": {"x": content}});
+    session.put(&format!("{db}/b"), &attached).await.expect(201);
+
+    let list = async |query: &str, id: &str, times: usize| {
+        let path = format!("{db}/_all_docs?{query}");
+        session.post(&path, &json!({"keys": vec![id; times]})).await
+    };
+    let rows = list("include_docs=true", "a", 4).await.expect(200).json();
+    assert_eq!(rows["rows"].as_array().unwrap().len(), 4);
+    list("include_docs=true", "a", 5).await.expect(413);
+    // Without the documents it is a list of names, as often as one likes.
+    list("", "a", 1_000).await.expect(200);
+    list("include_docs=true", "b", 20).await.expect(200);
+    list("include_docs=true&attachments=true", "b", 20)
+        .await
+        .expect(413);
+
+    let get = async |query: &str, id: &str, times: usize| {
+        let path = format!("{db}/_bulk_get?{query}");
+        let docs = vec![json!({"id": id}); times];
+        session.post(&path, &json!({"docs": docs})).await
+    };
+    get("", "a", 4).await.expect(200);
+    get("", "a", 5).await.expect(413);
+    get("", "b", 20).await.expect(200);
+    get("attachments=true", "b", 20).await.expect(413);
+    // What does not exist is told to be missing, and that is short.
+    get("", "nothing", 1_000).await.expect(200);
+}
+
+#[tokio::test]
+async fn the_branches_of_a_document_are_no_repetitions_but_each_of_them_twice_is() {
+    let limits = Limits {
+        repeated_bytes: 10_000,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let rev = |n: usize| format!("1-{n:032x}");
+    let docs: Vec<_> = (0..20)
+        .map(|n| json!({"_id": "a", "_rev": rev(n), "f": "f".repeat(2_000)}))
+        .collect();
+    session
+        .post(
+            &format!("{db}/_bulk_docs"),
+            &json!({"docs": docs, "new_edits": false}),
+        )
+        .await
+        .expect(201);
+    let items: Vec<_> = (0..20).map(|n| json!({"id": "a", "rev": rev(n)})).collect();
+    let get = async |items: &[serde_json::Value]| {
+        let path = format!("{db}/_bulk_get");
+        session.post(&path, &json!({"docs": items})).await
+    };
+    get(&items).await.expect(200);
+    get(&[&items[..], &items[..]].concat()).await.expect(413);
+}

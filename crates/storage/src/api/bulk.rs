@@ -19,6 +19,7 @@ use super::incoming;
 use super::lists::AllDocsSource;
 use super::local_docs::LocalDocsProducer;
 use super::pieces::Sending;
+use super::repeats::{self, Telling};
 use super::reply;
 use super::{App, Asked};
 use crate::access::Permit;
@@ -101,7 +102,21 @@ impl App {
         let wanted = BulkGet::parse(body.as_slice())?;
         drop(body);
         let file = self.databases.file(permit).await?;
-        let source = BulkGetSource::new(file, wanted.docs, &query);
+        let (most, opened) = (self.limits.repeated_bytes, Arc::clone(&file));
+        let telling = Telling {
+            contents: repeats::with_contents(&query.attachments),
+            revisions: query.revs,
+            latest: query.latest,
+        };
+        let mut wanted = wanted.docs;
+        if repeats::are_any(wanted.iter().map(|item| item.id.as_str())) {
+            wanted = blocking(move || {
+                let few = repeats::of_items(&opened.view()?, &wanted, telling, most)?;
+                Ok(few.map(|()| wanted))
+            })
+            .await??;
+        }
+        let source = BulkGetSource::new(file, wanted, &query);
         Ok(reply::stream(produce(Sending::new(source))))
     }
 
@@ -143,10 +158,7 @@ impl App {
         };
         let query = AllDocsQuery::parse(&query, body.as_slice())?;
         drop(body);
-        let file = self.databases.file(permit).await?;
-        Ok(reply::stream(produce(Sending::new(AllDocsSource::new(
-            file, query,
-        )))))
+        self.list(permit, query).await
     }
 
     pub(super) async fn design_docs(&self, permit: &Permit, asked: Asked) -> Done {
@@ -157,7 +169,28 @@ impl App {
         };
         let query = AllDocsQuery::parse(&query, body.as_slice())?.among_designs();
         drop(body);
+        self.list(permit, query).await
+    }
+
+    async fn list(&self, permit: &Permit, mut query: AllDocsQuery) -> Done {
         let file = self.databases.file(permit).await?;
+        let (most, opened) = (self.limits.repeated_bytes, Arc::clone(&file));
+        let telling = Telling {
+            contents: repeats::with_contents(&query.attachments),
+            revisions: false,
+            latest: false,
+        };
+        let repeated = |keys: &Vec<String>| repeats::are_any(keys.iter().map(String::as_str));
+        if let (true, Some(keys)) = (
+            query.include_docs,
+            query.keys.take_if(|keys| repeated(keys)),
+        ) {
+            let few = blocking(move || {
+                let few = repeats::of_keys(&opened.view()?, &keys, telling, most)?;
+                Ok(few.map(|()| keys))
+            });
+            query.keys = Some(few.await??);
+        }
         Ok(reply::stream(produce(Sending::new(AllDocsSource::new(
             file, query,
         )))))

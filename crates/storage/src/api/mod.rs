@@ -15,6 +15,7 @@ mod maintenance;
 mod multipart;
 mod pieces;
 pub(crate) mod read;
+mod repeats;
 mod replication_creds;
 pub(crate) mod reply;
 pub mod route;
