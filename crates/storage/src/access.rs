@@ -129,7 +129,7 @@ impl Permit {
     }
 
     /// The same, for a record that was read when the registry had changed so often.
-    pub(crate) fn as_of(self, registry: u64) -> Self {
+    pub(crate) fn granted_at(self, registry: u64) -> Self {
         Self { registry, ..self }
     }
 

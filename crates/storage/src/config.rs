@@ -11,6 +11,7 @@ use adyton_resolver::web::plain_url;
 use serde::Deserialize;
 use url::Url;
 
+use crate::limits_table::LimitsTable;
 use crate::outbound::Reach;
 use crate::resolution::RegistryChoice;
 use crate::throttle::{Proxy, Rates};
@@ -67,6 +68,13 @@ pub struct Limits {
     pub repeated_bytes: u64,
     /// Open connections.
     pub connections: usize,
+    /// Open connections of one address, where no proxy stands before the node. None: a quarter of all; then those from this machine
+    /// are not counted.
+    pub connections_per_address: Option<usize>,
+    /// Feeds that wait for changes.
+    pub feeds: usize,
+    /// Feeds of one caller that wait for changes.
+    pub feeds_per_caller: usize,
     /// Database files open at one time.
     pub open_databases: usize,
     /// Queries (`_find`), and batches of feeds by selector, that look through documents at one time.
@@ -117,6 +125,9 @@ impl Default for Limits {
             bodies_in_flight_bytes: 1 << 30,
             repeated_bytes: 64 << 20,
             connections: 4_096,
+            connections_per_address: None,
+            feeds: 20_000,
+            feeds_per_caller: 5_000,
             open_databases: 256,
             finds_at_once: 4,
             find_queue: 16,
@@ -190,6 +201,8 @@ pub struct ConfigFile {
     pub behind_proxy: Option<bool>,
     /// See the table `[did]`.
     pub did: Option<DidTable>,
+    /// See the table `[limits]`.
+    pub limits: Option<LimitsTable>,
 }
 
 /// `[did]`: how DIDs are resolved (ADR 24).
@@ -345,6 +358,7 @@ impl ConfigFile {
             true => Proxy::Trusted,
             false => Proxy::None,
         };
+        self.limits.unwrap_or_default().apply(&mut limits)?;
         let (registry, reach) = self.did.unwrap_or_default().read()?;
         Ok(Config {
             registry,
@@ -435,12 +449,13 @@ mod tests {
     #[test]
     fn the_operators_settings_are_read() {
         let config = with(
-            "requests-per-minute = 7\nrequests-per-minute-per-address = 8\nmetrics-listen = \"127.0.0.1:9100\"\nbehind-proxy = true",
+            "requests-per-minute = 7\nrequests-per-minute-per-address = 8\nmetrics-listen = \"127.0.0.1:9100\"\nbehind-proxy = true\n[limits]\nresolutions-per-minute = 9",
         )
         .unwrap();
         let rates = Rates {
             account: 7,
             address: 8,
+            resolutions: 9,
         };
         assert_eq!((config.limits.rates, config.proxy), (rates, Proxy::Trusted));
         assert_eq!(config.metrics.unwrap().port(), 9100);

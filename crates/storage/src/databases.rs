@@ -154,7 +154,7 @@ impl Databases {
             }
         };
         let (Principal::Peer(peer), Some(found)) = (principal, &record) else {
-            return Ok(Permit::grant(principal, record)?.as_of(as_of));
+            return Ok(Permit::grant(principal, record)?.granted_at(as_of));
         };
         let row = self.node.peer(peer.name.clone(), found.owner.clone());
         let let_in = |row: PeerRow| now < row.until && row.password == peer.password;
@@ -165,7 +165,7 @@ impl Databases {
             },
             ..peer.clone()
         });
-        Ok(Permit::grant(&principal, record)?.as_of(as_of))
+        Ok(Permit::grant(&principal, record)?.granted_at(as_of))
     }
 
     /// The open file of a database that the caller may read: of the one that the permit is for, and not of one that was made anew

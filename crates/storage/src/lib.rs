@@ -1,17 +1,20 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod abroad;
 mod access;
 mod api;
 mod auth;
 mod changes;
 mod clock;
 mod config;
+mod crowd;
 mod databases;
 mod did_documents;
 mod directory;
 mod finds;
 mod identity;
+mod limits_table;
 mod metrics;
 mod outbound;
 mod peers;
@@ -30,6 +33,7 @@ pub use api::route;
 pub use clock::Clock;
 pub use config::{Config, ConfigError, ConfigFile, Limits};
 pub use did_documents::{DidResolver, Freshness, Resolution, ResolveFailure};
+pub use limits_table::LimitsTable;
 pub use outbound::Reach;
 pub use registry::MAX_LISTED;
 pub use resolution::{InvalidRegistry, RegistryChoice};

@@ -67,6 +67,7 @@ struct Measured {
 }
 
 /// A measurement that has begun.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Measuring {
     finished: u64,
 }

@@ -10,10 +10,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::abroad::Abroad;
 use crate::api::App;
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::crowd::Crowd;
 use crate::databases::Databases;
 use crate::did_documents::{DidDocuments, DidResolver};
 use crate::directory::Directory;
@@ -119,6 +121,11 @@ impl Storage {
             (None, Some(registered)) => Arc::new(registered),
             (None, None) => Arc::new(did_documents.clone()),
         };
+        let resolver = Arc::new(Abroad::new(
+            resolver,
+            limits.rates.resolutions,
+            clock.clone(),
+        ));
         let (stop, stopping) = watch::channel(false);
         let app = App {
             public_url: public_url.clone(),
@@ -139,6 +146,7 @@ impl Storage {
             proxy: config.proxy,
             metrics: Metrics::new(),
             finds: Finds::new(&limits),
+            feeds: Crowd::new(limits.feeds, limits.feeds_per_caller),
             bodies: BodyBudget::new(limits.bodies_in_flight_bytes),
             limits,
             clock,

@@ -195,6 +195,69 @@ async fn idle_connections_at_the_limit_make_room_for_others() {
 }
 
 #[tokio::test]
+async fn one_address_does_not_hold_all_connections() {
+    let limits = Limits {
+        connections: 8,
+        connections_per_address: Some(2),
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let connect = async || TcpStream::connect(node.storage.address()).await.unwrap();
+    let ask = async |stream: &mut TcpStream| {
+        let request = b"GET /_up HTTP/1.1\r\nhost: x\r\n\r\n";
+        let _hung_up = stream.write_all(request).await;
+        let mut byte = [0];
+        stream.read(&mut byte).await.unwrap_or(0)
+    };
+    let (mut first, mut second) = (connect().await, connect().await);
+    assert_eq!((ask(&mut first).await, ask(&mut second).await), (1, 1));
+    assert_eq!(ask(&mut connect().await).await, 0);
+    // Whoever leaves makes room.
+    drop(first);
+    let answered = async {
+        while ask(&mut connect().await).await == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), answered)
+        .await
+        .expect("a place that was left stays taken");
+}
+
+#[tokio::test]
+async fn open_feeds_are_so_many_in_all_and_so_many_of_one() {
+    let limits = Limits {
+        feeds: 3,
+        feeds_per_caller: 2,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let (owner, other) = (node.session(1).await, node.session(2).await);
+    let (db, others) = (owner.database("d").await, other.database("d").await);
+    let open = async |session: &support::Session, db: &str| {
+        let path = format!("{db}/_changes?feed=continuous&heartbeat=60000");
+        let answer = session.client.open("GET", &path, &session.access, "");
+        answer.await
+    };
+    let first = open(&owner, &db).await;
+    let _second = open(&owner, &db).await;
+    assert_eq!(open(&owner, &db).await.status(), 503);
+    // Who only reads does not wait, and is answered.
+    owner.get(&format!("{db}/_changes")).await.expect(200);
+    let _third = open(&other, &others).await;
+    assert_eq!(open(&other, &others).await.status(), 503);
+    drop(first);
+    let opened = async {
+        while open(&other, &others).await.status() != 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), opened)
+        .await
+        .expect("a feed that ended still counts");
+}
+
+#[tokio::test]
 async fn a_reader_who_stops_reading_is_dropped() {
     let limits = Limits {
         stall_timeout: Duration::from_millis(300),

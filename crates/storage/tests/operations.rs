@@ -17,6 +17,7 @@ use support::{Client, Credential, Node, Person};
 const RATES: Rates = Rates {
     account: 30,
     address: 20,
+    resolutions: 20,
 };
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The accept loop: connections under limits, and an orderly end.
 
+mod addresses;
 pub(crate) mod body;
 pub(crate) mod metrics;
 mod stall;
@@ -17,8 +18,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use self::addresses::Addresses;
 use self::stall::StallGuard;
 use crate::api::App;
+use crate::crowd::Place;
 
 /// Header fields of one request.
 const MAX_HEADERS: usize = 64;
@@ -32,6 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Accepts and serves until `stop` says otherwise, then lets requests end. Owns every connection's task.
 pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, mut stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(app.limits.connections));
+    let addresses = Addresses::new(&app.limits, app.proxy);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
@@ -48,12 +52,16 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, mut stop: watch:
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
+                // One who has too many is hung up on: nothing that could be said is worth the wait.
+                let Ok(place) = addresses.enter(peer.ip()) else {
+                    continue;
+                };
                 connections.spawn(connection(
                     stream,
                     peer.ip(),
                     Arc::clone(&app),
                     graceful.watcher(),
-                    slot,
+                    (slot, place),
                 ));
             }
             Err(error) => {
@@ -72,7 +80,7 @@ async fn connection(
     peer: IpAddr,
     app: Arc<App>,
     watcher: hyper_util::server::graceful::Watcher,
-    _slot: OwnedSemaphorePermit,
+    _held: (OwnedSemaphorePermit, Option<Place<IpAddr>>),
 ) {
     // Small answers go out at once; large ones fill packets anyway.
     let _best_effort = stream.set_nodelay(true);
