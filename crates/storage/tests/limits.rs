@@ -453,3 +453,92 @@ async fn the_branches_of_a_document_are_no_repetitions_but_each_of_them_twice_is
     get(&items).await.expect(200);
     get(&[&items[..], &items[..]].concat()).await.expect(413);
 }
+
+#[tokio::test]
+async fn a_revision_that_is_asked_for_often_is_told_once() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let rev = |n: usize| format!("{}-{n:032x}", n + 1);
+    // One long branch, and a second leaf: both follow its first revision.
+    let branch: Vec<String> = (0..30).rev().map(|n| format!("{n:032x}")).collect();
+    let long = json!({
+        "_id": "a", "_rev": rev(29), "f": "long", "_revisions": {"start": 30, "ids": branch},
+    });
+    let short = json!({
+        "_id": "a", "_rev": "2-ffffffffffffffffffffffffffffffff", "f": "short",
+        "_revisions": {"start": 2, "ids": ["f".repeat(32), format!("{:032x}", 0)]},
+    });
+    let docs = json!({"docs": [long, short], "new_edits": false});
+    session
+        .post(&format!("{db}/_bulk_docs"), &docs)
+        .await
+        .expect(201);
+    let wanted: Vec<String> = (0..30).chain(0..30).map(rev).collect();
+    let open_revs: String =
+        url::form_urlencoded::byte_serialize(json!(wanted).to_string().as_bytes()).collect();
+    let ask = async |more: &str| {
+        let path = format!("{db}/a?open_revs={open_revs}{more}");
+        session.get(&path).await.expect(200).json()
+    };
+    let told = ask("&latest=true").await;
+    let told: Vec<_> = told.as_array().unwrap().iter().collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told.iter().all(|line| line["ok"]["f"].is_string()));
+    // Without `latest` only leaves are kept: one is told, and what is missing is named once, too.
+    let told = ask("").await;
+    assert_eq!(told.as_array().unwrap().len(), 30);
+}
+
+#[tokio::test]
+async fn the_large_leaves_of_a_document_are_all_told_piece_by_piece() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let first = format!("{:032x}", 0);
+    // Together many times what is made at once.
+    let leaf = |n: usize| {
+        let name = format!("{n:032x}");
+        json!({
+            "_id": "a", "_rev": format!("2-{name}"), "n": n, "f": "f".repeat(200 << 10),
+            "_revisions": {"start": 2, "ids": [name, first]},
+        })
+    };
+    let docs: Vec<_> = (1..=20).map(leaf).collect();
+    let docs = json!({"docs": docs, "new_edits": false});
+    session
+        .post(&format!("{db}/_bulk_docs"), &docs)
+        .await
+        .expect(201);
+    session
+        .put(&format!("{db}/b"), &json!({}))
+        .await
+        .expect(201);
+    let numbers = |told: &serde_json::Value| {
+        let told = told.as_array().unwrap().iter();
+        let mut numbers: Vec<_> = told.map(|line| line["ok"]["n"].as_u64().unwrap()).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    let all: Vec<u64> = (1..=20).collect();
+
+    let told = session.get(&format!("{db}/a?open_revs=all")).await;
+    assert_eq!(numbers(&told.expect(200).json()), all);
+    let items = json!([
+        {"id": "b"}, {"id": "a", "rev": format!("1-{first}")}, {"id": "nothing"}, {"id": "b"},
+    ]);
+    let path = format!("{db}/_bulk_get?latest=true&revs=true");
+    let told = session.post(&path, &json!({"docs": items})).await;
+    let told = told.expect(200).json();
+    let results = told["results"].as_array().unwrap();
+    let ids: Vec<_> = results
+        .iter()
+        .map(|item| item["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids, ["b", "a", "nothing", "b"]);
+    assert_eq!(numbers(&results[1]["docs"]), all);
+    assert_eq!(results[2]["docs"][0]["error"]["reason"], "missing");
+    for b in [&results[0], &results[3]] {
+        assert_eq!(b["docs"][0]["ok"]["_id"], "b");
+    }
+}
