@@ -86,6 +86,10 @@ pub(crate) fn couch_error(error: &CouchError) -> Reply {
 /// A fault of ours on the data path: said to the log, not to the peer.
 pub(crate) fn couch_fault(error: &StoreError) -> Reply {
     tracing::error!(%error, "a request failed");
+    if error.is_full() {
+        let kind = adyton_couch::wire::ErrorKind::InsufficientStorage;
+        return couch_error(&CouchError::new(kind, NO_ROOM));
+    }
     couch_error(&CouchError::new(
         adyton_couch::wire::ErrorKind::Internal,
         "The storage node could not do its work.",
@@ -101,6 +105,11 @@ pub(crate) fn couch_failure(error: &DatabaseError) -> Reply {
 
 /// The refusal of a body on the data path.
 pub(crate) fn couch_body_refusal(refusal: BodyRefusal) -> Reply {
+    couch_error(&couch_refusal(refusal))
+}
+
+/// The same, in CouchDB's words.
+pub(crate) fn couch_refusal(refusal: BodyRefusal) -> CouchError {
     use adyton_couch::wire::ErrorKind;
     let (kind, reason) = match refusal {
         BodyRefusal::TooLarge => (ErrorKind::TooLarge, "the request entity is too large"),
@@ -111,7 +120,7 @@ pub(crate) fn couch_body_refusal(refusal: BodyRefusal) -> Reply {
         BodyRefusal::Stalled => (ErrorKind::BadRequest, "The request body stopped arriving."),
         BodyRefusal::Broken => (ErrorKind::BadRequest, "The request body broke off."),
     };
-    couch_error(&CouchError::new(kind, reason))
+    CouchError::new(kind, reason)
 }
 
 /// `{"status":"success", …}`.
@@ -147,9 +156,15 @@ pub(crate) fn fail_bare(status: StatusCode) -> Reply {
     middleware(status, &json!({"status": "fail"}))
 }
 
+/// What a client is told whose write did not fit on the disk. What was acknowledged before stays.
+const NO_ROOM: &str = "The storage node has no room left.";
+
 /// A fault of ours in the middleware: said to the log, not to the peer.
 pub(crate) fn fault(error: &StoreError) -> Reply {
     tracing::error!(%error, "a request failed");
+    if error.is_full() {
+        return fail(StatusCode::INSUFFICIENT_STORAGE, NO_ROOM);
+    }
     fail(
         StatusCode::INTERNAL_SERVER_ERROR,
         "The storage node could not do its work.",
@@ -181,5 +196,25 @@ fn with_type(status: StatusCode, kind: &'static str, body: ReplyBody) -> Reply {
 fn put(object: &mut Value, name: &str, value: Value) {
     if let Value::Object(members) = object {
         members.insert(name.to_owned(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_507_on_both_sides_and_another_fault_is_500() {
+        let io = |kind| StoreError::Io(std::io::Error::from(kind));
+        for (error, status) in [
+            (StoreError::Full, 507),
+            (io(std::io::ErrorKind::StorageFull), 507),
+            (io(std::io::ErrorKind::QuotaExceeded), 507),
+            (io(std::io::ErrorKind::PermissionDenied), 500),
+            (StoreError::Aborted, 500),
+        ] {
+            assert_eq!(couch_fault(&error).status(), status, "{error}");
+            assert_eq!(fault(&error).status(), status, "{error}");
+        }
     }
 }

@@ -15,9 +15,11 @@ use super::route::Endpoint;
 use super::{App, Asked};
 use crate::access::User;
 use crate::auth::AuthError;
-use crate::databases::{DatabaseError, Usage};
+use crate::databases::DatabaseError;
+use crate::quota::Usage;
 use crate::registry::DatabaseRecord;
 use crate::store::StoreError;
+use crate::throttle::CallerKey;
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
@@ -265,6 +267,7 @@ impl App {
     // Calls that a signature authorises, without a token
 
     pub(super) async fn context_hash(&self, asked: Asked) -> Reply {
+        let caller = asked.caller.clone();
         let call: SignedCall = match self.call(asked).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
@@ -287,7 +290,10 @@ impl App {
             return reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature");
         };
         let text = consent::context_hash_lookup(&did, &hash, &self.public_url, timestamp);
-        if let Err(refusal) = self.check_account(&did, text.digest(), signature).await {
+        if let Err(refusal) = self
+            .check_account(&caller, &did, text.digest(), signature)
+            .await
+        {
             return refusal;
         }
         // Only the owner's own contexts have names for the owner.
@@ -302,6 +308,7 @@ impl App {
     }
 
     pub(super) async fn destroy_context(self: Arc<Self>, asked: Asked) -> Reply {
+        let caller = asked.caller.clone();
         let call: SignedCall = match self.call(asked).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
@@ -325,7 +332,10 @@ impl App {
             return reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature");
         };
         let text = consent::destroy_context(&did, &context, &self.public_url, timestamp);
-        if let Err(refusal) = self.check_account(&did, text.digest(), signature).await {
+        if let Err(refusal) = self
+            .check_account(&caller, &did, text.digest(), signature)
+            .await
+        {
             return refusal;
         }
         let account = ContextHash::of(&did, &context).couch_user();
@@ -346,14 +356,19 @@ impl App {
     /// Checks that the account's own key signed a call, or says what to answer.
     async fn check_account(
         &self,
+        caller: &CallerKey,
         did: &Did,
         digest: [u8; 32],
         signature: &str,
     ) -> Result<(), Reply> {
-        match self.auth.signed_by_account(did, digest, signature).await {
+        match self
+            .auth
+            .signed_by_account(caller, did, digest, signature)
+            .await
+        {
             Ok(()) => Ok(()),
             Err(AuthError::Store(error)) => Err(reply::fault(&error)),
-            Err(AuthError::Unresolved) => Err(super::session::unresolved()),
+            Err(error @ (AuthError::Unresolved | AuthError::TooMany(_))) => Err(self.later(&error)),
             Err(_) => Err(reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature")),
         }
     }

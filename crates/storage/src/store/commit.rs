@@ -186,8 +186,11 @@ impl Shared {
                 Ok(()) => jobs.into_iter().for_each(|job| job.settle(Ok(()))),
                 Err(error) => {
                     tracing::error!(%error, "a transaction failed");
-                    jobs.into_iter()
-                        .for_each(|job| job.settle(Err(StoreError::Aborted)));
+                    let told = || match error.is_full() {
+                        true => StoreError::Full,
+                        false => StoreError::Aborted,
+                    };
+                    jobs.into_iter().for_each(|job| job.settle(Err(told())));
                 }
             }
         }
@@ -205,7 +208,11 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use redb::{ReadableTableMetadata, TableDefinition};
+    use std::io;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use redb::backends::InMemoryBackend;
+    use redb::{ReadableTableMetadata, StorageBackend, TableDefinition};
 
     use super::*;
 
@@ -255,6 +262,77 @@ mod tests {
             .await;
         assert!(failed.is_err());
         assert_eq!(committer.write(add(3)).await.unwrap(), 2);
+    }
+
+    /// A disk of so many bytes, which outlives who uses it.
+    #[derive(Debug, Clone, Default)]
+    struct Disk {
+        bytes: Arc<InMemoryBackend>,
+        room: Arc<AtomicU64>,
+    }
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            self.bytes.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.bytes.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            if len > self.room.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.bytes.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.bytes.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            StorageBackend::write(&*self.bytes, offset, data)
+        }
+    }
+
+    impl Disk {
+        fn mounted(&self) -> Committer {
+            let database = Database::builder().create_with_backend(self.clone());
+            Committer::new(database.unwrap())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_as_such_and_nothing_acknowledged_is_lost() {
+        const BODIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bodies");
+        let disk = Disk::default();
+        disk.room.store(6 << 20, Ordering::Relaxed);
+        let committer = disk.mounted();
+        let mut acknowledged = 0;
+        let refused = loop {
+            let write = committer.write(move |transaction| {
+                let mut table = transaction.open_table(BODIES)?;
+                table.insert(acknowledged, vec![7; 200 << 10].as_slice())?;
+                Ok(())
+            });
+            match write.await {
+                Ok(()) => acknowledged += 1,
+                Err(error) => break error,
+            }
+            assert!(acknowledged < 100);
+        };
+        assert!(refused.is_full(), "{refused}");
+        assert!(acknowledged > 3);
+        let closed = committer.closed();
+        drop(committer);
+        closed.await;
+
+        disk.room.store(1 << 30, Ordering::Relaxed);
+        let committer = disk.mounted();
+        let kept = committer.view(|view| Ok(view.open_table(BODIES)?.len()?));
+        assert_eq!(kept.await.unwrap(), acknowledged);
+        assert_eq!(committer.write(add(1)).await.unwrap(), 1);
     }
 
     #[tokio::test]

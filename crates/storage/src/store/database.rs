@@ -187,12 +187,13 @@ impl DatabaseFile {
         std::fs::metadata(&self.path).map_or(0, |meta| meta.len())
     }
 
-    /// Writes documents, durably, in order, each with its own outcome.
-    pub(crate) async fn write(
+    /// Writes documents, durably, in order, each with its own outcome. `held` is held until then, also when nobody waits any more.
+    pub(crate) async fn write<H: Send + 'static>(
         &self,
         writes: Vec<DocumentWrite>,
+        held: H,
     ) -> Result<Vec<Outcome>, StoreError> {
-        let (outcomes, newest) = self
+        let (outcomes, newest, _held) = self
             .committer
             .write(move |transaction| {
                 let mut writer = Writer::open(transaction)?;
@@ -200,7 +201,7 @@ impl DatabaseFile {
                     .iter()
                     .map(|write| writer.write(write))
                     .collect::<Result<Vec<_>, _>>()?;
-                Ok((outcomes, writer.finish()?.update_seq))
+                Ok((outcomes, writer.finish()?.update_seq, held))
             })
             .await?;
         self.tell(newest);

@@ -41,12 +41,30 @@ pub enum StoreError {
     /// The transaction that carried this write failed, through another write's fault or the disk's.
     #[error("the shared transaction failed")]
     Aborted,
+    /// The disk has no room for the transaction; nothing of it was written.
+    #[error("the disk is full")]
+    Full,
     /// The file is gone or the server is going down.
     #[error("the store is closed")]
     Closed,
     /// No random bytes.
     #[error("the system has no random bytes")]
     Random,
+}
+
+impl StoreError {
+    /// Whether it is room that was missing.
+    pub(crate) fn is_full(&self) -> bool {
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        let full = |error: &std::io::Error| {
+            matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+        };
+        match self {
+            Self::Full => true,
+            Self::Io(error) | Self::Engine(redb::Error::Io(error)) => full(error),
+            _ => false,
+        }
+    }
 }
 
 macro_rules! from_engine {
