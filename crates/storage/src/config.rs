@@ -59,6 +59,10 @@ pub struct Limits {
     pub attachment_bytes: usize,
     /// Bytes of all attachments that come with one document.
     pub attachments_bytes: usize,
+    /// Bytes of all databases and the node's own file, on disk. None: as many as there is room for.
+    pub node_bytes: Option<u64>,
+    /// Refresh tokens of an account. With one more, the oldest ends.
+    pub refresh_tokens_per_account: usize,
     /// Bytes of a local document of somebody who may read and not write. CouchDB's replicator keeps up to 50 sessions in one.
     pub reader_local_bytes: usize,
     /// Local documents of a database from which on somebody who may read and not write makes no new one.
@@ -124,6 +128,8 @@ impl Default for Limits {
             accounts: 10_000,
             databases_per_account: 1_000,
             account_bytes: 10 << 30,
+            node_bytes: None,
+            refresh_tokens_per_account: 256,
             document_bytes: adyton_couch::limits::MAX_DOCUMENT_BYTES,
             attachment_bytes: 64 << 20,
             attachments_bytes: 256 << 20,
@@ -194,6 +200,8 @@ pub struct ConfigFile {
     pub max_accounts: Option<u64>,
     /// See [`Limits::account_bytes`].
     pub account_bytes: Option<u64>,
+    /// See [`Limits::node_bytes`].
+    pub node_bytes: Option<u64>,
     /// See [`Limits::document_bytes`].
     pub document_bytes: Option<usize>,
     /// See [`Limits::attachment_bytes`].
@@ -348,6 +356,7 @@ impl ConfigFile {
         let mut limits = Limits::default();
         limits.accounts = self.max_accounts.unwrap_or(limits.accounts);
         limits.account_bytes = self.account_bytes.unwrap_or(limits.account_bytes);
+        limits.node_bytes = self.node_bytes;
         limits.connections = self.connections.unwrap_or(limits.connections);
         limits.open_databases = self.open_databases.unwrap_or(limits.open_databases);
         limits.document_bytes = self.document_bytes.unwrap_or(limits.document_bytes);

@@ -13,11 +13,13 @@ use tokio::time::Instant;
 use crate::access::{Admission, Peer, Permit, Principal};
 use crate::config::Limits;
 use crate::peers::PeerRow;
+use crate::private_files::make_directory;
 use crate::quota::{NoRoom, Quotas, Room, Usage};
 use crate::registry::DatabaseRecord;
 use crate::store::database::DatabaseFile;
 use crate::store::node::NodeStore;
 use crate::store::{StoreError, blocking};
+use crate::total::{NodeFull, Total};
 
 use adyton_couch::wire::{CouchError, ErrorKind};
 
@@ -26,6 +28,10 @@ mod backup;
 pub(crate) use backup::BackupUnderWay;
 use backup::Standing;
 
+/// About what an empty database takes on disk.
+const NEW_FILE_BYTES: u64 = 64 << 10;
+/// Below the databases: files that the node's file does not know.
+const UNKNOWN: &str = "unknown";
 /// How long an open waits for a file that is just being closed.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 /// Accounts whose databases change at one time, from which on those that are done are forgotten.
@@ -56,6 +62,7 @@ pub(crate) struct Databases {
     /// Held while an account's set of databases changes: who waits, waits for his own.
     changing: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     quotas: Quotas,
+    total: Total,
     /// Counts the changes of the registry: a permit that is older than the last one is looked at again.
     changes: AtomicU64,
 }
@@ -119,6 +126,9 @@ impl Drop for Compacting {
 impl Databases {
     /// The databases in a directory, which is left as it is.
     pub(crate) fn new(node: NodeStore, directory: PathBuf, limits: Limits) -> Self {
+        // The node's own file is beside them.
+        let whole = directory.parent().unwrap_or(&directory).to_owned();
+        let total = Total::new(whole, limits.node_bytes);
         Self {
             node,
             directory,
@@ -130,11 +140,13 @@ impl Databases {
             compacting: Arc::default(),
             changing: Mutex::default(),
             quotas: Quotas::default(),
+            total,
             changes: AtomicU64::new(1),
         }
     }
 
-    /// Takes over the directory, and removes files that no database owns (left by a creation that never finished).
+    /// Takes over the directory. Files that no database owns are moved aside: a creation or a deletion did not end, or the node's
+    /// file is older than they are, and they are all that there is of what it lacks.
     pub(crate) async fn open(
         node: NodeStore,
         directory: PathBuf,
@@ -142,10 +154,20 @@ impl Databases {
     ) -> Result<Self, StoreError> {
         let this = Self::new(node, directory, limits);
         let directory = this.directory.clone();
+        let mut unknown = Vec::new();
         for (hash, path) in blocking(move || database_files(&directory)).await? {
             if this.node.database(hash.to_string()).await?.is_none() {
-                std::fs::remove_file(path)?;
+                unknown.push(path);
             }
+        }
+        if !unknown.is_empty() {
+            let files = unknown.len();
+            let aside = this.directory.join(UNKNOWN);
+            blocking(move || move_aside(&unknown, &aside)).await?;
+            tracing::warn!(
+                files,
+                "databases that node.redb does not know were moved to databases/unknown"
+            );
         }
         Ok(this)
     }
@@ -250,6 +272,7 @@ impl Databases {
                 let reason = "The account has as many databases as it may.";
                 return Err(CouchError::new(ErrorKind::InsufficientStorage, reason).into());
             }
+            self.room_on_node(NEW_FILE_BYTES).await?;
             self.slot(hash).is_free()?;
             self.remove_file(hash).await?;
         }
@@ -385,6 +408,7 @@ impl Databases {
             CouchError::new(ErrorKind::InsufficientStorage, reason)
         };
         let owner = &permit.record().owner;
+        self.room_on_node(bytes).await?;
         if let Some(room) = self.quotas.take(owner, bytes) {
             return Ok(room);
         }
@@ -395,6 +419,13 @@ impl Databases {
         let usage = self.measure(owner).await?;
         let taken = self.quotas.take_measured(owner, bytes, measuring, usage);
         Ok(taken.map_err(|NoRoom| full())?)
+    }
+
+    /// Room for so many bytes, whoever writes them.
+    async fn room_on_node(&self, bytes: u64) -> Result<(), DatabaseError> {
+        let taken = self.total.take(bytes).await?;
+        let reason = "The node keeps as much as it may.";
+        Ok(taken.map_err(|NodeFull| CouchError::new(ErrorKind::InsufficientStorage, reason))?)
     }
 
     async fn make_file(&self, hash: DatabaseHash, now: u64) -> Result<(), DatabaseError> {
@@ -584,6 +615,20 @@ pub(crate) fn database_files(directory: &Path) -> Result<Vec<(DatabaseHash, Path
         }
     }
     Ok(found)
+}
+
+/// Moves files into a directory for their owner alone, under names that nothing there has.
+fn move_aside(files: &[PathBuf], aside: &Path) -> Result<(), StoreError> {
+    make_directory(aside)?;
+    for file in files {
+        let name = file.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or(StoreError::Corrupt("a file's name"))?;
+        // Not a name of a database: what is here is not looked at again.
+        let mut free = (0..u64::MAX).map(|n| aside.join(format!("{name}.{n}")));
+        let free = free.find(|path| !path.exists());
+        std::fs::rename(file, free.ok_or(StoreError::Corrupt("a file's name"))?)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use adyton_storage::{BackupError, Config, ConfigError, ConfigFile, Copied, Reload, Storage};
+use adyton_storage::{
+    BackupError, Config, ConfigError, ConfigFile, Copied, Reload, Storage, TooFewFiles,
+};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::task::JoinSet;
@@ -151,6 +153,13 @@ fn run(config: Config) -> Result<ExitCode, Anything> {
     runtime()?.block_on(async {
         // Before it can be told anything: a signal that nobody takes ends the program.
         let mut signals = Signals::new()?;
+        if let Some(TooFewFiles { needed, allowed }) = TooFewFiles::look(&config.limits) {
+            tracing::warn!(
+                needed,
+                allowed,
+                "the node may need more open files than it may have (LimitNOFILE, ulimit -n)"
+            );
+        }
         let storage = Arc::new(Storage::start(config).await?);
         println!(
             "listening on {}://{} as {}",
