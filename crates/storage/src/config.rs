@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::limits_table::LimitsTable;
 use crate::outbound::Reach;
+use crate::replicate::Pace;
 use crate::resolution::RegistryChoice;
 use crate::throttle::{Proxy, Rates};
 use crate::tls::TlsFiles;
@@ -40,6 +41,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Whether an operator's proxy stands before the node.
     pub proxy: Proxy,
+    /// How fast it replicates to the other nodes of a context.
+    pub pace: Pace,
     /// What the node takes from one account or one peer.
     pub limits: Limits,
 }
@@ -173,6 +176,7 @@ impl Config {
             backups: None,
             tls: None,
             proxy: Proxy::None,
+            pace: Pace::default(),
             limits: Limits::default(),
         }
     }
@@ -401,6 +405,7 @@ impl ConfigFile {
             data: self.data.ok_or(ConfigError::Missing("data"))?,
             public_url: self.public_url.map(|url| public_url(&url)).transpose()?,
             network,
+            pace: Pace::default(),
             limits,
         })
     }
