@@ -139,7 +139,7 @@ impl Default for Limits {
             connections: 4_096,
             connections_per_address: None,
             feeds: 20_000,
-            feeds_per_caller: 5_000,
+            feeds_per_caller: 10_000,
             handshakes: 256,
             handshake_timeout: Duration::from_secs(10),
             open_databases: 256,
