@@ -16,8 +16,10 @@ use crate::peers::PeerRow;
 use crate::private_files::make_directory;
 use crate::quota::{NoRoom, Quotas, Room, Usage};
 use crate::registry::DatabaseRecord;
+use crate::replicate::News;
 use crate::store::database::DatabaseFile;
 use crate::store::node::NodeStore;
+use crate::store::pulse::Pulse;
 use crate::store::{StoreError, blocking};
 use crate::total::{NodeFull, Total};
 
@@ -51,6 +53,7 @@ pub(crate) struct Databases {
     node: NodeStore,
     directory: PathBuf,
     limits: Limits,
+    news: News,
     slots: Mutex<HashMap<DatabaseHash, Arc<Slot>>>,
     open_files: Arc<AtomicUsize>,
     /// Counts uses, to find the file that was not used for longest.
@@ -125,7 +128,7 @@ impl Drop for Compacting {
 
 impl Databases {
     /// The databases in a directory, which is left as it is.
-    pub(crate) fn new(node: NodeStore, directory: PathBuf, limits: Limits) -> Self {
+    pub(crate) fn new(node: NodeStore, directory: PathBuf, limits: Limits, news: News) -> Self {
         // The node's own file is beside them.
         let whole = directory.parent().unwrap_or(&directory).to_owned();
         let total = Total::new(whole, limits.node_bytes);
@@ -133,6 +136,7 @@ impl Databases {
             node,
             directory,
             limits,
+            news,
             slots: Mutex::default(),
             open_files: Arc::default(),
             uses: AtomicU64::new(0),
@@ -151,15 +155,12 @@ impl Databases {
         node: NodeStore,
         directory: PathBuf,
         limits: Limits,
+        news: News,
     ) -> Result<Self, StoreError> {
-        let this = Self::new(node, directory, limits);
+        let this = Self::new(node, directory, limits, news);
         let directory = this.directory.clone();
-        let mut unknown = Vec::new();
-        for (hash, path) in blocking(move || database_files(&directory)).await? {
-            if this.node.database(hash.to_string()).await?.is_none() {
-                unknown.push(path);
-            }
-        }
+        let found = blocking(move || database_files(&directory)).await?;
+        let unknown = this.node.without_owner(found).await?;
         if !unknown.is_empty() {
             let files = unknown.len();
             let aside = this.directory.join(UNKNOWN);
@@ -432,7 +433,7 @@ impl Databases {
         let slot = self.slot(hash);
         let mut file = slot.file.lock().await;
         if file.is_none() {
-            let (path, pulse) = (self.path(hash), slot.pulse.clone());
+            let (path, pulse) = (self.path(hash), self.pulse_of(hash, &slot));
             let made = blocking(move || DatabaseFile::create(&path, now, pulse)).await?;
             *file = Some(self.counted(made));
             drop(file);
@@ -507,7 +508,7 @@ impl Databases {
         }
         let deadline = Instant::now() + CLOSING_TIME;
         let open = loop {
-            let (path, pulse) = (self.path(hash), slot.pulse.clone());
+            let (path, pulse) = (self.path(hash), self.pulse_of(hash, &slot));
             match blocking(move || DatabaseFile::open(&path, pulse)).await {
                 Err(StoreError::Closed) if Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -559,6 +560,14 @@ impl Databases {
                 tracing::error!(%error, "closing a database failed");
             }
             surplus -= 1;
+        }
+    }
+
+    fn pulse_of(&self, hash: DatabaseHash, slot: &Slot) -> Pulse {
+        Pulse {
+            feeds: slot.pulse.clone(),
+            hash,
+            news: self.news.clone(),
         }
     }
 

@@ -51,6 +51,14 @@ impl LimitsTable {
             &mut limits.bodies_in_flight_bytes,
             self.bodies_in_flight_bytes,
         )?;
+        // A batch and what is made of it must fit, or none of that size is ever taken.
+        if limits.bodies_in_flight_bytes < 2 * limits.bulk_bytes as u64 {
+            let too_small = "less than twice limits.bulk-bytes";
+            return Err(ConfigError::Invalid(
+                "limits.bodies-in-flight-bytes",
+                too_small,
+            ));
+        }
         if let Some(bytes) = self.repeated_bytes {
             limits.repeated_bytes = bytes;
         }
@@ -130,13 +138,13 @@ mod tests {
     #[test]
     fn what_is_given_counts_and_the_rest_stays() {
         assert_eq!(read("").unwrap(), Limits::default());
-        let all = "body-bytes = 1\nbulk-bytes = 2\nbodies-in-flight-bytes = 3\nrepeated-bytes = 0\ndatabases-per-account = 5\n\
+        let all = "body-bytes = 1\nbulk-bytes = 2\nbodies-in-flight-bytes = 4\nrepeated-bytes = 0\ndatabases-per-account = 5\n\
             connections-per-address = 6\nfeeds = 7\nfeeds-per-caller = 8\nfeed-seconds = 9\nstall-seconds = 10\nheader-seconds = 11\n\
             resolutions-per-minute = 12";
         let mut expected = Limits {
             body_bytes: 1,
             bulk_bytes: 2,
-            bodies_in_flight_bytes: 3,
+            bodies_in_flight_bytes: 4,
             repeated_bytes: 0,
             databases_per_account: 5,
             connections_per_address: Some(6),
@@ -156,6 +164,7 @@ mod tests {
         for (text, name) in [
             ("bulk-bytes = 999999999999", "limits.bulk-bytes"),
             ("feeds = 0", "limits.feeds"),
+            ("bodies-in-flight-bytes = 1000", "limits.bulk-bytes"),
             ("stall-seconds = 0", "limits.stall-seconds"),
             (
                 "connections-per-address = 0",

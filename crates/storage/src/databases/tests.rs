@@ -20,7 +20,9 @@ async fn made(limits: Limits) -> Made {
     let directory = dir.path().join("databases");
     std::fs::create_dir(&directory).unwrap();
     Made {
-        databases: Databases::open(node, directory, limits).await.unwrap(),
+        databases: Databases::open(node, directory, limits, News::default())
+            .await
+            .unwrap(),
         _dir: dir,
     }
 }
@@ -211,7 +213,8 @@ async fn files_that_the_nodes_file_does_not_know_are_moved_aside_and_never_over_
     forget().await.unwrap();
     for life in 0..2 {
         std::fs::write(&lost_file, [life]).unwrap();
-        let databases = Databases::open(node.clone(), directory.clone(), Limits::default());
+        let (node, directory, limits) = (node.clone(), directory.clone(), Limits::default());
+        let databases = Databases::open(node, directory, limits, News::default());
         let databases = databases.await.unwrap();
         databases.own_file(&known).await.unwrap();
         assert!(!lost_file.exists());

@@ -18,7 +18,7 @@ use super::database::{BODIES, CHANGES, DOCUMENTS, LOCAL};
 use super::format::META;
 use super::node::{
     ACCOUNTS, DATABASES, DEVICES, DID_DOCUMENT_BYTES, DID_DOCUMENTS, EXPIRIES, OWNED,
-    PEER_CONTEXTS, PEER_KIN, REFRESH_TOKENS, REGISTRATIONS, SECRETS, USED_REQUESTS,
+    PEER_CONTEXTS, PEER_KIN, REFRESH_TOKENS, REGISTRATIONS, REPLICATED, SECRETS, USED_REQUESTS,
 };
 use super::node_indexes::{ACCOUNT_TOKENS, PEER_EXPIRIES, PEER_KIN_EXPIRIES, UNOWNING};
 use crate::private_files::new_file;
@@ -26,8 +26,8 @@ use crate::private_files::new_file;
 /// Memory that making a copy may use for pages.
 const CACHE_BYTES: usize = 16 << 20;
 
-/// The node's own secrets that a copy has. The others make tokens and challenges: without them, those are void where the copy is
-/// used, and the node makes new ones.
+/// The node's own secrets that a copy has. The others make tokens, challenges and passwords for other nodes: without them, those are
+/// void where the copy is used, and the node makes new ones.
 const KEPT_SECRETS: [&str; 4] = ["identity", "public_user", "public_password", "uuid"];
 
 /// Copies a database.
@@ -80,6 +80,7 @@ pub(super) fn node_to(
         UNOWNING.name(),
         PEER_EXPIRIES.name(),
         PEER_KIN_EXPIRIES.name(),
+        REPLICATED.name(),
     ];
     only(from, &known)?;
     written(path, |to| {
@@ -92,6 +93,7 @@ pub(super) fn node_to(
         table(from, to, PEER_KIN)?;
         table(from, to, PEER_EXPIRIES)?;
         table(from, to, PEER_KIN_EXPIRIES)?;
+        table(from, to, REPLICATED)?;
         // Tokens stay behind; their tables do not.
         to.open_table(REFRESH_TOKENS)?;
         to.open_table(DEVICES)?;

@@ -11,15 +11,16 @@ use adyton_couch::seq::Life;
 use adyton_couch::wire::{CouchError, ErrorKind, KeyRange};
 use bytes::Bytes;
 use redb::{
-    Builder, Database, DatabaseError, OwnedAccessGuard, ReadTransaction, ReadableDatabase,
-    ReadableTable, ReadableTableMetadata, Table, TableDefinition,
+    OwnedAccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata, Table,
+    TableDefinition, WriteTransaction,
 };
-use tokio::sync::watch;
 
 use super::attachments::{Attached, AttachmentView, BlobId};
 use super::commit::Committer;
 use super::copy;
+use super::engine::{self, Engine};
 use super::format::{self, META};
+use super::pulse::Pulse;
 use super::row::{ChangeRow, DocumentRow};
 use super::write::{DocumentWrite, Outcome, Writer};
 use super::{StoreError, random};
@@ -111,22 +112,27 @@ pub(crate) struct DatabaseFile {
     committer: Committer,
     path: PathBuf,
     /// Tells waiting feeds that there is something new.
-    pulse: watch::Sender<u64>,
+    pulse: Pulse,
 }
 
 impl DatabaseFile {
     /// Makes the file if it is not there, and its tables.
-    pub(crate) fn create(
+    pub(crate) fn create(path: &Path, now: u64, pulse: Pulse) -> Result<Self, StoreError> {
+        if let Some(parent) = path.parent() {
+            engine::make_directory(parent)?;
+        }
+        Self::filled(Engine::create(path, CACHE_BYTES)?, path, now, pulse)
+    }
+
+    /// Makes the tables.
+    pub(super) fn filled(
+        engine: Engine,
         path: &Path,
         now: u64,
-        pulse: watch::Sender<u64>,
+        pulse: Pulse,
     ) -> Result<Self, StoreError> {
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
         let life = u64::from_be_bytes(random()?);
-        let database = builder().create(path)?;
-        let transaction = database.begin_write()?;
+        let transaction = engine.write()?;
         {
             transaction.open_table(DOCUMENTS)?;
             transaction.open_table(BODIES)?;
@@ -147,29 +153,28 @@ impl DatabaseFile {
             }
         }
         transaction.commit()?;
-        // The name in the directory must be as durable as the file.
-        if let Some(parent) = path.parent() {
-            std::fs::File::open(parent)?.sync_all()?;
-        }
         Ok(Self {
-            committer: Committer::new(database),
+            committer: Committer::new(engine),
             path: path.to_owned(),
             pulse,
         })
     }
 
     /// Opens an existing file; repairs it first when the process that wrote it was killed.
-    pub(crate) fn open(path: &Path, pulse: watch::Sender<u64>) -> Result<Self, StoreError> {
-        let database = match builder().open(path) {
-            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::Closed),
-            opened => opened?,
-        };
-        format::check(&database.begin_read()?.open_table(META)?)?;
+    pub(crate) fn open(path: &Path, pulse: Pulse) -> Result<Self, StoreError> {
+        let engine = Engine::open(path, CACHE_BYTES)?;
+        format::check(&engine.read()?.open_table(META)?)?;
         Ok(Self {
-            committer: Committer::new(database),
+            committer: Committer::new(engine),
             path: path.to_owned(),
             pulse,
         })
+    }
+
+    /// Ends when the file is closed.
+    #[cfg(test)]
+    pub(super) fn closed(&self) -> impl Future<Output = ()> + use<> {
+        self.committer.closed()
     }
 
     /// A consistent view of the database as it is now.
@@ -193,28 +198,20 @@ impl DatabaseFile {
         writes: Vec<DocumentWrite>,
         held: H,
     ) -> Result<Vec<Outcome>, StoreError> {
-        let (outcomes, newest, _held) = self
+        let pulse = self.pulse.clone();
+        let work = move |transaction: &WriteTransaction| {
+            let mut writer = Writer::open(transaction)?;
+            let outcomes = writes
+                .iter()
+                .map(|write| writer.write(write))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok((outcomes, writer.finish()?.update_seq, held))
+        };
+        // Told also when the writer hung up: what is durable is replicated.
+        let told = self
             .committer
-            .write(move |transaction| {
-                let mut writer = Writer::open(transaction)?;
-                let outcomes = writes
-                    .iter()
-                    .map(|write| writer.write(write))
-                    .collect::<Result<Vec<_>, _>>()?;
-                Ok((outcomes, writer.finish()?.update_seq, held))
-            })
-            .await?;
-        self.tell(newest);
-        Ok(outcomes)
-    }
-
-    /// Wakes those who wait for news.
-    fn tell(&self, newest: u64) {
-        self.pulse.send_if_modified(|seq| {
-            let news = newest > *seq;
-            *seq = newest.max(*seq);
-            news
-        });
+            .write_then(work, move |(_, newest, _)| pulse.tell(*newest));
+        Ok(told.await?.0)
     }
 
     /// Removes leaves as if they had never been written, durably. Returns those that went.
@@ -234,7 +231,7 @@ impl DatabaseFile {
                 Ok((purged, writer.finish()?.update_seq))
             })
             .await?;
-        self.tell(newest);
+        self.pulse.tell(newest);
         Ok(purged)
     }
 
@@ -456,10 +453,4 @@ pub(super) fn lend(page: OwnedAccessGuard<&'static [u8]>) -> Bytes {
         return Bytes::copy_from_slice(page.value());
     }
     Bytes::from_owner(SharedPage(page))
-}
-
-fn builder() -> Builder {
-    let mut builder = Database::builder();
-    builder.set_cache_size(CACHE_BYTES);
-    builder
 }

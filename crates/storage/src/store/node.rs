@@ -1,16 +1,17 @@
 //! `node.redb`: the node's own keys, accounts, the registry of databases, refresh tokens, DID documents.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use adyton_protocol::database::DatabaseHash;
 use redb::{
-    Database, DatabaseError, ReadTransaction, ReadableTable, ReadableTableMetadata,
-    TableDefinition, WriteTransaction,
+    ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
 use super::commit::Committer;
 use super::copy;
+use super::engine::Engine;
 use super::format::{self, META};
 use super::node_indexes::{
     self, ACCOUNT_TOKENS, Admissions, end_oldest_tokens, has_room_for_account,
@@ -44,6 +45,9 @@ pub(super) const DID_DOCUMENT_BYTES: TableDefinition<'_, &str, u64> =
 /// Address of a DID, lower case → its registration, on a node that is a directory.
 pub(super) const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> =
     TableDefinition::new("did_registrations");
+/// Account → nothing: those whose context other nodes hold, too. At start they are replicated.
+pub(super) const REPLICATED: TableDefinition<'_, &str, ()> =
+    TableDefinition::new("replicated_accounts");
 /// (account, name of another node) → with which password, and until when, that node may replicate the account's context.
 pub(super) const PEER_CONTEXTS: TableDefinition<'_, (&str, &str), &[u8]> =
     TableDefinition::new("peer_context_passwords");
@@ -165,6 +169,8 @@ pub(crate) struct NodeSecrets {
     pub(crate) public_user: [u8; 32],
     pub(crate) public_password: [u8; 32],
     pub(crate) uuid: [u8; 32],
+    /// Makes the passwords that other nodes know this one by.
+    pub(crate) peer_key: [u8; 32],
 }
 
 /// The open node file. Cheap to clone.
@@ -176,13 +182,8 @@ pub(crate) struct NodeStore {
 impl NodeStore {
     /// Opens or makes the file. Fails when another process has it.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
-        let database = match builder.create(path) {
-            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::Closed),
-            opened => opened?,
-        };
-        let transaction = database.begin_write()?;
+        let engine = Engine::create(path, CACHE_BYTES)?;
+        let transaction = engine.write()?;
         {
             let mut meta = transaction.open_table(META)?;
             format::check(&meta)?;
@@ -198,12 +199,13 @@ impl NodeStore {
             count_did_documents(&transaction)?;
             transaction.open_table(REGISTRATIONS)?;
             transaction.open_table(PEER_CONTEXTS)?;
+            transaction.open_table(REPLICATED)?;
             transaction.open_table(PEER_KIN)?;
             node_indexes::complete(&transaction)?;
         }
         transaction.commit()?;
         Ok(Self {
-            committer: Committer::new(database),
+            committer: Committer::new(engine),
         })
     }
 
@@ -236,6 +238,7 @@ impl NodeStore {
                     public_user: key("public_user")?,
                     public_password: key("public_password")?,
                     uuid: key("uuid")?,
+                    peer_key: key("peer_key")?,
                 })
             })
             .await
@@ -354,6 +357,25 @@ impl NodeStore {
     ) -> Result<Option<DatabaseRecord>, StoreError> {
         self.committer
             .view(move |view| read_database(view, &hash))
+            .await
+    }
+
+    /// The files of those that are no databases of this node.
+    pub(crate) async fn without_owner(
+        &self,
+        found: Vec<(DatabaseHash, PathBuf)>,
+    ) -> Result<Vec<PathBuf>, StoreError> {
+        self.committer
+            .view(move |view| {
+                let table = view.open_table(DATABASES)?;
+                let mut stray = Vec::new();
+                for (hash, path) in found {
+                    if table.get(hash.to_string().as_str())?.is_none() {
+                        stray.push(path);
+                    }
+                }
+                Ok(stray)
+            })
             .await
     }
 
@@ -643,6 +665,43 @@ impl NodeStore {
                 for name in contexts.names(&account)? {
                     contexts.remove((account.as_str(), name.as_str()))?;
                 }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Accounts whose context other nodes hold, too, as far as is known.
+    pub(crate) async fn replicated(&self) -> Result<Vec<String>, StoreError> {
+        self.committer
+            .view(|view| {
+                let table = view.open_table(REPLICATED)?;
+                let rows = table.iter()?.map(|row| Ok(row?.0.value().to_owned()));
+                rows.collect()
+            })
+            .await
+    }
+
+    /// Whether an account's context is on other nodes, too. Written only when it is news.
+    pub(crate) async fn set_replicated(
+        &self,
+        account: String,
+        replicated: bool,
+    ) -> Result<(), StoreError> {
+        let asked = account.clone();
+        let known = self
+            .committer
+            .view(move |view| Ok(view.open_table(REPLICATED)?.get(asked.as_str())?.is_some()))
+            .await?;
+        if known == replicated {
+            return Ok(());
+        }
+        self.committer
+            .write(move |transaction| {
+                let mut table = transaction.open_table(REPLICATED)?;
+                match replicated {
+                    true => table.insert(account.as_str(), ())?,
+                    false => table.remove(account.as_str())?,
+                };
                 Ok(())
             })
             .await
