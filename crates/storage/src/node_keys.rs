@@ -12,9 +12,9 @@ use adyton_resolver::web::{Ask, Web, WebError};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use url::Url;
 
-use crate::clock::Clock;
 use crate::crowd::Crowd;
 use crate::throttle::CallerKey;
 
@@ -26,10 +26,10 @@ const STATUS_TIME: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 16;
 /// Of those, for one caller.
 const AT_ONCE_OF_ONE: usize = 4;
-/// Seconds for which a key is taken from memory.
-const SHOWN_SECONDS: u64 = 60;
-/// Seconds for which a node that shows none is not asked again.
-const FAILED_SECONDS: u64 = 10;
+/// How long a key is taken from memory.
+const SHOWN: Duration = Duration::from_secs(60);
+/// How long a node that shows none is not asked again: short, as a way to it may have failed.
+const FAILED: Duration = Duration::from_secs(2);
 /// Nodes that are remembered.
 const MAX_NODES: usize = 4_096;
 
@@ -50,35 +50,32 @@ pub(crate) enum NoKey {
 /// Asks for keys, and remembers them for a while.
 pub(crate) struct NodeKeys {
     outbound: Arc<dyn Web>,
-    clock: Clock,
     nodes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Shown>>>>>,
     crowd: Crowd<CallerKey>,
     asking: Mutex<JoinSet<()>>,
 }
 
-/// What a node showed, and when, in Unix seconds.
+/// What a node showed, and when it was asked.
 #[derive(Clone, Copy)]
 struct Shown {
-    at: u64,
+    at: Instant,
     key: Result<PublicKey, NoKey>,
 }
 
 impl Shown {
-    fn is_young(&self, now: u64) -> bool {
+    fn is_young(&self) -> bool {
         let life = match self.key {
-            Ok(_) => SHOWN_SECONDS,
-            Err(_) => FAILED_SECONDS,
+            Ok(_) => SHOWN,
+            Err(_) => FAILED,
         };
-        // What comes from the future is not young.
-        now.checked_sub(self.at).is_some_and(|age| age < life)
+        self.at.elapsed() < life
     }
 }
 
 impl NodeKeys {
-    pub(crate) fn new(outbound: Arc<dyn Web>, clock: Clock) -> Self {
+    pub(crate) fn new(outbound: Arc<dyn Web>) -> Self {
         Self {
             outbound,
-            clock,
             nodes: Mutex::default(),
             crowd: Crowd::new(AT_ONCE, AT_ONCE_OF_ONE),
             asking: Mutex::default(),
@@ -90,8 +87,7 @@ impl NodeKeys {
         let url = endpoint.join("/status").map_err(|_| NoKey::NotAUrl)?;
         // One at a time asks; those who waited find what it learned.
         let mut known = self.node(url.as_str()).lock_owned().await;
-        let now = self.clock.unix_seconds();
-        if let Some(shown) = known.filter(|shown| shown.is_young(now)) {
+        if let Some(shown) = known.filter(Shown::is_young) {
             return shown.key;
         }
         let place = self.crowd.enter(caller.clone()).ok_or(NoKey::TooMany)?;
@@ -99,7 +95,10 @@ impl NodeKeys {
         let outbound = Arc::clone(&self.outbound);
         self.spawn(async move {
             let key = ask(&*outbound, url).await;
-            *known = Some(Shown { at: now, key });
+            *known = Some(Shown {
+                at: Instant::now(),
+                key,
+            });
             drop((known, place));
             // Nobody may wait any more.
             let _told = tell.send(key);
@@ -137,8 +136,7 @@ async fn ask(outbound: &dyn Web, url: Url) -> Result<PublicKey, NoKey> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-    use std::time::UNIX_EPOCH;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use adyton_resolver::web::{Pending, Said};
 
@@ -168,13 +166,10 @@ mod tests {
         }
     }
 
-    fn keys() -> (Arc<Nodes>, Arc<AtomicU64>, Arc<NodeKeys>) {
-        let (nodes, seconds) = (Arc::new(Nodes::default()), Arc::new(AtomicU64::new(1_000)));
-        let time = Arc::clone(&seconds);
-        let clock =
-            Clock::from_fn(move || UNIX_EPOCH + Duration::from_secs(time.load(Ordering::SeqCst)));
-        let keys = NodeKeys::new(Arc::clone(&nodes) as Arc<dyn Web>, clock);
-        (nodes, seconds, Arc::new(keys))
+    fn keys() -> (Arc<Nodes>, Arc<NodeKeys>) {
+        let nodes = Arc::new(Nodes::default());
+        let keys = NodeKeys::new(Arc::clone(&nodes) as Arc<dyn Web>);
+        (nodes, Arc::new(keys))
     }
 
     fn caller(n: u8) -> CallerKey {
@@ -187,7 +182,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_node_is_asked_once_for_all_and_not_again_for_a_minute() {
-        let (nodes, seconds, keys) = keys();
+        let (nodes, keys) = keys();
         let good = url("https://good.example/");
         let mut waiting = JoinSet::new();
         for n in 0..100 {
@@ -197,17 +192,17 @@ mod tests {
         for key in waiting.join_all().await {
             assert_eq!(key, Ok(KEY.parse().unwrap()));
         }
-        seconds.fetch_add(59, Ordering::SeqCst);
+        tokio::time::advance(SHOWN - Duration::from_secs(1)).await;
         keys.of(&caller(1), &good).await.unwrap();
         assert_eq!(nodes.0.load(Ordering::SeqCst), 1);
-        seconds.fetch_add(1, Ordering::SeqCst);
+        tokio::time::advance(Duration::from_secs(1)).await;
         keys.of(&caller(1), &good).await.unwrap();
         assert_eq!(nodes.0.load(Ordering::SeqCst), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_hangs_up_has_nobody_asked_more_often_and_leaves_others_their_turns() {
-        let (nodes, _, keys) = keys();
+        let (nodes, keys) = keys();
         let stranger = caller(1);
         for n in 0..100 {
             let silent = url(&format!("https://n{}.example/", n % 10));

@@ -165,7 +165,7 @@ impl Storage {
                 limits.clone(),
                 Peers::open(node.clone()).await?,
             ),
-            node_keys: NodeKeys::new(outbound, clock.clone()),
+            node_keys: NodeKeys::new(outbound),
             network: config.network,
             databases: Databases::open(
                 node.clone(),
