@@ -146,7 +146,7 @@ impl Feed {
     pub(crate) fn into_stream(
         self,
     ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static {
-        unfold(Some(self), |feed| async move {
+        unfold(Some(Box::new(self)), |feed| async move {
             let mut feed = feed?;
             match feed.next().await {
                 Ok(Some(piece)) => Some((Ok(piece), Some(feed))),
@@ -156,6 +156,7 @@ impl Feed {
         })
     }
 
+    /// Thousands of feeds wait here for hours: whatever happens only when there is news has its room only then.
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         loop {
             if let Some(piece) = self.ready.pop_front() {
@@ -164,13 +165,13 @@ impl Feed {
             match std::mem::replace(&mut self.phase, Phase::Waiting) {
                 Phase::Reading(batch) => {
                     let batch = batch.await.map_err(|_| StoreError::Closed)??;
-                    self.tell(batch).await?;
+                    Box::pin(self.tell(batch)).await?;
                 }
-                Phase::Waiting => {
-                    if let Some(beat) = self.wait().await? {
-                        return Ok(Some(beat));
-                    }
-                }
+                Phase::Waiting => match self.wait().await {
+                    Woken::Beat => return Ok(Some(self.beat())),
+                    Woken::News => Box::pin(self.look()).await?,
+                    Woken::End => self.end(),
+                },
                 Phase::Ended => {
                     self.phase = Phase::Ended;
                     return Ok(None);
@@ -209,11 +210,11 @@ impl Feed {
         Ok(())
     }
 
-    /// Waits for a change, a heartbeat (which is returned), or the end.
-    async fn wait(&mut self) -> Result<Option<Bytes>, StoreError> {
+    /// Waits for a change, for the next heartbeat, or for the end.
+    async fn wait(&mut self) -> Woken {
         let beat = self.query.heartbeat.map(|period| Instant::now() + period);
         let beat = beat.filter(|beat| *beat < self.deadline);
-        let woken = tokio::select! {
+        tokio::select! {
             changed = self.pulse.changed() => match changed {
                 Ok(()) => Woken::News,
                 Err(_) => Woken::End,
@@ -223,34 +224,31 @@ impl Feed {
                 Some(_) => Woken::Beat,
                 None => Woken::End,
             },
-        };
-        match woken {
-            Woken::Beat => {
-                let beat: &[u8] = match self.query.feed {
-                    changes::Feed::EventSource => b"event: heartbeat\ndata: \n\n",
-                    changes::Feed::Normal | changes::Feed::Longpoll | changes::Feed::Continuous => {
-                        b"\n"
-                    }
-                };
-                return Ok(Some(Bytes::from_static(beat)));
-            }
-            Woken::End => self.end(),
-            // Gone, or not the reader's any more: the feed ends as if nothing more happened.
-            Woken::News => match self.file().await? {
-                None => self.end(),
-                Some(file) => {
-                    let opened = Arc::clone(&file);
-                    let counters = blocking(move || Ok(opened.view()?.counters)).await?;
-                    if counters.life() == self.life {
-                        self.newest = counters.update_seq;
-                        self.read(file).await?;
-                    } else {
-                        self.end();
-                    }
-                }
-            },
         }
-        Ok(None)
+    }
+
+    /// What is told when there is nothing to tell.
+    fn beat(&self) -> Bytes {
+        Bytes::from_static(match self.query.feed {
+            changes::Feed::EventSource => b"event: heartbeat\ndata: \n\n",
+            changes::Feed::Normal | changes::Feed::Longpoll | changes::Feed::Continuous => b"\n",
+        })
+    }
+
+    /// Looks at what has changed. Gone, or not the reader's any more: the feed ends as if nothing more happened.
+    async fn look(&mut self) -> Result<(), StoreError> {
+        let Some(file) = self.file().await? else {
+            self.end();
+            return Ok(());
+        };
+        let opened = Arc::clone(&file);
+        let counters = blocking(move || Ok(opened.view()?.counters)).await?;
+        if counters.life() != self.life {
+            self.end();
+            return Ok(());
+        }
+        self.newest = counters.update_seq;
+        self.read(file).await
     }
 
     /// The file, if the reader still may read it.

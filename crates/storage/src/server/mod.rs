@@ -82,7 +82,8 @@ async fn connection(
     let header_timeout = app.limits.header_timeout;
     let service = service_fn(move |request| {
         let app = Arc::clone(&app);
-        async move { Ok::<_, Infallible>(app.answer(request, peer).await) }
+        // In a box that goes when the answer begins: a feed that waits for hours keeps no room for what was needed to ask.
+        async move { Ok::<_, Infallible>(Box::pin(app.answer(request, peer)).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
