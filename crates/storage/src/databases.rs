@@ -20,6 +20,11 @@ use crate::store::{StoreError, blocking};
 
 use adyton_couch::wire::{CouchError, ErrorKind};
 
+mod backup;
+
+pub(crate) use backup::BackupUnderWay;
+use backup::Standing;
+
 /// A measured usage is good for this long: an account can overrun its limit by what it writes in that time.
 const USAGE_MEMORY: Duration = Duration::from_secs(5);
 /// How long an open waits for a file that is just being closed.
@@ -61,6 +66,8 @@ pub(crate) struct Databases {
     open_files: Arc<AtomicUsize>,
     /// Counts uses, to find the file that was not used for longest.
     uses: AtomicU64,
+    /// While a backup is made: what of it still stands.
+    standing: Arc<Mutex<Standing>>,
     /// Held while a database is compacted: one at a time.
     compacting: Arc<tokio::sync::Mutex<()>>,
     /// Held while an account's set of databases changes: who waits, waits for his own.
@@ -125,23 +132,29 @@ impl Drop for Compacting {
 }
 
 impl Databases {
-    /// Takes over the directory, and removes files that no database owns (left by a creation that never finished).
-    pub(crate) async fn open(
-        node: NodeStore,
-        directory: PathBuf,
-        limits: Limits,
-    ) -> Result<Self, StoreError> {
-        let this = Self {
+    /// The databases in a directory, which is left as it is.
+    pub(crate) fn new(node: NodeStore, directory: PathBuf, limits: Limits) -> Self {
+        Self {
             node,
             directory,
             limits,
             slots: Mutex::default(),
             open_files: Arc::default(),
             uses: AtomicU64::new(0),
+            standing: Arc::default(),
             compacting: Arc::default(),
             changing: Mutex::default(),
             usages: Mutex::default(),
-        };
+        }
+    }
+
+    /// Takes over the directory, and removes files that no database owns (left by a creation that never finished).
+    pub(crate) async fn open(
+        node: NodeStore,
+        directory: PathBuf,
+        limits: Limits,
+    ) -> Result<Self, StoreError> {
+        let this = Self::new(node, directory, limits);
         let directory = this.directory.clone();
         for (hash, path) in blocking(move || database_files(&directory)).await? {
             if this.node.database(hash.to_string()).await?.is_none() {
@@ -285,8 +298,10 @@ impl Databases {
         }
         self.slot(hash).is_free()?;
         // First it is not there any more, then its bytes go.
+        let standing = Arc::clone(&self.standing);
+        let note = move |hash: &str| Standing::deleted(&standing, hash);
         self.node
-            .remove_database(owner.to_owned(), hash.to_string())
+            .remove_database(owner.to_owned(), hash.to_string(), note)
             .await?;
         self.remove_file(hash).await?;
         self.forget(hash);
@@ -529,12 +544,16 @@ impl Databases {
         self.usages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `<directory>/ab/v<ab…>.redb`: at most 256 directories, whatever the number of databases.
     fn path(&self, hash: DatabaseHash) -> PathBuf {
-        let name = hash.to_string();
-        let fan = name.get(1..3).unwrap_or_default();
-        self.directory.join(fan).join(format!("{name}.redb"))
+        file_in(&self.directory, hash)
     }
+}
+
+/// `<directory>/ab/v<ab…>.redb`: at most 256 directories, whatever the number of databases.
+pub(crate) fn file_in(directory: &Path, hash: DatabaseHash) -> PathBuf {
+    let name = hash.to_string();
+    let fan = name.get(1..3).unwrap_or_default();
+    directory.join(fan).join(format!("{name}.redb"))
 }
 
 fn hash_of(record: &DatabaseRecord) -> Result<DatabaseHash, StoreError> {
@@ -544,7 +563,7 @@ fn hash_of(record: &DatabaseRecord) -> Result<DatabaseHash, StoreError> {
         .map_err(|_| StoreError::Corrupt("a database hash"))
 }
 
-fn database_files(directory: &Path) -> Result<Vec<(DatabaseHash, PathBuf)>, StoreError> {
+pub(crate) fn database_files(directory: &Path) -> Result<Vec<(DatabaseHash, PathBuf)>, StoreError> {
     let mut found = Vec::new();
     for fan in std::fs::read_dir(directory)? {
         let fan = fan?.path();
