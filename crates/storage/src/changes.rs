@@ -65,7 +65,7 @@ pub(crate) struct Feed {
 
 enum Phase {
     /// A batch is being read.
-    Reading(JoinHandle<Result<Batch, StoreError>>),
+    Reading(JoinHandle<Result<Option<Batch>, StoreError>>),
     /// There is nothing to tell yet.
     Waiting,
     /// The last words are ready.
@@ -79,8 +79,19 @@ enum Woken {
     End,
 }
 
+/// How far a batch reads.
+#[derive(Clone, Copy)]
+enum Horizon {
+    /// To the end of the present reading.
+    Newest,
+    /// To whatever is there now.
+    Now,
+}
+
 /// Rows that were read, as text.
 struct Batch {
+    /// Where the reading ends.
+    newest: u64,
     pieces: Vec<Bytes>,
     rows: u64,
     /// Told up to here (down to here, when descending).
@@ -138,7 +149,7 @@ impl Feed {
             feed.ready
                 .push_back(Bytes::from_static(b"{\"results\":[\n"));
         }
-        feed.read(file).await?;
+        feed.read(file, Horizon::Newest).await?;
         Ok(feed)
     }
 
@@ -163,10 +174,10 @@ impl Feed {
                 return Ok(Some(piece));
             }
             match std::mem::replace(&mut self.phase, Phase::Waiting) {
-                Phase::Reading(batch) => {
-                    let batch = batch.await.map_err(|_| StoreError::Closed)??;
-                    Box::pin(self.tell(batch)).await?;
-                }
+                Phase::Reading(batch) => match batch.await.map_err(|_| StoreError::Closed)?? {
+                    Some(batch) => Box::pin(self.tell(batch)).await?,
+                    None => self.end(),
+                },
                 Phase::Waiting => match self.wait().await {
                     Woken::Beat => return Ok(Some(self.beat())),
                     Woken::News => Box::pin(self.look()).await?,
@@ -185,6 +196,7 @@ impl Feed {
         self.told |= batch.rows > 0;
         self.left = self.left.saturating_sub(batch.rows);
         self.ready.extend(batch.pieces);
+        self.newest = batch.newest;
         if self.query.descending {
             self.newest = batch.cursor.saturating_sub(1);
         } else {
@@ -203,7 +215,7 @@ impl Feed {
         } else if batch.complete {
             self.phase = Phase::Waiting;
         } else if let Some(file) = self.file().await? {
-            self.read(file).await?;
+            self.read(file, Horizon::Newest).await?;
         } else {
             self.end();
         }
@@ -237,18 +249,11 @@ impl Feed {
 
     /// Looks at what has changed. Gone, or not the reader's any more: the feed ends as if nothing more happened.
     async fn look(&mut self) -> Result<(), StoreError> {
-        let Some(file) = self.file().await? else {
-            self.end();
-            return Ok(());
-        };
-        let opened = Arc::clone(&file);
-        let counters = blocking(move || Ok(opened.view()?.counters)).await?;
-        if counters.life() != self.life {
-            self.end();
-            return Ok(());
+        match self.file().await? {
+            Some(file) => self.read(file, Horizon::Now).await?,
+            None => self.end(),
         }
-        self.newest = counters.update_seq;
-        self.read(file).await
+        Ok(())
     }
 
     /// The file, if the reader still may read it.
@@ -271,7 +276,7 @@ impl Feed {
 
     /// Begins to read a batch. A selector looks through documents, as queries do: only so many at one time. Whoever waits for a
     /// turn holds no file meanwhile.
-    async fn read(&mut self, file: Arc<DatabaseFile>) -> Result<(), StoreError> {
+    async fn read(&mut self, file: Arc<DatabaseFile>, horizon: Horizon) -> Result<(), StoreError> {
         let (turn, file) = match &self.query.filter {
             Filter::Selector(_) => {
                 drop(file);
@@ -284,7 +289,7 @@ impl Feed {
             }
             Filter::Everything | Filter::DocumentIds(_) | Filter::Designs => (None, file),
         };
-        let reading = Reading {
+        let mut reading = Reading {
             query: Arc::clone(&self.query),
             life: self.life,
             after: self.cursor,
@@ -295,7 +300,13 @@ impl Feed {
         self.phase = Phase::Reading(tokio::task::spawn_blocking(move || {
             let _turn = turn;
             let view = file.view()?;
-            reading.batch(&view)
+            if view.counters.life() != reading.life {
+                return Ok(None);
+            }
+            if let Horizon::Now = horizon {
+                reading.up_to = view.counters.update_seq;
+            }
+            reading.batch(&view).map(Some)
         }));
         Ok(())
     }
@@ -340,6 +351,7 @@ struct Reading {
 impl Reading {
     fn batch(mut self, view: &View) -> Result<Batch, StoreError> {
         let mut batch = Batch {
+            newest: self.up_to,
             pieces: Vec::new(),
             rows: 0,
             cursor: self.after,

@@ -10,6 +10,7 @@ pub(crate) mod commit;
 mod copy;
 pub(crate) mod database;
 mod format;
+mod known;
 pub(crate) mod node;
 mod purge;
 pub(crate) mod row;

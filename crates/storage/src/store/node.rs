@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use redb::{
     Database, DatabaseError, ReadTransaction, ReadableTable, ReadableTableMetadata, Table,
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::commit::Committer;
 use super::copy;
 use super::format::{self, META};
+use super::known::{Known, KnownRecords};
 use super::{StoreError, random};
 use crate::directory::Registration;
 use crate::peers::{Candidate, PasswordHash, PeerRow};
@@ -161,6 +163,7 @@ pub(crate) struct NodeSecrets {
 #[derive(Clone)]
 pub(crate) struct NodeStore {
     committer: Committer,
+    known: KnownRecords,
 }
 
 impl NodeStore {
@@ -193,6 +196,7 @@ impl NodeStore {
         transaction.commit()?;
         Ok(Self {
             committer: Committer::new(database),
+            known: KnownRecords::default(),
         })
     }
 
@@ -331,6 +335,22 @@ impl NodeStore {
             .await
     }
 
+    /// The same, mostly from memory.
+    pub(crate) async fn known_database(
+        &self,
+        hash: String,
+    ) -> Result<Option<Arc<DatabaseRecord>>, StoreError> {
+        let as_of = match self.known.find(&hash) {
+            Known::Record(record) => return Ok(Some(record)),
+            Known::Nothing(as_of) => as_of,
+        };
+        let record = self.database(hash).await?.map(Arc::new);
+        if let Some(record) = &record {
+            self.known.keep(as_of, record);
+        }
+        Ok(record)
+    }
+
     /// Every database of an account, by hash.
     pub(crate) async fn databases_of(
         &self,
@@ -374,6 +394,7 @@ impl NodeStore {
     }
 
     pub(crate) async fn put_database(&self, record: DatabaseRecord) -> Result<(), StoreError> {
+        let changing = self.known.changing(&record.database_hash);
         self.committer
             .write(move |transaction| {
                 let hash = record.database_hash.as_str();
@@ -384,9 +405,10 @@ impl NodeStore {
                 transaction
                     .open_table(OWNED)?
                     .insert((record.owner.as_str(), hash), ())?;
-                Ok(())
+                Ok(changing)
             })
             .await
+            .map(drop)
     }
 
     /// Takes a database out of the registry. `note` is called in this write's turn, before it is seen.
@@ -396,6 +418,7 @@ impl NodeStore {
         hash: String,
         note: impl FnOnce(&str) + Send + 'static,
     ) -> Result<(), StoreError> {
+        let changing = self.known.changing(&hash);
         self.committer
             .write(move |transaction| {
                 note(&hash);
@@ -403,9 +426,10 @@ impl NodeStore {
                 transaction
                     .open_table(OWNED)?
                     .remove((owner.as_str(), hash.as_str()))?;
-                Ok(())
+                Ok(changing)
             })
             .await
+            .map(drop)
     }
 
     // DID documents
