@@ -21,7 +21,11 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Limits;
 use crate::databases::{BackupUnderWay, DatabaseError, Databases, file_in};
+<<<<<<< HEAD
 use crate::private_files::{make_directory, new_file};
+=======
+use crate::replicate::News;
+>>>>>>> l-replicate
 use crate::store::node::NodeStore;
 use crate::store::{StoreError, blocking};
 
@@ -101,7 +105,8 @@ pub async fn back_up(data: &Path, target: &Path) -> Result<Copied, BackupError> 
         Err(StoreError::Closed) => return Err(BackupError::InUse),
         opened => opened?,
     };
-    let databases = Databases::new(node.clone(), data.join(DATABASES), Limits::default());
+    let (directory, limits) = (data.join(DATABASES), Limits::default());
+    let databases = Databases::new(node.clone(), directory, limits, News::default());
     let copied = make(&databases, target).await;
     let closed = node.closed();
     drop((node, databases));

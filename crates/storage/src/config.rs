@@ -12,6 +12,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::outbound::Reach;
+use crate::replicate::Pace;
 use crate::resolution::RegistryChoice;
 use crate::throttle::{Proxy, Rates};
 use crate::tls::TlsFiles;
@@ -39,6 +40,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Whether an operator's proxy stands before the node.
     pub proxy: Proxy,
+    /// How fast it replicates to the other nodes of a context.
+    pub pace: Pace,
     /// What the node takes from one account or one peer.
     pub limits: Limits,
 }
@@ -159,6 +162,7 @@ impl Config {
             backups: None,
             tls: None,
             proxy: Proxy::None,
+            pace: Pace::default(),
             limits: Limits::default(),
         }
     }
@@ -384,6 +388,7 @@ impl ConfigFile {
             data: self.data.ok_or(ConfigError::Missing("data"))?,
             public_url: self.public_url.map(|url| public_url(&url)).transpose()?,
             network,
+            pace: Pace::default(),
             limits,
         })
     }

@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::peers::Peers;
 use crate::private_files::{own_directory, own_file};
+use crate::replicate::{News, Standing};
 use crate::resolution::{InvalidRegistry, OwnPlaces, RegisteredDids, RegistryChoice};
 use crate::server::body::BodyBudget;
 use crate::store::StoreError;
@@ -127,8 +128,9 @@ impl Storage {
             documents: did_documents.clone(),
             directory: directory.clone(),
         };
-        let outbound: Arc<dyn Web> =
-            Arc::new(Outbound::new(config.reach).map_err(InvalidRegistry::from)?);
+        let way_out = Outbound::new(config.reach).map_err(InvalidRegistry::from)?;
+        let outbound: Arc<dyn Web> = Arc::new(way_out.clone());
+        let news = News::default();
         let registered = RegisteredDids::open(
             config.registry,
             Arc::clone(&outbound),
@@ -157,7 +159,16 @@ impl Storage {
             ),
             outbound,
             network: config.network,
-            databases: Databases::open(node.clone(), databases_directory, limits.clone()).await?,
+            databases: Databases::open(
+                node.clone(),
+                databases_directory,
+                limits.clone(),
+                news.clone(),
+            )
+            .await?,
+            news,
+            standing: Standing::default(),
+            peer_key: secrets.peer_key,
             throttle: Throttle::new(limits.rates),
             proxy: config.proxy,
             metrics: Metrics::new(),
@@ -175,15 +186,25 @@ impl Storage {
         let closed = Box::pin(app.node.closed());
         let app = Arc::new(app);
         let running = Arc::downgrade(&app);
+        let seed = u64::from_be_bytes(crate::store::random()?);
+        let replicating = crate::replicate::run(
+            Arc::clone(&app),
+            way_out,
+            config.pace,
+            seed,
+            stopping.clone(),
+        );
         let connections = crate::server::serve(listener, Arc::clone(&app), tls, stopping.clone());
         let looking = certificates
             .clone()
             .map(|certificates| crate::server::watch_certificate(certificates, stopping.clone()));
         let serving = async move {
             match looking {
-                None => connections.await,
+                None => {
+                    tokio::join!(connections, replicating);
+                }
                 Some(looking) => {
-                    tokio::join!(connections, looking);
+                    tokio::join!(connections, replicating, looking);
                 }
             }
         };

@@ -3,7 +3,7 @@
 mod attachments;
 mod bulk;
 mod bulk_get;
-mod contents;
+pub(crate) mod contents;
 mod did;
 mod did_registry;
 mod documents;
@@ -13,7 +13,7 @@ mod lists;
 mod local_docs;
 mod maintenance;
 mod multipart;
-mod pieces;
+pub(crate) mod pieces;
 pub(crate) mod read;
 mod replication_creds;
 pub(crate) mod reply;
@@ -49,6 +49,7 @@ use crate::directory::Directory;
 use crate::finds::Finds;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
+use crate::replicate::{News, Standing};
 use crate::server::body::{BodyBudget, RequestBody};
 use crate::store::node::NodeStore;
 use crate::throttle::{CallerKey, Proxy, Throttle, TooMany};
@@ -68,6 +69,12 @@ pub(crate) struct App {
     /// The registrations, when this node is a directory.
     pub(crate) directory: Option<Directory>,
     pub(crate) bodies: BodyBudget,
+    /// What makes this node replicate.
+    pub(crate) news: News,
+    /// Which other nodes cannot be replicated to at present.
+    pub(crate) standing: Standing,
+    /// Makes the passwords that other nodes know this one by.
+    pub(crate) peer_key: [u8; 32],
     /// The way to other nodes.
     pub(crate) outbound: Arc<dyn Web>,
     pub(crate) network: Network,
@@ -254,7 +261,12 @@ impl App {
     ) -> Result<Permit, DatabaseError> {
         let principal = self.auth.principal(asked.authorization())?;
         let now = self.clock.unix_seconds();
-        self.databases.authorise(&principal, hash, now).await
+        let permit = self.databases.authorise(&principal, hash, now).await?;
+        if let Principal::Peer(_) = principal {
+            // It lives: what waits for it need not any more.
+            self.news.heard(&permit.record().owner);
+        }
+        Ok(permit)
     }
 
     /// Reads and parses the JSON body of a middleware call. An absent body is `{}`, as in the original.

@@ -16,7 +16,9 @@ use super::{App, Asked};
 use crate::access::User;
 use crate::auth::AuthError;
 use crate::databases::{DatabaseError, Usage};
+use crate::did_documents::{Freshness, ResolveFailure};
 use crate::registry::DatabaseRecord;
+use crate::replicate::other_nodes;
 use crate::store::StoreError;
 
 #[derive(Deserialize, Default)]
@@ -76,7 +78,7 @@ impl App {
             Endpoint::Databases => self.list_databases(&user).await,
             Endpoint::DatabaseInfo => self.database_info(&user, call).await,
             Endpoint::Usage => self.usage(&user).await,
-            Endpoint::PingDatabases => self.ping_databases(call).await,
+            Endpoint::PingDatabases => self.ping_databases(&user, call).await,
             _ => Err(unknown_call()),
         };
         match done {
@@ -211,17 +213,18 @@ impl App {
         self.databases
             .restore_files(user.account(), self.clock.unix_seconds())
             .await?;
+        self.replicate(&user.did, &user.context).await?;
         Ok(json!({"result": {}}))
     }
 
-    /// Nodes do not replicate with each other yet: this node is the only endpoint that it knows. Of a database of somebody else
-    /// it is checked all the same, as the original does, that everybody may write to it.
-    async fn ping_databases(&self, call: Call) -> Result<Value, Refusal> {
+    /// Has this node push to the other nodes of a context, now. Of a database of somebody else it is checked, as the original does,
+    /// that everybody may write to it.
+    async fn ping_databases(&self, user: &User, call: Call) -> Result<Value, Refusal> {
         let hashes = call.database_hashes.unwrap_or_default();
         if hashes.len() > self.limits.databases_per_account {
             return Err(bad("Too many databases"));
         }
-        if call.is_write_public == Some(true) {
+        let (did, context) = if call.is_write_public == Some(true) {
             let did = call
                 .did
                 .as_deref()
@@ -246,8 +249,33 @@ impl App {
                     .filter(|record| record.permissions.write == AccessRule::Public)
                     .ok_or_else(refused)?;
             }
+            if hashes.is_empty() {
+                return Ok(json!({"failedEndpoints": [], "endpoints": []}));
+            }
+            (did, context)
+        } else {
+            (user.did.clone(), user.context.clone())
+        };
+        self.replicate(&did, &context).await
+    }
+
+    /// Wakes the replication of a context, and tells which nodes it goes to, and which of them could not be reached lately.
+    async fn replicate(&self, did: &Did, context: &ContextName) -> Result<Value, Refusal> {
+        let hash = ContextHash::of(did, context);
+        let account = hash.couch_user();
+        let nodes = match self.resolver.resolve(did, Freshness::Remembered).await {
+            Ok(Some(document)) => other_nodes(&document, self.network, &hash, &self.public_url),
+            Ok(None) | Err(ResolveFailure::Unreachable) => Vec::new(),
+            Err(ResolveFailure::Store(error)) => return Err(DatabaseError::from(error).into()),
+        };
+        if !nodes.is_empty() {
+            self.news.asked(&account);
         }
-        Ok(json!({"failedEndpoints": [], "endpoints": []}))
+        let failed: Vec<&String> = nodes
+            .iter()
+            .filter(|node| self.standing.fails(&account, node))
+            .collect();
+        Ok(json!({"failedEndpoints": failed, "endpoints": nodes}))
     }
 
     async fn room_for(&self, user: &User) -> Result<(), Refusal> {

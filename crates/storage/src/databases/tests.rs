@@ -19,7 +19,9 @@ async fn made(limits: Limits) -> Made {
     let directory = dir.path().join("databases");
     std::fs::create_dir(&directory).unwrap();
     Made {
-        databases: Databases::open(node, directory, limits).await.unwrap(),
+        databases: Databases::open(node, directory, limits, News::default())
+            .await
+            .unwrap(),
         _dir: dir,
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod database;
 mod format;
 mod known;
 pub(crate) mod node;
+pub(crate) mod pulse;
 mod purge;
 pub(crate) mod row;
 pub(crate) mod write;
