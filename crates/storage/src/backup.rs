@@ -21,11 +21,8 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Limits;
 use crate::databases::{BackupUnderWay, DatabaseError, Databases, file_in};
-<<<<<<< HEAD
 use crate::private_files::{make_directory, new_file};
-=======
 use crate::replicate::News;
->>>>>>> l-replicate
 use crate::store::node::NodeStore;
 use crate::store::{StoreError, blocking};
 
