@@ -11,9 +11,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{ReadTransaction, WriteTransaction};
 use tokio::sync::{oneshot, watch};
 
+use super::engine::Engine;
 use super::{StoreError, blocking};
 
 /// Writers that share one transaction at most. Bounds the time the first of them waits.
@@ -29,9 +30,9 @@ pub(crate) struct Committer {
 }
 
 struct Shared {
-    database: Database,
+    engine: Engine,
     queue: Mutex<Queue>,
-    /// Declared, and so dropped, after the database: those who listen learn that the file is closed.
+    /// Declared, and so dropped, after the engine: those who listen learn that the file is closed.
     closed: watch::Sender<()>,
 }
 
@@ -81,10 +82,10 @@ where
 }
 
 impl Committer {
-    pub(crate) fn new(database: Database) -> Self {
+    pub(crate) fn new(engine: Engine) -> Self {
         Self {
             shared: Arc::new(Shared {
-                database,
+                engine,
                 queue: Mutex::default(),
                 closed: watch::Sender::new(()),
             }),
@@ -114,12 +115,7 @@ impl Committer {
             tries += 1;
             std::thread::sleep(Duration::from_millis(1));
         };
-        let done = match shared.database.compact() {
-            Ok(_) => Ok(()),
-            Err(redb::CompactionError::Storage(error)) => Err(error.into()),
-            // Somebody holds a page, of an answer that is being sent.
-            Err(_) => Ok(()),
-        };
+        let done = shared.engine.compact();
         (
             Self {
                 shared: Arc::new(shared),
@@ -130,7 +126,7 @@ impl Committer {
 
     /// A consistent view of what is durable.
     pub(crate) fn read(&self) -> Result<ReadTransaction, StoreError> {
-        Ok(self.shared.database.begin_read()?)
+        self.shared.engine.read()
     }
 
     /// Runs `work` in a write transaction and returns when it is durable. `work` must decide everything that may be refused
@@ -204,15 +200,24 @@ impl Shared {
                 Ok(()) => jobs.into_iter().for_each(|job| job.settle(Ok(()))),
                 Err(error) => {
                     tracing::error!(%error, "a transaction failed");
-                    jobs.into_iter()
-                        .for_each(|job| job.settle(Err(StoreError::Aborted)));
+                    let full = error.is_full();
+                    jobs.into_iter().for_each(|job| {
+                        job.settle(Err(match full {
+                            true => StoreError::Full,
+                            false => StoreError::Aborted,
+                        }));
+                    });
+                    // If it was the disk, readers need not be the ones who find out.
+                    if let Err(error) = self.engine.heal() {
+                        tracing::error!(%error, "a file could not be opened again");
+                    }
                 }
             }
         }
     }
 
     fn commit(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-        let transaction = self.database.begin_write()?;
+        let transaction = self.engine.write()?;
         for job in jobs {
             job.apply(&transaction)?;
         }
@@ -230,7 +235,7 @@ mod tests {
     const NUMBERS: TableDefinition<'_, u64, u64> = TableDefinition::new("numbers");
 
     fn committer(dir: &tempfile::TempDir) -> Committer {
-        Committer::new(Database::create(dir.path().join("test.redb")).unwrap())
+        Committer::new(Engine::create(&dir.path().join("test.redb"), 1 << 20).unwrap())
     }
 
     fn add(n: u64) -> impl FnOnce(&WriteTransaction) -> Result<u64, StoreError> {

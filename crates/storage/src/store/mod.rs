@@ -8,7 +8,12 @@ pub(crate) mod check;
 pub(crate) mod check_node;
 pub(crate) mod commit;
 mod copy;
+#[cfg(test)]
+mod crash_tests;
 pub(crate) mod database;
+#[cfg(test)]
+mod disk;
+mod engine;
 mod format;
 mod known;
 pub(crate) mod node;
@@ -16,6 +21,8 @@ pub(crate) mod pulse;
 mod purge;
 pub(crate) mod row;
 pub(crate) mod write;
+
+use std::io::ErrorKind;
 
 /// The store could not do its work. Never the caller's fault.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +37,9 @@ pub enum StoreError {
     /// Stored bytes do not read back.
     #[error("stored data is corrupt: {0}")]
     Corrupt(&'static str),
+    /// The disk is full.
+    #[error("the disk is full")]
+    Full,
     /// A newer version of this program wrote the file.
     #[error(
         "the data is in layout {found}, of a newer version of this program; this one knows layouts up to {known}"
@@ -49,6 +59,33 @@ pub enum StoreError {
     /// No random bytes.
     #[error("the system has no random bytes")]
     Random,
+}
+
+impl StoreError {
+    /// Whether there was no room on the disk.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Io(error) | Self::Engine(redb::Error::Io(error)) => matches!(
+                error.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+            ),
+            Self::Engine(_)
+            | Self::Corrupt(_)
+            | Self::TooNew { .. }
+            | Self::Aborted
+            | Self::Closed
+            | Self::Random => false,
+        }
+    }
+
+    /// Whether the same may succeed in a moment: the file was closed under it, to be opened again.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(
+            self,
+            Self::Engine(redb::Error::PreviousIo | redb::Error::DatabaseClosed)
+        )
+    }
 }
 
 macro_rules! from_engine {
