@@ -84,6 +84,8 @@ pub(crate) struct Permit {
     write: bool,
     delete: bool,
     checkpoints: bool,
+    /// The count of the registry's changes before the record was read. Zero: unknown, so always an old one.
+    registry: u64,
 }
 
 impl Permit {
@@ -122,7 +124,18 @@ impl Permit {
             write,
             delete,
             checkpoints,
+            registry: 0,
         })
+    }
+
+    /// The same, for a record that was read when the registry had changed so often.
+    pub(crate) fn granted_at(self, registry: u64) -> Self {
+        Self { registry, ..self }
+    }
+
+    /// How often the registry had changed.
+    pub(crate) fn registry(&self) -> u64 {
+        self.registry
     }
 
     /// The database.

@@ -18,13 +18,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
+use crate::abroad::{Abroad, Unresolved};
 use crate::access::{Admission, Peer, Principal, User};
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::did_documents::{DidResolver, Freshness, ResolveFailure};
+use crate::did_documents::Freshness;
 use crate::peers::Peers;
 use crate::store::StoreError;
 use crate::store::node::{Account, Login, LoginOutcome, NodeSecrets, NodeStore, RefreshRow};
+use crate::throttle::{CallerKey, TooMany};
 use crate::token::{
     ACCESS_SECONDS, AccessClaims, CHALLENGE_SECONDS, ChallengeClaims, InvalidToken,
     REFRESH_SECONDS, RefreshClaims, TokenKey, fresh_id,
@@ -45,15 +47,19 @@ pub(crate) enum AuthError {
     /// The DID's document cannot be had now: nothing is known of the credential.
     #[error("The DID could not be resolved now")]
     Unresolved,
+    /// The caller made this node ask others for too many documents.
+    #[error(transparent)]
+    TooMany(TooMany),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-impl From<ResolveFailure> for AuthError {
-    fn from(failure: ResolveFailure) -> Self {
+impl From<Unresolved> for AuthError {
+    fn from(failure: Unresolved) -> Self {
         match failure {
-            ResolveFailure::Unreachable => Self::Unresolved,
-            ResolveFailure::Store(error) => Self::Store(error),
+            Unresolved::TooMany(refusal) => Self::TooMany(refusal),
+            Unresolved::Unreachable => Self::Unresolved,
+            Unresolved::Store(error) => Self::Store(error),
         }
     }
 }
@@ -73,7 +79,7 @@ pub(crate) struct Tokens {
 /// Issues and checks everything that proves who somebody is.
 pub(crate) struct Auth {
     node: NodeStore,
-    resolver: Arc<dyn DidResolver>,
+    resolver: Arc<Abroad>,
     clock: Clock,
     network: Network,
     limits: Limits,
@@ -94,7 +100,7 @@ impl Auth {
     pub(crate) fn new(
         node: NodeStore,
         secrets: &NodeSecrets,
-        resolver: Arc<dyn DidResolver>,
+        resolver: Arc<Abroad>,
         clock: Clock,
         network: Network,
         limits: Limits,
@@ -146,6 +152,7 @@ impl Auth {
 
     pub(crate) async fn authenticate(
         &self,
+        caller: &CallerKey,
         challenge: &str,
         did: &Did,
         context: &ContextName,
@@ -161,7 +168,7 @@ impl Auth {
             return Err(AuthError::Refused);
         }
         let text = consent::authenticate(did, context, &asked.auth_request_id);
-        self.signed_by(did, context, text.digest(), signature)
+        self.signed_by(caller, did, context, text.digest(), signature)
             .await?;
 
         let (refresh_claims, refresh) = self.refresh_token(did, context, device, now)?;
@@ -242,13 +249,14 @@ impl Auth {
     /// Revokes every refresh token of a device.
     pub(crate) async fn revoke_device(
         &self,
+        caller: &CallerKey,
         did: &Did,
         context: &ContextName,
         device: &str,
         signature: &str,
     ) -> Result<(), AuthError> {
         let text = consent::invalidate_device(did, context, device);
-        self.signed_by(did, context, text.digest(), signature)
+        self.signed_by(caller, did, context, text.digest(), signature)
             .await?;
         match self
             .node
@@ -263,6 +271,7 @@ impl Auth {
     /// Checks that the DID's own key, or the context's signing key, made this signature.
     pub(crate) async fn signed_by(
         &self,
+        caller: &CallerKey,
         did: &Did,
         context: &ContextName,
         digest: [u8; 32],
@@ -271,7 +280,7 @@ impl Auth {
         let signature: Signature = signature.parse().map_err(|_| AuthError::Refused)?;
         // A key that was exchanged must count at once: what does not fit what is remembered is held against what is there now.
         for freshness in [Freshness::Remembered, Freshness::Asked] {
-            let document = self.resolver.resolve(did, freshness).await?;
+            let document = self.resolver.resolve(caller, did, freshness).await?;
             let Some(document) = document.filter(|document| !document.is_deactivated()) else {
                 continue;
             };
@@ -289,19 +298,24 @@ impl Auth {
     /// Checks that the DID's own key made this signature.
     pub(crate) async fn signed_by_account(
         &self,
+        caller: &CallerKey,
         did: &Did,
         digest: [u8; 32],
         signature: &str,
     ) -> Result<(), AuthError> {
         let signature: Signature = signature.parse().map_err(|_| AuthError::Refused)?;
-        let document = self.resolver.resolve(did, Freshness::Remembered).await?;
-        if document.is_none_or(|document| document.is_deactivated()) {
-            return Err(AuthError::Refused);
-        }
         signature
             .verify(digest, &did.address())
-            .map(|_| ())
-            .map_err(|_| AuthError::Refused)
+            .map_err(|_| AuthError::Refused)?;
+        // Others are asked only for who holds the key.
+        let document = self
+            .resolver
+            .resolve(caller, did, Freshness::Remembered)
+            .await?;
+        match document.is_some_and(|document| !document.is_deactivated()) {
+            true => Ok(()),
+            false => Err(AuthError::Refused),
+        }
     }
 
     /// The user behind a bearer credential of the middleware.

@@ -12,7 +12,7 @@ use adyton_couch::rev::Rev;
 use adyton_couch::rev_tree::BodyRef;
 use adyton_couch::selector::Selector;
 use adyton_couch::seq::{Life, Seq};
-use adyton_couch::wire::{ChangesQuery, Filter, Style, changes};
+use adyton_couch::wire::{ChangesQuery, CouchError, ErrorKind, Filter, Style, changes};
 use adyton_protocol::database::DatabaseHash;
 use bytes::Bytes;
 use futures_util::Stream;
@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::access::{Permit, Principal};
 use crate::api::App;
+use crate::crowd::Place;
 use crate::databases::DatabaseError;
 use crate::store::database::{DatabaseFile, View};
 use crate::store::row::ChangeRow;
@@ -61,6 +62,8 @@ pub(crate) struct Feed {
     expires: Instant,
     ready: VecDeque<Bytes>,
     phase: Phase,
+    /// Kept as long as the feed lives. Only feeds that wait need one.
+    _place: Option<Place<CallerKey>>,
 }
 
 enum Phase {
@@ -109,6 +112,14 @@ impl Feed {
         hash: DatabaseHash,
         query: ChangesQuery,
     ) -> Result<Self, DatabaseError> {
+        let place = match query.feed {
+            changes::Feed::Normal => None,
+            changes::Feed::Longpoll | changes::Feed::Continuous | changes::Feed::EventSource => {
+                let reason = "There are too many open feeds.";
+                let place = app.feeds.enter(caller.clone());
+                Some(place.ok_or(CouchError::new(ErrorKind::Unavailable, reason))?)
+            }
+        };
         // The pulse first: what changes after the view is taken will be noticed.
         let mut pulse = app.databases.pulse(&permit)?;
         pulse.mark_unchanged();
@@ -143,6 +154,7 @@ impl Feed {
             expires,
             ready: VecDeque::new(),
             phase: Phase::Waiting,
+            _place: place,
             query,
         };
         if !feed.query.feed.is_endless() {
@@ -491,7 +503,7 @@ impl Reading {
         if row.deleted {
             text.extend_from_slice(b",\"deleted\":true");
         }
-        let mut bytes = 100;
+        let mut bytes = 100 + REV_BYTES * wanted.len();
         if self.query.include_docs {
             text.extend_from_slice(b",\"doc\":");
             match row.body {
@@ -549,6 +561,8 @@ fn one_line(body: Bytes) -> Bytes {
     text.into()
 }
 
+/// Bytes of a revision in a row, about: a row may name a thousand.
+const REV_BYTES: usize = 45;
 /// Bodies from this size on are handed over as they are, smaller ones are copied together.
 const SHARE_FROM_BYTES: usize = 8 << 10;
 

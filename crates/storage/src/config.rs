@@ -11,6 +11,7 @@ use adyton_resolver::web::plain_url;
 use serde::Deserialize;
 use url::Url;
 
+use crate::limits_table::LimitsTable;
 use crate::outbound::Reach;
 use crate::replicate::Pace;
 use crate::resolution::RegistryChoice;
@@ -71,8 +72,17 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of request bodies that are in memory at one time, over all connections.
     pub bodies_in_flight_bytes: u64,
+    /// Bytes of documents that one answer tells more than once, because the request names them more than once.
+    pub repeated_bytes: u64,
     /// Open connections.
     pub connections: usize,
+    /// Open connections of one address, where no proxy stands before the node. None: a quarter of all; then those from this machine
+    /// are not counted.
+    pub connections_per_address: Option<usize>,
+    /// Feeds that wait for changes.
+    pub feeds: usize,
+    /// Feeds of one caller that wait for changes.
+    pub feeds_per_caller: usize,
     /// TLS handshakes under way at one time. One more, and the oldest ends.
     pub handshakes: usize,
     /// Time for a TLS handshake.
@@ -125,7 +135,11 @@ impl Default for Limits {
             bulk_bytes: adyton_couch::limits::MAX_BULK_BYTES,
             body_bytes: 1 << 20,
             bodies_in_flight_bytes: 1 << 30,
+            repeated_bytes: 64 << 20,
             connections: 4_096,
+            connections_per_address: None,
+            feeds: 20_000,
+            feeds_per_caller: 10_000,
             handshakes: 256,
             handshake_timeout: Duration::from_secs(10),
             open_databases: 256,
@@ -206,6 +220,8 @@ pub struct ConfigFile {
     pub behind_proxy: Option<bool>,
     /// See the table `[did]`.
     pub did: Option<DidTable>,
+    /// See the table `[limits]`.
+    pub limits: Option<LimitsTable>,
     /// See the table `[tls]`.
     pub tls: Option<TlsTable>,
 }
@@ -373,6 +389,7 @@ impl ConfigFile {
             true => Proxy::Trusted,
             false => Proxy::None,
         };
+        self.limits.unwrap_or_default().apply(&mut limits)?;
         let (registry, reach) = self.did.unwrap_or_default().read()?;
         Ok(Config {
             registry,
@@ -469,12 +486,13 @@ mod tests {
     #[test]
     fn the_operators_settings_are_read() {
         let config = with(
-            "requests-per-minute = 7\nrequests-per-minute-per-address = 8\nmetrics-listen = \"127.0.0.1:9100\"\nbehind-proxy = true\nbackups = \"b\"\n[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"",
+            "requests-per-minute = 7\nrequests-per-minute-per-address = 8\nmetrics-listen = \"127.0.0.1:9100\"\nbehind-proxy = true\nbackups = \"b\"\n[limits]\nresolutions-per-minute = 9\n[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"",
         )
         .unwrap();
         let rates = Rates {
             account: 7,
             address: 8,
+            resolutions: 9,
         };
         assert_eq!((config.limits.rates, config.proxy), (rates, Proxy::Trusted));
         assert_eq!(config.metrics.unwrap().port(), 9100);

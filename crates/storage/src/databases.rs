@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::access::{Admission, Peer, Permit, Principal};
 use crate::config::Limits;
 use crate::peers::PeerRow;
+use crate::quota::{NoRoom, Quotas, Room, Usage};
 use crate::registry::DatabaseRecord;
 use crate::replicate::News;
 use crate::store::database::DatabaseFile;
@@ -27,12 +28,8 @@ mod backup;
 pub(crate) use backup::BackupUnderWay;
 use backup::Standing;
 
-/// A measured usage is good for this long: an account can overrun its limit by what it writes in that time.
-const USAGE_MEMORY: Duration = Duration::from_secs(5);
 /// How long an open waits for a file that is just being closed.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
-/// Accounts whose usage is remembered at one time.
-const MAX_REMEMBERED_USAGES: usize = 10_000;
 /// Accounts whose databases change at one time, from which on those that are done are forgotten.
 const MANY_CHANGING: usize = 1_024;
 
@@ -43,20 +40,6 @@ pub(crate) enum DatabaseError {
     Refused(#[from] CouchError),
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// What an account keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Usage {
-    pub(crate) databases: usize,
-    pub(crate) bytes: u64,
-    pub(crate) limit: u64,
-}
-
-impl Usage {
-    pub(crate) fn is_exhausted(&self) -> bool {
-        self.bytes >= self.limit
-    }
 }
 
 /// All databases of the node.
@@ -75,7 +58,9 @@ pub(crate) struct Databases {
     compacting: Arc<tokio::sync::Mutex<()>>,
     /// Held while an account's set of databases changes: who waits, waits for his own.
     changing: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
-    usages: Mutex<HashMap<String, (Instant, Usage)>>,
+    quotas: Quotas,
+    /// Counts the changes of the registry: a permit that is older than the last one is looked at again.
+    changes: AtomicU64,
 }
 
 /// A database's place: its file when open, and the pulse that wakes its feeds, open or not.
@@ -148,7 +133,8 @@ impl Databases {
             standing: Arc::default(),
             compacting: Arc::default(),
             changing: Mutex::default(),
-            usages: Mutex::default(),
+            quotas: Quotas::default(),
+            changes: AtomicU64::new(1),
         }
     }
 
@@ -174,6 +160,8 @@ impl Databases {
         hash: DatabaseHash,
         now: u64,
     ) -> Result<Permit, DatabaseError> {
+        // First the count, then the record: what changes in between is noticed when the file is opened.
+        let as_of = self.changes.load(Ordering::SeqCst);
         let record = match principal {
             // Nothing is looked up for somebody without a credential.
             Principal::Anonymous => None,
@@ -182,7 +170,7 @@ impl Databases {
             }
         };
         let (Principal::Peer(peer), Some(found)) = (principal, &record) else {
-            return Ok(Permit::grant(principal, record)?);
+            return Ok(Permit::grant(principal, record)?.granted_at(as_of));
         };
         let row = self.node.peer(peer.name.clone(), found.owner.clone());
         let let_in = |row: PeerRow| now < row.until && row.password == peer.password;
@@ -193,20 +181,33 @@ impl Databases {
             },
             ..peer.clone()
         });
-        Ok(Permit::grant(&principal, record)?)
+        Ok(Permit::grant(&principal, record)?.granted_at(as_of))
     }
 
-    /// The open file of a database that the caller may read.
+    /// The open file of a database that the caller may read: of the one that the permit is for, and not of one that was made anew
+    /// under its name meanwhile.
     pub(crate) async fn file(&self, permit: &Permit) -> Result<Arc<DatabaseFile>, DatabaseError> {
         let hash = hash_of(permit.record())?;
-        self.open_file(hash).await
+        let opened = self.open_file(hash).await;
+        // A database loses its record before its file, so a file that followed another was opened after the count changed.
+        if permit.registry() != self.changes.load(Ordering::SeqCst) {
+            match self.node.database(hash.to_string()).await? {
+                None => return Err(CouchError::no_database().into()),
+                Some(record) if record != *permit.record() => {
+                    let reason = "The database changed at this moment. Ask again.";
+                    return Err(CouchError::new(ErrorKind::Unavailable, reason).into());
+                }
+                Some(_) => {}
+            }
+        }
+        opened
     }
 
     /// Forgets what a database need not remember, and gives unused bytes back, if nobody uses the file at that moment.
     pub(crate) async fn compact(&self, permit: &Permit) -> Result<(), DatabaseError> {
         let one = Arc::clone(&self.compacting).lock_owned().await;
         let hash = hash_of(permit.record())?;
-        self.open_file(hash).await?.stem().await?;
+        self.file(permit).await?.stem().await?;
         let compacting = Compacting::begin(self.slot(hash));
         // Done to its end, whether somebody waits for it or not. Who opens the database meanwhile waits.
         blocking(move || {
@@ -226,7 +227,7 @@ impl Databases {
             done
         })
         .await?;
-        self.usages().remove(&permit.record().owner);
+        self.quotas.forget(&permit.record().owner);
         Ok(())
     }
 
@@ -244,6 +245,8 @@ impl Databases {
     ) -> Result<(), DatabaseError> {
         let hash = hash_of(&record)?;
         let _changing = self.changing(&record.owner).await;
+        // Before there is a file: no permit for the record of an earlier life of the database is as young as this one.
+        self.changes.fetch_add(1, Ordering::SeqCst);
         if self.node.database(hash.to_string()).await?.is_none() {
             let existing = self.node.databases_of(record.owner.clone()).await?.len();
             if existing >= self.limits.databases_per_account {
@@ -266,6 +269,8 @@ impl Databases {
         if self.node.database(hash.to_string()).await?.is_none() {
             return Ok(false);
         }
+        // Before: a caller who hangs up in between must not leave it out.
+        self.changes.fetch_add(1, Ordering::SeqCst);
         self.node.put_database(record).await?;
         // Feeds look again at what they may read.
         self.slot(hash).pulse.send_modify(|_| {});
@@ -300,15 +305,17 @@ impl Databases {
             return Ok(false);
         }
         self.slot(hash).is_free()?;
+        self.changes.fetch_add(1, Ordering::SeqCst);
         // First it is not there any more, then its bytes go.
         let standing = Arc::clone(&self.standing);
         let note = move |hash: &str| Standing::deleted(&standing, hash);
         self.node
             .remove_database(owner.to_owned(), hash.to_string(), note)
             .await?;
+        self.changes.fetch_add(1, Ordering::SeqCst);
         self.remove_file(hash).await?;
         self.forget(hash);
-        self.usages().remove(owner);
+        self.quotas.forget(owner);
         Ok(true)
     }
 
@@ -340,6 +347,13 @@ impl Databases {
 
     /// What an account keeps, measured now.
     pub(crate) async fn usage(&self, account: &str) -> Result<Usage, StoreError> {
+        let measuring = self.quotas.measuring(account);
+        let usage = self.measure(account).await?;
+        self.quotas.measured(account, measuring, usage);
+        Ok(usage)
+    }
+
+    async fn measure(&self, account: &str) -> Result<Usage, StoreError> {
         let limit = self
             .node
             .account(account.to_owned())
@@ -360,36 +374,30 @@ impl Databases {
                 .sum())
         })
         .await?;
-        let usage = Usage {
+        Ok(Usage {
             databases,
             bytes,
             limit,
-        };
-        let mut usages = self.usages();
-        if usages.len() >= MAX_REMEMBERED_USAGES {
-            usages.clear();
-        }
-        usages.insert(account.to_owned(), (Instant::now(), usage));
-        Ok(usage)
+        })
     }
 
-    /// Refuses a write to a database whose owner has no room left.
-    pub(crate) async fn room(&self, permit: &Permit) -> Result<(), DatabaseError> {
-        let owner = &permit.record().owner;
-        let remembered = self
-            .usages()
-            .get(owner)
-            .filter(|(measured, _)| measured.elapsed() < USAGE_MEMORY)
-            .map(|(_, usage)| *usage);
-        let usage = match remembered {
-            Some(usage) => usage,
-            None => self.usage(owner).await?,
-        };
-        if usage.is_exhausted() {
+    /// Room for so many bytes in the account of a database's owner. To be kept until they are written.
+    pub(crate) async fn room(&self, permit: &Permit, bytes: u64) -> Result<Room, DatabaseError> {
+        let full = || {
             let reason = "Storage limit reached";
-            return Err(CouchError::new(ErrorKind::InsufficientStorage, reason).into());
+            CouchError::new(ErrorKind::InsufficientStorage, reason)
+        };
+        let owner = &permit.record().owner;
+        if let Some(room) = self.quotas.take(owner, bytes) {
+            return Ok(room);
         }
-        Ok(())
+        if self.quotas.is_refused(owner, bytes) {
+            return Err(full().into());
+        }
+        let measuring = self.quotas.measuring(owner);
+        let usage = self.measure(owner).await?;
+        let taken = self.quotas.take_measured(owner, bytes, measuring, usage);
+        Ok(taken.map_err(|NoRoom| full())?)
     }
 
     async fn make_file(&self, hash: DatabaseHash, now: u64) -> Result<(), DatabaseError> {
@@ -549,10 +557,6 @@ impl Databases {
 
     fn slots(&self) -> MutexGuard<'_, HashMap<DatabaseHash, Arc<Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn usages(&self) -> MutexGuard<'_, HashMap<String, (Instant, Usage)>> {
-        self.usages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path(&self, hash: DatabaseHash) -> PathBuf {

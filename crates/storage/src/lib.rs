@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod abroad;
 mod access;
 mod api;
 mod auth;
@@ -9,16 +10,19 @@ mod changes;
 mod check;
 mod clock;
 mod config;
+mod crowd;
 mod databases;
 mod did_documents;
 mod directory;
 mod finds;
 mod identity;
+mod limits_table;
 mod metrics;
 mod outbound;
 mod peers;
 mod private_files;
 mod query;
+mod quota;
 mod registry;
 mod replicate;
 mod resolution;
@@ -36,6 +40,7 @@ pub use check::{Report, check};
 pub use clock::Clock;
 pub use config::{Config, ConfigError, ConfigFile, Limits};
 pub use did_documents::{DidResolver, Freshness, Resolution, ResolveFailure};
+pub use limits_table::LimitsTable;
 pub use outbound::Reach;
 pub use registry::MAX_LISTED;
 pub use replicate::Pace;

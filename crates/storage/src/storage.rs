@@ -11,11 +11,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::abroad::Abroad;
 use crate::api::App;
 use crate::auth::Auth;
 use crate::backup::{BackupError, Copied};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::crowd::Crowd;
 use crate::databases::{Databases, database_files};
 use crate::did_documents::{DidDocuments, DidResolver};
 use crate::directory::Directory;
@@ -144,6 +146,11 @@ impl Storage {
             (None, Some(registered)) => Arc::new(registered),
             (None, None) => Arc::new(did_documents.clone()),
         };
+        let resolver = Arc::new(Abroad::new(
+            resolver,
+            limits.rates.resolutions,
+            clock.clone(),
+        ));
         let (stop, stopping) = watch::channel(false);
         let app = App {
             public_url: public_url.clone(),
@@ -173,6 +180,7 @@ impl Storage {
             proxy: config.proxy,
             metrics: Metrics::new(),
             finds: Finds::new(&limits),
+            feeds: Crowd::new(limits.feeds, limits.feeds_per_caller),
             bodies: BodyBudget::new(limits.bodies_in_flight_bytes),
             limits,
             clock,

@@ -63,3 +63,43 @@ fn start<P: Producer>(mut producer: P) -> Option<JoinHandle<Batch<P>>> {
         (producer, batch)
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use futures_util::StreamExt;
+
+    use super::*;
+
+    struct Endless {
+        batches: Arc<AtomicUsize>,
+    }
+
+    impl Producer for Endless {
+        fn batch(&mut self) -> Result<Option<Vec<Bytes>>, StoreError> {
+            self.batches.fetch_add(1, Ordering::SeqCst);
+            Ok(Some(vec![
+                Bytes::from_static(b"a"),
+                Bytes::from_static(b"b"),
+            ]))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_who_does_not_read_has_one_batch_made_ahead_and_no_more() {
+        let batches = Arc::new(AtomicUsize::new(0));
+        let producer = Endless {
+            batches: Arc::clone(&batches),
+        };
+        let mut stream = pin!(produce(producer));
+        for taken in 0..7 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert!(batches.load(Ordering::SeqCst) <= taken / 2 + 2);
+            stream.next().await.unwrap().unwrap();
+        }
+    }
+}

@@ -114,7 +114,8 @@ impl App {
             let reason = "The document has too many attachments.";
             return Err(CouchError::new(ErrorKind::TooLarge, reason).into());
         }
-        self.write_one(permit, write, StatusCode::CREATED).await
+        self.write_one(permit, write, None, StatusCode::CREATED)
+            .await
     }
 
     async fn delete_attachment(
@@ -142,7 +143,7 @@ impl App {
             }))
         })
         .await??;
-        self.write_one(permit, write, StatusCode::OK).await
+        self.write_one(permit, write, None, StatusCode::OK).await
     }
 }
 

@@ -19,6 +19,7 @@ use super::incoming;
 use super::lists::AllDocsSource;
 use super::local_docs::LocalDocsProducer;
 use super::pieces::Sending;
+use super::repeats::{self, Telling};
 use super::reply;
 use super::{App, Asked};
 use crate::access::Permit;
@@ -43,16 +44,22 @@ impl App {
             Ok(body) => body,
             Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
         };
-        self.databases.room(permit).await?;
-        let file = self.databases.file(permit).await?;
+        let held = body.claim_copy().map_err(reply::couch_refusal)?;
         let limits = self.limits.clone();
-        let permit = permit.clone();
-        let parsed = blocking(move || Ok(parse_bulk(body.as_slice(), &permit, &limits))).await?;
+        let rights = permit.clone();
+        // What is made of the body counts as long as there is work on it, also when nobody waits any more.
+        let parsed = blocking(move || {
+            let parsed = parse_bulk(body.as_slice(), &rights, &limits);
+            Ok((parsed, held))
+        });
+        let (parsed, held) = parsed.await?;
         let (entries, writes, new_edits) = parsed?;
         let outcomes = if writes.is_empty() {
             Vec::new()
         } else {
-            file.write(writes).await?
+            let held = (held, self.room_for_writes(permit, &writes).await?);
+            let file = self.databases.file(permit).await?;
+            file.write(writes, held).await?
         };
         let mut outcomes = outcomes.into_iter();
         let mut lines = Vec::with_capacity(entries.len());
@@ -95,7 +102,21 @@ impl App {
         let wanted = BulkGet::parse(body.as_slice())?;
         drop(body);
         let file = self.databases.file(permit).await?;
-        let source = BulkGetSource::new(file, wanted.docs, &query);
+        let (most, opened) = (self.limits.repeated_bytes, Arc::clone(&file));
+        let telling = Telling {
+            contents: repeats::with_contents(&query.attachments),
+            revisions: query.revs,
+            latest: query.latest,
+        };
+        let mut wanted = wanted.docs;
+        if repeats::are_any(wanted.iter().map(|item| item.id.as_str())) {
+            wanted = blocking(move || {
+                let few = repeats::of_items(&opened.view()?, &wanted, telling, most)?;
+                Ok(few.map(|()| wanted))
+            })
+            .await??;
+        }
+        let source = BulkGetSource::new(file, wanted, &query);
         Ok(reply::stream(produce(Sending::new(source))))
     }
 
@@ -137,10 +158,7 @@ impl App {
         };
         let query = AllDocsQuery::parse(&query, body.as_slice())?;
         drop(body);
-        let file = self.databases.file(permit).await?;
-        Ok(reply::stream(produce(Sending::new(AllDocsSource::new(
-            file, query,
-        )))))
+        self.list(permit, query).await
     }
 
     pub(super) async fn design_docs(&self, permit: &Permit, asked: Asked) -> Done {
@@ -151,7 +169,28 @@ impl App {
         };
         let query = AllDocsQuery::parse(&query, body.as_slice())?.among_designs();
         drop(body);
+        self.list(permit, query).await
+    }
+
+    async fn list(&self, permit: &Permit, mut query: AllDocsQuery) -> Done {
         let file = self.databases.file(permit).await?;
+        let (most, opened) = (self.limits.repeated_bytes, Arc::clone(&file));
+        let telling = Telling {
+            contents: repeats::with_contents(&query.attachments),
+            revisions: false,
+            latest: false,
+        };
+        let repeated = |keys: &Vec<String>| repeats::are_any(keys.iter().map(String::as_str));
+        if let (true, Some(keys)) = (
+            query.include_docs,
+            query.keys.take_if(|keys| repeated(keys)),
+        ) {
+            let few = blocking(move || {
+                let few = repeats::of_keys(&opened.view()?, &keys, telling, most)?;
+                Ok(few.map(|()| keys))
+            });
+            query.keys = Some(few.await??);
+        }
         Ok(reply::stream(produce(Sending::new(AllDocsSource::new(
             file, query,
         )))))

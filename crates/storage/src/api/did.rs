@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use super::reply::{self, Reply};
 use super::route::Endpoint;
 use super::{App, Asked};
-use crate::did_documents::{DidDocumentRefusal, DidDocuments, Freshness, ResolveFailure};
+use crate::abroad::Unresolved;
+use crate::did_documents::{DidDocumentRefusal, DidDocuments, Freshness};
 use crate::store::StoreError;
 
 #[derive(Deserialize)]
@@ -129,14 +130,14 @@ impl App {
             true => Freshness::Asked,
             false => Freshness::Remembered,
         };
-        match self.resolver.look_up(did, freshness).await {
+        match self.resolver.look_up(&asked.caller, did, freshness).await {
             Ok(Some(document)) => {
                 let document: Value = document.to_json();
                 reply::success(json!({"data": {"did": did.lowercase(), "document": document}}))
             }
             Ok(None) => reply::fail(StatusCode::NOT_FOUND, "DID document not found"),
-            Err(ResolveFailure::Unreachable) => super::session::unresolved(),
-            Err(ResolveFailure::Store(error)) => reply::fault(&error),
+            Err(Unresolved::Store(error)) => reply::fault(&error),
+            Err(error) => self.later(&error.into()),
         }
     }
 }

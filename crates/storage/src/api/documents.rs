@@ -21,7 +21,9 @@ use super::route::Endpoint;
 use super::{App, Asked};
 use crate::access::Permit;
 use crate::databases::DatabaseError;
+use crate::quota::Room;
 use crate::registry::DatabaseRecord;
+use crate::server::body::Claim;
 use crate::store::database::DatabaseFile;
 use crate::store::write::{DocumentWrite, WriteKind};
 use crate::store::{StoreError, blocking};
@@ -137,30 +139,26 @@ impl App {
 
     async fn get_document(&self, permit: &Permit, id: DocumentId, asked: &Asked) -> Done {
         let query = DocumentQuery::parse(&asked.query)?;
-        if contents::concern(&query, &asked.headers) {
+        if contents::concern(&query) {
             return self.get_contents(permit, id, query, asked).await;
         }
         let known = Known::of(asked);
         let file = self.databases.file(permit).await?;
         blocking(move || {
             let view = file.view()?;
-            Ok(match &query.open_revs {
-                Some(_) => read::open_revs(&view, id.as_str(), &query)
-                    .map(|pieces| reply::pieces(StatusCode::OK, pieces)),
-                None => read::document(&view, id.as_str(), &query).map(|found| {
-                    let rev = found.rev.to_string();
-                    // Only the plain text is named by its revision: what else is asked for may change without it.
-                    let is_plain = !read::extras(&query).is_any();
-                    let mut reply = match is_plain && known.is_some_and(|known| known.has(&rev)) {
-                        true => reply::bytes(StatusCode::NOT_MODIFIED, reply::JSON, ""),
-                        false => reply::pieces(StatusCode::OK, found.pieces),
-                    };
-                    if is_plain {
-                        tag(&mut reply, &rev);
-                    }
-                    reply
-                }),
-            })
+            Ok(read::document(&view, id.as_str(), &query).map(|found| {
+                let rev = found.rev.to_string();
+                // Only the plain text is named by its revision: what else is asked for may change without it.
+                let is_plain = !read::extras(&query).is_any();
+                let mut reply = match is_plain && known.is_some_and(|known| known.has(&rev)) {
+                    true => reply::bytes(StatusCode::NOT_MODIFIED, reply::JSON, ""),
+                    false => reply::pieces(StatusCode::OK, found.pieces),
+                };
+                if is_plain {
+                    tag(&mut reply, &rev);
+                }
+                reply
+            }))
         })
         .await?
     }
@@ -174,19 +172,21 @@ impl App {
         let Some(body) = self.document_body(asked).await? else {
             return Ok(too_large());
         };
+        let held = body.claim_copy().map_err(reply::couch_refusal)?;
         let envelope = Envelope::parse(body.as_slice()).map_err(CouchError::from)?;
         drop(body);
-        self.put_envelope(permit, id, (query, if_match), envelope, Vec::new())
+        self.put_envelope(permit, id, (query, if_match), (envelope, held), Vec::new())
             .await
     }
 
-    /// Writes what a peer put at a document's address; `parts` are the contents of attachments that came behind it.
+    /// Writes what a peer put at a document's address; `held` is the room that it takes; `parts` are the contents of attachments
+    /// that came behind it.
     pub(super) async fn put_envelope(
         &self,
         permit: &Permit,
         id: DocumentId,
         (query, if_match): (DocumentQuery, Option<String>),
-        envelope: Envelope,
+        (envelope, held): (Envelope, Claim),
         parts: Vec<(AttachmentName, Bytes)>,
     ) -> Done {
         if envelope.id.as_ref().is_some_and(|inner| *inner != id) {
@@ -218,7 +218,8 @@ impl App {
             attachments: self.incoming(envelope.attachments, parts).await?,
             kind,
         };
-        self.write_one(permit, write, StatusCode::CREATED).await
+        self.write_one(permit, write, Some(held), StatusCode::CREATED)
+            .await
     }
 
     async fn delete_document(&self, permit: &Permit, id: DocumentId, asked: &Asked) -> Done {
@@ -246,13 +247,14 @@ impl App {
             attachments: Vec::new(),
             kind: WriteKind::Edit { base },
         };
-        self.write_one(permit, write, StatusCode::OK).await
+        self.write_one(permit, write, None, StatusCode::OK).await
     }
 
     async fn post_document(&self, permit: &Permit, asked: Asked) -> Done {
         let Some(body) = self.document_body(asked).await? else {
             return Ok(too_large());
         };
+        let held = body.claim_copy().map_err(reply::couch_refusal)?;
         let envelope = Envelope::parse(body.as_slice()).map_err(CouchError::from)?;
         drop(body);
         let id = match envelope.id {
@@ -273,20 +275,23 @@ impl App {
             attachments: self.incoming(envelope.attachments, Vec::new()).await?,
             kind,
         };
-        self.write_one(permit, write, StatusCode::CREATED).await
+        self.write_one(permit, write, Some(held), StatusCode::CREATED)
+            .await
     }
 
     pub(super) async fn write_one(
         &self,
         permit: &Permit,
         write: DocumentWrite,
+        held: Option<Claim>,
         status: StatusCode,
     ) -> Done {
         may_write(permit, &write.id, write.liveness)?;
-        self.databases.room(permit).await?;
+        let room = self.room_for_writes(permit, std::slice::from_ref(&write));
+        let held = (held, room.await?);
         let file = self.databases.file(permit).await?;
         let id = write.id.clone();
-        let outcomes = file.write(vec![write]).await?;
+        let outcomes = file.write(vec![write], held).await?;
         let outcome = outcomes
             .into_iter()
             .next()
@@ -295,6 +300,19 @@ impl App {
         let mut reply = reply::json(status, &Written { ok: true, id, rev });
         tag(&mut reply, &rev.to_string());
         Ok(reply)
+    }
+
+    /// Room in the owner's account for what is written; none is needed for deletions.
+    pub(super) async fn room_for_writes(
+        &self,
+        permit: &Permit,
+        writes: &[DocumentWrite],
+    ) -> Result<Option<Room>, DatabaseError> {
+        if writes.iter().all(DocumentWrite::only_deletes) {
+            return Ok(None);
+        }
+        let bytes = writes.iter().map(DocumentWrite::bytes).sum();
+        self.databases.room(permit, bytes).await.map(Some)
     }
 
     async fn get_local(&self, permit: &Permit, id: DocumentId) -> Done {
@@ -319,7 +337,8 @@ impl App {
             Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
         };
         let local = LocalEnvelope::parse(body.as_slice()).map_err(CouchError::from)?;
-        self.databases.room(permit).await?;
+        let bytes = body.as_slice().len() as u64;
+        let _room = self.databases.room(permit, bytes).await?;
         let file = self.databases.file(permit).await?;
         let rev = file
             .write_local(id.clone(), local.rev, Some(local), documents)
@@ -350,14 +369,7 @@ impl App {
         match self.read_body(asked, self.limits.document_bytes).await {
             Ok(body) => Ok(Some(body)),
             Err(BodyRefusal::TooLarge) => Ok(None),
-            Err(BodyRefusal::Overloaded) => Err(CouchError::new(
-                ErrorKind::Unavailable,
-                "The server has too many requests in hand.",
-            )
-            .into()),
-            Err(BodyRefusal::Stalled | BodyRefusal::Broken) => {
-                Err(CouchError::bad_request("The request body broke off.").into())
-            }
+            Err(refusal) => Err(reply::couch_refusal(refusal).into()),
         }
     }
 }

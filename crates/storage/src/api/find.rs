@@ -264,7 +264,6 @@ impl App {
         let (liveness, members, attachments) = match envelope {
             None => (Liveness::Deleted, Members::default(), Vec::new()),
             Some(envelope) => {
-                self.databases.room(permit).await?;
                 let attachments = self.incoming(envelope.attachments, Vec::new()).await?;
                 (Liveness::Live, envelope.members, attachments)
             }
@@ -276,8 +275,10 @@ impl App {
             attachments,
             kind: WriteKind::Edit { base },
         };
+        let writes = vec![write];
+        let room = self.room_for_writes(permit, &writes).await?;
         let file = self.databases.file(permit).await?;
-        let outcome = file.write(vec![write]).await?.into_iter().next();
+        let outcome = file.write(writes, room).await?.into_iter().next();
         outcome.ok_or(StoreError::Corrupt("a lost outcome"))??;
         Ok(())
     }

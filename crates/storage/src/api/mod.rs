@@ -13,8 +13,10 @@ mod lists;
 mod local_docs;
 mod maintenance;
 mod multipart;
+mod open_revs;
 pub(crate) mod pieces;
 pub(crate) mod read;
+mod repeats;
 mod replication_creds;
 pub(crate) mod reply;
 pub mod route;
@@ -39,12 +41,14 @@ use tokio::sync::watch;
 
 use self::reply::Reply;
 use self::route::{Endpoint, Route};
+use crate::abroad::Abroad;
 use crate::access::{Permit, Principal, User};
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::Limits;
+use crate::crowd::Crowd;
 use crate::databases::{DatabaseError, Databases};
-use crate::did_documents::{DidDocuments, DidResolver};
+use crate::did_documents::DidDocuments;
 use crate::directory::Directory;
 use crate::finds::Finds;
 use crate::identity::Identity;
@@ -65,7 +69,7 @@ pub(crate) struct App {
     pub(crate) auth: Auth,
     pub(crate) databases: Databases,
     pub(crate) did_documents: DidDocuments,
-    pub(crate) resolver: Arc<dyn DidResolver>,
+    pub(crate) resolver: Arc<Abroad>,
     /// The registrations, when this node is a directory.
     pub(crate) directory: Option<Directory>,
     pub(crate) bodies: BodyBudget,
@@ -83,6 +87,8 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     /// Queries, and feeds by selector, that look through documents at one time; the others wait.
     pub(crate) finds: Finds,
+    /// Feeds that wait for changes.
+    pub(crate) feeds: Crowd<CallerKey>,
     /// Becomes true when the node goes down: feeds end.
     pub(crate) stop: watch::Receiver<bool>,
 }
@@ -319,17 +325,27 @@ fn authorization(headers: &HeaderMap) -> Option<&str> {
     Some(value.to_str().unwrap_or(""))
 }
 
+/// What is said to who asks too much.
+const WORDS: &str = "Too many requests";
+
 impl TooMany {
     /// In the dialect of the side that was asked.
     fn reply(self, route: &Route) -> Reply {
-        const WORDS: &str = "Too many requests";
-        let mut reply = match route {
-            Route::Plain(_) | Route::Did(..) => reply::fail(StatusCode::TOO_MANY_REQUESTS, WORDS),
+        match route {
+            Route::Plain(_) | Route::Did(..) => self.middleware_reply(),
             _ => {
                 let error = serde_json::json!({"error": "too_many_requests", "reason": WORDS});
-                reply::json(StatusCode::TOO_MANY_REQUESTS, &error)
+                self.timed(reply::json(StatusCode::TOO_MANY_REQUESTS, &error))
             }
-        };
+        }
+    }
+
+    /// In the middleware's dialect.
+    fn middleware_reply(self) -> Reply {
+        self.timed(reply::fail(StatusCode::TOO_MANY_REQUESTS, WORDS))
+    }
+
+    fn timed(self, mut reply: Reply) -> Reply {
         let seconds = HeaderValue::from(self.seconds);
         reply.headers_mut().insert(header::RETRY_AFTER, seconds);
         reply

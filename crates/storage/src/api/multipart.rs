@@ -13,6 +13,7 @@ use super::reply;
 use super::{App, Asked};
 use crate::access::Permit;
 use crate::databases::DatabaseError;
+use crate::server::body::Claim;
 
 /// The boundary of a `multipart/related` request; none when the request is something else.
 pub(super) fn related(asked: &Asked) -> Option<Result<Boundary, CouchError>> {
@@ -37,17 +38,13 @@ impl App {
             Ok(body) => body.into_shared(),
             Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
         };
-        let (envelope, parts) = self.read_parts(&body, &boundary)?;
+        let (document, parts) = self.read_parts(&body, &boundary)?;
         drop(body);
-        self.put_envelope(permit, id, (query, if_match), envelope, parts)
+        self.put_envelope(permit, id, (query, if_match), document, parts)
             .await
     }
 
-    fn read_parts(
-        &self,
-        body: &Bytes,
-        boundary: &Boundary,
-    ) -> Result<(Envelope, Vec<(AttachmentName, Bytes)>), DatabaseError> {
+    fn read_parts(&self, body: &Bytes, boundary: &Boundary) -> Result<Parts, DatabaseError> {
         let parts = multipart::parts(body, boundary, MAX_ATTACHMENTS + 1).map_err(refusal)?;
         let (document, parts) = parts.split_first().ok_or(CouchError::bad_request(
             "The multipart body holds no document.",
@@ -56,15 +53,20 @@ impl App {
             let reason = "The document is too large.";
             return Err(CouchError::new(ErrorKind::TooLarge, reason).into());
         }
+        let held = self.bodies.claim(document.body.len() as u64);
+        let held = held.map_err(reply::couch_refusal)?;
         let envelope = Envelope::parse(document.body).map_err(CouchError::from)?;
         let parts = named(&envelope.attachments, parts)?;
         let parts = parts
             .into_iter()
             .map(|(name, part)| (name, body.slice_ref(part)))
             .collect();
-        Ok((envelope, parts))
+        Ok(((envelope, held), parts))
     }
 }
+
+/// The document with the room that it takes, and the contents, which are shares of the request's body.
+type Parts = ((Envelope, Claim), Vec<(AttachmentName, Bytes)>);
 
 /// Which part holds which attachment: by their file names when every part has one that is awaited, else in the document's order.
 fn named<'a>(

@@ -20,9 +20,12 @@ use url::Url;
 
 use super::reply::{self, Reply};
 use super::{App, Asked};
-use crate::did_documents::{Freshness, ResolveFailure};
+use crate::abroad::Unresolved;
+use crate::auth::AuthError;
+use crate::did_documents::Freshness;
 use crate::peers::{Candidate, PASSWORD_BYTES, PasswordHash, kin, peer_name};
 use crate::store::node::PeerOutcome;
+use crate::throttle::CallerKey;
 
 /// Minutes that clocks may differ.
 const MINUTES: u64 = 2;
@@ -81,20 +84,21 @@ impl Creds {
 
 impl App {
     pub(super) async fn replication_creds(&self, asked: Asked) -> Reply {
+        let caller = asked.caller.clone();
         let body: Map<String, Value> = match self.call(asked).await {
             Ok(body) => body,
             Err(refusal) => return refusal,
         };
         match Creds::read(body, self.clock.unix_seconds() / 60) {
             Ok(creds) => self
-                .admit_peer(&creds)
+                .admit_peer(&caller, &creds)
                 .await
                 .unwrap_or_else(|refusal| refusal),
             Err(message) => bad(&message),
         }
     }
 
-    async fn admit_peer(&self, creds: &Creds) -> Result<Reply, Reply> {
+    async fn admit_peer(&self, caller: &CallerKey, creds: &Creds) -> Result<Reply, Reply> {
         let unknown = || bad(&format!("Unable to locate DID: {}", creds.did));
         let did: Did = creds.did.parse().map_err(|_| unknown())?;
         let unlinked = || {
@@ -107,11 +111,11 @@ impl App {
         let hash = ContextHash::of(&did, &context);
         let endpoint = plain_url(&creds.endpoint).ok_or_else(|| bad("Endpoint not specified"))?;
 
-        let document = match self.resolver.resolve(&did, Freshness::Asked).await {
+        let document = match self.resolver.resolve(caller, &did, Freshness::Asked).await {
             Ok(Some(document)) if !document.is_deactivated() => document,
             Ok(_) => return Err(unknown()),
-            Err(ResolveFailure::Unreachable) => return Err(super::session::unresolved()),
-            Err(ResolveFailure::Store(error)) => return Err(reply::fault(&error)),
+            Err(Unresolved::Store(error)) => return Err(reply::fault(&error)),
+            Err(error) => return Err(self.later(&error.into())),
         };
         let nodes = document.context_endpoints(self.network, &hash).database;
         if nodes.is_empty() {
@@ -140,6 +144,8 @@ impl App {
             return Err(bad("Invalid password"));
         }
 
+        let refused = |refusal| self.later(&AuthError::TooMany(refusal));
+        self.resolver.may_ask(caller).map_err(refused)?;
         let key = self.key_of(&endpoint).await?;
         let wrong = || reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature");
         let signature: Signature = creds.signature.parse().map_err(|_| wrong())?;

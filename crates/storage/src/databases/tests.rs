@@ -7,6 +7,7 @@ use adyton_protocol::database::{DatabaseName, Permissions};
 use adyton_protocol::did::Did;
 
 use super::*;
+use crate::access::User;
 
 struct Made {
     databases: Databases,
@@ -117,6 +118,49 @@ async fn a_database_that_is_being_compacted_is_not_deleted_meanwhile() {
     drop(compacting);
     assert!(databases.delete(&busy.owner, hash).await.unwrap());
     assert!(databases.slots().is_empty());
+}
+
+/// The holder of a token in the context of [`record`].
+fn user(person: char) -> Principal {
+    let did = format!("did:vda:polamoy:0x{}", person.to_string().repeat(40));
+    Principal::User(User {
+        did: did.parse().unwrap(),
+        context: ContextName::new("Test: App").unwrap(),
+        expires: u64::MAX,
+    })
+}
+
+#[tokio::test]
+async fn a_permit_for_a_database_that_was_deleted_does_not_open_the_one_that_was_made_anew() {
+    let made = made(Limits::default()).await;
+    let databases = &made.databases;
+    let mut open = record('1', "a");
+    open.rules.read = crate::registry::Audience::Everyone;
+    let hash = hash_of(&open).unwrap();
+    databases.create(open.clone(), 0).await.unwrap();
+
+    let stranger = databases.authorise(&user('2'), hash, 0).await.unwrap();
+    databases.file(&stranger).await.unwrap();
+    // What changed elsewhere costs nobody anything.
+    databases.create(record('3', "a"), 0).await.unwrap();
+    databases.file(&stranger).await.unwrap();
+
+    assert!(databases.delete(&open.owner, hash).await.unwrap());
+    let refusal = async |permit: &Permit| match databases.file(permit).await {
+        Err(DatabaseError::Refused(refusal)) => refusal.kind,
+        Err(DatabaseError::Store(error)) => panic!("a fault instead of a refusal: {error}"),
+        Ok(_) => panic!("an old permit opens a database"),
+    };
+    assert_eq!(refusal(&stranger).await, ErrorKind::NotFound);
+    databases.create(record('1', "a"), 0).await.unwrap();
+    assert_eq!(refusal(&stranger).await, ErrorKind::Unavailable);
+    assert!(databases.authorise(&user('2'), hash, 0).await.is_err());
+
+    // A right that was taken away in the same moment is gone, too.
+    databases.update(open).await.unwrap();
+    let stranger = databases.authorise(&user('2'), hash, 0).await.unwrap();
+    databases.update(record('1', "a")).await.unwrap();
+    assert_eq!(refusal(&stranger).await, ErrorKind::Unavailable);
 }
 
 /// The moment at which a database's file was made.

@@ -1,4 +1,5 @@
-//! Request bodies, read under limits: bytes of one body, bytes of all bodies together, time without progress.
+//! Request bodies, read under limits: bytes of one body, bytes of all bodies together (with what is made of them), time without
+//! progress.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,13 @@ pub(crate) struct BodyBudget {
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     bytes: Vec<u8>,
+    claim: Claim,
+}
+
+/// A share of the budget, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    bytes: u64,
     budget: BodyBudget,
 }
 
@@ -44,13 +52,14 @@ impl BodyBudget {
         }
     }
 
-    fn take(&self, bytes: u64) -> Result<(), BodyRefusal> {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) > self.limit {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(BodyRefusal::Overloaded);
-        }
-        Ok(())
+    /// A share of so many bytes.
+    pub(crate) fn claim(&self, bytes: u64) -> Result<Claim, BodyRefusal> {
+        let mut claim = Claim {
+            bytes: 0,
+            budget: self.clone(),
+        };
+        claim.grow(bytes)?;
+        Ok(claim)
     }
 
     /// Reads a whole body of at most `limit` bytes. `stall` is the longest wait for the next piece.
@@ -66,7 +75,7 @@ impl BodyBudget {
         }
         let mut body = RequestBody {
             bytes: Vec::new(),
-            budget: self.clone(),
+            claim: self.claim(0)?,
         };
         loop {
             let frame = tokio::time::timeout(stall, incoming.frame())
@@ -81,7 +90,7 @@ impl BodyBudget {
             if body.bytes.len() + data.remaining() > limit {
                 return Err(BodyRefusal::TooLarge);
             }
-            self.take(data.remaining() as u64)?;
+            body.claim.grow(data.remaining() as u64)?;
             body.bytes.extend_from_slice(&data);
         }
     }
@@ -90,6 +99,11 @@ impl BodyBudget {
 impl RequestBody {
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Room for what is made of the body: its documents and, decoded, its attachments are together no longer than it is.
+    pub(crate) fn claim_copy(&self) -> Result<Claim, BodyRefusal> {
+        self.claim.budget.claim(self.claim.bytes)
     }
 
     /// The bytes, to be shared. They count against the budget until the last share is dropped.
@@ -104,10 +118,21 @@ impl AsRef<[u8]> for RequestBody {
     }
 }
 
-impl Drop for RequestBody {
+impl Claim {
+    fn grow(&mut self, bytes: u64) -> Result<(), BodyRefusal> {
+        let used = &self.budget.used;
+        let before = used.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > self.budget.limit {
+            used.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(BodyRefusal::Overloaded);
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Claim {
     fn drop(&mut self) {
-        self.budget
-            .used
-            .fetch_sub(self.bytes.len() as u64, Ordering::Relaxed);
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }

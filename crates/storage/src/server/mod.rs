@@ -1,5 +1,6 @@
 //! The accept loop: connections under limits, and an orderly end.
 
+mod addresses;
 pub(crate) mod body;
 mod handshakes;
 pub(crate) mod metrics;
@@ -22,10 +23,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use self::addresses::Addresses;
 use self::handshakes::Handshakes;
 use self::multiplexed::{Answers, Overdue, Taken};
 use self::stall::StallGuard;
 use crate::api::App;
+use crate::crowd::Place;
 use crate::tls::{Certificates, Reload};
 
 /// Header fields of one request.
@@ -87,6 +90,7 @@ pub(crate) async fn serve(
         })
     });
     let slots = Arc::new(Semaphore::new(app.limits.connections));
+    let addresses = Addresses::new(&app.limits, app.proxy);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
@@ -103,13 +107,17 @@ pub(crate) async fn serve(
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
+                // One who has too many is hung up on: nothing that could be said is worth the wait.
+                let Ok(place) = addresses.enter(peer.ip()) else {
+                    continue;
+                };
                 connections.spawn(connection(
                     stream,
                     peer.ip(),
                     Arc::clone(&app),
                     tls.clone(),
                     graceful.watcher(),
-                    slot,
+                    (slot, place),
                 ));
             }
             Err(error) => {
@@ -129,7 +137,7 @@ async fn connection(
     app: Arc<App>,
     tls: Option<Arc<Tls>>,
     watcher: Watcher,
-    _slot: OwnedSemaphorePermit,
+    _held: (OwnedSemaphorePermit, Option<Place<IpAddr>>),
 ) {
     // Small answers go out at once; large ones fill packets anyway.
     let _best_effort = stream.set_nodelay(true);

@@ -203,10 +203,11 @@ impl DatabaseFile {
         std::fs::metadata(&self.path).map_or(0, |meta| meta.len())
     }
 
-    /// Writes documents, durably, in order, each with its own outcome.
-    pub(crate) async fn write(
+    /// Writes documents, durably, in order, each with its own outcome. `held` is held until then, also when nobody waits any more.
+    pub(crate) async fn write<H: Send + 'static>(
         &self,
         writes: Vec<DocumentWrite>,
+        held: H,
     ) -> Result<Vec<Outcome>, StoreError> {
         let pulse = self.pulse.clone();
         let work = move |transaction: &WriteTransaction| {
@@ -215,12 +216,12 @@ impl DatabaseFile {
                 .iter()
                 .map(|write| writer.write(write))
                 .collect::<Result<Vec<_>, _>>()?;
-            Ok((outcomes, writer.finish()?.update_seq))
+            Ok((outcomes, writer.finish()?.update_seq, held))
         };
         // Told also when the writer hung up: what is durable is replicated.
         let told = self
             .committer
-            .write_then(work, move |(_, newest)| pulse.tell(*newest));
+            .write_then(work, move |(_, newest, _)| pulse.tell(*newest));
         Ok(told.await?.0)
     }
 

@@ -23,6 +23,27 @@ pub(crate) struct DocumentWrite {
     pub(crate) kind: WriteKind,
 }
 
+/// Bytes that a document takes besides its text, about.
+const ROW_BYTES: u64 = 200;
+/// Bytes of a tombstone that is written where there is no room: enough to say that something is deleted.
+const SMALL_TOMBSTONE_BYTES: u64 = 1 << 10;
+
+impl DocumentWrite {
+    /// Bytes that it adds to a database, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        let contents = self.attachments.iter().map(AttachmentWrite::new_bytes);
+        let text = self.id.as_str().len() + self.members.as_bytes().len();
+        ROW_BYTES + text as u64 + contents.sum::<u64>()
+    }
+
+    /// Whether it only says that something that is there is there no more: that is written where there is no room, too.
+    pub(crate) fn only_deletes(&self) -> bool {
+        matches!(self.kind, WriteKind::Edit { base: Some(_) })
+            && self.liveness == Liveness::Deleted
+            && self.bytes() <= SMALL_TOMBSTONE_BYTES
+    }
+}
+
 /// On what authority a revision is added.
 #[derive(Debug)]
 pub(crate) enum WriteKind {
