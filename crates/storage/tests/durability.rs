@@ -537,6 +537,10 @@ fn check(data: &Path) {
     assert!(checked.status.success(), "{report}");
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how much a test tries is said beside it"
+)]
 fn given(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
