@@ -93,7 +93,7 @@ impl Permit {
     /// credential.
     pub(crate) fn grant(
         principal: &Principal,
-        record: Option<DatabaseRecord>,
+        record: Option<Arc<DatabaseRecord>>,
     ) -> Result<Self, CouchError> {
         if matches!(principal, Principal::Anonymous) {
             let reason = "You are not authorized to access this db.";
@@ -119,7 +119,7 @@ impl Permit {
         // Readers keep their replication checkpoints here; the public credential is nobody's, so it keeps none.
         let checkpoints = account.is_some() || write;
         Ok(Self {
-            record: Arc::new(record),
+            record,
             owner,
             write,
             delete,
@@ -229,7 +229,7 @@ mod tests {
 
     /// (read, write, delete, design) of a principal.
     fn rights(principal: &Principal, record: &DatabaseRecord) -> Option<(bool, bool, bool)> {
-        let permit = Permit::grant(principal, Some(record.clone())).ok()?;
+        let permit = Permit::grant(principal, Some(record.clone().into())).ok()?;
         Some((
             permit.write().is_ok(),
             permit.delete().is_ok(),
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn without_a_credential_no_database_exists_or_not() {
         let record = record(AccessRule::Public, AccessRule::Public);
-        let existing = Permit::grant(&Principal::Anonymous, Some(record)).unwrap_err();
+        let existing = Permit::grant(&Principal::Anonymous, Some(record.into())).unwrap_err();
         let missing = Permit::grant(&Principal::Anonymous, None).unwrap_err();
         assert_eq!(existing, missing);
         assert_eq!(existing.kind, ErrorKind::Unauthorized);

@@ -186,7 +186,7 @@ impl Databases {
             // Nothing is looked up for somebody without a credential.
             Principal::Anonymous => None,
             Principal::Public | Principal::User(_) | Principal::Peer(_) => {
-                self.node.database(hash.to_string()).await?
+                self.node.known_database(hash.to_string()).await?
             }
         };
         let (Principal::Peer(peer), Some(found)) = (principal, &record) else {

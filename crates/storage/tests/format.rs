@@ -104,7 +104,7 @@ fn add_rows_of_other_nodes(node_file: &Path) {
     transaction.commit().unwrap();
 }
 
-/// What a node has whose users keep contexts on other nodes, too. The table is younger than the fixture.
+/// A table of the same layout that came after the fixture: it is made when the file is opened.
 fn add_replicated_account(node_file: &Path) {
     const REPLICATED: TableDefinition<'_, &str, ()> = TableDefinition::new("replicated_accounts");
     let database = Database::open(node_file).unwrap();

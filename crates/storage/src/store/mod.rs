@@ -15,6 +15,7 @@ pub(crate) mod database;
 mod disk;
 mod engine;
 mod format;
+mod known;
 pub(crate) mod node;
 mod node_indexes;
 pub(crate) mod pulse;
