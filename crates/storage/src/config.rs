@@ -64,6 +64,9 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of request bodies that are in memory at one time, over all connections.
     pub bodies_in_flight_bytes: u64,
+    /// Bytes of request bodies that one account or one address has in memory at one time. None: a quarter of all, and never less than
+    /// the largest request takes.
+    pub bodies_in_flight_bytes_per_sender: Option<u64>,
     /// Bytes of documents that one answer tells more than once, because the request names them more than once.
     pub repeated_bytes: u64,
     /// Open connections.
@@ -105,6 +108,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Time without any progress after which a connection is dropped, while a body is read or an answer written.
     pub stall_timeout: Duration,
+    /// Time for the whole of a request's body; a large one has a second more for each 16 KiB that came.
+    pub body_timeout: Duration,
     /// The longest that a feed waits for a change before it ends.
     pub feed_timeout: Duration,
 }
@@ -123,6 +128,7 @@ impl Default for Limits {
             bulk_bytes: adyton_couch::limits::MAX_BULK_BYTES,
             body_bytes: 1 << 20,
             bodies_in_flight_bytes: 1 << 30,
+            bodies_in_flight_bytes_per_sender: None,
             repeated_bytes: 64 << 20,
             connections: 4_096,
             connections_per_address: None,
@@ -143,6 +149,7 @@ impl Default for Limits {
             rates: Rates::default(),
             header_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(60),
             feed_timeout: Duration::from_secs(60),
         }
     }
