@@ -493,7 +493,7 @@ impl Reading {
         if row.deleted {
             text.extend_from_slice(b",\"deleted\":true");
         }
-        let mut bytes = 100;
+        let mut bytes = 100 + REV_BYTES * wanted.len();
         if self.query.include_docs {
             text.extend_from_slice(b",\"doc\":");
             match row.body {
@@ -551,6 +551,8 @@ fn one_line(body: Bytes) -> Bytes {
     text.into()
 }
 
+/// Bytes of a revision in a row, about: a row may name a thousand.
+const REV_BYTES: usize = 45;
 /// Bodies from this size on are handed over as they are, smaller ones are copied together.
 const SHARE_FROM_BYTES: usize = 8 << 10;
 

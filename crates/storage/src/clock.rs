@@ -33,6 +33,15 @@ impl Clock {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// The moment as a name: `20261123T024000Z`. None in years that have none.
+    pub(crate) fn name(&self) -> Option<String> {
+        let format =
+            time::macros::format_description!("[year][month][day]T[hour][minute][second]Z");
+        let seconds = i64::try_from(self.unix_seconds()).ok()?;
+        let time = time::OffsetDateTime::from_unix_timestamp(seconds).ok()?;
+        time.format(format).ok()
+    }
+
     /// Seconds since 1970.
     pub(crate) fn unix_seconds(&self) -> u64 {
         self.unix_millis() / 1_000

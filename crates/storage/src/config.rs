@@ -15,6 +15,7 @@ use crate::limits_table::LimitsTable;
 use crate::outbound::Reach;
 use crate::resolution::RegistryChoice;
 use crate::throttle::{Proxy, Rates};
+use crate::tls::TlsFiles;
 
 /// The configuration of a storage node.
 #[derive(Debug, Clone)]
@@ -33,6 +34,10 @@ pub struct Config {
     pub reach: Reach,
     /// Where counters are shown to the operator. None: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Where backups go that a signal asks for. None: nowhere.
+    pub backups: Option<PathBuf>,
+    /// The certificate and key of TLS. None: plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// Whether an operator's proxy stands before the node.
     pub proxy: Proxy,
     /// What the node takes from one account or one peer.
@@ -78,6 +83,10 @@ pub struct Limits {
     pub feeds: usize,
     /// Feeds of one caller that wait for changes.
     pub feeds_per_caller: usize,
+    /// TLS handshakes under way at one time. One more, and the oldest ends.
+    pub handshakes: usize,
+    /// Time for a TLS handshake.
+    pub handshake_timeout: Duration,
     /// Database files open at one time.
     pub open_databases: usize,
     /// Queries (`_find`), and batches of feeds by selector, that look through documents at one time.
@@ -134,6 +143,8 @@ impl Default for Limits {
             connections_per_address: None,
             feeds: 20_000,
             feeds_per_caller: 5_000,
+            handshakes: 256,
+            handshake_timeout: Duration::from_secs(10),
             open_databases: 256,
             finds_at_once: 4,
             find_queue: 16,
@@ -155,6 +166,15 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Files and sockets that a node with these limits may have open at one time, about: connections, databases, and a thousand for
+    /// its own files and the servers that it asks.
+    pub fn open_files(&self) -> u64 {
+        const OWN: u64 = 1_024;
+        OWN + self.connections as u64 + self.open_databases as u64
+    }
+}
+
 impl Config {
     /// A node with default limits on the test net.
     pub fn new(listen: SocketAddr, data: PathBuf) -> Self {
@@ -166,6 +186,8 @@ impl Config {
             registry: RegistryChoice::Own,
             reach: Reach::Public,
             metrics: None,
+            backups: None,
+            tls: None,
             proxy: Proxy::None,
             limits: Limits::default(),
         }
@@ -204,12 +226,26 @@ pub struct ConfigFile {
     pub requests_per_minute_per_address: Option<u32>,
     /// See [`Config::metrics`].
     pub metrics_listen: Option<SocketAddr>,
+    /// See [`Config::backups`].
+    pub backups: Option<PathBuf>,
     /// Whether connections come from the operator's own proxy: see [`Proxy`].
     pub behind_proxy: Option<bool>,
     /// See the table `[did]`.
     pub did: Option<DidTable>,
     /// See the table `[limits]`.
     pub limits: Option<LimitsTable>,
+    /// See the table `[tls]`.
+    pub tls: Option<TlsTable>,
+}
+
+/// `[tls]`: the node's own certificate.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsTable {
+    /// See [`TlsFiles::certificate`].
+    pub certificate: PathBuf,
+    /// See [`TlsFiles::key`].
+    pub key: PathBuf,
 }
 
 /// `[did]`: how DIDs are resolved (ADR 24).
@@ -371,6 +407,11 @@ impl ConfigFile {
             registry,
             reach,
             metrics: self.metrics_listen,
+            backups: self.backups,
+            tls: self.tls.map(|table| TlsFiles {
+                certificate: table.certificate,
+                key: table.key,
+            }),
             proxy,
             listen: self.listen.ok_or(ConfigError::Missing("listen"))?,
             data: self.data.ok_or(ConfigError::Missing("data"))?,
@@ -456,7 +497,7 @@ mod tests {
     #[test]
     fn the_operators_settings_are_read() {
         let config = with(
-            "requests-per-minute = 7\nrequests-per-minute-per-address = 8\nmetrics-listen = \"127.0.0.1:9100\"\nbehind-proxy = true\n[limits]\nresolutions-per-minute = 9",
+            "requests-per-minute = 7\nrequests-per-minute-per-address = 8\nmetrics-listen = \"127.0.0.1:9100\"\nbehind-proxy = true\nbackups = \"b\"\n[limits]\nresolutions-per-minute = 9\n[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"",
         )
         .unwrap();
         let rates = Rates {
@@ -466,6 +507,13 @@ mod tests {
         };
         assert_eq!((config.limits.rates, config.proxy), (rates, Proxy::Trusted));
         assert_eq!(config.metrics.unwrap().port(), 9100);
+        assert_eq!(config.backups, Some("b".into()));
+        let files = TlsFiles {
+            certificate: "c.pem".into(),
+            key: "k.pem".into(),
+        };
+        assert_eq!(config.tls, Some(files));
+        assert!(with("[tls]\ncertificate = \"c.pem\"").is_err());
     }
 
     #[test]

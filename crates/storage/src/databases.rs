@@ -22,6 +22,11 @@ use crate::store::{StoreError, blocking};
 
 use adyton_couch::wire::{CouchError, ErrorKind};
 
+mod backup;
+
+pub(crate) use backup::BackupUnderWay;
+use backup::Standing;
+
 /// How long an open waits for a file that is just being closed.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 /// Accounts whose databases change at one time, from which on those that are done are forgotten.
@@ -46,6 +51,8 @@ pub(crate) struct Databases {
     open_files: Arc<AtomicUsize>,
     /// Counts uses, to find the file that was not used for longest.
     uses: AtomicU64,
+    /// While a backup is made: what of it still stands.
+    standing: Arc<Mutex<Standing>>,
     /// Held while a database is compacted: one at a time.
     compacting: Arc<tokio::sync::Mutex<()>>,
     /// Held while an account's set of databases changes: who waits, waits for his own.
@@ -112,14 +119,9 @@ impl Drop for Compacting {
 }
 
 impl Databases {
-    /// Takes over the directory, and removes files that no database owns (left by a creation that never finished).
-    pub(crate) async fn open(
-        node: NodeStore,
-        directory: PathBuf,
-        limits: Limits,
-        clock: Clock,
-    ) -> Result<Self, StoreError> {
-        let this = Self {
+    /// The databases in a directory, which is left as it is.
+    pub(crate) fn new(node: NodeStore, directory: PathBuf, limits: Limits, clock: Clock) -> Self {
+        Self {
             node,
             clock,
             directory,
@@ -127,11 +129,22 @@ impl Databases {
             slots: Mutex::default(),
             open_files: Arc::default(),
             uses: AtomicU64::new(0),
+            standing: Arc::default(),
             compacting: Arc::default(),
             changing: Mutex::default(),
             quotas: Quotas::default(),
             changes: AtomicU64::new(1),
-        };
+        }
+    }
+
+    /// Takes over the directory, and removes files that no database owns (left by a creation that never finished).
+    pub(crate) async fn open(
+        node: NodeStore,
+        directory: PathBuf,
+        limits: Limits,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
+        let this = Self::new(node, directory, limits, clock);
         let directory = this.directory.clone();
         for (hash, path) in blocking(move || database_files(&directory)).await? {
             if this.node.database(hash.to_string()).await?.is_none() {
@@ -247,6 +260,8 @@ impl Databases {
     ) -> Result<(), DatabaseError> {
         let hash = hash_of(&record)?;
         let _changing = self.changing(&record.owner).await;
+        // Before there is a file: no permit for the record of an earlier life of the database is as young as this one.
+        self.changes.fetch_add(1, Ordering::SeqCst);
         if self.node.database(hash.to_string()).await?.is_none() {
             let existing = self.node.databases_of(record.owner.clone()).await?.len();
             if existing >= self.limits.databases_per_account {
@@ -258,7 +273,6 @@ impl Databases {
         }
         self.make_file(hash, now).await?;
         self.node.put_database(record).await?;
-        self.changes.fetch_add(1, Ordering::SeqCst);
         self.slot(hash).pulse.send_modify(|_| {});
         Ok(())
     }
@@ -270,8 +284,9 @@ impl Databases {
         if self.node.database(hash.to_string()).await?.is_none() {
             return Ok(false);
         }
-        self.node.put_database(record).await?;
+        // Before: a caller who hangs up in between must not leave it out.
         self.changes.fetch_add(1, Ordering::SeqCst);
+        self.node.put_database(record).await?;
         // Feeds look again at what they may read.
         self.slot(hash).pulse.send_modify(|_| {});
         Ok(true)
@@ -305,9 +320,12 @@ impl Databases {
             return Ok(false);
         }
         self.slot(hash).is_free()?;
+        self.changes.fetch_add(1, Ordering::SeqCst);
         // First it is not there any more, then its bytes go.
+        let standing = Arc::clone(&self.standing);
+        let note = move |hash: &str| Standing::deleted(&standing, hash);
         self.node
-            .remove_database(owner.to_owned(), hash.to_string())
+            .remove_database(owner.to_owned(), hash.to_string(), note)
             .await?;
         self.changes.fetch_add(1, Ordering::SeqCst);
         self.remove_file(hash).await?;
@@ -548,12 +566,16 @@ impl Databases {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `<directory>/ab/v<ab…>.redb`: at most 256 directories, whatever the number of databases.
     fn path(&self, hash: DatabaseHash) -> PathBuf {
-        let name = hash.to_string();
-        let fan = name.get(1..3).unwrap_or_default();
-        self.directory.join(fan).join(format!("{name}.redb"))
+        file_in(&self.directory, hash)
     }
+}
+
+/// `<directory>/ab/v<ab…>.redb`: at most 256 directories, whatever the number of databases.
+pub(crate) fn file_in(directory: &Path, hash: DatabaseHash) -> PathBuf {
+    let name = hash.to_string();
+    let fan = name.get(1..3).unwrap_or_default();
+    directory.join(fan).join(format!("{name}.redb"))
 }
 
 fn hash_of(record: &DatabaseRecord) -> Result<DatabaseHash, StoreError> {
@@ -563,7 +585,7 @@ fn hash_of(record: &DatabaseRecord) -> Result<DatabaseHash, StoreError> {
         .map_err(|_| StoreError::Corrupt("a database hash"))
 }
 
-fn database_files(directory: &Path) -> Result<Vec<(DatabaseHash, PathBuf)>, StoreError> {
+pub(crate) fn database_files(directory: &Path) -> Result<Vec<(DatabaseHash, PathBuf)>, StoreError> {
     let mut found = Vec::new();
     for fan in std::fs::read_dir(directory)? {
         let fan = fan?.path();

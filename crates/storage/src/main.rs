@@ -2,20 +2,27 @@
 
 #![forbid(unsafe_code)]
 
+mod open_files;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use adyton_storage::{Config, ConfigError, ConfigFile, Storage};
-use clap::Parser;
+use adyton_storage::{BackupError, Config, ConfigError, ConfigFile, Copied, Reload, Storage};
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{self, SignalKind};
+use tokio::task::JoinSet;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Keeps users' ciphertext and feeds its changes. It has no way to decrypt anything.
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version, about, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    work: Option<Work>,
     /// Configuration file (TOML). Flags count more than the file.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -31,6 +38,30 @@ struct Arguments {
     /// Network: myrtle, banksia, devnet or local.
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
+}
+
+/// Work on a node's directory, instead of serving it.
+#[derive(Subcommand)]
+enum Work {
+    /// Reads everything that a node keeps, and tells what is not whole. The node must not run.
+    Check {
+        /// The node's directory.
+        directory: PathBuf,
+    },
+    /// Makes a backup of the directory of a node that does not run. (A running one makes it when it gets SIGUSR1.)
+    Backup {
+        /// The node's directory.
+        directory: PathBuf,
+        /// An empty directory, or one that is not there.
+        target: PathBuf,
+    },
+    /// Makes a node's directory of a backup.
+    Restore {
+        /// The backup.
+        source: PathBuf,
+        /// An empty directory, or one that is not there.
+        directory: PathBuf,
+    },
 }
 
 impl Arguments {
@@ -55,9 +86,13 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_target(false)
         .init();
-    let done = Arguments::parse().config().map_err(anything).and_then(run);
+    let arguments = Arguments::parse();
+    let done = match arguments.work {
+        None => arguments.config().map_err(anything).and_then(run),
+        Some(work) => work.run(),
+    };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
@@ -71,29 +106,133 @@ fn anything(error: ConfigError) -> Anything {
     error.into()
 }
 
-#[expect(clippy::print_stdout, reason = "the address is this program's output")]
-fn run(config: Config) -> Result<(), Anything> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let storage = Storage::start(config).await?;
+        .build()
+}
+
+impl Work {
+    #[expect(
+        clippy::print_stdout,
+        reason = "what was done is this program's output"
+    )]
+    fn run(self) -> Result<ExitCode, Anything> {
+        match self {
+            Self::Check { directory } => {
+                let report = adyton_storage::check(&directory)?;
+                for (file, what, times) in &report.faults {
+                    println!("{}: {what} ({times})", file.display());
+                }
+                for (what, times) in &report.notices {
+                    println!("note: {what} ({times})");
+                }
+                let (databases, bytes) = (report.databases, report.bytes);
+                let faults = report.faults.len();
+                println!("{databases} databases, {bytes} bytes: {faults} kinds of faults");
+                return Ok(match faults {
+                    0 => ExitCode::SUCCESS,
+                    _ => ExitCode::FAILURE,
+                });
+            }
+            Self::Backup { directory, target } => {
+                let backup = adyton_storage::back_up(&directory, &target);
+                println!("backed up: {}", runtime()?.block_on(backup)?);
+            }
+            Self::Restore { source, directory } => {
+                let copied = adyton_storage::restore(&source, &directory)?;
+                println!("restored: {copied}");
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the address is this program's output")]
+fn run(config: Config) -> Result<ExitCode, Anything> {
+    open_files::raise(config.limits.open_files());
+    runtime()?.block_on(async {
+        // Before it can be told anything: a signal that nobody takes ends the program.
+        let mut signals = Signals::new()?;
+        let storage = Arc::new(Storage::start(config).await?);
         println!(
-            "listening on http://{} as {}",
+            "listening on {}://{} as {}",
+            if storage.speaks_tls() {
+                "https"
+            } else {
+                "http"
+            },
             storage.address(),
             storage.public_url()
         );
-        wait_for_the_end().await?;
-        storage.shutdown().await;
-        Ok(())
+        // At most one at a time: the node refuses a second.
+        let mut backups = JoinSet::new();
+        while let Some(signal) = signals.next().await? {
+            match signal {
+                Signal::Backup => {
+                    let storage = Arc::clone(&storage);
+                    backups.spawn(async move { told(storage.backup_by_time().await) });
+                }
+                Signal::Certificate => reload(&storage),
+            }
+            while backups.try_join_next().is_some() {}
+        }
+        // What is copied of a backup that did not end is no backup.
+        backups.shutdown().await;
+        if let Some(storage) = Arc::into_inner(storage) {
+            storage.shutdown().await;
+        }
+        Ok(ExitCode::SUCCESS)
     })
 }
 
-/// Ctrl-C, or SIGTERM of a service manager.
-async fn wait_for_the_end() -> std::io::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
+fn told(backup: Option<Result<Copied, BackupError>>) {
+    match backup {
+        None => tracing::error!("no backup: the configuration names no directory, `backups`"),
+        Some(Ok(copied)) => tracing::info!("a backup was made: {copied}"),
+        Some(Err(error)) => tracing::error!(%error, "no backup was made"),
+    }
+}
+
+/// A few kilobytes, read when the operator asks for it.
+fn reload(storage: &Storage) {
+    match storage.reload_certificate() {
+        Ok(Reload::New) => tracing::info!("another certificate is shown from now on"),
+        Ok(Reload::Same) => tracing::info!("the certificate is the same"),
+        Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+    }
+}
+
+/// What an operator tells a running node.
+enum Signal {
+    /// SIGUSR1.
+    Backup,
+    /// SIGHUP.
+    Certificate,
+}
+
+struct Signals {
+    backup: unix::Signal,
+    certificate: unix::Signal,
+    terminate: unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            backup: unix::signal(SignalKind::user_defined1())?,
+            certificate: unix::signal(SignalKind::hangup())?,
+            terminate: unix::signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next one. None: Ctrl-C, or SIGTERM of a service manager.
+    async fn next(&mut self) -> std::io::Result<Option<Signal>> {
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| None),
+            _ = self.terminate.recv() => Ok(None),
+            _ = self.backup.recv() => Ok(Some(Signal::Backup)),
+            _ = self.certificate.recv() => Ok(Some(Signal::Certificate)),
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Starting and ending a storage node, in a program of its own or within another.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use adyton_resolver::web::Web;
@@ -13,10 +14,11 @@ use tokio::task::JoinHandle;
 use crate::abroad::Abroad;
 use crate::api::App;
 use crate::auth::Auth;
+use crate::backup::{BackupError, Copied};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::crowd::Crowd;
-use crate::databases::Databases;
+use crate::databases::{Databases, database_files};
 use crate::did_documents::{DidDocuments, DidResolver};
 use crate::directory::Directory;
 use crate::finds::Finds;
@@ -29,12 +31,17 @@ use crate::server::body::BodyBudget;
 use crate::store::StoreError;
 use crate::store::node::NodeStore;
 use crate::throttle::Throttle;
+use crate::tls::{Certificates, Reload, TlsError};
 
 /// A running storage node. Dropping it stops it without ceremony; [`Storage::shutdown`] lets requests end.
 pub struct Storage {
     address: SocketAddr,
     public_url: String,
     metrics_address: Option<SocketAddr>,
+    /// While it runs; the server is its owner.
+    app: Weak<App>,
+    backups: Option<PathBuf>,
+    certificates: Option<Arc<Certificates>>,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
     /// Ends when the node's own file is closed.
@@ -60,12 +67,18 @@ pub enum StartError {
     /// The address cannot be listened on.
     #[error("cannot listen: {0}")]
     Listen(#[source] std::io::Error),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The stored data cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The registry of DIDs cannot be used as it is configured.
     #[error(transparent)]
     Registry(#[from] InvalidRegistry),
+    /// There are databases, and nothing that says whose they are: a restore that did not end, or a lost file.
+    #[error("the directory has databases, but no node.redb: restore it from a backup")]
+    NoNodeFile,
     /// The stored node key is not a key.
     #[error("the stored node key is not a key")]
     Identity,
@@ -86,9 +99,17 @@ impl Storage {
         let databases_directory = config.data.join("databases");
         std::fs::create_dir_all(&databases_directory).map_err(StartError::Directory)?;
         let node_file = config.data.join("node.redb");
+        if !node_file.exists() && !database_files(&databases_directory)?.is_empty() {
+            return Err(StartError::NoNodeFile);
+        }
         let node = crate::store::blocking(move || NodeStore::open(&node_file)).await?;
         let secrets = node.secrets().await?;
         let identity = Identity::from_bytes(secrets.identity).map_err(|_| StartError::Identity)?;
+
+        let certificates = config.tls.map(Certificates::open).transpose()?;
+        let tls = certificates.as_ref().map(Certificates::server_config);
+        let tls = tls.transpose()?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
 
         let listener = TcpListener::bind(config.listen)
             .await
@@ -96,7 +117,7 @@ impl Storage {
         let address = listener.local_addr().map_err(StartError::Listen)?;
         let public_url = config
             .public_url
-            .unwrap_or_else(|| format!("http://{address}"));
+            .unwrap_or_else(|| format!("{scheme}://{address}"));
 
         let limits = config.limits;
         let did_documents = DidDocuments::new(node.clone(), &limits);
@@ -166,7 +187,19 @@ impl Storage {
         };
         let closed = Box::pin(app.node.closed());
         let app = Arc::new(app);
-        let serving = crate::server::serve(listener, Arc::clone(&app), stopping.clone());
+        let running = Arc::downgrade(&app);
+        let connections = crate::server::serve(listener, Arc::clone(&app), tls, stopping.clone());
+        let looking = certificates
+            .clone()
+            .map(|certificates| crate::server::watch_certificate(certificates, stopping.clone()));
+        let serving = async move {
+            match looking {
+                None => connections.await,
+                Some(looking) => {
+                    tokio::join!(connections, looking);
+                }
+            }
+        };
         let (metrics_address, server) = match config.metrics {
             None => (None, tokio::spawn(serving)),
             Some(address) => {
@@ -186,10 +219,18 @@ impl Storage {
             address,
             public_url,
             metrics_address,
+            app: running,
+            backups: config.backups,
+            certificates,
             stop,
             server,
             closed,
         })
+    }
+
+    /// Whether it speaks TLS itself.
+    pub fn speaks_tls(&self) -> bool {
+        self.certificates.is_some()
     }
 
     /// The address that it listens on.
@@ -205,6 +246,28 @@ impl Storage {
     /// How clients reach it, without trailing slash. Service endpoints in DID documents are this and a `/`.
     pub fn public_url(&self) -> &str {
         &self.public_url
+    }
+
+    /// Makes a backup in `target`, which must be an empty directory or none, while the node serves.
+    pub async fn backup(&self, target: &Path) -> Result<Copied, BackupError> {
+        let app = self.app.upgrade().ok_or(BackupError::Stopped)?;
+        crate::backup::make(&app.databases, target).await
+    }
+
+    /// Makes a backup in the configured directory, in one of its own named after the time. None: no directory is configured.
+    pub async fn backup_by_time(&self) -> Option<Result<Copied, BackupError>> {
+        let directory = self.backups.as_ref()?;
+        let app = self.app.upgrade()?;
+        let name = app.clock.name()?;
+        Some(self.backup(&directory.join(name)).await)
+    }
+
+    /// Reads the certificate and its key again. May block for as long as that takes. Connections that are open go on.
+    pub fn reload_certificate(&self) -> Result<Reload, TlsError> {
+        match &self.certificates {
+            None => Ok(Reload::Same),
+            Some(certificates) => certificates.reload(),
+        }
     }
 
     /// Takes no more requests, lets feeds and requests end, closes the files.

@@ -228,6 +228,28 @@ async fn a_node_that_the_owner_named_replicates_into_the_context_and_nowhere_els
 }
 
 #[tokio::test]
+async fn a_nodes_password_is_in_no_file() {
+    let (node, original, owner, db) = stage().await;
+    let request = original.request(&node, &owner.person);
+    original.ask(&node, request).await.expect(200);
+    let document = json!({"canary": "what a file holds is found"});
+    owner.put(&format!("{db}/x"), &document).await.expect(201);
+    node.storage.shutdown().await;
+    let mut files = vec![node.dir.path().to_owned()];
+    let mut all = Vec::new();
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(path.read_dir().unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            all.extend(std::fs::read(path).unwrap());
+        }
+    }
+    let holds = |text: &str| all.windows(text.len()).any(|part| part == text.as_bytes());
+    assert!(holds("what a file holds is found"));
+    assert!(!holds(PASSWORD));
+}
+
+#[tokio::test]
 async fn a_password_that_another_node_passed_on_opens_only_the_context_it_came_with() {
     let (node, original, owner, db) = stage().await;
     let own = original.request(&node, &owner.person);

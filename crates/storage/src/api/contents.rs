@@ -14,7 +14,8 @@ use http::header::{self, HeaderValue};
 use super::App;
 use super::asked::Head;
 use super::documents::{Done, tag};
-use super::pieces::{Piece, PieceProducer};
+use super::open_revs::{Form, OpenRevsSource};
+use super::pieces::{Piece, PieceProducer, Sending};
 use super::read::{self, Extras};
 use super::reply::{self, Reply};
 use crate::access::Permit;
@@ -49,11 +50,11 @@ pub(super) struct Revision {
     pub(super) parts: Vec<Attached>,
 }
 
-/// Whether a reader is answered here, and not from the stored text alone.
-pub(super) fn concern(query: &DocumentQuery, headers: &HeaderMap) -> bool {
+/// Whether a reader is answered here, and not from the stored text of one revision alone.
+pub(super) fn concern(query: &DocumentQuery) -> bool {
     query.attachments != AttachmentsWanted::Stubs
         || query.encodings == Encodings::Told
-        || (query.open_revs.is_some() && accepts(headers, "multipart/mixed"))
+        || query.open_revs.is_some()
 }
 
 /// What an answer is made from, and for whom.
@@ -117,63 +118,21 @@ fn many(
     query: &DocumentQuery,
     mixed: bool,
 ) -> Result<Reply, DatabaseError> {
-    let (row, leaves) = read::chosen_of_many(&view, id.as_str(), query)?;
-    let extras = Extras {
-        revisions: query.revs,
-        ..Extras::default()
+    let source = OpenRevsSource::new(file, view, id, query, mixed)?;
+    let content_type = match &source.form {
+        Form::List => reply::JSON.to_owned(),
+        Form::Mixed(boundary) => boundary.content_type("mixed"),
     };
-    let mut pieces = Vec::new();
-    if !mixed {
-        pieces.push(text(b"["));
-        for (i, leaf) in leaves.into_iter().enumerate() {
-            if i > 0 {
-                pieces.push(text(b","));
-            }
-            match leaf {
-                Ok(leaf) => {
-                    pieces.push(text(b"{\"ok\":"));
-                    let wish = wish(query, ContentPlace::Inline);
-                    pieces.extend(revision(&view, &row, leaf, extras, &wish)?.pieces);
-                    pieces.push(text(b"}"));
-                }
-                Err(rev) => pieces.push(text(format!("{{\"missing\":\"{rev}\"}}").as_bytes())),
-            }
-        }
-        pieces.push(text(b"]"));
-        return Ok(answer((file, view, reader), pieces, reply::JSON));
+    let mut reply = reply::stream(produce(Sending::new(source), reader));
+    if let Ok(content_type) = HeaderValue::from_str(&content_type) {
+        let headers = reply.headers_mut();
+        headers.insert(header::CONTENT_TYPE, content_type);
     }
-    let boundary = boundary()?;
-    for (i, leaf) in leaves.into_iter().enumerate() {
-        let before = |kind: &str| text(&boundary.before_part(i == 0, &[("Content-Type", kind)]));
-        match leaf {
-            Ok(leaf) => {
-                let wish = wish(query, ContentPlace::Part);
-                let told = revision(&view, &row, leaf, extras, &wish)?;
-                if told.parts.is_empty() {
-                    pieces.push(before(reply::JSON));
-                    pieces.extend(told.pieces);
-                } else {
-                    let inner = self::boundary()?;
-                    pieces.push(before(&inner.content_type("related")));
-                    push_related(told, &inner, query.encodings, &mut pieces);
-                }
-            }
-            Err(rev) => {
-                pieces.push(before("application/json; error=\"true\""));
-                pieces.push(text(format!("{{\"missing\":\"{rev}\"}}").as_bytes()));
-            }
-        }
-    }
-    pieces.push(text(&boundary.end()));
-    Ok(answer(
-        (file, view, reader),
-        pieces,
-        &boundary.content_type("mixed"),
-    ))
+    Ok(reply)
 }
 
 /// A document with its contents behind it.
-fn push_related(
+pub(super) fn push_related(
     told: Revision,
     boundary: &Boundary,
     encodings: Encodings,
@@ -315,7 +274,7 @@ pub(super) fn accepts(headers: &HeaderMap, kind: &str) -> bool {
     })
 }
 
-fn wish(query: &DocumentQuery, place: ContentPlace) -> Wish {
+pub(super) fn wish(query: &DocumentQuery, place: ContentPlace) -> Wish {
     Wish {
         attachments: query.attachments.clone(),
         encodings: query.encodings,
@@ -323,11 +282,11 @@ fn wish(query: &DocumentQuery, place: ContentPlace) -> Wish {
     }
 }
 
-fn boundary() -> Result<Boundary, StoreError> {
+pub(super) fn boundary() -> Result<Boundary, StoreError> {
     let name = hex::encode(crate::store::random::<16>()?);
     Boundary::new(&name).map_err(|_| StoreError::Corrupt("a made boundary"))
 }
 
-fn text(bytes: &[u8]) -> Piece {
+pub(super) fn text(bytes: &[u8]) -> Piece {
     Piece::Text(Bytes::copy_from_slice(bytes))
 }

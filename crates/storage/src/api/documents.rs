@@ -138,30 +138,26 @@ impl App {
     async fn get_document(&self, id: DocumentId, asked: Admitted) -> Done {
         let (permit, head) = asked.bodiless();
         let query = DocumentQuery::parse(&head.query)?;
-        if contents::concern(&query, &head.headers) {
+        if contents::concern(&query) {
             return self.get_contents(permit, id, query, &head).await;
         }
         let known = Known::of(&head);
         let file = self.databases.file(&permit).await?;
         blocking(move || {
             let view = file.view()?;
-            Ok(match &query.open_revs {
-                Some(_) => read::open_revs(&view, id.as_str(), &query)
-                    .map(|pieces| reply::pieces(StatusCode::OK, pieces)),
-                None => read::document(&view, id.as_str(), &query).map(|found| {
-                    let rev = found.rev.to_string();
-                    // Only the plain text is named by its revision: what else is asked for may change without it.
-                    let is_plain = !read::extras(&query).is_any();
-                    let mut reply = match is_plain && known.is_some_and(|known| known.has(&rev)) {
-                        true => reply::bytes(StatusCode::NOT_MODIFIED, reply::JSON, ""),
-                        false => reply::pieces(StatusCode::OK, found.pieces),
-                    };
-                    if is_plain {
-                        tag(&mut reply, &rev);
-                    }
-                    reply
-                }),
-            })
+            Ok(read::document(&view, id.as_str(), &query).map(|found| {
+                let rev = found.rev.to_string();
+                // Only the plain text is named by its revision: what else is asked for may change without it.
+                let is_plain = !read::extras(&query).is_any();
+                let mut reply = match is_plain && known.is_some_and(|known| known.has(&rev)) {
+                    true => reply::bytes(StatusCode::NOT_MODIFIED, reply::JSON, ""),
+                    false => reply::pieces(StatusCode::OK, found.pieces),
+                };
+                if is_plain {
+                    tag(&mut reply, &rev);
+                }
+                reply
+            }))
         })
         .await?
     }

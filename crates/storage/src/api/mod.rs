@@ -14,6 +14,7 @@ mod lists;
 mod local_docs;
 mod maintenance;
 mod multipart;
+mod open_revs;
 mod pieces;
 pub(crate) mod read;
 mod repeats;

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::UNIX_EPOCH;
@@ -193,4 +194,38 @@ async fn a_permit_ends_with_its_token() {
         databases.file(&permit).await,
         Err(DatabaseError::Refused(refusal)) if refusal.kind == ErrorKind::Unauthorized
     ));
+}
+
+/// The moment at which a database's file was made.
+async fn made_at(databases: &Databases, record: &DatabaseRecord) -> u64 {
+    let file = databases.own_file(record).await.unwrap();
+    file.view().unwrap().counters.created
+}
+
+#[tokio::test]
+async fn a_copy_does_not_count_when_its_database_was_deleted_by_somebody_who_hung_up() {
+    let made = made(Limits::default()).await;
+    let databases = &made.databases;
+    let busy = record('1', "a");
+    let hash = hash_of(&busy).unwrap();
+    databases.create(busy.clone(), 0).await.unwrap();
+    let (mut kept, mut replaced) = (0, 0);
+    for round in 1..=24 {
+        let before = made_at(databases, &busy).await;
+        let backup = databases.begin_backup().unwrap();
+        assert!(databases.begin_backup().is_none());
+        let listed = backup.databases().await.unwrap();
+        assert_eq!(listed, BTreeSet::from([hash.to_string()]));
+        let copied = backup.file(hash).await.unwrap().unwrap();
+        assert_eq!(copied.view().unwrap().counters.created, before);
+        let looks = [usize::MAX, 0, 1, 2, 3, 5, 8, 13][round as usize % 8];
+        hang_up_after(looks, databases.delete(&busy.owner, hash)).await;
+        databases.create(busy.clone(), round).await.unwrap();
+        let (_, standing) = backup.end().await.unwrap();
+        let is_the_same = made_at(databases, &busy).await == before;
+        assert!(is_the_same || standing.is_empty());
+        kept += u64::from(!standing.is_empty());
+        replaced += u64::from(!is_the_same);
+    }
+    assert!(kept > 0 && replaced > 0, "{kept} kept, {replaced} replaced");
 }

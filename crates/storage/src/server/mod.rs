@@ -2,7 +2,9 @@
 
 mod addresses;
 pub(crate) mod body;
+mod handshakes;
 pub(crate) mod metrics;
+mod multiplexed;
 mod stall;
 
 use std::convert::Infallible;
@@ -10,30 +12,83 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use self::addresses::Addresses;
+use self::handshakes::Handshakes;
+use self::multiplexed::{Answers, Overdue, Taken};
 use self::stall::StallGuard;
 use crate::api::App;
 use crate::crowd::Place;
+use crate::tls::{Certificates, Reload};
 
 /// Header fields of one request.
 const MAX_HEADERS: usize = 64;
 /// Bytes of a connection's read and write buffers, and so of a request's head.
 const MAX_BUFFER_BYTES: usize = 256 << 10;
+/// Requests at a time on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 64;
+/// Bytes of a request's header fields on HTTP/2.
+const MAX_HEADER_BYTES: u32 = 64 << 10;
+/// Bytes of one answer that wait for its HTTP/2 peer.
+const MAX_SEND_BYTES: usize = 256 << 10;
+/// How often a silent HTTP/2 peer is asked whether it is still there, and how long it may take to say so.
+const PING: Duration = Duration::from_secs(20);
+/// How often the files of the certificate are looked at.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(60);
 /// Time for open requests to end when the node goes down.
 const GRACE: Duration = Duration::from_secs(5);
 /// Pause after the system refused a connection (out of file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The TLS side of a server.
+struct Tls {
+    acceptor: TlsAcceptor,
+    handshakes: Handshakes,
+}
+
+/// Looks for another certificate from time to time, until `stop` says otherwise.
+pub(crate) async fn watch_certificate(
+    certificates: Arc<Certificates>,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(CERTIFICATE_LOOK) => {}
+        }
+        let certificates = Arc::clone(&certificates);
+        match tokio::task::spawn_blocking(move || certificates.reload()).await {
+            Ok(Ok(Reload::Same)) => {}
+            Ok(Ok(Reload::New)) => tracing::info!("another certificate is shown from now on"),
+            Ok(Err(error)) => tracing::warn!(%error, "the certificate stays as it was"),
+            Err(error) => tracing::error!(%error, "looking for another certificate failed"),
+        }
+    }
+}
+
 /// Accepts and serves until `stop` says otherwise, then lets requests end. Owns every connection's task.
-pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    app: Arc<App>,
+    tls: Option<ServerConfig>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let tls = tls.map(|config| {
+        Arc::new(Tls {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            handshakes: Handshakes::new(app.limits.handshakes, app.limits.handshake_timeout),
+        })
+    });
     let slots = Arc::new(Semaphore::new(app.limits.connections));
     let addresses = Addresses::new(&app.limits, app.proxy);
     let graceful = GracefulShutdown::new();
@@ -60,6 +115,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Arc<App>, mut stop: watch:
                     stream,
                     peer.ip(),
                     Arc::clone(&app),
+                    tls.clone(),
                     graceful.watcher(),
                     (slot, place),
                 ));
@@ -79,14 +135,39 @@ async fn connection(
     stream: TcpStream,
     peer: IpAddr,
     app: Arc<App>,
-    watcher: hyper_util::server::graceful::Watcher,
+    tls: Option<Arc<Tls>>,
+    watcher: Watcher,
     _held: (OwnedSemaphorePermit, Option<Place<IpAddr>>),
 ) {
     // Small answers go out at once; large ones fill packets anyway.
     let _best_effort = stream.set_nodelay(true);
     let counted = Arc::clone(&app);
     let _open = counted.metrics.connection();
-    let stall = app.limits.stall_timeout;
+    let stream = StallGuard::new(stream, app.limits.stall_timeout);
+    let Some(tls) = tls else {
+        return one_at_a_time(stream, peer, app, watcher).await;
+    };
+    let mut stop = app.stop.clone();
+    let handshake = tls.handshakes.drive(tls.acceptor.accept(stream));
+    let stream = tokio::select! {
+        stream = handshake => stream,
+        _ = stop.wait_for(|stop| *stop) => None,
+    };
+    let Some(stream) = stream else { return };
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        many_at_a_time(stream, peer, app, watcher).await;
+    } else {
+        one_at_a_time(stream, peer, app, watcher).await;
+    }
+}
+
+/// HTTP/1.1.
+async fn one_at_a_time(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: IpAddr,
+    app: Arc<App>,
+    watcher: Watcher,
+) {
     let header_timeout = app.limits.header_timeout;
     let service = service_fn(move |request| {
         let app = Arc::clone(&app);
@@ -97,7 +178,52 @@ async fn connection(
         .header_read_timeout(header_timeout)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER_BYTES)
-        .serve_connection(TokioIo::new(StallGuard::new(stream, stall)), service);
+        .serve_connection(TokioIo::new(stream), service);
     // A connection that ends badly is its peer's business.
     let _ended = watcher.watch(connection).await;
+}
+
+/// HTTP/2.
+async fn many_at_a_time(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: IpAddr,
+    app: Arc<App>,
+    // The server waits until it is dropped.
+    _watcher: Watcher,
+) {
+    let (idle, stall) = (app.limits.header_timeout, app.limits.stall_timeout);
+    let mut stop = app.stop.clone();
+    let answers = Answers::new();
+    let watched = Arc::clone(&answers);
+    let service = service_fn(move |request| {
+        let (app, answering) = (Arc::clone(&app), answers.begin());
+        async move {
+            let reply = app.answer(request, peer).await;
+            Ok::<_, Infallible>(reply.map(|body| Taken::new(body, answering)))
+        }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .max_send_buf_size(MAX_SEND_BYTES)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let mut look = tokio::time::interval(idle.min(stall) / 4 + Duration::from_millis(1));
+    loop {
+        tokio::select! {
+            // A connection that ends badly is its peer's business.
+            _ = connection.as_mut() => return,
+            _ = stop.wait_for(|stop| *stop) => break,
+            _ = look.tick() => match watched.overdue(idle, stall) {
+                None => {}
+                Some(Overdue::Idle) => break,
+                Some(Overdue::Stalled) => return,
+            },
+        }
+    }
+    connection.as_mut().graceful_shutdown();
+    let _timed_out = tokio::time::timeout(GRACE, connection).await;
 }

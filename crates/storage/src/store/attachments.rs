@@ -25,9 +25,10 @@ use sha2::{Digest, Sha256};
 use super::StoreError;
 use super::database::{Counters, lend};
 
-const ATTACHED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("attached");
-const BLOBS: TableDefinition<'_, &[u8; 32], (u64, u64)> = TableDefinition::new("blobs");
-const CHUNKS: TableDefinition<'_, (&[u8; 32], u64), &[u8]> = TableDefinition::new("chunks");
+pub(super) const ATTACHED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("attached");
+pub(super) const BLOBS: TableDefinition<'_, &[u8; 32], (u64, u64)> = TableDefinition::new("blobs");
+pub(super) const CHUNKS: TableDefinition<'_, (&[u8; 32], u64), &[u8]> =
+    TableDefinition::new("chunks");
 
 /// Bytes of a piece: with the engine's own words it fills a page of 256 KiB, and no more.
 pub(crate) const CHUNK_BYTES: u64 = (256 << 10) - 1_024;
@@ -35,6 +36,12 @@ pub(crate) const CHUNK_BYTES: u64 = (256 << 10) - 1_024;
 /// Names a content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BlobId([u8; 32]);
+
+impl BlobId {
+    pub(super) fn bytes(self) -> [u8; 32] {
+        self.0
+    }
+}
 
 impl Serialize for BlobId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

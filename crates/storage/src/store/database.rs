@@ -11,13 +11,15 @@ use adyton_couch::seq::Life;
 use adyton_couch::wire::{CouchError, ErrorKind, KeyRange};
 use bytes::Bytes;
 use redb::{
-    Builder, Database, DatabaseError, OwnedAccessGuard, ReadTransaction, ReadableTable,
-    ReadableTableMetadata, Table, TableDefinition,
+    Builder, Database, DatabaseError, OwnedAccessGuard, ReadTransaction, ReadableDatabase,
+    ReadableTable, ReadableTableMetadata, Table, TableDefinition,
 };
 use tokio::sync::watch;
 
 use super::attachments::{Attached, AttachmentView, BlobId};
 use super::commit::Committer;
+use super::copy;
+use super::format::{self, META};
 use super::row::{ChangeRow, DocumentRow};
 use super::write::{DocumentWrite, Outcome, Writer};
 use super::{StoreError, random};
@@ -25,8 +27,7 @@ use super::{StoreError, random};
 pub(super) const DOCUMENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("documents");
 pub(super) const BODIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bodies");
 pub(super) const CHANGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("changes");
-pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const LOCAL: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("local");
+pub(super) const LOCAL: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("local");
 
 /// Memory that one open file may use for its pages. Many files are open at once; the kernel caches the rest.
 const CACHE_BYTES: usize = 4 << 20;
@@ -132,8 +133,10 @@ impl DatabaseFile {
             transaction.open_table(CHANGES)?;
             transaction.open_table(LOCAL)?;
             let mut meta = transaction.open_table(META)?;
+            format::check(&meta)?;
             let mut counters = Counters::load(&meta)?;
             if counters.life == 0 {
+                format::stamp(&mut meta)?;
                 counters = Counters {
                     life,
                     created: now,
@@ -161,6 +164,7 @@ impl DatabaseFile {
             Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::Closed),
             opened => opened?,
         };
+        format::check(&database.begin_read()?.open_table(META)?)?;
         Ok(Self {
             committer: Committer::new(database),
             path: path.to_owned(),
@@ -171,6 +175,11 @@ impl DatabaseFile {
     /// A consistent view of the database as it is now.
     pub(crate) fn view(&self) -> Result<View, StoreError> {
         View::of(&self.committer.read()?)
+    }
+
+    /// Copies it as it is now. May block.
+    pub(crate) fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
+        copy::database_to(&self.committer.read()?, path)
     }
 
     /// Bytes on disk.

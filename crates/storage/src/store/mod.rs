@@ -4,8 +4,12 @@
 //! Knows ciphertext as bytes; nothing here can read it.
 
 pub(crate) mod attachments;
+pub(crate) mod check;
+pub(crate) mod check_node;
 pub(crate) mod commit;
+mod copy;
 pub(crate) mod database;
+mod format;
 pub(crate) mod node;
 mod purge;
 pub(crate) mod row;
@@ -24,6 +28,16 @@ pub enum StoreError {
     /// Stored bytes do not read back.
     #[error("stored data is corrupt: {0}")]
     Corrupt(&'static str),
+    /// A newer version of this program wrote the file.
+    #[error(
+        "the data is in layout {found}, of a newer version of this program; this one knows layouts up to {known}"
+    )]
+    TooNew {
+        /// The layout of the file.
+        found: u64,
+        /// The newest layout that this program knows.
+        known: u64,
+    },
     /// The transaction that carried this write failed, through another write's fault or the disk's.
     #[error("the shared transaction failed")]
     Aborted,

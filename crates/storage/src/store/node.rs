@@ -1,43 +1,52 @@
 //! `node.redb`: the node's own keys, accounts, the registry of databases, refresh tokens, DID documents.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use redb::{
-    Database, ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
-    WriteTransaction,
+    Database, DatabaseError, ReadTransaction, ReadableTable, ReadableTableMetadata, Table,
+    TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
 use super::commit::Committer;
+use super::copy;
+use super::format::{self, META};
 use super::{StoreError, random};
 use crate::directory::Registration;
 use crate::peers::{Candidate, PasswordHash, PeerRow};
 use crate::registry::DatabaseRecord;
 
-const SECRETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("secrets");
-const ACCOUNTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("accounts");
-const DATABASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("databases");
+pub(super) const SECRETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("secrets");
+pub(super) const ACCOUNTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("accounts");
+pub(super) const DATABASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("databases");
 /// (account, database) → nothing: the databases of an account.
-const OWNED: TableDefinition<'_, (&str, &str), ()> = TableDefinition::new("owned_databases");
-const REFRESH_TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("refresh_tokens");
+pub(super) const OWNED: TableDefinition<'_, (&str, &str), ()> =
+    TableDefinition::new("owned_databases");
+pub(super) const REFRESH_TOKENS: TableDefinition<'_, &str, &[u8]> =
+    TableDefinition::new("refresh_tokens");
 /// (device hash, token id) → nothing: the tokens of a device.
-const DEVICES: TableDefinition<'_, (&str, &str), ()> = TableDefinition::new("device_tokens");
+pub(super) const DEVICES: TableDefinition<'_, (&str, &str), ()> =
+    TableDefinition::new("device_tokens");
 /// (expiry, token or request id) → nothing: what to forget, and when.
-const EXPIRIES: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("expiries");
-const USED_REQUESTS: TableDefinition<'_, &str, u64> = TableDefinition::new("used_auth_requests");
+pub(super) const EXPIRIES: TableDefinition<'_, (u64, &str), ()> = TableDefinition::new("expiries");
+pub(super) const USED_REQUESTS: TableDefinition<'_, &str, u64> =
+    TableDefinition::new("used_auth_requests");
 /// (lower-case DID, version) → the document's JSON text.
-const DID_DOCUMENTS: TableDefinition<'_, (&str, u64), &str> = TableDefinition::new("did_documents");
+pub(super) const DID_DOCUMENTS: TableDefinition<'_, (&str, u64), &str> =
+    TableDefinition::new("did_documents");
 /// Lower-case DID → bytes of all versions of its document; under the empty name, those of all DIDs.
-const DID_DOCUMENT_BYTES: TableDefinition<'_, &str, u64> =
+pub(super) const DID_DOCUMENT_BYTES: TableDefinition<'_, &str, u64> =
     TableDefinition::new("did_document_bytes");
 /// Address of a DID, lower case → its registration, on a node that is a directory.
-const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("did_registrations");
+pub(super) const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> =
+    TableDefinition::new("did_registrations");
 /// (account, name of another node) → with which password, and until when, that node may replicate the account's context.
-const PEER_CONTEXTS: TableDefinition<'_, (&str, &str), &[u8]> =
+pub(super) const PEER_CONTEXTS: TableDefinition<'_, (&str, &str), &[u8]> =
     TableDefinition::new("peer_context_passwords");
 /// (kin of contexts, name of another node) → the password that came last with one of them.
-const PEER_KIN: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("peer_kin");
+pub(super) const PEER_KIN: TableDefinition<'_, (&str, &str), &[u8]> =
+    TableDefinition::new("peer_kin");
 
 const CACHE_BYTES: usize = 16 << 20;
 /// Expired rows removed by one login at most.
@@ -159,9 +168,15 @@ impl NodeStore {
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
-        let database = builder.create(path)?;
+        let database = match builder.create(path) {
+            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::Closed),
+            opened => opened?,
+        };
         let transaction = database.begin_write()?;
         {
+            let mut meta = transaction.open_table(META)?;
+            format::check(&meta)?;
+            format::stamp(&mut meta)?;
             transaction.open_table(SECRETS)?;
             transaction.open_table(ACCOUNTS)?;
             transaction.open_table(DATABASES)?;
@@ -330,6 +345,34 @@ impl NodeStore {
             .await
     }
 
+    /// The hashes of all databases, looked up in turn with the writes. `note` is called in this turn: every deletion before it is
+    /// reckoned with, none after it.
+    pub(crate) async fn all_databases(
+        &self,
+        note: impl FnOnce(&BTreeSet<String>) + Send + 'static,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        self.committer
+            .write(|transaction| {
+                let table = transaction.open_table(DATABASES)?;
+                let rows = table.range::<&str>(..)?;
+                let hashes = rows.map(|row| Ok(row?.0.value().to_owned()));
+                let hashes = hashes.collect::<Result<_, StoreError>>()?;
+                note(&hashes);
+                Ok(hashes)
+            })
+            .await
+    }
+
+    /// Ends when everything that was waiting to be written is. Fails when nothing can be written any more.
+    pub(crate) async fn settled(&self) -> Result<(), StoreError> {
+        self.committer.write(|_| Ok(())).await
+    }
+
+    /// The file as it is now.
+    pub(crate) fn now(&self) -> Result<NodeView, StoreError> {
+        Ok(NodeView(self.committer.read()?))
+    }
+
     pub(crate) async fn put_database(&self, record: DatabaseRecord) -> Result<(), StoreError> {
         self.committer
             .write(move |transaction| {
@@ -346,13 +389,16 @@ impl NodeStore {
             .await
     }
 
+    /// Takes a database out of the registry. `note` is called in this write's turn, before it is seen.
     pub(crate) async fn remove_database(
         &self,
         owner: String,
         hash: String,
+        note: impl FnOnce(&str) + Send + 'static,
     ) -> Result<(), StoreError> {
         self.committer
             .write(move |transaction| {
+                note(&hash);
                 transaction.open_table(DATABASES)?.remove(hash.as_str())?;
                 transaction
                     .open_table(OWNED)?
@@ -604,6 +650,20 @@ impl NodeStore {
                 Ok(removed)
             })
             .await
+    }
+}
+
+/// The node's file at one moment.
+pub(crate) struct NodeView(ReadTransaction);
+
+impl NodeView {
+    /// Copies it, with these databases. May block.
+    pub(crate) fn copy_to(
+        &self,
+        path: &Path,
+        databases: &BTreeSet<String>,
+    ) -> Result<(), StoreError> {
+        copy::node_to(&self.0, path, databases)
     }
 }
 

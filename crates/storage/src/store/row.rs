@@ -54,6 +54,15 @@ impl ChangeRow {
         }
     }
 
+    /// Whether this is the line of a document with these leaves.
+    pub(super) fn is_of(&self, id: &str, leaves: &[Leaf]) -> bool {
+        let winner = leaves.first();
+        self.id == id
+            && self.deleted == winner.is_some_and(|leaf| leaf.deleted)
+            && self.body == winner.and_then(|leaf| leaf.body)
+            && self.leaves.iter().eq(leaves.iter().map(|leaf| &leaf.rev))
+    }
+
     /// `flags, body, id length, id, (generation, hash)*`
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(16 + self.id.len() + self.leaves.len() * 24);

@@ -9,7 +9,8 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::StoreError;
 use super::attachments::{Attached, AttachmentTables, AttachmentWrite, Resolved, Source};
-use super::database::{BODIES, CHANGES, Counters, DOCUMENTS, META};
+use super::database::{BODIES, CHANGES, Counters, DOCUMENTS};
+use super::format::META;
 use super::row::{ChangeRow, DocumentRow};
 
 /// One document to write.

@@ -75,8 +75,13 @@ impl Node {
 
     /// Ends the node in order and starts it again on the same data.
     pub async fn restart(self) -> Self {
+        self.restart_with(|_| {}).await
+    }
+
+    /// The same, with something else in its configuration.
+    pub async fn restart_with(self, change: impl FnOnce(&mut Config)) -> Self {
         self.storage.shutdown().await;
-        let storage = Self::open(&self.dir, &self.now, |_| {}).await;
+        let storage = Self::open(&self.dir, &self.now, change).await;
         Self {
             storage,
             dir: self.dir,

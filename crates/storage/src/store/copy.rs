@@ -1,0 +1,172 @@
+//! A copy of a file as it was at one moment, row by row: compact, and whole whatever is written to the original meanwhile.
+//!
+//! Guarantees: every table is copied, or (a table that it does not know) nothing; the copy is durable when it is there. Tokens and
+//! the keys that make them stay behind ([`node_to`]).
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use redb::backends::FileBackend;
+use redb::{
+    Database, Key, ReadTransaction, ReadableTable, TableDefinition, TableHandle, Value,
+    WriteTransaction,
+};
+
+use super::StoreError;
+use super::attachments::{ATTACHED, BLOBS, CHUNKS};
+use super::database::{BODIES, CHANGES, DOCUMENTS, LOCAL};
+use super::format::META;
+use super::node::{
+    ACCOUNTS, DATABASES, DEVICES, DID_DOCUMENT_BYTES, DID_DOCUMENTS, EXPIRIES, OWNED,
+    PEER_CONTEXTS, PEER_KIN, REFRESH_TOKENS, REGISTRATIONS, SECRETS, USED_REQUESTS,
+};
+
+/// Memory that making a copy may use for pages.
+const CACHE_BYTES: usize = 16 << 20;
+
+/// The node's own secrets that a copy has. The others make tokens and challenges: without them, those are void where the copy is
+/// used, and the node makes new ones.
+const KEPT_SECRETS: [&str; 4] = ["identity", "public_user", "public_password", "uuid"];
+
+/// Copies a database.
+pub(super) fn database_to(from: &ReadTransaction, path: &Path) -> Result<(), StoreError> {
+    let known = [
+        META.name(),
+        DOCUMENTS.name(),
+        BODIES.name(),
+        CHANGES.name(),
+        LOCAL.name(),
+        ATTACHED.name(),
+        BLOBS.name(),
+        CHUNKS.name(),
+    ];
+    only(from, &known)?;
+    written(path, |to| {
+        table(from, to, META)?;
+        table(from, to, DOCUMENTS)?;
+        table(from, to, BODIES)?;
+        table(from, to, CHANGES)?;
+        table(from, to, LOCAL)?;
+        table(from, to, ATTACHED)?;
+        table(from, to, BLOBS)?;
+        table(from, to, CHUNKS)
+    })
+}
+
+/// Copies the node's file, with the databases that are in `databases` and no others.
+pub(super) fn node_to(
+    from: &ReadTransaction,
+    path: &Path,
+    databases: &BTreeSet<String>,
+) -> Result<(), StoreError> {
+    let known = [
+        META.name(),
+        SECRETS.name(),
+        ACCOUNTS.name(),
+        DATABASES.name(),
+        OWNED.name(),
+        REFRESH_TOKENS.name(),
+        DEVICES.name(),
+        EXPIRIES.name(),
+        USED_REQUESTS.name(),
+        DID_DOCUMENTS.name(),
+        DID_DOCUMENT_BYTES.name(),
+        REGISTRATIONS.name(),
+        PEER_CONTEXTS.name(),
+        PEER_KIN.name(),
+    ];
+    only(from, &known)?;
+    written(path, |to| {
+        table(from, to, META)?;
+        table(from, to, ACCOUNTS)?;
+        table(from, to, DID_DOCUMENTS)?;
+        table(from, to, DID_DOCUMENT_BYTES)?;
+        table(from, to, REGISTRATIONS)?;
+        table(from, to, PEER_CONTEXTS)?;
+        table(from, to, PEER_KIN)?;
+        // Tokens stay behind; their tables do not.
+        to.open_table(REFRESH_TOKENS)?;
+        to.open_table(DEVICES)?;
+        to.open_table(EXPIRIES)?;
+        to.open_table(USED_REQUESTS)?;
+        let (read, mut write) = (from.open_table(SECRETS)?, to.open_table(SECRETS)?);
+        for name in KEPT_SECRETS {
+            if let Some(secret) = read.get(name)? {
+                write.insert(name, secret.value())?;
+            }
+        }
+        let (read, mut write) = (from.open_table(DATABASES)?, to.open_table(DATABASES)?);
+        for row in read.range::<&str>(..)? {
+            let (hash, record) = row?;
+            if databases.contains(hash.value()) {
+                write.insert(hash.value(), record.value())?;
+            }
+        }
+        let (read, mut write) = (from.open_table(OWNED)?, to.open_table(OWNED)?);
+        for row in read.range::<(&str, &str)>(..)? {
+            let (pair, ()) = row.map(|(pair, _)| (pair, ()))?;
+            if databases.contains(pair.value().1) {
+                write.insert(pair.value(), ())?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Fails when there is a table that would be left behind.
+fn only(from: &ReadTransaction, known: &[&str]) -> Result<(), StoreError> {
+    let stranger = from
+        .list_tables()?
+        .any(|table| !known.contains(&table.name()));
+    match stranger || from.list_multimap_tables()?.next().is_some() {
+        true => Err(StoreError::Corrupt("there is an unknown table")),
+        false => Ok(()),
+    }
+}
+
+fn table<K: Key, V: Value>(
+    from: &ReadTransaction,
+    to: &WriteTransaction,
+    definition: TableDefinition<'static, K, V>,
+) -> Result<(), StoreError> {
+    let read = match from.open_table(definition) {
+        Ok(read) => read,
+        // Attachments: not before the first one.
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut write = to.open_table(definition)?;
+    for row in read.iter()? {
+        let (key, value) = row?;
+        write.insert(key.value(), value.value())?;
+    }
+    Ok(())
+}
+
+/// A new file for its owner alone, written in one transaction.
+fn written(
+    path: &Path,
+    work: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    let mut database = builder.create_with_backend(FileBackend::new(file)?)?;
+    let transaction = database.begin_write()?;
+    work(&transaction)?;
+    transaction.commit()?;
+    match database.compact() {
+        Ok(_) => {}
+        Err(redb::CompactionError::Storage(error)) => return Err(error.into()),
+        Err(_) => return Err(StoreError::Aborted),
+    }
+    database.close()?;
+    Ok(())
+}
