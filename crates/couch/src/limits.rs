@@ -23,10 +23,10 @@ pub const MAX_DOCUMENT_BYTES: usize = 64 << 20;
 /// Bytes of a request body that carries documents.
 pub const MAX_BULK_BYTES: usize = 256 << 20;
 
-/// Documents in one `_bulk_docs` or `_bulk_get` request, keys in one `_all_docs`, ids in one `_revs_diff`.
+/// Documents in one `_bulk_docs` or `_bulk_get` request, keys in one `_all_docs`, ids in one `_revs_diff`, revisions in one `open_revs`.
 pub const MAX_BULK_ITEMS: usize = 100_000;
 
-/// Revisions in one `_revs_diff` request, over all ids; and in one `open_revs` list.
+/// Revisions in one `_revs_diff` request, over all ids.
 pub const MAX_REVS_DIFF_REVS: usize = 1_000_000;
 
 /// Documents in one `_purge` request, CouchDB's default.

@@ -7,6 +7,9 @@
     clippy::panic
 )]
 
+#[path = "../../sandbox/tests/lacking/mod.rs"]
+mod lacking;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -141,7 +144,7 @@ fn a_signature_of_openssl_counts() {
         output.status.success().then_some(output.stdout)
     };
     if openssl(&["genpkey", "-algorithm", "ed25519", "-out", "o.key"]).is_none() {
-        eprintln!("SKIPPED: there is no openssl on this machine that knows ed25519");
+        lacking::skip("there is no openssl on this machine that knows ed25519");
         return;
     }
     let key = desk.run("key o.key").unwrap().trim().to_owned();

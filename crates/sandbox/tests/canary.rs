@@ -12,6 +12,7 @@
 
 mod caller;
 mod child;
+mod lacking;
 #[path = "canary/memory.rs"]
 mod memory;
 #[path = "canary/mistakes.rs"]
@@ -403,7 +404,7 @@ async fn no_marked_word_is_in_files_output_problems_public_pages_or_what_evictio
                 left.join("\n")
             );
         }
-        _ => eprintln!("SKIPPED: this system does not let a process read its child's memory"),
+        _ => lacking::skip("this system does not let a process read its child's memory"),
     }
 
     let Stage {
@@ -525,7 +526,7 @@ async fn a_second_after_revoke_all_nothing_of_the_user_is_in_the_nodes_memory() 
                 .collect();
             assert_eq!(left, [], "left in memory after revoke-all");
         }
-        _ => eprintln!("SKIPPED: this system does not let a process read its child's memory"),
+        _ => lacking::skip("this system does not let a process read its child's memory"),
     }
 }
 

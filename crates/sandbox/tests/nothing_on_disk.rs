@@ -12,6 +12,7 @@
 
 mod caller;
 mod child;
+mod lacking;
 
 use std::fs;
 use std::path::Path;
@@ -267,9 +268,7 @@ async fn no_system_call_of_a_whole_life_creates_or_writes_a_file() {
     ]
     .map(str::to_owned);
     if !can_trace(traces.path()) {
-        eprintln!(
-            "SKIPPED: strace is missing or not allowed here; install it to watch the node's system calls"
-        );
+        lacking::skip("strace is missing or not allowed here");
         return;
     }
     let node = Process::start(Role::Node, CONFIG, folder.path(), &tracer);

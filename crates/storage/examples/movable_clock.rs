@@ -12,13 +12,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use adyton_storage::{Clock, Config, Storage};
+use adyton_storage::{Clock, Config, Reach, Storage};
 
 #[tokio::main]
 async fn main() {
     let mut arguments = std::env::args().skip(1);
     let mut argument = || arguments.next().unwrap();
-    let config = Config::new(argument().parse().unwrap(), argument().into());
+    let mut config = Config::new(argument().parse().unwrap(), argument().into());
+    // The other nodes of a context are on this machine, too.
+    config.reach = Reach::AlsoThisMachine;
     let ahead = Arc::new(AtomicU64::new(argument().parse().unwrap()));
     let read = Arc::clone(&ahead);
     #[expect(

@@ -78,6 +78,15 @@ impl Abroad {
         Ok(self.resolver.look_up(did, freshness).await?)
     }
 
+    /// The document that the node itself needs: nobody asked for it.
+    pub(crate) async fn resolve_unasked(
+        &self,
+        did: &Did,
+        freshness: Freshness,
+    ) -> Result<Option<DidDocument>, ResolveFailure> {
+        self.resolver.resolve(did, freshness).await
+    }
+
     /// Takes one question to others from the caller's allowance.
     pub(crate) fn may_ask(&self, caller: &CallerKey) -> Result<(), TooMany> {
         self.throttle.take(caller.clone(), self.clock.unix_millis())

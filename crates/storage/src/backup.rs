@@ -10,9 +10,8 @@
 //! 3. No token, and no key that makes tokens: after a restore everybody logs in anew, and what was revoked stays revoked.
 
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +22,8 @@ use sha2::{Digest, Sha256};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::databases::{BackupUnderWay, DatabaseError, Databases, file_in};
+use crate::private_files::{make_directory, new_file};
+use crate::replicate::News;
 use crate::store::node::NodeStore;
 use crate::store::{StoreError, blocking};
 
@@ -102,8 +103,12 @@ pub async fn back_up(data: &Path, target: &Path) -> Result<Copied, BackupError> 
         Err(StoreError::Closed) => return Err(BackupError::InUse),
         opened => opened?,
     };
-    let directory = data.join(DATABASES);
-    let databases = Databases::new(node.clone(), directory, Limits::default(), Clock::system());
+    let databases = Databases::new(
+        node.clone(),
+        data.join(DATABASES),
+        Limits::default(),
+        (Clock::system(), News::default()),
+    );
     let copied = make(&databases, target).await;
     let closed = node.closed();
     drop((node, databases));
@@ -125,7 +130,7 @@ pub(crate) async fn make(databases: &Databases, target: &Path) -> Result<Copied,
             copies.insert(hash);
         }
     }
-    private_directory(&target.join(DATABASES))?;
+    make_directory(&target.join(DATABASES))?;
     // From here on, nothing that happens to the set of databases is in the backup.
     let (view, standing) = backup.end().await?;
     for hash in copies.difference(&standing) {
@@ -167,7 +172,7 @@ async fn copy(
     let path = copied_file(target, &hash.to_string())?;
     blocking(move || {
         if let Some(parent) = path.parent() {
-            private_directory(parent)?;
+            make_directory(parent)?;
         }
         file.copy_to(&path)
     })
@@ -204,7 +209,7 @@ fn finish(target: &Path, copies: &BTreeSet<String>) -> Result<Copied, BackupErro
         File::open(directory)?.sync_all()?;
     }
     let unfinished = target.join("SHA256SUMS.unfinished");
-    let mut file = private_file(&unfinished)?;
+    let mut file = new_file(&unfinished)?;
     file.write_all(&list)?;
     file.sync_all()?;
     std::fs::rename(unfinished, target.join(SUMS))?;
@@ -248,9 +253,9 @@ pub fn restore(source: &Path, data: &Path) -> Result<Copied, BackupError> {
             }
         };
         if let Some(parent) = to.parent() {
-            private_directory(parent)?;
+            make_directory(parent)?;
         }
-        let mut file = private_file(&to)?;
+        let mut file = new_file(&to)?;
         let (found, bytes) = hashed(&mut File::open(from)?, &mut file)?;
         if found != sum {
             return Err(BackupError::Changed(number));
@@ -262,7 +267,7 @@ pub fn restore(source: &Path, data: &Path) -> Result<Copied, BackupError> {
         copied.bytes += bytes;
     }
     let node_file = node_file.ok_or(BackupError::Unfinished)?;
-    private_directory(&data.join(DATABASES))?;
+    make_directory(&data.join(DATABASES))?;
     File::open(data.join(DATABASES))?.sync_all()?;
     std::fs::rename(node_file, data.join(NODE_FILE))?;
     File::open(data)?.sync_all()?;
@@ -310,7 +315,7 @@ fn hashed(from: &mut impl Read, to: &mut impl Write) -> io::Result<([u8; 32], u6
 
 /// Makes the directory, or takes it if it is empty.
 fn empty_directory(path: &Path) -> Result<(), BackupError> {
-    private_directory(path).map_err(|error| match error.kind() {
+    make_directory(path).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => BackupError::TargetNotEmpty,
         _ => error.into(),
     })?;
@@ -318,17 +323,6 @@ fn empty_directory(path: &Path) -> Result<(), BackupError> {
         None => Ok(()),
         Some(_) => Err(BackupError::TargetNotEmpty),
     }
-}
-
-/// A directory for its owner alone.
-fn private_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// A new file for its owner alone.
-fn private_file(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create_new(true).mode(0o600).open(path)
 }
 
 #[cfg(test)]

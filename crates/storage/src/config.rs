@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::limits_table::LimitsTable;
 use crate::outbound::Reach;
+use crate::replicate::Pace;
 use crate::resolution::RegistryChoice;
 use crate::throttle::{Proxy, Rates};
 use crate::tls::TlsFiles;
@@ -40,6 +41,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Whether an operator's proxy stands before the node.
     pub proxy: Proxy,
+    /// How fast it replicates to the other nodes of a context.
+    pub pace: Pace,
     /// What the node takes from one account or one peer.
     pub limits: Limits,
 }
@@ -142,7 +145,7 @@ impl Default for Limits {
             connections: 4_096,
             connections_per_address: None,
             feeds: 20_000,
-            feeds_per_caller: 5_000,
+            feeds_per_caller: 10_000,
             handshakes: 256,
             handshake_timeout: Duration::from_secs(10),
             open_databases: 256,
@@ -189,6 +192,7 @@ impl Config {
             backups: None,
             tls: None,
             proxy: Proxy::None,
+            pace: Pace::default(),
             limits: Limits::default(),
         }
     }
@@ -417,6 +421,7 @@ impl ConfigFile {
             data: self.data.ok_or(ConfigError::Missing("data"))?,
             public_url: self.public_url.map(|url| public_url(&url)).transpose()?,
             network,
+            pace: Pace::default(),
             limits,
         })
     }

@@ -16,8 +16,10 @@ use crate::config::Limits;
 use crate::peers::PeerRow;
 use crate::quota::{NoRoom, Quotas, Room, Usage};
 use crate::registry::DatabaseRecord;
+use crate::replicate::News;
 use crate::store::database::DatabaseFile;
 use crate::store::node::NodeStore;
+use crate::store::pulse::Pulse;
 use crate::store::{StoreError, blocking};
 
 use adyton_couch::wire::{CouchError, ErrorKind};
@@ -47,6 +49,7 @@ pub(crate) struct Databases {
     clock: Clock,
     directory: PathBuf,
     limits: Limits,
+    news: News,
     slots: Mutex<HashMap<DatabaseHash, Arc<Slot>>>,
     open_files: Arc<AtomicUsize>,
     /// Counts uses, to find the file that was not used for longest.
@@ -120,12 +123,18 @@ impl Drop for Compacting {
 
 impl Databases {
     /// The databases in a directory, which is left as it is.
-    pub(crate) fn new(node: NodeStore, directory: PathBuf, limits: Limits, clock: Clock) -> Self {
+    pub(crate) fn new(
+        node: NodeStore,
+        directory: PathBuf,
+        limits: Limits,
+        (clock, news): (Clock, News),
+    ) -> Self {
         Self {
             node,
             clock,
             directory,
             limits,
+            news,
             slots: Mutex::default(),
             open_files: Arc::default(),
             uses: AtomicU64::new(0),
@@ -142,9 +151,9 @@ impl Databases {
         node: NodeStore,
         directory: PathBuf,
         limits: Limits,
-        clock: Clock,
+        (clock, news): (Clock, News),
     ) -> Result<Self, StoreError> {
-        let this = Self::new(node, directory, limits, clock);
+        let this = Self::new(node, directory, limits, (clock, news));
         let directory = this.directory.clone();
         for (hash, path) in blocking(move || database_files(&directory)).await? {
             if this.node.database(hash.to_string()).await?.is_none() {
@@ -419,7 +428,7 @@ impl Databases {
         let slot = self.slot(hash);
         let mut file = slot.file.lock().await;
         if file.is_none() {
-            let (path, pulse) = (self.path(hash), slot.pulse.clone());
+            let (path, pulse) = (self.path(hash), self.pulse_of(hash, &slot));
             let made = blocking(move || DatabaseFile::create(&path, now, pulse)).await?;
             *file = Some(self.counted(made));
             drop(file);
@@ -494,7 +503,7 @@ impl Databases {
         }
         let deadline = Instant::now() + CLOSING_TIME;
         let open = loop {
-            let (path, pulse) = (self.path(hash), slot.pulse.clone());
+            let (path, pulse) = (self.path(hash), self.pulse_of(hash, &slot));
             match blocking(move || DatabaseFile::open(&path, pulse)).await {
                 Err(StoreError::Closed) if Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -546,6 +555,14 @@ impl Databases {
                 tracing::error!(%error, "closing a database failed");
             }
             surplus -= 1;
+        }
+    }
+
+    fn pulse_of(&self, hash: DatabaseHash, slot: &Slot) -> Pulse {
+        Pulse {
+            feeds: slot.pulse.clone(),
+            hash,
+            news: self.news.clone(),
         }
     }
 

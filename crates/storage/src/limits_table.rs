@@ -55,6 +55,14 @@ impl LimitsTable {
             &mut limits.bodies_in_flight_bytes,
             self.bodies_in_flight_bytes,
         )?;
+        // A batch and what is made of it must fit, or none of that size is ever taken.
+        if limits.bodies_in_flight_bytes < 2 * limits.bulk_bytes as u64 {
+            let too_small = "less than twice limits.bulk-bytes";
+            return Err(ConfigError::Invalid(
+                "limits.bodies-in-flight-bytes",
+                too_small,
+            ));
+        }
         if let Some(bytes) = self.bodies_in_flight_bytes_per_sender {
             let bytes = above_nothing("limits.bodies-in-flight-bytes-per-sender", bytes)?;
             limits.bodies_in_flight_bytes_per_sender = Some(bytes);
@@ -143,13 +151,13 @@ mod tests {
     #[test]
     fn what_is_given_counts_and_the_rest_stays() {
         assert_eq!(read("").unwrap(), Limits::default());
-        let all = "body-bytes = 1\nbulk-bytes = 2\nbodies-in-flight-bytes = 3\nrepeated-bytes = 0\ndatabases-per-account = 5\n\
+        let all = "body-bytes = 1\nbulk-bytes = 2\nbodies-in-flight-bytes = 4\nrepeated-bytes = 0\ndatabases-per-account = 5\n\
             connections-per-address = 6\nfeeds = 7\nfeeds-per-caller = 8\nfeed-seconds = 9\nstall-seconds = 10\nheader-seconds = 11\n\
             resolutions-per-minute = 12\nbodies-in-flight-bytes-per-sender = 13\nbody-seconds = 14";
         let mut expected = Limits {
             body_bytes: 1,
             bulk_bytes: 2,
-            bodies_in_flight_bytes: 3,
+            bodies_in_flight_bytes: 4,
             bodies_in_flight_bytes_per_sender: Some(13),
             repeated_bytes: 0,
             databases_per_account: 5,
@@ -171,6 +179,7 @@ mod tests {
         for (text, name) in [
             ("bulk-bytes = 999999999999", "limits.bulk-bytes"),
             ("feeds = 0", "limits.feeds"),
+            ("bodies-in-flight-bytes = 1000", "limits.bulk-bytes"),
             ("stall-seconds = 0", "limits.stall-seconds"),
             (
                 "connections-per-address = 0",

@@ -19,6 +19,28 @@ pub(crate) struct Metrics {
     micros: Vec<AtomicU64>,
     throttled: AtomicU64,
     connections: AtomicU64,
+    replication: Replication,
+}
+
+/// What was pushed to other nodes.
+#[derive(Default)]
+pub(crate) struct Replication {
+    pushed: AtomicU64,
+    refused: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Replication {
+    /// Revisions that another node was sent, and those of them that it refused for good.
+    pub(crate) fn pushed(&self, sent: u64, refused: u64) {
+        self.pushed.fetch_add(sent, Ordering::Relaxed);
+        self.refused.fetch_add(refused, Ordering::Relaxed);
+    }
+
+    /// A turn that must be taken again.
+    pub(crate) fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// An open connection, counted as long as it lives.
@@ -32,7 +54,12 @@ impl Metrics {
             micros: (0..kinds).map(|_| AtomicU64::new(0)).collect(),
             throttled: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            replication: Replication::default(),
         }
+    }
+
+    pub(crate) fn replication(&self) -> &Replication {
+        &self.replication
     }
 
     pub(crate) fn answered(&self, endpoint: Endpoint, status: StatusCode, micros: u64) {
@@ -106,6 +133,24 @@ impl Metrics {
                 "gauge",
                 "Open connections.",
                 read(&self.connections),
+            ),
+            (
+                "replicated_revisions_total",
+                "counter",
+                "Revisions sent to other nodes.",
+                read(&self.replication.pushed),
+            ),
+            (
+                "replication_refusals_total",
+                "counter",
+                "Revisions that other nodes refused for good.",
+                read(&self.replication.refused),
+            ),
+            (
+                "replication_failures_total",
+                "counter",
+                "Turns of replication that must be taken again.",
+                read(&self.replication.failed),
             ),
             ("accounts", "gauge", "Accounts that the node has.", accounts),
         ] {

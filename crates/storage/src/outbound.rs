@@ -1,4 +1,4 @@
-//! The way out: HTTPS to registries and other nodes, for the resolution of DIDs.
+//! The way out: HTTPS to registries and other nodes, for the resolution of DIDs and for replication.
 //!
 //! Guarantees: only public addresses are contacted, whatever a name resolves to (besides the servers on this machine that the
 //! operator names: their scheme, host and port, and nothing else here, as strangers write most of the URLs that are asked); no
@@ -16,8 +16,9 @@ use std::time::Duration;
 use adyton_resolver::web::{Ask, Pending, Said, Web, WebError};
 use adyton_vsock::public_address::is_public;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -26,6 +27,8 @@ use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tower::Service;
 use url::{Host, Origin, Url};
+
+use crate::store::StoreError;
 
 /// Longest wait for a connection.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -94,10 +97,27 @@ fn is_local_name(name: &str) -> bool {
     name == "localhost"
 }
 
+/// The body of a request: in memory, or made while it is sent.
+pub(crate) type SentBody = UnsyncBoxBody<Bytes, StoreError>;
+
+/// A request to another node.
+pub(crate) struct Sent {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    /// Never in the URL.
+    pub(crate) authorization: Option<HeaderValue>,
+    /// The body with its media type.
+    pub(crate) body: Option<(HeaderValue, SentBody)>,
+    /// Most bytes of the answer that are read.
+    pub(crate) limit: usize,
+    /// Longest time for all of it.
+    pub(crate) time: Duration,
+}
+
 /// Sends requests to other servers.
 #[derive(Clone)]
 pub(crate) struct Outbound {
-    client: Client<HttpsConnector<HttpConnector<PublicNames>>, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector<PublicNames>>, SentBody>,
     reach: Reach,
 }
 
@@ -132,22 +152,29 @@ impl Outbound {
         Ok(Self { client, reach })
     }
 
-    async fn send(&self, ask: Ask) -> Result<Said, WebError> {
-        if !self.reach.allows_url(&ask.url) {
+    /// Sends a request and reads its answer, within its time.
+    pub(crate) async fn request(&self, sent: Sent) -> Result<Said, WebError> {
+        let time = sent.time;
+        let said = tokio::time::timeout(time, self.send(sent)).await;
+        said.unwrap_or(Err(WebError::Timeout))
+    }
+
+    async fn send(&self, sent: Sent) -> Result<Said, WebError> {
+        if !self.reach.allows_url(&sent.url) {
             return Err(WebError::Denied);
         }
-        let mut request = Request::new(Full::new(ask.body.clone().unwrap_or_default()));
-        *request.uri_mut() = ask.url.as_str().parse().map_err(|_| WebError::Denied)?;
-        let json = HeaderValue::from_static("application/json");
-        request.headers_mut().insert(ACCEPT, json.clone());
-        if ask.body.is_some() {
-            *request.method_mut() = Method::POST;
-            request.headers_mut().insert(CONTENT_TYPE, json);
-        }
+        let (kind, body) = sent.body.unzip();
+        let mut request = Request::new(body.unwrap_or_else(|| in_memory(Bytes::new())));
+        *request.uri_mut() = sent.url.as_str().parse().map_err(|_| WebError::Denied)?;
+        *request.method_mut() = sent.method;
+        let headers = request.headers_mut();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.extend(kind.map(|kind| (CONTENT_TYPE, kind)));
+        headers.extend(sent.authorization.map(|word| (AUTHORIZATION, word)));
         let response = self.client.request(request).await;
         let response = response.map_err(|_| WebError::Unreachable)?;
         let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), ask.limit)
+        let body = Limited::new(response.into_body(), sent.limit)
             .collect()
             .await;
         let body = body.map_err(|error| match error.is::<LengthLimitError>() {
@@ -161,13 +188,27 @@ impl Outbound {
     }
 }
 
+/// A body that is there already.
+pub(crate) fn in_memory(bytes: Bytes) -> SentBody {
+    Full::new(bytes)
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
 impl Web for Outbound {
     fn ask(&self, ask: Ask) -> Pending<'_, Result<Said, WebError>> {
-        Box::pin(async move {
-            let time = ask.time;
-            let said = tokio::time::timeout(time, self.send(ask)).await;
-            said.unwrap_or(Err(WebError::Timeout))
-        })
+        let json = HeaderValue::from_static("application/json");
+        Box::pin(self.request(Sent {
+            method: match ask.body {
+                Some(_) => Method::POST,
+                None => Method::GET,
+            },
+            url: ask.url,
+            authorization: None,
+            body: ask.body.map(|body| (json, in_memory(body))),
+            limit: ask.limit,
+            time: ask.time,
+        }))
     }
 }
 

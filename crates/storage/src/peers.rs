@@ -130,6 +130,29 @@ pub(crate) fn kin(did: &str, origins: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::node::PeerChange;
+
+    #[tokio::test]
+    async fn a_node_whose_handshake_broke_off_half_way_is_let_in_by_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let node = NodeStore::open(&directory.path().join("node.redb")).unwrap();
+        let peers = Peers::open(node.clone()).await.unwrap();
+        let candidate = || Candidate {
+            name: "r1".to_owned(),
+            password: Some(PasswordHash::of(b"word")),
+            account: "a".to_owned(),
+            kin: "k".to_owned(),
+        };
+        // The request was dropped after its row was written.
+        let put = node.put_peer(candidate(), 0, 9, 1).await.unwrap();
+        let password = PasswordHash::of(b"word");
+        assert_eq!(put, PeerOutcome::Admitted(PeerChange::Created, password));
+        assert_eq!(peers.knows("r1", b"word"), None);
+        let again = peers.admit(candidate(), 0, 1).await.unwrap();
+        assert_eq!(again, PeerOutcome::Admitted(PeerChange::Exists, password));
+        assert_eq!(peers.knows("r1", b"word"), Some(password));
+        assert_eq!(peers.knows("r1", b"other"), None);
+    }
 
     #[test]
     fn contexts_are_kin_on_the_same_nodes_in_any_order_and_of_one_owner() {

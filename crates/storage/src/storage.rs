@@ -26,6 +26,8 @@ use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::peers::Peers;
+use crate::private_files::{own_directory, own_file};
+use crate::replicate::{News, Standing};
 use crate::resolution::{InvalidRegistry, OwnPlaces, RegisteredDids, RegistryChoice};
 use crate::server::body::BodyBudget;
 use crate::store::StoreError;
@@ -97,11 +99,12 @@ impl Storage {
         resolver: Option<Arc<dyn DidResolver>>,
     ) -> Result<Self, StartError> {
         let databases_directory = config.data.join("databases");
-        std::fs::create_dir_all(&databases_directory).map_err(StartError::Directory)?;
+        own_directory(&databases_directory).map_err(StartError::Directory)?;
         let node_file = config.data.join("node.redb");
         if !node_file.exists() && !database_files(&databases_directory)?.is_empty() {
             return Err(StartError::NoNodeFile);
         }
+        own_file(&node_file).map_err(StartError::Directory)?;
         let node = crate::store::blocking(move || NodeStore::open(&node_file)).await?;
         let secrets = node.secrets().await?;
         let identity = Identity::from_bytes(secrets.identity).map_err(|_| StartError::Identity)?;
@@ -127,8 +130,9 @@ impl Storage {
             documents: did_documents.clone(),
             directory: directory.clone(),
         };
-        let outbound: Arc<dyn Web> =
-            Arc::new(Outbound::new(config.reach).map_err(InvalidRegistry::from)?);
+        let way_out = Outbound::new(config.reach).map_err(InvalidRegistry::from)?;
+        let outbound: Arc<dyn Web> = Arc::new(way_out.clone());
+        let news = News::default();
         let registered = RegisteredDids::open(
             config.registry,
             Arc::clone(&outbound),
@@ -152,7 +156,7 @@ impl Storage {
             node.clone(),
             databases_directory,
             limits.clone(),
-            clock.clone(),
+            (clock.clone(), news.clone()),
         )
         .await?;
         let app = App {
@@ -170,6 +174,9 @@ impl Storage {
             outbound,
             network: config.network,
             databases: Arc::new(databases),
+            news,
+            standing: Standing::default(),
+            peer_key: secrets.peer_key,
             throttle: Throttle::new(limits.rates),
             proxy: config.proxy,
             metrics: Metrics::new(),
@@ -188,15 +195,25 @@ impl Storage {
         let closed = Box::pin(app.node.closed());
         let app = Arc::new(app);
         let running = Arc::downgrade(&app);
+        let seed = u64::from_be_bytes(crate::store::random()?);
+        let replicating = crate::replicate::run(
+            Arc::clone(&app),
+            way_out,
+            config.pace,
+            seed,
+            stopping.clone(),
+        );
         let connections = crate::server::serve(listener, Arc::clone(&app), tls, stopping.clone());
         let looking = certificates
             .clone()
             .map(|certificates| crate::server::watch_certificate(certificates, stopping.clone()));
         let serving = async move {
             match looking {
-                None => connections.await,
+                None => {
+                    tokio::join!(connections, replicating);
+                }
                 Some(looking) => {
-                    tokio::join!(connections, looking);
+                    tokio::join!(connections, replicating, looking);
                 }
             }
         };

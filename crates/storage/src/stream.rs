@@ -22,25 +22,34 @@ pub(crate) trait Producer: Send + 'static {
 }
 
 /// Whoever is told an answer.
-pub(crate) struct Reader {
-    databases: Arc<Databases>,
-    permit: Permit,
+pub(crate) enum Reader {
+    /// Somebody who asked, and may read.
+    Caller {
+        databases: Arc<Databases>,
+        permit: Box<Permit>,
+    },
+    /// This node, which pushes to another one.
+    Itself,
 }
 
 impl Reader {
     pub(crate) fn new(databases: &Arc<Databases>, permit: Permit) -> Self {
-        Self {
+        Self::Caller {
             databases: Arc::clone(databases),
-            permit,
+            permit: Box::new(permit),
         }
     }
 
     /// Whether the reader may read at this moment.
     async fn may_read(&mut self) -> bool {
-        match self.databases.renewed(&self.permit).await {
+        let (databases, permit) = match self {
+            Self::Itself => return true,
+            Self::Caller { databases, permit } => (databases, permit),
+        };
+        match databases.renewed(permit).await {
             Ok(None) => true,
             Ok(Some(again)) => {
-                self.permit = again;
+                **permit = again;
                 true
             }
             Err(_) => false,
@@ -117,6 +126,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::config::Limits;
     use crate::registry::DatabaseRecord;
+    use crate::replicate::News;
     use crate::store::node::NodeStore;
 
     struct Endless {
@@ -150,7 +160,8 @@ mod tests {
         let clock = Clock::from_fn(move || {
             UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::SeqCst))
         });
-        let databases = Databases::new(node, directory, Limits::default(), clock);
+        let databases =
+            Databases::new(node, directory, Limits::default(), (clock, News::default()));
         let did: Did = format!("did:vda:polamoy:0x{}", "1".repeat(40))
             .parse()
             .unwrap();

@@ -8,6 +8,9 @@
 
 mod support;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use adyton_storage::{Proxy, Rates};
@@ -23,6 +26,23 @@ const RATES: Rates = Rates {
     address: 20,
     resolutions: 20,
 };
+
+#[tokio::test]
+async fn what_a_node_keeps_only_its_own_account_reads() {
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let node = Node::start().await;
+    node.session(1).await.database("d").await;
+    let (databases, node_file) = (
+        node.dir.path().join("databases"),
+        node.dir.path().join("node.redb"),
+    );
+    assert_eq!((mode(&databases), mode(&node_file)), (0o700, 0o600));
+    // Also what somebody opened meanwhile.
+    std::fs::set_permissions(&databases, Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&node_file, Permissions::from_mode(0o644)).unwrap();
+    let _node = node.restart().await;
+    assert_eq!((mode(&databases), mode(&node_file)), (0o700, 0o600));
+}
 
 #[tokio::test]
 async fn who_asks_too_much_waits_and_nobody_else_does() {

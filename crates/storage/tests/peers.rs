@@ -12,8 +12,6 @@ use std::convert::Infallible;
 
 use adyton_protocol::consent;
 use adyton_protocol::context::{ContextHash, ContextName};
-use adyton_protocol::did::Network;
-use adyton_protocol::did_document::{ContextEndpoints, ContextKeys, UnsignedDidDocument};
 use adyton_protocol::hash::{hash_value, keccak256};
 use adyton_storage::Reach;
 use bytes::Bytes;
@@ -23,8 +21,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use secp256k1::SecretKey;
 use serde_json::{Value, json};
+use support::begun::Begun;
 use support::{Answer, CONTEXT, Credential, Node, Person, Session, history, public, sign};
-use time::OffsetDateTime;
 use tokio::net::TcpListener;
 
 const PASSWORD: &str = "5f0c6d1c5f0c6d1c5f0c6d1c5f0c6d1c5f0c6d1c5f0c6d1c5f0c6d1c5f0c6d1c";
@@ -46,9 +44,14 @@ impl Original {
             while let Ok((stream, _)) = listener.accept().await {
                 let status = status.clone();
                 let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                    assert_eq!(request.uri().path(), "/status");
-                    let body = Full::new(Bytes::from(status.clone()));
-                    async { Ok::<_, Infallible>(Response::new(body)) }
+                    // Nodes that it is named beside push to it, too: it does not answer that.
+                    let shown = request.uri().path() == "/status";
+                    let body = if shown { status.clone() } else { String::new() };
+                    let mut response = Response::new(Full::new(Bytes::from(body)));
+                    if !shown {
+                        *response.status_mut() = http::StatusCode::NOT_FOUND;
+                    }
+                    async { Ok::<_, Infallible>(response) }
                 });
                 let serving = hyper::server::conn::http1::Builder::new();
                 tokio::spawn(serving.serve_connection(TokioIo::new(stream), service));
@@ -87,36 +90,7 @@ async fn put_context(node: &Node, person: &Person, nodes: Vec<String>) {
 }
 
 async fn put_contexts(node: &Node, person: &Person, contexts: Vec<(&str, Vec<String>)>) {
-    let at = |now: u64| OffsetDateTime::from_unix_timestamp(i64::try_from(now).unwrap()).unwrap();
-    let own = public(&person.key);
-    let first = UnsignedDidDocument::new(&person.did, &own, at(node.now()));
-    let proof = sign(&person.key, first.proof_digest().unwrap());
-    let first = first.sign_with(&proof).unwrap();
-    let mut next = UnsignedDidDocument::successor_of(&first, at(node.now() + 1));
-    let key = SecretKey::from_secret_bytes([9; 32]).unwrap();
-    let text = consent::context_proof(&person.did, &public(&key).address());
-    let keys = ContextKeys {
-        sign: public(&key),
-        asym: [7; 32],
-        proof: sign(&person.key, text.digest()),
-    };
-    for (context, nodes) in contexts {
-        let endpoints = ContextEndpoints {
-            database: nodes.clone(),
-            messaging: nodes,
-            ..Default::default()
-        };
-        let context = ContextName::new(context).unwrap();
-        next.add_context(Network::Banksia, &context, &keys, &endpoints);
-    }
-    let proof = sign(&person.key, next.proof_digest().unwrap());
-    let document = next.sign_with(&proof).unwrap().to_json();
-    let path = format!("/did/{}", person.did.lowercase());
-    let body = json!({"document": document}).to_string();
-    node.client()
-        .send("PUT", &path, &Credential::None, body)
-        .await
-        .expect(200);
+    support::put_contexts(&node.client(), person, contexts, node.now()).await;
 }
 
 async fn node() -> Node {
@@ -494,4 +468,24 @@ async fn a_handshake_that_does_not_hold_lets_nobody_in() {
     );
     let hash = ContextHash::of(&person.did, &ContextName::new(CONTEXT).unwrap());
     assert!(!said.to_string().contains(&hash.couch_user()));
+}
+
+#[tokio::test]
+async fn a_node_whose_day_ends_while_it_sends_is_refused() {
+    let (node, original, owner, db) = stage().await;
+    let request = original.request(&node, &owner.person);
+    original.ask(&node, request).await.expect(200);
+    let mut begun = Vec::new();
+    for row in support::begun::members_requests() {
+        begun.push(Begun::new(node.client(), &original.credential(), &db, row).await);
+    }
+    node.pass(24 * 60 * 60);
+    for request in begun {
+        let (status, answer, row) = request.finish().await;
+        assert_eq!(status, 403, "{row}: {answer}");
+    }
+    let again = Person::new(1).log_in(&node.client()).await;
+    let listed = again.get(&format!("{db}/_all_docs")).await.json();
+    let told = listed["rows"].to_string();
+    assert!(!told.contains("late"), "{told}");
 }

@@ -8,58 +8,9 @@
 
 mod support;
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
-use support::{Credential, Node, Session, rev};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
-/// A request with a body: method, path (below the database where it begins with `{db}`), content type, body.
-type Row = (&'static str, &'static str, &'static str, String);
-
-const JSON: &str = "application/json";
-
-/// What somebody may send who may read and write.
-fn members_requests() -> Vec<Row> {
-    let all = json!({"selector": {"_id": {"$gt": null}}}).to_string();
-    let revs = json!({"secret": [rev(1, 'a')]}).to_string();
-    let multipart = "--x\r\ncontent-type: application/json\r\n\r\n{\"_attachments\":{\"a\":{\"follows\":true,\"length\":2,\
-        \"content_type\":\"text/plain\"}}}\r\n--x\r\n\r\nhi\r\n--x--";
-    let post = |path, body: Value| ("POST", path, JSON, body.to_string());
-    vec![
-        ("PUT", "{db}/late", JSON, json!({"a": 1}).to_string()),
-        (
-            "PUT",
-            "{db}/late",
-            "multipart/related; boundary=x",
-            multipart.to_owned(),
-        ),
-        ("PUT", "{db}/late/a.txt", "text/plain", "hello".to_owned()),
-        ("PUT", "{db}/_local/late", JSON, json!({"a": 1}).to_string()),
-        post("{db}", json!({"_id": "late"})),
-        post("{db}/_bulk_docs", json!({"docs": [{"_id": "late"}]})),
-        post("{db}/_bulk_get", json!({"docs": [{"id": "secret"}]})),
-        post("{db}/_all_docs", json!({"keys": ["secret"]})),
-        post("{db}/_all_docs?include_docs=true", json!({})),
-        post("{db}/_design_docs", json!({"keys": ["_design/x"]})),
-        post("{db}/_changes?include_docs=true", json!({})),
-        post(
-            "{db}/_changes?feed=continuous&heartbeat=1000&include_docs=true",
-            json!({}),
-        ),
-        (
-            "POST",
-            "{db}/_changes?filter=_selector&include_docs=true",
-            JSON,
-            all.clone(),
-        ),
-        ("POST", "{db}/_revs_diff", JSON, revs.clone()),
-        ("POST", "{db}/_missing_revs", JSON, revs),
-        ("POST", "{db}/_find", JSON, all.clone()),
-        ("POST", "{db}/_explain", JSON, all),
-    ]
-}
+use support::begun::{Begun, JSON, Row, members_requests};
+use support::{Node, Session, rev};
 
 /// What only an owner may send.
 fn owners_requests() -> Vec<Row> {
@@ -92,59 +43,6 @@ fn owners_requests() -> Vec<Row> {
     ]
 }
 
-/// A request of which all but the end was sent, and which the node reads: it let the sender in.
-struct Begun {
-    stream: TcpStream,
-    rest: String,
-    row: String,
-}
-
-impl Begun {
-    async fn new(session: &Session, (method, path, kind, body): Row) -> Self {
-        let Credential::Bearer(token) = &session.access else {
-            panic!("a bearer token")
-        };
-        let path = path.replace("{db}", &format!("/{}", session_database(session)));
-        let mut stream = TcpStream::connect(session.client.address).await.unwrap();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
-             content-type: {kind}\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // The node says so when it begins to read the body, and not before.
-        let mut said = [0; 25];
-        stream.read_exact(&mut said).await.unwrap();
-        assert_eq!(&said, b"HTTP/1.1 100 Continue\r\n\r\n", "{method} {path}");
-        let (first, rest) = body.split_at(1);
-        stream.write_all(first.as_bytes()).await.unwrap();
-        Self {
-            stream,
-            rest: rest.to_owned(),
-            row: format!("{method} {path} {kind}"),
-        }
-    }
-
-    /// Sends the end. The status, and the rest of the answer.
-    async fn finish(mut self) -> (u16, String, String) {
-        self.stream.write_all(self.rest.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        let read = self.stream.read_to_end(&mut answer);
-        let ended = tokio::time::timeout(Duration::from_secs(20), read).await;
-        assert!(ended.is_ok(), "{}: no end", self.row);
-        let answer = String::from_utf8(answer).unwrap();
-        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, answer, self.row)
-    }
-}
-
-/// The database of the first person, as its address names it: everybody here asks for that one.
-fn session_database(session: &Session) -> String {
-    let owner = support::Person::new(1);
-    let name = adyton_protocol::database::DatabaseName::new("d").unwrap();
-    adyton_protocol::database::DatabaseHash::of(&owner.did, &session.context, &name).to_string()
-}
-
 fn shared_with(member: &Session) -> Value {
     let did = member.person.did.as_given();
     json!({"read": "users", "write": "users", "readList": [did], "writeList": [did], "deleteList": [did]})
@@ -158,10 +56,15 @@ async fn put_permissions(owner: &Session, permissions: Value) {
 const SECRET: &str = "written when he was out";
 
 /// Begins every request, lets something happen, ends every request, and expects each to be refused like this.
-async fn all_are_refused(session: &Session, rows: Vec<Row>, expected: u16, happens: impl Future) {
+async fn all_are_refused(
+    (session, db): (&Session, &str),
+    rows: Vec<Row>,
+    expected: u16,
+    happens: impl Future,
+) {
     let mut begun = Vec::new();
     for row in rows {
-        begun.push(Begun::new(session, row).await);
+        begun.push(Begun::new(session.client, &session.access, db, row).await);
     }
     happens.await;
     for request in begun {
@@ -176,7 +79,7 @@ async fn a_member_who_was_put_out_while_he_sent_is_refused() {
     let node = Node::start().await;
     let (owner, member) = (node.session(1).await, node.session(2).await);
     let db = owner.database_with("d", &shared_with(&member)).await;
-    all_are_refused(&member, members_requests(), 403, async {
+    all_are_refused((&member, &db), members_requests(), 403, async {
         put_permissions(&owner, json!({"read": "owner", "write": "owner"})).await;
         let secret = json!({"secret": SECRET});
         owner
@@ -202,7 +105,10 @@ async fn whose_token_ended_while_he_sent_is_refused() {
         .await
         .expect(201);
     let rows = members_requests().into_iter().chain(owners_requests());
-    all_are_refused(&owner, rows.collect(), 401, async { node.pass(7_200) }).await;
+    all_are_refused((&owner, &db), rows.collect(), 401, async {
+        node.pass(7_200)
+    })
+    .await;
     let again = support::Person::new(1).log_in(&node.client()).await;
     let listed = again
         .get(&format!("{db}/_all_docs"))
@@ -220,7 +126,7 @@ async fn a_database_that_was_made_anew_while_he_sent_is_another_one() {
     let node = Node::start().await;
     let (owner, member) = (node.session(1).await, node.session(2).await);
     let db = owner.database_with("d", &shared_with(&member)).await;
-    all_are_refused(&member, members_requests(), 403, async {
+    all_are_refused((&member, &db), members_requests(), 403, async {
         let named = json!({"databaseName": "d"});
         owner.post("/user/deleteDatabase", &named).await.expect(200);
         owner.database("d").await;
@@ -242,7 +148,7 @@ async fn whoever_may_still_do_it_is_served_however_long_he_sent() {
     for row in members_requests() {
         // An endless feed is answered, and goes on.
         if !row.1.contains("continuous") {
-            begun.push(Begun::new(&member, row).await);
+            begun.push(Begun::new(member.client, &member.access, &db, row).await);
         }
     }
     // The permissions change, and not his: what he was let in with is not what counts.
@@ -267,7 +173,7 @@ async fn who_may_only_read_by_now_writes_nothing() {
     let db = owner.database_with("d", &shared_with(&member)).await;
     let put = ("PUT", "{db}/late", JSON, json!({"a": 1}).to_string());
     let attachment = ("PUT", "{db}/late/a.txt", "text/plain", "hello".to_owned());
-    all_are_refused(&member, vec![put, attachment], 401, async {
+    all_are_refused((&member, &db), vec![put, attachment], 401, async {
         let did = member.person.did.as_given();
         let reads = json!({"read": "users", "write": "owner", "readList": [did]});
         put_permissions(&owner, reads).await;

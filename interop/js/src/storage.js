@@ -12,7 +12,7 @@ import * as secp from "@noble/secp256k1";
 secp.hashes.sha256 = sha256;
 secp.hashes.hmacSha256 = (key, message) => hmac(sha256, key, message);
 
-const CONTEXT = "Interop: Test";
+export const CONTEXT = "Interop: Test";
 
 export class StorageNode {
   constructor(program, directory) {
@@ -57,7 +57,8 @@ export class Person {
     this.outages = 0;
   }
 
-  async publish() {
+  // With a context on these nodes, if there are any.
+  async publish(nodes = []) {
     const now = `${new Date(Date.now() + this.node.ahead * 1000).toISOString().slice(0, 19)}Z`;
     const controller = `${this.did}#controller`;
     const document = {
@@ -83,6 +84,14 @@ export class Person {
       ],
       authentication: [controller, this.did],
     };
+    if (nodes.length > 0) {
+      const context = `${this.did}?network=banksia&context=0x${keccak(`${this.did}/${CONTEXT}`)}`;
+      const service = (type) => ({ id: `${context}&type=${type.toLowerCase()}`, type: `Verida${type}`, serviceEndpoint: nodes });
+      document.service = [service("Database")];
+      const key = hex(secp.getPublicKey(this.key, true));
+      const method = { id: `${context}&type=sign`, type: "EcdsaSecp256k1VerificationKey2019", controller: this.did, publicKeyHex: key };
+      document.verificationMethod.push(method);
+    }
     document.proof = {
       type: "EcdsaSecp256k1VerificationKey2019",
       verificationMethod: this.did,
@@ -143,11 +152,29 @@ export class Person {
   }
 
   sign(text) {
-    const digest = keccak_256(new TextEncoder().encode(text));
-    const [recovery, ...rs] = secp.sign(digest, this.key, { prehash: false, format: "recovered" });
-    return `0x${hex(Uint8Array.from([...rs, 27 + recovery]))}`;
+    return sign(text, this.key);
   }
 }
+
+export const sign = (text, key) => {
+  const digest = keccak_256(new TextEncoder().encode(text));
+  const [recovery, ...rs] = secp.sign(digest, key, { prehash: false, format: "recovered" });
+  return `0x${hex(Uint8Array.from([...rs, 27 + recovery]))}`;
+};
+
+// The key that signed, uncompressed.
+export const signer = (text, signature) => {
+  const [rs, recovery] = [Buffer.from(signature.slice(2, 130), "hex"), parseInt(signature.slice(130), 16) - 27];
+  const digest = keccak_256(new TextEncoder().encode(text));
+  const key = secp.recoverPublicKey(Uint8Array.from([recovery, ...rs]), digest, { prehash: false });
+  return uncompressed(secp.Point.fromBytes(key));
+};
+
+export const keyOf = (secret) => `0x${hex(secp.getPublicKey(secret, false))}`;
+
+const uncompressed = (point) => `0x${hex(point.toBytes(false))}`;
+
+export const keccak = (text) => hex(keccak_256(new TextEncoder().encode(text)));
 
 const hex = (bytes) => Buffer.from(bytes).toString("hex");
 
@@ -158,15 +185,15 @@ const checksummed = (address) => {
   return `0x${cased.join("")}`;
 };
 
-const sortedJson = (value) => {
+export const sortedJson = (value) => {
   if (Array.isArray(value)) return `[${value.map(sortedJson).join(",")}]`;
   if (typeof value !== "object" || value === null) return JSON.stringify(value);
   const names = Object.keys(value).sort();
   return `{${names.map((name) => `${JSON.stringify(name)}:${sortedJson(value[name])}`).join(",")}}`;
 };
 
-const freePort = async () => {
-  const server = createServer().listen(0, "127.0.0.1");
+export const freePort = async (host = "127.0.0.1") => {
+  const server = createServer().listen(0, host);
   await once(server, "listening");
   const { port } = server.address();
   server.close();

@@ -106,6 +106,10 @@ impl Asked {
             .databases
             .authorise(self.head.principal()?, hash)
             .await?;
+        if let Principal::Peer(_) = permit.principal() {
+            // It lives: what waits for it need not any more.
+            app.news.heard(&permit.record().owner);
+        }
         Ok(Admitted {
             asked: self,
             hash,
@@ -114,11 +118,9 @@ impl Asked {
     }
 
     /// Lets the request in, if it came with a token.
-    pub(super) fn recognise(self, app: &App) -> Result<Recognised, Reply> {
-        match self.head.user(app) {
-            Some(user) => Ok(Recognised { asked: self, user }),
-            None => Err(reply::unauthorized()),
-        }
+    pub(super) fn recognise(self, app: &App) -> Option<Recognised> {
+        let user = self.head.user(app)?;
+        Some(Recognised { asked: self, user })
     }
 
     /// Reads and parses the JSON body of a middleware call that no token authorises. An absent body is `{}`, as in the original.

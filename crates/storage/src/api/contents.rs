@@ -28,15 +28,15 @@ use crate::stream::{Reader, produce};
 
 /// Which attachments are told with their contents, and how.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Wish {
-    pub(super) attachments: AttachmentsWanted,
-    pub(super) encodings: Encodings,
-    pub(super) place: ContentPlace,
+pub(crate) struct Wish {
+    pub(crate) attachments: AttachmentsWanted,
+    pub(crate) encodings: Encodings,
+    pub(crate) place: ContentPlace,
 }
 
 /// Where a content that is told stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum ContentPlace {
+pub(crate) enum ContentPlace {
     /// In the document, in base64.
     #[default]
     Inline,
@@ -45,9 +45,9 @@ pub(super) enum ContentPlace {
 }
 
 /// A revision's text, and the contents that belong in parts behind it.
-pub(super) struct Revision {
-    pub(super) pieces: Vec<Piece>,
-    pub(super) parts: Vec<Attached>,
+pub(crate) struct Revision {
+    pub(crate) pieces: Vec<Piece>,
+    pub(crate) parts: Vec<Attached>,
 }
 
 /// Whether a reader is answered here, and not from the stored text of one revision alone.
@@ -132,7 +132,7 @@ fn many(
 }
 
 /// A document with its contents behind it.
-pub(super) fn push_related(
+pub(crate) fn push_related(
     told: Revision,
     boundary: &Boundary,
     encodings: Encodings,
@@ -168,7 +168,7 @@ pub(super) fn push_related(
 }
 
 /// One revision's text, with the contents that are wished for.
-pub(super) fn revision(
+pub(crate) fn revision(
     view: &View,
     row: &DocumentRow,
     leaf: Leaf,
@@ -282,7 +282,7 @@ pub(super) fn wish(query: &DocumentQuery, place: ContentPlace) -> Wish {
     }
 }
 
-pub(super) fn boundary() -> Result<Boundary, StoreError> {
+pub(crate) fn boundary() -> Result<Boundary, StoreError> {
     let name = hex::encode(crate::store::random::<16>()?);
     Boundary::new(&name).map_err(|_| StoreError::Corrupt("a made boundary"))
 }

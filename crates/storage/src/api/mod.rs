@@ -4,7 +4,7 @@ mod asked;
 mod attachments;
 mod bulk;
 mod bulk_get;
-mod contents;
+pub(crate) mod contents;
 mod did;
 mod did_registry;
 mod documents;
@@ -15,7 +15,7 @@ mod local_docs;
 mod maintenance;
 mod multipart;
 mod open_revs;
-mod pieces;
+pub(crate) mod pieces;
 pub(crate) mod read;
 mod repeats;
 mod replication_creds;
@@ -53,6 +53,7 @@ use crate::directory::Directory;
 use crate::finds::Finds;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
+use crate::replicate::{News, Standing};
 use crate::server::body::BodyBudget;
 use crate::store::node::NodeStore;
 use crate::throttle::{CallerKey, Proxy, Throttle, TooMany};
@@ -72,6 +73,12 @@ pub(crate) struct App {
     /// The registrations, when this node is a directory.
     pub(crate) directory: Option<Directory>,
     pub(crate) bodies: Arc<BodyBudget>,
+    /// What makes this node replicate.
+    pub(crate) news: News,
+    /// Which other nodes cannot be replicated to at present.
+    pub(crate) standing: Standing,
+    /// Makes the passwords that other nodes know this one by.
+    pub(crate) peer_key: [u8; 32],
     /// The way to other nodes.
     pub(crate) outbound: Arc<dyn Web>,
     pub(crate) network: Network,
@@ -207,8 +214,8 @@ impl App {
                 | Endpoint::CheckReplication,
                 Method::POST,
             ) => match asked.recognise(&self) {
-                Ok(recognised) => self.user_call(endpoint, recognised).await,
-                Err(refusal) => refusal,
+                Some(recognised) => self.user_call(endpoint, recognised).await,
+                None => reply::unauthorized(),
             },
             _ => self.unknown(&asked.head),
         }

@@ -19,7 +19,7 @@ use crate::stream::{BATCH_BYTES, Producer};
 const STEP_BYTES: usize = 192 << 10;
 
 /// A piece of an answer.
-pub(super) enum Piece {
+pub(crate) enum Piece {
     /// Made already.
     Text(Bytes),
     /// A content as it is kept, from one byte up to another.
@@ -41,7 +41,7 @@ impl Piece {
     }
 
     /// Its bytes in the answer.
-    pub(super) fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         match self {
             Self::Text(text) => text.len() as u64,
             Self::Kept { from, to, .. } => to.saturating_sub(*from),
@@ -52,7 +52,7 @@ impl Piece {
 }
 
 /// Pieces that are sent from one view of the database.
-pub(super) struct PieceProducer {
+pub(crate) struct PieceProducer {
     /// Kept open until the answer is sent.
     _file: Arc<DatabaseFile>,
     view: Arc<View>,
@@ -67,7 +67,7 @@ struct UnderWay {
 }
 
 impl PieceProducer {
-    pub(super) fn new(file: Arc<DatabaseFile>, view: View, pieces: Vec<Piece>) -> Self {
+    pub(crate) fn new(file: Arc<DatabaseFile>, view: View, pieces: Vec<Piece>) -> Self {
         Self::sharing(file, Arc::new(view), pieces)
     }
 

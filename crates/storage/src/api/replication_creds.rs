@@ -166,6 +166,7 @@ impl App {
             Ok(PeerOutcome::Full) => Err(bad("This node replicates with no further nodes")),
             Ok(PeerOutcome::NoPassword) => Err(bad("Password not specified")),
             Ok(PeerOutcome::Admitted(change, _)) => {
+                self.news.heard(&hash.couch_user());
                 Ok(self.signed_bare(json!({"result": change.word()})))
             }
             Err(error) => Err(reply::fault(&error)),

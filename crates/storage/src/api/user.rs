@@ -14,11 +14,14 @@ use super::App;
 use super::asked::{Asked, Recognised};
 use super::reply::{self, Reply};
 use super::route::Endpoint;
+use crate::abroad::Unresolved;
 use crate::access::User;
 use crate::auth::AuthError;
 use crate::databases::DatabaseError;
+use crate::did_documents::Freshness;
 use crate::quota::Usage;
 use crate::registry::DatabaseRecord;
+use crate::replicate::other_nodes;
 use crate::store::StoreError;
 use crate::throttle::CallerKey;
 
@@ -78,7 +81,7 @@ impl App {
             Endpoint::Databases => self.list_databases(&user).await,
             Endpoint::DatabaseInfo => self.database_info(&user, call).await,
             Endpoint::Usage => self.usage(&user).await,
-            Endpoint::PingDatabases => self.ping_databases(call).await,
+            Endpoint::PingDatabases => self.ping_databases(&user, call).await,
             _ => Err(unknown_call()),
         };
         match done {
@@ -213,17 +216,18 @@ impl App {
         self.databases
             .restore_files(user.account(), self.clock.unix_seconds())
             .await?;
+        self.replicate(user, &user.did, &user.context).await?;
         Ok(json!({"result": {}}))
     }
 
-    /// Nodes do not replicate with each other yet: this node is the only endpoint that it knows. Of a database of somebody else
-    /// it is checked all the same, as the original does, that everybody may write to it.
-    async fn ping_databases(&self, call: Call) -> Result<Value, Refusal> {
+    /// Has this node push to the other nodes of a context, now. Of a database of somebody else it is checked, as the original does,
+    /// that everybody may write to it.
+    async fn ping_databases(&self, user: &User, call: Call) -> Result<Value, Refusal> {
         let hashes = call.database_hashes.unwrap_or_default();
         if hashes.len() > self.limits.databases_per_account {
             return Err(bad("Too many databases"));
         }
-        if call.is_write_public == Some(true) {
+        let (did, context) = if call.is_write_public == Some(true) {
             let did = call
                 .did
                 .as_deref()
@@ -248,8 +252,40 @@ impl App {
                     .filter(|record| record.permissions.write == AccessRule::Public)
                     .ok_or_else(refused)?;
             }
+            if hashes.is_empty() {
+                return Ok(json!({"failedEndpoints": [], "endpoints": []}));
+            }
+            (did, context)
+        } else {
+            (user.did.clone(), user.context.clone())
+        };
+        self.replicate(user, &did, &context).await
+    }
+
+    /// Wakes the replication of a context, and tells which nodes it goes to, and which of them could not be reached lately.
+    async fn replicate(
+        &self,
+        user: &User,
+        did: &Did,
+        context: &ContextName,
+    ) -> Result<Value, Refusal> {
+        let caller = CallerKey::Account(user.account());
+        let hash = ContextHash::of(did, context);
+        let account = hash.couch_user();
+        let found = self.resolver.resolve(&caller, did, Freshness::Remembered);
+        let nodes = match found.await {
+            Ok(Some(document)) => other_nodes(&document, self.network, &hash, &self.public_url),
+            Ok(None) | Err(Unresolved::Unreachable | Unresolved::TooMany(_)) => Vec::new(),
+            Err(Unresolved::Store(error)) => return Err(DatabaseError::from(error).into()),
+        };
+        if !nodes.is_empty() {
+            self.news.asked(&account);
         }
-        Ok(json!({"failedEndpoints": [], "endpoints": []}))
+        let failed: Vec<&String> = nodes
+            .iter()
+            .filter(|node| self.standing.fails(&account, node))
+            .collect();
+        Ok(json!({"failedEndpoints": failed, "endpoints": nodes}))
     }
 
     async fn room_for(&self, user: &User) -> Result<(), Refusal> {

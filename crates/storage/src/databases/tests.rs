@@ -27,7 +27,7 @@ async fn made(limits: Limits) -> Made {
     let clock =
         Clock::from_fn(move || UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::SeqCst)));
     Made {
-        databases: Databases::open(node, directory, limits, clock)
+        databases: Databases::open(node, directory, limits, (clock, News::default()))
             .await
             .unwrap(),
         now,

@@ -48,16 +48,18 @@ trait Job: Send {
     fn settle(self: Box<Self>, outcome: Result<(), StoreError>);
 }
 
-struct Pending<T, F> {
+struct Pending<T, F, G> {
     work: Option<F>,
     value: Option<T>,
+    then: G,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<T, F> Job for Pending<T, F>
+impl<T, F, G> Job for Pending<T, F, G>
 where
     T: Send,
     F: FnOnce(&WriteTransaction) -> Result<T, StoreError> + Send,
+    G: FnOnce(&T) + Send,
 {
     fn apply(&mut self, transaction: &WriteTransaction) -> Result<(), StoreError> {
         if let Some(work) = self.work.take() {
@@ -67,7 +69,12 @@ where
     }
 
     fn settle(self: Box<Self>, outcome: Result<(), StoreError>) {
-        let Self { value, reply, .. } = *self;
+        let Self {
+            value, reply, then, ..
+        } = *self;
+        if let (Ok(()), Some(value)) = (&outcome, &value) {
+            then(value);
+        }
         // A writer that has gone away is not told; its write stands.
         let _gone = reply.send(outcome.and_then(|()| value.ok_or(StoreError::Aborted)));
     }
@@ -133,12 +140,23 @@ impl Committer {
         T: Send + 'static,
         F: FnOnce(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
     {
+        self.write_then(work, |_| {}).await
+    }
+
+    /// The same; `then` is told when it is durable, even if the writer does not wait any more. It must be quick.
+    pub(crate) async fn write_then<T, F, G>(&self, work: F, then: G) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+        G: FnOnce(&T) + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
         let start = {
             let mut queue = self.shared.queue();
             queue.jobs.push_back(Box::new(Pending {
                 work: Some(work),
                 value: None,
+                then,
                 reply,
             }));
             !std::mem::replace(&mut queue.committing, true)

@@ -4,8 +4,6 @@
 //! the keys that make them stay behind ([`node_to`]).
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use redb::backends::FileBackend;
@@ -20,14 +18,15 @@ use super::database::{BODIES, CHANGES, DOCUMENTS, LOCAL};
 use super::format::META;
 use super::node::{
     ACCOUNTS, DATABASES, DEVICES, DID_DOCUMENT_BYTES, DID_DOCUMENTS, EXPIRIES, OWNED,
-    PEER_CONTEXTS, PEER_KIN, REFRESH_TOKENS, REGISTRATIONS, SECRETS, USED_REQUESTS,
+    PEER_CONTEXTS, PEER_KIN, REFRESH_TOKENS, REGISTRATIONS, REPLICATED, SECRETS, USED_REQUESTS,
 };
+use crate::private_files::new_file;
 
 /// Memory that making a copy may use for pages.
 const CACHE_BYTES: usize = 16 << 20;
 
-/// The node's own secrets that a copy has. The others make tokens and challenges: without them, those are void where the copy is
-/// used, and the node makes new ones.
+/// The node's own secrets that a copy has. The others make tokens, challenges and passwords for other nodes: without them, those are
+/// void where the copy is used, and the node makes new ones.
 const KEPT_SECRETS: [&str; 4] = ["identity", "public_user", "public_password", "uuid"];
 
 /// Copies a database.
@@ -76,6 +75,7 @@ pub(super) fn node_to(
         REGISTRATIONS.name(),
         PEER_CONTEXTS.name(),
         PEER_KIN.name(),
+        REPLICATED.name(),
     ];
     only(from, &known)?;
     written(path, |to| {
@@ -86,6 +86,7 @@ pub(super) fn node_to(
         table(from, to, REGISTRATIONS)?;
         table(from, to, PEER_CONTEXTS)?;
         table(from, to, PEER_KIN)?;
+        table(from, to, REPLICATED)?;
         // Tokens stay behind; their tables do not.
         to.open_table(REFRESH_TOKENS)?;
         to.open_table(DEVICES)?;
@@ -150,12 +151,7 @@ fn written(
     path: &Path,
     work: impl FnOnce(&WriteTransaction) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let file = new_file(path)?;
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
     let mut database = builder.create_with_backend(FileBackend::new(file)?)?;

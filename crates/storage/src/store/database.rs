@@ -12,14 +12,14 @@ use adyton_couch::wire::{CouchError, ErrorKind, KeyRange};
 use bytes::Bytes;
 use redb::{
     Builder, Database, DatabaseError, OwnedAccessGuard, ReadTransaction, ReadableDatabase,
-    ReadableTable, ReadableTableMetadata, Table, TableDefinition,
+    ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
 };
-use tokio::sync::watch;
 
 use super::attachments::{Attached, AttachmentView, BlobId};
 use super::commit::Committer;
 use super::copy;
 use super::format::{self, META};
+use super::pulse::Pulse;
 use super::row::{ChangeRow, DocumentRow};
 use super::write::{DocumentWrite, Outcome, Writer};
 use super::{StoreError, random};
@@ -111,16 +111,12 @@ pub(crate) struct DatabaseFile {
     committer: Committer,
     path: PathBuf,
     /// Tells waiting feeds that there is something new.
-    pulse: watch::Sender<u64>,
+    pulse: Pulse,
 }
 
 impl DatabaseFile {
     /// Makes the file if it is not there, and its tables.
-    pub(crate) fn create(
-        path: &Path,
-        now: u64,
-        pulse: watch::Sender<u64>,
-    ) -> Result<Self, StoreError> {
+    pub(crate) fn create(path: &Path, now: u64, pulse: Pulse) -> Result<Self, StoreError> {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent)?;
         }
@@ -159,7 +155,7 @@ impl DatabaseFile {
     }
 
     /// Opens an existing file; repairs it first when the process that wrote it was killed.
-    pub(crate) fn open(path: &Path, pulse: watch::Sender<u64>) -> Result<Self, StoreError> {
+    pub(crate) fn open(path: &Path, pulse: Pulse) -> Result<Self, StoreError> {
         let database = match builder().open(path) {
             Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::Closed),
             opened => opened?,
@@ -193,28 +189,20 @@ impl DatabaseFile {
         writes: Vec<DocumentWrite>,
         held: H,
     ) -> Result<Vec<Outcome>, StoreError> {
-        let (outcomes, newest, _held) = self
+        let pulse = self.pulse.clone();
+        let work = move |transaction: &WriteTransaction| {
+            let mut writer = Writer::open(transaction)?;
+            let outcomes = writes
+                .iter()
+                .map(|write| writer.write(write))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok((outcomes, writer.finish()?.update_seq, held))
+        };
+        // Told also when the writer hung up: what is durable is replicated.
+        let told = self
             .committer
-            .write(move |transaction| {
-                let mut writer = Writer::open(transaction)?;
-                let outcomes = writes
-                    .iter()
-                    .map(|write| writer.write(write))
-                    .collect::<Result<Vec<_>, _>>()?;
-                Ok((outcomes, writer.finish()?.update_seq, held))
-            })
-            .await?;
-        self.tell(newest);
-        Ok(outcomes)
-    }
-
-    /// Wakes those who wait for news.
-    fn tell(&self, newest: u64) {
-        self.pulse.send_if_modified(|seq| {
-            let news = newest > *seq;
-            *seq = newest.max(*seq);
-            news
-        });
+            .write_then(work, move |(_, newest, _)| pulse.tell(*newest));
+        Ok(told.await?.0)
     }
 
     /// Removes leaves as if they had never been written, durably. Returns those that went.
@@ -234,7 +222,7 @@ impl DatabaseFile {
                 Ok((purged, writer.finish()?.update_seq))
             })
             .await?;
-        self.tell(newest);
+        self.pulse.tell(newest);
         Ok(purged)
     }
 

@@ -37,10 +37,10 @@ pub(super) fn stamp(meta: &mut Table<'_, &'static str, u64>) -> Result<(), Store
 #[cfg(test)]
 mod tests {
     use redb::{Database, ReadableDatabase};
-    use tokio::sync::watch;
 
     use super::super::database::DatabaseFile;
     use super::super::node::NodeStore;
+    use super::super::pulse::Pulse;
     use super::*;
 
     /// Puts another number into a file.
@@ -61,13 +61,12 @@ mod tests {
     fn a_file_of_a_newer_layout_is_refused_and_left_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let (database, node) = (dir.path().join("v.redb"), dir.path().join("node.redb"));
-        let pulse = || watch::Sender::new(0);
-        drop(DatabaseFile::create(&database, 1, pulse()).unwrap());
+        drop(DatabaseFile::create(&database, 1, Pulse::unheard()).unwrap());
         drop(NodeStore::open(&node).unwrap());
         let refusals = || {
             [
-                DatabaseFile::open(&database, pulse()).err(),
-                DatabaseFile::create(&database, 1, pulse()).err(),
+                DatabaseFile::open(&database, Pulse::unheard()).err(),
+                DatabaseFile::create(&database, 1, Pulse::unheard()).err(),
                 NodeStore::open(&node).err(),
             ]
         };
@@ -94,11 +93,11 @@ mod tests {
     fn a_file_from_before_there_were_numbers_is_of_the_first_layout() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("v.redb");
-        drop(DatabaseFile::create(&path, 1, watch::Sender::new(0)).unwrap());
+        drop(DatabaseFile::create(&path, 1, Pulse::unheard()).unwrap());
         renumber(&path, None);
-        assert!(DatabaseFile::open(&path, watch::Sender::new(0)).is_ok());
+        assert!(DatabaseFile::open(&path, Pulse::unheard()).is_ok());
         renumber(&path, Some(0));
-        let refused = DatabaseFile::open(&path, watch::Sender::new(0)).err();
+        let refused = DatabaseFile::open(&path, Pulse::unheard()).err();
         assert!(matches!(refused, Some(StoreError::Corrupt(_))));
     }
 }

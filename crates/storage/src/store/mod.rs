@@ -11,6 +11,7 @@ mod copy;
 pub(crate) mod database;
 mod format;
 pub(crate) mod node;
+pub(crate) mod pulse;
 mod purge;
 pub(crate) mod row;
 pub(crate) mod write;

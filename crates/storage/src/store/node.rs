@@ -41,6 +41,9 @@ pub(super) const DID_DOCUMENT_BYTES: TableDefinition<'_, &str, u64> =
 /// Address of a DID, lower case → its registration, on a node that is a directory.
 pub(super) const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> =
     TableDefinition::new("did_registrations");
+/// Account → nothing: those whose context other nodes hold, too. At start they are replicated.
+pub(super) const REPLICATED: TableDefinition<'_, &str, ()> =
+    TableDefinition::new("replicated_accounts");
 /// (account, name of another node) → with which password, and until when, that node may replicate the account's context.
 pub(super) const PEER_CONTEXTS: TableDefinition<'_, (&str, &str), &[u8]> =
     TableDefinition::new("peer_context_passwords");
@@ -155,6 +158,8 @@ pub(crate) struct NodeSecrets {
     pub(crate) public_user: [u8; 32],
     pub(crate) public_password: [u8; 32],
     pub(crate) uuid: [u8; 32],
+    /// Makes the passwords that other nodes know this one by.
+    pub(crate) peer_key: [u8; 32],
 }
 
 /// The open node file. Cheap to clone.
@@ -188,6 +193,7 @@ impl NodeStore {
             count_did_documents(&transaction)?;
             transaction.open_table(REGISTRATIONS)?;
             transaction.open_table(PEER_CONTEXTS)?;
+            transaction.open_table(REPLICATED)?;
             transaction.open_table(PEER_KIN)?;
         }
         transaction.commit()?;
@@ -225,6 +231,7 @@ impl NodeStore {
                     public_user: key("public_user")?,
                     public_password: key("public_password")?,
                     uuid: key("uuid")?,
+                    peer_key: key("peer_key")?,
                 })
             })
             .await
@@ -626,6 +633,43 @@ impl NodeStore {
                 for name in names {
                     contexts.remove((account.as_str(), name.as_str()))?;
                 }
+                Ok(())
+            })
+            .await
+    }
+
+    /// Accounts whose context other nodes hold, too, as far as is known.
+    pub(crate) async fn replicated(&self) -> Result<Vec<String>, StoreError> {
+        self.committer
+            .view(|view| {
+                let table = view.open_table(REPLICATED)?;
+                let rows = table.iter()?.map(|row| Ok(row?.0.value().to_owned()));
+                rows.collect()
+            })
+            .await
+    }
+
+    /// Whether an account's context is on other nodes, too. Written only when it is news.
+    pub(crate) async fn set_replicated(
+        &self,
+        account: String,
+        replicated: bool,
+    ) -> Result<(), StoreError> {
+        let asked = account.clone();
+        let known = self
+            .committer
+            .view(move |view| Ok(view.open_table(REPLICATED)?.get(asked.as_str())?.is_some()))
+            .await?;
+        if known == replicated {
+            return Ok(());
+        }
+        self.committer
+            .write(move |transaction| {
+                let mut table = transaction.open_table(REPLICATED)?;
+                match replicated {
+                    true => table.insert(account.as_str(), ())?,
+                    false => table.remove(account.as_str())?,
+                };
                 Ok(())
             })
             .await

@@ -8,6 +8,10 @@
     clippy::needless_pass_by_value
 )]
 
+pub mod fault;
+
+pub mod begun;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,8 +20,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use adyton_protocol::consent;
 use adyton_protocol::context::ContextName;
 use adyton_protocol::database::{DatabaseHash, DatabaseName};
-use adyton_protocol::did::{Anchor, Did};
-use adyton_protocol::did_document::UnsignedDidDocument;
+use adyton_protocol::did::{Anchor, Did, Network};
+use adyton_protocol::did_document::{
+    ContextEndpoints, ContextKeys, DidDocument, UnsignedDidDocument,
+};
 use adyton_protocol::signature::{PublicKey, Signature};
 use adyton_storage::{Clock, Config, Limits, Storage};
 use bytes::Bytes;
@@ -422,4 +428,46 @@ pub fn history(id: &str, generation: u64, digits: &str, member: Value) -> Value 
         "_revisions": {"start": generation, "ids": ids},
         "member": member,
     })
+}
+
+/// The next version of a person's document, with a context on these nodes.
+pub async fn put_context(client: &Client, person: &Person, nodes: Vec<String>, now: u64) {
+    put_contexts(client, person, vec![(CONTEXT, nodes)], now).await;
+}
+
+/// The same, with several contexts.
+pub async fn put_contexts(
+    client: &Client,
+    person: &Person,
+    contexts: Vec<(&str, Vec<String>)>,
+    now: u64,
+) {
+    let at = |now: u64| OffsetDateTime::from_unix_timestamp(i64::try_from(now).unwrap()).unwrap();
+    let path = format!("/did/{}", person.did.lowercase());
+    let current = client.get(&path).await.expect(200).json()["data"].take();
+    let current = DidDocument::verify(current, &person.did).unwrap();
+    let mut next = UnsignedDidDocument::successor_of(&current, at(now + 1));
+    let key = SecretKey::from_secret_bytes([9; 32]).unwrap();
+    let text = consent::context_proof(&person.did, &public(&key).address());
+    let keys = ContextKeys {
+        sign: public(&key),
+        asym: [7; 32],
+        proof: sign(&person.key, text.digest()),
+    };
+    for (context, nodes) in contexts {
+        let endpoints = ContextEndpoints {
+            database: nodes.clone(),
+            messaging: nodes,
+            ..Default::default()
+        };
+        let context = ContextName::new(context).unwrap();
+        next.add_context(Network::Banksia, &context, &keys, &endpoints);
+    }
+    let proof = sign(&person.key, next.proof_digest().unwrap());
+    let document = next.sign_with(&proof).unwrap().to_json();
+    let body = json!({"document": document}).to_string();
+    client
+        .send("PUT", &path, &Credential::None, body)
+        .await
+        .expect(200);
 }
