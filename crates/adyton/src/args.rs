@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use adyton_client::ack::Ack;
 use adyton_client::endpoint::Endpoint;
 use adyton_protocol::context::ContextName;
 use adyton_protocol::did::{Did, Network};
@@ -148,6 +149,10 @@ pub struct VaultArgs {
     /// A storage node of the vault. Can be given several times.
     #[arg(long, value_name = "URL", value_parser = endpoint)]
     pub storage: Vec<Endpoint>,
+    /// On how many of the vault's storage nodes a write must be before it counts: 1, quorum or all [default: quorum where there are
+    /// three or more, else 1].
+    #[arg(long, value_name = "HOW-MANY", value_parser = ack)]
+    pub ack: Option<Ack>,
     /// Resolve the account's DID through the registry on its network's chain, asked here (JSON-RPC). Can be given several times.
     ///
     /// Without it and without --did-directory, the storage nodes given are asked for the account's document.
@@ -398,6 +403,10 @@ fn network(text: &str) -> Result<Network, String> {
 fn endpoint(text: &str) -> Result<Endpoint, String> {
     text.parse()
         .map_err(|error| format!("{error}; expected for example https://node.example.org"))
+}
+
+fn ack(text: &str) -> Result<Ack, String> {
+    text.parse().map_err(|error| format!("{error}"))
 }
 
 fn rpc(text: &str) -> Result<Url, String> {

@@ -64,6 +64,10 @@ pub async fn open_vault_of(
     let session = Session::open(&context_session, transport, clock.clone())
         .await
         .map_err(|error| Failure::of("cannot open a session with the storage node", &error))?;
+    let session = match args.ack {
+        Some(ack) => session.with_ack(ack),
+        None => session,
+    };
     Ok(OpenVault {
         context_session,
         session,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use adyton_client::clock::Clock;
+use adyton_client::database::WriteError;
 use adyton_client::session::Session;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -117,6 +118,9 @@ impl Mailbox {
         let failure = Failure::of(format_args!("the import of {self} stopped"), error);
         match error {
             UploadError::Mailbox(_) => failure,
+            UploadError::Vault(WriteError::TooFewNodes { .. }) => failure.hint(
+                "name the vault's other nodes with --storage, too, or ask for less with --ack 1",
+            ),
             _ => failure.hint("what is imported stays; run the command again to go on from there"),
         }
     }

@@ -102,6 +102,34 @@ fn a_mailbox_is_imported_once_however_often_it_is_imported() {
 }
 
 #[test]
+fn an_import_is_on_as_many_storage_nodes_as_asked() {
+    let nodes = [Node::start(), Node::start(), Node::start()];
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    adyton(here, "account new");
+    let all: Vec<String> = nodes
+        .iter()
+        .map(|node| format!("--storage {}", node.url()))
+        .collect();
+    let import = format!("import mbox {SAMPLE} --json");
+    let first = json(&adyton(
+        here,
+        &format!("{import} --ack all {}", all.join(" ")),
+    ));
+    assert_eq!(first["added"], 254);
+    for node in &all {
+        let there = json(&adyton(here, &format!("{import} --ack 1 {node}")));
+        assert_eq!((&there["added"], &there["known"]), (&0.into(), &254.into()));
+        // Three hold the vault, so two must have what is written, unless less is asked for.
+        let failed = stderr(&adyton(here, &format!("{import} {node}")));
+        assert!(failed.contains("only 1 of the 2 storage nodes"), "{failed}");
+        assert!(failed.contains("--ack 1"), "{failed}");
+    }
+    let wrong = stderr(&adyton(here, &format!("{import} --ack most {}", all[0])));
+    assert!(wrong.contains("expected 1, quorum or all"), "{wrong}");
+}
+
+#[test]
 fn an_import_goes_on_where_it_stopped() {
     let node = Node::start();
     let folder = tempfile::tempdir().unwrap();

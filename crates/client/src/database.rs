@@ -5,13 +5,13 @@ use adyton_keys::record_cipher::RecordCipher;
 use adyton_protocol::database::{DatabaseHash, DatabaseName, Permissions};
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use rand_core::{OsRng, TryRngCore};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::record::{InvalidRecord, PreparedRecord};
-use crate::session::{NodeRequest, Session, SessionError};
-use crate::transport::TransportError;
+use crate::nodes::{Said, Sight, State};
+use crate::record::InvalidRecord;
+use crate::session::{NodeLink, NodeRequest, Session, SessionError};
+use crate::transport::{Answer, TransportError};
 
 /// An own encrypted database. Borrowed from its session.
 #[derive(Debug)]
@@ -67,6 +67,26 @@ pub enum WriteError {
     /// The revision given is not the current one.
     #[error("the record was changed meanwhile")]
     Conflict,
+    /// It reached fewer storage nodes than asked for. It may be there, and may come to be on the others.
+    #[error(
+        "the write reached {reached} of the {asked} storage nodes asked for: it may be there, and writing the same again is safe"
+    )]
+    Unconfirmed {
+        /// How many have it for certain.
+        reached: usize,
+        /// How many were asked for.
+        asked: usize,
+    },
+    /// There are not as many storage nodes to write to as asked for.
+    #[error(
+        "only {usable} of the {asked} storage nodes asked for can be used: nothing was written"
+    )]
+    TooFewNodes {
+        /// How many can be used.
+        usable: usize,
+        /// How many were asked for.
+        asked: usize,
+    },
 }
 
 impl From<TransportError> for WriteError {
@@ -76,18 +96,16 @@ impl From<TransportError> for WriteError {
 }
 
 #[derive(Deserialize)]
-struct WriteAnswer {
-    #[serde(default)]
-    id: String,
-    rev: Option<String>,
-    error: Option<String>,
-}
-
-#[derive(Deserialize)]
 struct SealedDocument {
     #[serde(rename = "_rev")]
     rev: String,
     payload: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct NotFound {
+    #[serde(default)]
+    reason: String,
 }
 
 #[derive(Deserialize)]
@@ -140,113 +158,58 @@ impl<'s> Database<'s> {
         RecordCipher::of(&self.session.keyring().database_key(&self.name))
     }
 
-    /// What the storage node has; `None` when the database does not exist there.
+    /// What the storage node has whose feed is followed; `None` when the database does not exist there.
     pub async fn info(&self) -> Result<Option<DatabaseInfo>, SessionError> {
-        let answer = self.request(Method::GET, "", None).await?;
+        let answer = self
+            .request(self.session.home()?, Method::GET, "", None)
+            .await?;
         match answer.status {
             StatusCode::OK => Ok(Some(answer.json()?)),
             StatusCode::NOT_FOUND => Ok(None),
-            other => Err(SessionError::Refused {
-                status: other.as_u16(),
-            }),
+            other => Err(refused(other)),
         }
     }
 
-    /// Creates it on the storage node. Doing so again only sets the permissions again.
+    /// Creates it on the storage nodes: on as many as must have a write, on the others if they answer soon. Doing so again only sets
+    /// the permissions again.
     pub async fn create(&self, permissions: &Permissions) -> Result<(), SessionError> {
+        let nodes = self.session.nodes();
+        let needed = nodes.asked().min(nodes.usable());
+        let create = |link| self.create_at(link, permissions);
+        nodes.everywhere(needed, create).await
+    }
+
+    pub(crate) async fn create_at(
+        &self,
+        link: &NodeLink,
+        permissions: &Permissions,
+    ) -> Result<(), SessionError> {
         let body = json!({
             "databaseName": self.name.as_str(), "options": { "permissions": permissions },
         });
-        let answer = self
-            .session
-            .node()
-            .send_user("user/createDatabase", &body)
-            .await?;
+        let answer = link.send_user("user/createDatabase", &body).await?;
         match answer.status {
             StatusCode::OK => Ok(()),
-            other => Err(SessionError::Refused {
-                status: other.as_u16(),
-            }),
+            other => Err(refused(other)),
         }
     }
 
-    /// Deletes it with everything in it.
+    /// Deletes it with everything in it, on all storage nodes. When one of them does not answer, the others have deleted it all the same.
     pub async fn destroy(&self) -> Result<(), SessionError> {
-        let body = json!({ "databaseName": self.name.as_str() });
-        let answer = self
-            .session
-            .node()
-            .send_user("user/deleteDatabase", &body)
-            .await?;
-        match answer.status {
-            StatusCode::OK => Ok(()),
-            other => Err(SessionError::Refused {
-                status: other.as_u16(),
-            }),
-        }
-    }
-
-    /// Seals and stores one record. Returns when the node has it durably, with its new revision.
-    pub async fn put(
-        &self,
-        record: &PreparedRecord,
-        cipher: &RecordCipher,
-    ) -> Result<Rev, WriteError> {
-        let document = sealed_document(record, cipher)?;
-        let id = url::form_urlencoded::byte_serialize(record.id().as_bytes())
-            .collect::<String>()
-            .replace('+', "%20");
-        let body = Bytes::from(document.to_string());
-        let answer = self
-            .request(Method::PUT, &format!("/{id}"), Some(body))
-            .await?;
-        match answer.status {
-            StatusCode::OK | StatusCode::CREATED | StatusCode::ACCEPTED => {
-                let written: WriteAnswer = answer.json()?;
-                Ok(parse_rev(written.rev.as_deref())?)
+        let nodes = self.session.nodes();
+        nodes.forget(&self.hash);
+        let alone = !nodes.are_many();
+        let destroy = |link| async move {
+            let body = json!({ "databaseName": self.name.as_str() });
+            let answer = NodeLink::send_user(link, "user/deleteDatabase", &body).await?;
+            match answer.status {
+                StatusCode::OK => Ok(()),
+                // A node that never had it, among others that have.
+                StatusCode::NOT_FOUND if !alone => Ok(()),
+                other => Err(refused(other)),
             }
-            StatusCode::CONFLICT => Err(WriteError::Conflict),
-            StatusCode::PAYLOAD_TOO_LARGE => Err(InvalidRecord::TooLarge.into()),
-            other => Err(SessionError::Refused {
-                status: other.as_u16(),
-            }
-            .into()),
-        }
-    }
-
-    /// Seals and stores many records in one request. The results are in the order of the records.
-    pub async fn put_all(
-        &self,
-        records: &[PreparedRecord],
-        cipher: &RecordCipher,
-    ) -> Result<Vec<Result<Rev, WriteError>>, WriteError> {
-        let documents: Vec<Value> = records
-            .iter()
-            .map(|record| sealed_document(record, cipher))
-            .collect::<Result<_, _>>()?;
-        let body = Bytes::from(json!({ "docs": documents }).to_string());
-        let answer = self
-            .request(Method::POST, "/_bulk_docs", Some(body))
-            .await?;
-        if !answer.status.is_success() {
-            return Err(SessionError::Refused {
-                status: answer.status.as_u16(),
-            }
-            .into());
-        }
-        let rows: Vec<WriteAnswer> = answer.json()?;
-        if rows.len() != records.len() {
-            return Err(TransportError::Misbehaved.into());
-        }
-        rows.iter()
-            .zip(records)
-            .map(|(row, record)| match row.error.as_deref() {
-                _ if row.id != record.id() => Err(TransportError::Misbehaved.into()),
-                None => Ok(Ok(parse_rev(row.rev.as_deref())?)),
-                Some("conflict") => Ok(Err(WriteError::Conflict)),
-                Some(_) => Ok(Err(SessionError::Refused { status: 403 }.into())),
-            })
-            .collect()
+        };
+        nodes.everywhere(nodes.usable(), destroy).await
     }
 
     /// Reads and opens one record; none if there is none (any more), or it was not sealed with this key.
@@ -255,59 +218,101 @@ impl<'s> Database<'s> {
         id: &str,
         cipher: &RecordCipher,
     ) -> Result<Option<Map<String, Value>>, SessionError> {
-        let path = url::form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>();
-        let path = format!("/{}", path.replace('+', "%20"));
-        let answer = self.request(Method::GET, &path, None).await?;
-        match answer.status {
-            StatusCode::OK => {
-                let sealed: SealedDocument = answer.json()?;
-                let opened = sealed
-                    .payload
-                    .and_then(|payload| cipher.open(&payload).ok());
-                let record = opened.and_then(|text| serde_json::from_slice(&text).ok());
-                Ok(record.map(|mut record: Map<String, Value>| {
-                    // The storage node has the last word on it.
-                    record.insert("_rev".to_owned(), sealed.rev.into());
-                    record
-                }))
+        let path = path_of(id);
+        let path = &*path;
+        let nodes = self.session.nodes();
+        let sight = nodes.sight(&self.hash, id);
+        let known = sight.and_then(|sight| sight.state);
+        let ask = |link| async move {
+            let answer = self.request(link, Method::GET, path, None).await?;
+            match answer.status {
+                StatusCode::OK => {
+                    let sealed: SealedDocument = answer.json()?;
+                    let rev = parse_rev(Some(&sealed.rev))?;
+                    Ok(said_of(known, Some(rev), Some(sealed)))
+                }
+                // That it was deleted is known; that there was nothing may be news that did not come.
+                StatusCode::NOT_FOUND
+                    if known.is_none_or(|known| known.is_deleted) && is_deletion(&answer) =>
+                {
+                    Ok(Said::Surely(None))
+                }
+                StatusCode::NOT_FOUND => Ok(Said::AtMost(None, None)),
+                other => Err(refused(other)),
             }
-            StatusCode::NOT_FOUND => Ok(None),
-            other => Err(SessionError::Refused {
-                status: other.as_u16(),
-            }),
+        };
+        let order = nodes.readers(sight.map(|sight| sight.at));
+        let (_, sealed) = nodes.ask(order, ask).await?;
+        if let Some(known) = known {
+            let is_older = match &sealed {
+                Some(sealed) => is_older(Some(parse_rev(Some(&sealed.rev))?), known),
+                None => !known.is_deleted,
+            };
+            if is_older {
+                return Err(SessionError::Behind);
+            }
         }
+        let Some(sealed) = sealed else {
+            return Ok(None);
+        };
+        let opened = sealed
+            .payload
+            .and_then(|payload| cipher.open(&payload).ok());
+        let record = opened.and_then(|text| serde_json::from_slice(&text).ok());
+        Ok(record.map(|mut record: Map<String, Value>| {
+            // The storage node has the last word on it.
+            record.insert("_rev".to_owned(), sealed.rev.into());
+            record
+        }))
     }
 
     /// Which of these ids the database has ever held, deleted records included: in the order asked.
     pub async fn holds(&self, ids: &[&str]) -> Result<Vec<bool>, SessionError> {
-        let found = self.find(ids).await?;
+        let found = self.find(ids, None).await?;
         Ok(found.iter().map(|row| row.id.is_some()).collect())
     }
 
     /// The revision that a record has now; `None` when there is no such record (any more).
     pub async fn revision(&self, id: &str) -> Result<Option<Rev>, SessionError> {
-        let found = self.find(&[id]).await?;
+        let sight = self.session.nodes().sight(&self.hash, id);
+        let found = self.find(&[id], sight).await?;
         let value = found.into_iter().next().and_then(|row| row.value);
-        match value.filter(|value| !value.deleted) {
-            Some(value) => Ok(Some(parse_rev(Some(&value.rev))?)),
-            None => Ok(None),
+        let rev = match &value {
+            Some(value) => Some(parse_rev(Some(&value.rev))?),
+            None => None,
+        };
+        let known = sight.and_then(|sight| sight.state);
+        if known.is_some_and(|known| is_older(rev, known)) {
+            return Err(SessionError::Behind);
         }
+        Ok(rev.filter(|_| value.is_some_and(|value| !value.deleted)))
     }
 
-    async fn find(&self, ids: &[&str]) -> Result<Vec<FoundRow>, SessionError> {
-        let body = Bytes::from(json!({ "keys": ids }).to_string());
-        let answer = self.request(Method::POST, "/_all_docs", Some(body)).await?;
-        if !answer.status.is_success() {
-            return Err(SessionError::Refused {
-                status: answer.status.as_u16(),
-            });
-        }
-        let found: FoundRows = answer.json()?;
-        let agrees = |(row, id): (&FoundRow, &&str)| row.key == **id;
-        if found.rows.len() != ids.len() || !found.rows.iter().zip(ids).all(agrees) {
-            return Err(TransportError::Misbehaved.into());
-        }
-        Ok(found.rows)
+    async fn find(
+        &self,
+        ids: &[&str],
+        sight: Option<Sight>,
+    ) -> Result<Vec<FoundRow>, SessionError> {
+        let body = &Bytes::from(json!({ "keys": ids }).to_string());
+        let nodes = self.session.nodes();
+        let known = sight.and_then(|sight| sight.state);
+        let ask = |link| async move {
+            let asked = self.request(link, Method::POST, "/_all_docs", Some(body.clone()));
+            let answer = asked.await?;
+            if !answer.status.is_success() {
+                return Err(refused(answer.status));
+            }
+            let found: FoundRows = answer.json()?;
+            let agrees = |(row, id): (&FoundRow, &&str)| row.key == **id;
+            if found.rows.len() != ids.len() || !found.rows.iter().zip(ids).all(agrees) {
+                return Err(TransportError::Misbehaved.into());
+            }
+            let newest = found.rows.iter().filter_map(|row| row.value.as_ref());
+            let newest = newest.filter_map(|value| value.rev.parse().ok()).max();
+            Ok(said_of(known, newest, found.rows))
+        };
+        let order = nodes.readers(sight.map(|sight| sight.at));
+        Ok(nodes.ask(order, ask).await?.1)
     }
 
     pub(crate) async fn open_feed(
@@ -316,41 +321,55 @@ impl<'s> Database<'s> {
     ) -> Result<http::Response<hyper::body::Incoming>, SessionError> {
         let path = format!("{}/_changes?{query}", self.hash);
         self.session
-            .node()
+            .home()?
             .open_answer(NodeRequest::new(Method::GET, &path, None))
             .await
     }
 
-    async fn request(
+    pub(crate) async fn request(
         &self,
+        link: &NodeLink,
         method: Method,
         below: &str,
         json: Option<Bytes>,
-    ) -> Result<crate::transport::Answer, SessionError> {
+    ) -> Result<Answer, SessionError> {
         let path = format!("{}{below}", self.hash);
-        self.session
-            .node()
-            .send(NodeRequest::new(method, &path, json))
-            .await
+        link.send(NodeRequest::new(method, &path, json)).await
     }
 }
 
-/// The document as it is stored: id, revision and deletion in clear, everything else in the payload.
-fn sealed_document(record: &PreparedRecord, cipher: &RecordCipher) -> Result<Value, InvalidRecord> {
-    let payload = cipher.seal(&record.text()?, &mut OsRng.unwrap_err());
-    let mut document = json!({ "_id": record.id(), "payload": payload });
-    if let Some(members) = document.as_object_mut() {
-        if let Some(rev) = record.members().get("_rev") {
-            members.insert("_rev".to_owned(), rev.clone());
-        }
-        if record.is_deleted() {
-            members.insert("_deleted".to_owned(), true.into());
-        }
+/// Whether an answer can be believed at once: that there is something, and that it is not older than what is known.
+fn said_of<T>(known: Option<State>, newest: Option<Rev>, answer: T) -> Said<T> {
+    match newest.is_some() && !known.is_some_and(|known| is_older(newest, known)) {
+        true => Said::Surely(answer),
+        false => Said::AtMost(newest, answer),
     }
-    Ok(document)
 }
 
-fn parse_rev(text: Option<&str>) -> Result<Rev, TransportError> {
+/// Whether this cannot have come after what is known.
+fn is_older(rev: Option<Rev>, known: State) -> bool {
+    rev.map_or(0, |rev| rev.generation()) < known.rev.generation()
+}
+
+/// What CouchDB says of a document that is not there any more (CouchDB API, `GET /{db}/{docid}`, 404).
+fn is_deletion(answer: &Answer) -> bool {
+    let said = answer.json::<NotFound>();
+    said.is_ok_and(|said| said.reason == "deleted")
+}
+
+/// The path of a document below its database.
+pub(crate) fn path_of(id: &str) -> String {
+    let id = url::form_urlencoded::byte_serialize(id.as_bytes()).collect::<String>();
+    format!("/{}", id.replace('+', "%20"))
+}
+
+pub(crate) fn refused(status: StatusCode) -> SessionError {
+    SessionError::Refused {
+        status: status.as_u16(),
+    }
+}
+
+pub(crate) fn parse_rev(text: Option<&str>) -> Result<Rev, TransportError> {
     text.and_then(|text| text.parse().ok())
         .ok_or(TransportError::Misbehaved)
 }

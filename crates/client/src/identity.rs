@@ -7,6 +7,7 @@ use adyton_protocol::context::{ContextHash, ContextName};
 use adyton_protocol::context_config::ContextConfig;
 use adyton_protocol::did::Network;
 use adyton_protocol::did_document::{ContextEndpoints, DidDocumentError, UnsignedDidDocument};
+use futures_util::future::join_all;
 
 use crate::clock::Clock;
 use crate::did_resolver::{DidResolver, ResolveError};
@@ -89,8 +90,12 @@ pub async fn open_context(
 
     let mut auths = Vec::new();
     let mut failure = OpenContextError::NoStorageNode;
-    for node in nodes {
-        match node.login(account, context, &keyring).await {
+    // All at once, so that one that does not answer holds nobody up for longer than itself.
+    let logins = nodes
+        .iter()
+        .map(|node| node.login(account, context, &keyring));
+    for login in join_all(logins).await {
+        match login {
             Ok(auth) => auths.push(auth),
             Err(error) => failure = error.into(),
         }

@@ -67,7 +67,7 @@ fn registry_record(database: &Database<'_>, permissions: &Permissions) -> Map<St
             "type": "x25519-xsalsa20-poly1305",
             "key": *session.keyring().database_key(database.name()).expose_hex(),
         },
-        "endpoint": session.node().endpoint().as_str(),
+        "endpoint": session.nodes().home().map(|home| home.endpoint().as_str()),
     });
     match record {
         Value::Object(members) => members,

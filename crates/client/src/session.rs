@@ -11,15 +11,21 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::ack::Ack;
 use crate::clock::Clock;
 use crate::database::Database;
 use crate::endpoint::Endpoint;
+use crate::health::Rank;
+use crate::nodes::{Nodes, Said};
 use crate::transport::{Answer, Call, Patience, Transport, TransportError};
 
 /// How long an access token is used. Nodes give it 600 s.
 const ACCESS_TOKEN_LIFE: Duration = Duration::from_secs(540);
+/// A request or an answer that is longer tells how long it is, and not how near the node is.
+const MEASURED_BYTES: usize = 64 * 1024;
 /// The active endpoint changes with the hour (`spec/protocol.md` §10.5).
 const ENDPOINT_TURN_SECONDS: u64 = 3600;
 
@@ -45,6 +51,9 @@ pub enum SessionError {
     /// The session names no storage node with a token for it.
     #[error("the session has no storage node to use")]
     NoStorageNode,
+    /// A node acknowledged something in this session that none that answers has: it is behind, or it lied.
+    #[error("no storage node that answers has what one of them acknowledged before")]
+    Behind,
 }
 
 /// One user's one context, open for work.
@@ -53,23 +62,20 @@ pub struct Session {
     did: Did,
     context: ContextName,
     keyring: Keyring,
-    node: NodeLink,
+    nodes: Nodes,
     clock: Clock,
 }
 
 impl Session {
     /// Opens a session: picks the storage node that is active this hour, or the next one that answers,
-    /// and gets an access token. Nothing else is sent.
+    /// and gets an access token. Nothing else is sent. Writes are acknowledged as [`Ack::usual`] says.
     pub async fn open(
         session: &ContextSession,
         transport: Transport,
         clock: Clock,
     ) -> Result<Self, SessionError> {
-        let mut links: Vec<NodeLink> = session
-            .config()
-            .services
-            .database_server
-            .endpoint_uri
+        let named = &session.config().services.database_server.endpoint_uri;
+        let links: Vec<NodeLink> = named
             .iter()
             .filter_map(|url| NodeLink::new(url, session, &transport, &clock))
             .collect();
@@ -78,24 +84,27 @@ impl Session {
         }
         let keyring = session.keyring()?;
         let turn = active_turn(clock.now(), links.len());
-        links.rotate_left(turn);
-        let mut failure = SessionError::NoStorageNode;
-        for node in links {
-            match node.renew().await {
-                Ok(_) => {
-                    let (did, context) = (session.did().clone(), session.context().clone());
-                    return Ok(Self {
-                        did,
-                        context,
-                        keyring,
-                        node,
-                        clock,
-                    });
-                }
-                Err(error) => failure = error,
-            }
-        }
-        Err(failure)
+        let mut nodes = Nodes::new(links, named.len(), turn);
+        let connect = |link| async move {
+            let connecting = NodeLink::renew(link);
+            connecting.await.map(|_| Said::Surely(()))
+        };
+        let (home, ()) = nodes.ask(nodes.writers(), connect).await?;
+        nodes.set_home(home);
+        Ok(Self {
+            did: session.did().clone(),
+            context: session.context().clone(),
+            keyring,
+            nodes,
+            clock,
+        })
+    }
+
+    /// The same session, whose writes must have reached so many nodes.
+    #[must_use]
+    pub fn with_ack(mut self, ack: Ack) -> Self {
+        self.nodes.set_ack(ack);
+        self
     }
 
     /// The owner.
@@ -119,7 +128,9 @@ impl Session {
     }
 
     pub(crate) fn patience(&self) -> Patience {
-        self.node.transport.patience()
+        let home = self.nodes.home();
+        home.map(|home| home.transport.patience())
+            .unwrap_or_default()
     }
 
     /// An own encrypted database. Nothing is sent yet.
@@ -127,8 +138,14 @@ impl Session {
         Database::new(self, name.clone())
     }
 
-    pub(crate) fn node(&self) -> &NodeLink {
-        &self.node
+    /// The storage nodes.
+    pub(crate) fn nodes(&self) -> &Nodes {
+        &self.nodes
+    }
+
+    /// The node whose feeds are followed.
+    pub(crate) fn home(&self) -> Result<&NodeLink, SessionError> {
+        self.nodes.home().ok_or(SessionError::NoStorageNode)
     }
 }
 
@@ -142,7 +159,6 @@ fn active_turn(now: SystemTime, n: usize) -> usize {
 }
 
 /// A storage node with the tokens for it.
-#[derive(Debug)]
 pub(crate) struct NodeLink {
     transport: Transport,
     endpoint: Endpoint,
@@ -168,8 +184,8 @@ struct Connected {
 }
 
 impl NodeLink {
-    /// The link to the node at `url`, if the session has a token for its host (ports are ignored, as
-    /// the protocol says).
+    /// The link to the node at `url`, if the session has a token for it, or else for its host (ports are ignored, as
+    /// the protocol says; but a token of another node that the context names is that node's alone).
     fn new(
         url: &str,
         session: &ContextSession,
@@ -177,12 +193,17 @@ impl NodeLink {
         clock: &Clock,
     ) -> Option<Self> {
         let endpoint: Endpoint = url.parse().ok()?;
-        let belongs = |auth: &&NodeAuth| {
-            auth.endpoint_uri
-                .parse::<Endpoint>()
-                .is_ok_and(|known| known.host() == endpoint.host())
+        let known = |auth: &NodeAuth| auth.endpoint_uri.parse::<Endpoint>().ok();
+        let is_its = |auth: &&NodeAuth| known(auth).as_ref() == Some(&endpoint);
+        let named = &session.config().services.database_server.endpoint_uri;
+        let is_its_hosts = |auth: &&NodeAuth| {
+            known(auth).is_some_and(|known| {
+                let mut named = named.iter().filter_map(|url| url.parse().ok());
+                known.host() == endpoint.host() && !named.any(|named: Endpoint| named == known)
+            })
         };
-        let auth = session.auths().find(belongs)?;
+        let auth = session.auths().find(is_its);
+        let auth = auth.or_else(|| session.auths().find(is_its_hosts))?;
         Some(Self {
             transport: transport.clone(),
             endpoint,
@@ -196,6 +217,10 @@ impl NodeLink {
 
     /// Gets a new access token with the refresh token (§9.3).
     async fn renew(&self) -> Result<Access, SessionError> {
+        self.told(Instant::now(), self.connect().await)
+    }
+
+    async fn connect(&self) -> Result<Access, SessionError> {
         let body = json!({
             "refreshToken": *self.refresh_token, "did": self.did, "contextName": self.context,
         });
@@ -240,12 +265,76 @@ impl NodeLink {
     /// Sends a request to the node's databases, renewing the token once when it is refused.
     pub(crate) async fn send(&self, request: NodeRequest<'_>) -> Result<Answer, SessionError> {
         let access = self.access().await?;
-        let answer = self.transport.send(request.call(&access)).await?;
+        let answer = self.send_with(&request, &access).await?;
         if answer.status != StatusCode::UNAUTHORIZED {
             return Ok(answer);
         }
         let renewed = self.renew().await?;
-        Ok(self.transport.send(request.call(&renewed)).await?)
+        self.send_with(&request, &renewed).await
+    }
+
+    async fn send_with(
+        &self,
+        request: &NodeRequest<'_>,
+        access: &Access,
+    ) -> Result<Answer, SessionError> {
+        let begun = Instant::now();
+        let answer = self.transport.send(request.call(access)).await;
+        let long = |body: &bytes::Bytes| body.len() > MEASURED_BYTES;
+        match answer {
+            // The node answers, and does not work. (507 is an account that is full.)
+            Ok(answer) if matches!(answer.status.as_u16(), 500 | 502 | 503 | 504) => {
+                self.gave_up();
+                Ok(answer)
+            }
+            Ok(answer) if long(&answer.body) || request.json.as_ref().is_some_and(long) => {
+                Ok(answer)
+            }
+            answer => self.told(begun, answer.map_err(SessionError::from)),
+        }
+    }
+
+    /// Remembers how well the node answered. A refusal tells of who asked and not of the node.
+    fn told<T>(&self, begun: Instant, said: Result<T, SessionError>) -> Result<T, SessionError> {
+        let (health, now) = (self.transport.health(), Instant::now());
+        match &said {
+            Ok(_) => health.answered(&self.endpoint, now - begun, now),
+            Err(SessionError::Transport(_) | SessionError::Refused { status: 500.. }) => {
+                health.failed(&self.endpoint, now);
+            }
+            Err(_) => {}
+        }
+        said
+    }
+
+    /// Where it stands among others.
+    pub(crate) fn rank(&self, now: Instant) -> Rank {
+        self.transport.health().rank(&self.endpoint, now)
+    }
+
+    /// Whether it failed just now, and is left alone.
+    pub(crate) fn rests(&self, now: Instant) -> bool {
+        self.rank(now).rests()
+    }
+
+    /// After how long another node is asked, too.
+    pub(crate) fn lateness(&self, now: Instant) -> Duration {
+        self.transport.health().patience(&self.endpoint, now)
+    }
+
+    /// It took longer than is bearable, or does not work.
+    pub(crate) fn gave_up(&self) {
+        let health = self.transport.health();
+        health.failed(&self.endpoint, Instant::now());
+    }
+
+    /// It was not waited for any longer.
+    pub(crate) fn outrun(&self, waited: Duration) {
+        let health = self.transport.health();
+        // Who was stopped because others were faster is no slower for that.
+        if waited >= self.lateness(Instant::now()) {
+            health.outrun(&self.endpoint, waited, Instant::now());
+        }
     }
 
     /// Like [`NodeLink::send`], for an answer that is read as it arrives.

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 
 use crate::egress::{Dialer, Route, compiled_in_roots};
 use crate::endpoint::{EgressDenied, EgressPolicy, Endpoint};
+use crate::health::Health;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,6 +90,8 @@ pub struct Transport {
     client: Client<HttpsConnector<Dialer>, Full<Bytes>>,
     policy: EgressPolicy,
     patience: Patience,
+    /// Of the servers that it talks to as storage nodes: whoever shares the pool shares what was learned.
+    health: Arc<Health>,
 }
 
 impl Transport {
@@ -132,7 +135,12 @@ impl Transport {
             client,
             policy,
             patience,
+            health: Arc::default(),
         })
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// How long answers are waited for.

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use adyton_client::ack::Ack;
 use adyton_client::egress::{DohServer, HostRoute, MAX_RESOLVERS, Route};
 use adyton_client::endpoint::{EgressPolicy, Endpoint};
 use adyton_client::transport::Patience;
@@ -164,6 +165,8 @@ struct File {
     grants: Option<GrantsTable>,
     did: Option<DidTable>,
     #[serde(default)]
+    storage: StorageTable,
+    #[serde(default)]
     egress: EgressTable,
     #[serde(default)]
     oauth: OauthTable,
@@ -173,6 +176,12 @@ struct File {
     compat: CompatTable,
     #[serde(default)]
     limits: LimitsTable,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct StorageTable {
+    ack: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -510,8 +519,16 @@ impl Config {
                         1_000_000,
                     )?,
                 },
+                ack: file.storage.ack()?,
             },
         })
+    }
+}
+
+impl StorageTable {
+    fn ack(&self) -> Result<Option<Ack>, InvalidConfig> {
+        let ack = self.ack.as_deref().map(str::parse).transpose();
+        ack.map_err(|_| InvalidConfig::Range("storage.ack"))
     }
 }
 
@@ -602,6 +619,20 @@ mod tests {
         assert_eq!(config.egress, EgressPolicy::PublicHttps);
         assert_eq!(config.vault.idle, Duration::from_secs(1800));
         assert_eq!(config.body_bytes, 8 << 20);
+    }
+
+    #[test]
+    fn how_many_storage_nodes_must_have_a_write_is_a_choice() {
+        let read = |table: &str| {
+            let text = format!("listen = \"127.0.0.1:0\"\n{table}");
+            Config::parse(&text).map(|config| config.vault.ack)
+        };
+        assert_eq!(read(""), Ok(None));
+        assert_eq!(read("[storage]\nack = \"1\""), Ok(Some(Ack::One)));
+        assert_eq!(read("[storage]\nack = \"all\""), Ok(Some(Ack::All)));
+        let wrong = InvalidConfig::Range("storage.ack");
+        assert_eq!(read("[storage]\nack = \"most\""), Err(wrong));
+        assert!(read("[storage]\nack = 1").is_err());
     }
 
     #[test]

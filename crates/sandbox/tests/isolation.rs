@@ -276,6 +276,7 @@ async fn nobody_gets_a_foreign_byte(requests: u64) {
         stale: Duration::from_secs(600),
         workers: 2,
         watches: WatchLimits { node: 1, tenant: 1 },
+        ack: None,
     };
     let transport = world.sandbox.transport().clone();
     let vault = Vault::new(transport, Clock::system(), limits, Arc::clone(&schemas));

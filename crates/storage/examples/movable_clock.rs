@@ -1,7 +1,8 @@
 //! The storage node with a clock that its caller moves: for `interop/js`, where tokens end in the middle of a replication.
 //!
-//! `movable_clock ADDRESS DIRECTORY SECONDS`: says `listening on http://…` as the program does. The clock is the system's plus SECONDS;
-//! each line on its input is a number of seconds to move it on by, and is answered with `moved`.
+//! `movable_clock ADDRESS DIRECTORY SECONDS [directory]`: says `listening on http://…` as the program does. The clock is the system's plus SECONDS;
+//! each line on its input is a number of seconds to move it on by, and is answered with `moved`. With `directory` it keeps
+//! registrations of DIDs, too, and lets in who is registered.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use adyton_storage::{Clock, Config, Reach, Storage};
+use adyton_storage::{Clock, Config, Reach, RegistryChoice, Storage};
 
 #[tokio::main]
 async fn main() {
@@ -22,6 +23,9 @@ async fn main() {
     // The other nodes of a context are on this machine, too.
     config.reach = Reach::AlsoThisMachine;
     let ahead = Arc::new(AtomicU64::new(argument().parse().unwrap()));
+    if arguments.next().is_some_and(|word| word == "directory") {
+        config.registry = RegistryChoice::Directory(Vec::new());
+    }
     let read = Arc::clone(&ahead);
     #[expect(
         clippy::disallowed_methods,

@@ -155,11 +155,9 @@ impl Databases {
     ) -> Result<Self, StoreError> {
         let this = Self::new(node, directory, limits, (clock, news));
         let directory = this.directory.clone();
-        for (hash, path) in blocking(move || database_files(&directory)).await? {
-            if this.node.database(hash.to_string()).await?.is_none() {
-                std::fs::remove_file(path)?;
-            }
-        }
+        let found = blocking(move || database_files(&directory)).await?;
+        let stray = this.node.without_owner(found).await?;
+        blocking(move || Ok(stray.iter().try_for_each(std::fs::remove_file)?)).await?;
         Ok(this)
     }
 

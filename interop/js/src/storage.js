@@ -15,14 +15,14 @@ secp.hashes.hmacSha256 = (key, message) => hmac(sha256, key, message);
 export const CONTEXT = "Interop: Test";
 
 export class StorageNode {
-  constructor(program, directory) {
-    Object.assign(this, { program, directory, ahead: 0, address: "127.0.0.1:0" });
+  constructor(program, directory, options = []) {
+    Object.assign(this, { program, directory, options, ahead: 0, address: "127.0.0.1:0" });
   }
 
   // The same address after a restart, as clients know it.
   async start() {
     if (this.address.endsWith(":0")) this.address = `127.0.0.1:${await freePort()}`;
-    this.child = spawn(this.program, [this.address, this.directory, String(this.ahead)], {
+    this.child = spawn(this.program, [this.address, this.directory, String(this.ahead), ...this.options], {
       stdio: ["pipe", "pipe", "inherit"],
     });
     this.lines = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();

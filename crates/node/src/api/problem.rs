@@ -324,9 +324,8 @@ impl From<schema::InvalidRecord> for ApiProblem {
 impl From<SessionError> for ApiProblem {
     fn from(error: SessionError) -> Self {
         let kind = match error {
-            SessionError::Transport(TransportError::Misbehaved | TransportError::TooLarge) => {
-                ProblemKind::StorageMisbehaved
-            }
+            SessionError::Transport(TransportError::Misbehaved | TransportError::TooLarge)
+            | SessionError::Behind => ProblemKind::StorageMisbehaved,
             // The session names the storage node: one that may not be contacted is the session's fault.
             SessionError::Transport(TransportError::Denied(_))
             | SessionError::NoStorageNode
@@ -376,6 +375,7 @@ impl From<VaultError> for ApiProblem {
             VaultError::Record(InvalidRecord::TooLarge) => ProblemKind::RequestTooLarge,
             VaultError::Record(_) => ProblemKind::RecordInvalid,
             VaultError::InvalidSession(_) => ProblemKind::CredentialsInvalid,
+            VaultError::Acknowledged(_) => ProblemKind::StorageUnreachable,
             VaultError::Pull(_) => ProblemKind::StorageMisbehaved,
             VaultError::LoadTimeout => ProblemKind::Timeout,
             VaultError::Stopped => ProblemKind::Draining,

@@ -146,9 +146,11 @@ pub(super) async fn run(
         let opened = session
             .get_or_try_init(|| async {
                 let (transport, clock) = (around.transport.clone(), around.clock.clone());
-                Session::open(&credential, transport, clock)
-                    .await
-                    .map(Arc::new)
+                let opened = Session::open(&credential, transport, clock).await?;
+                Ok::<_, SessionError>(Arc::new(match around.limits.ack {
+                    Some(ack) => opened.with_ack(ack),
+                    None => opened,
+                }))
             })
             .await?;
         DatabaseTask::load(

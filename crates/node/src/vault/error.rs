@@ -69,6 +69,9 @@ pub enum VaultError {
     /// The storage side does not work.
     #[error(transparent)]
     Storage(#[from] SessionError),
+    /// A write is on fewer storage nodes than it must be on.
+    #[error(transparent)]
+    Acknowledged(WriteError),
     /// The storage node broke the protocol.
     #[error(transparent)]
     Pull(PullError),
@@ -109,6 +112,9 @@ impl From<WriteError> for VaultError {
             WriteError::Session(error) => Self::Storage(error),
             WriteError::Record(error) => Self::Record(error),
             WriteError::Conflict => Self::Conflict { current: None },
+            WriteError::Unconfirmed { .. } | WriteError::TooFewNodes { .. } => {
+                Self::Acknowledged(error)
+            }
             // Future kinds are failures of the storage side.
             _ => Self::Stopped,
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use adyton_client::ack::Ack;
+
 use super::watch_seats::WatchLimits;
 
 /// Memory of the machine that is not for plaintext: the program, its image in a RAM disk, connections, the kernel.
@@ -9,7 +11,7 @@ const NOT_FOR_PLAINTEXT: u64 = 512 << 20;
 /// At least this part of the machine is for plaintext, however small it is.
 const LEAST_SHARE: u64 = 8;
 
-/// What the vault may use.
+/// What the vault may use, and what it waits for.
 #[derive(Debug, Clone, Copy)]
 pub struct VaultLimits {
     /// Bytes of plaintext and indexes of all tenants.
@@ -32,6 +34,8 @@ pub struct VaultLimits {
     pub workers: usize,
     /// Watches open at a time.
     pub watches: WatchLimits,
+    /// How many of a context's storage nodes must have a write. Without, it is [`Ack::usual`].
+    pub ack: Option<Ack>,
 }
 
 impl VaultLimits {

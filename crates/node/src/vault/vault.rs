@@ -692,6 +692,7 @@ mod tests {
             load: Duration::from_secs(60),
             workers: 2,
             watches: crate::vault::WatchLimits { node: 1, tenant: 1 },
+            ack: None,
         };
         let vault = Vault::new(
             Transport::new(EgressPolicy::AlsoLoopback).unwrap(),

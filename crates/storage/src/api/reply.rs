@@ -83,17 +83,20 @@ pub(crate) fn couch_error(error: &CouchError) -> Reply {
     bytes(status, JSON, error.to_json())
 }
 
+const FULL: &str = "The storage node has no room left.";
+const PASSING: &str = "The storage node is recovering from a fault of its disk.";
+const FAULT: &str = "The storage node could not do its work.";
+
 /// A fault of ours on the data path: said to the log, not to the peer.
 pub(crate) fn couch_fault(error: &StoreError) -> Reply {
+    use adyton_couch::wire::ErrorKind;
     tracing::error!(%error, "a request failed");
-    if error.is_full() {
-        let kind = adyton_couch::wire::ErrorKind::InsufficientStorage;
-        return couch_error(&CouchError::new(kind, NO_ROOM));
-    }
-    couch_error(&CouchError::new(
-        adyton_couch::wire::ErrorKind::Internal,
-        "The storage node could not do its work.",
-    ))
+    let (kind, reason) = match (error.is_full(), error.passes()) {
+        (true, _) => (ErrorKind::InsufficientStorage, FULL),
+        (false, true) => (ErrorKind::Unavailable, PASSING),
+        (false, false) => (ErrorKind::Internal, FAULT),
+    };
+    couch_error(&CouchError::new(kind, reason))
 }
 
 pub(crate) fn couch_failure(error: &DatabaseError) -> Reply {
@@ -151,19 +154,15 @@ pub(crate) fn fail_bare(status: StatusCode) -> Reply {
     middleware(status, &json!({"status": "fail"}))
 }
 
-/// What a client is told whose write did not fit on the disk. What was acknowledged before stays.
-const NO_ROOM: &str = "The storage node has no room left.";
-
 /// A fault of ours in the middleware: said to the log, not to the peer.
 pub(crate) fn fault(error: &StoreError) -> Reply {
     tracing::error!(%error, "a request failed");
-    if error.is_full() {
-        return fail(StatusCode::INSUFFICIENT_STORAGE, NO_ROOM);
-    }
-    fail(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "The storage node could not do its work.",
-    )
+    let (status, words) = match (error.is_full(), error.passes()) {
+        (true, _) => (StatusCode::INSUFFICIENT_STORAGE, FULL),
+        (false, true) => (StatusCode::SERVICE_UNAVAILABLE, PASSING),
+        (false, false) => (StatusCode::INTERNAL_SERVER_ERROR, FAULT),
+    };
+    fail(status, words)
 }
 
 /// What the middleware says to everyone without a good token.

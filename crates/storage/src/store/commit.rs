@@ -11,9 +11,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{ReadTransaction, WriteTransaction};
 use tokio::sync::{oneshot, watch};
 
+use super::engine::Engine;
 use super::{StoreError, blocking};
 
 /// Writers that share one transaction at most. Bounds the time the first of them waits.
@@ -29,9 +30,9 @@ pub(crate) struct Committer {
 }
 
 struct Shared {
-    database: Database,
+    engine: Engine,
     queue: Mutex<Queue>,
-    /// Declared, and so dropped, after the database: those who listen learn that the file is closed.
+    /// Declared, and so dropped, after the engine: those who listen learn that the file is closed.
     closed: watch::Sender<()>,
 }
 
@@ -81,10 +82,10 @@ where
 }
 
 impl Committer {
-    pub(crate) fn new(database: Database) -> Self {
+    pub(crate) fn new(engine: Engine) -> Self {
         Self {
             shared: Arc::new(Shared {
-                database,
+                engine,
                 queue: Mutex::default(),
                 closed: watch::Sender::new(()),
             }),
@@ -114,12 +115,7 @@ impl Committer {
             tries += 1;
             std::thread::sleep(Duration::from_millis(1));
         };
-        let done = match shared.database.compact() {
-            Ok(_) => Ok(()),
-            Err(redb::CompactionError::Storage(error)) => Err(error.into()),
-            // Somebody holds a page, of an answer that is being sent.
-            Err(_) => Ok(()),
-        };
+        let done = shared.engine.compact();
         (
             Self {
                 shared: Arc::new(shared),
@@ -130,7 +126,7 @@ impl Committer {
 
     /// A consistent view of what is durable.
     pub(crate) fn read(&self) -> Result<ReadTransaction, StoreError> {
-        Ok(self.shared.database.begin_read()?)
+        self.shared.engine.read()
     }
 
     /// Runs `work` in a write transaction and returns when it is durable. `work` must decide everything that may be refused
@@ -204,18 +200,24 @@ impl Shared {
                 Ok(()) => jobs.into_iter().for_each(|job| job.settle(Ok(()))),
                 Err(error) => {
                     tracing::error!(%error, "a transaction failed");
-                    let told = || match error.is_full() {
-                        true => StoreError::Full,
-                        false => StoreError::Aborted,
-                    };
-                    jobs.into_iter().for_each(|job| job.settle(Err(told())));
+                    let full = error.is_full();
+                    jobs.into_iter().for_each(|job| {
+                        job.settle(Err(match full {
+                            true => StoreError::Full,
+                            false => StoreError::Aborted,
+                        }));
+                    });
+                    // If it was the disk, readers need not be the ones who find out.
+                    if let Err(error) = self.engine.heal() {
+                        tracing::error!(%error, "a file could not be opened again");
+                    }
                 }
             }
         }
     }
 
     fn commit(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-        let transaction = self.database.begin_write()?;
+        let transaction = self.engine.write()?;
         for job in jobs {
             job.apply(&transaction)?;
         }
@@ -226,18 +228,14 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use redb::backends::InMemoryBackend;
-    use redb::{ReadableTableMetadata, StorageBackend, TableDefinition};
+    use redb::{ReadableTableMetadata, TableDefinition};
 
     use super::*;
 
     const NUMBERS: TableDefinition<'_, u64, u64> = TableDefinition::new("numbers");
 
     fn committer(dir: &tempfile::TempDir) -> Committer {
-        Committer::new(Database::create(dir.path().join("test.redb")).unwrap())
+        Committer::new(Engine::create(&dir.path().join("test.redb"), 1 << 20).unwrap())
     }
 
     fn add(n: u64) -> impl FnOnce(&WriteTransaction) -> Result<u64, StoreError> {
@@ -280,77 +278,6 @@ mod tests {
             .await;
         assert!(failed.is_err());
         assert_eq!(committer.write(add(3)).await.unwrap(), 2);
-    }
-
-    /// A disk of so many bytes, which outlives who uses it.
-    #[derive(Debug, Clone, Default)]
-    struct Disk {
-        bytes: Arc<InMemoryBackend>,
-        room: Arc<AtomicU64>,
-    }
-
-    impl StorageBackend for Disk {
-        fn len(&self) -> io::Result<u64> {
-            self.bytes.len()
-        }
-
-        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-            self.bytes.read(offset, out)
-        }
-
-        fn set_len(&self, len: u64) -> io::Result<()> {
-            if len > self.room.load(Ordering::Relaxed) {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.bytes.set_len(len)
-        }
-
-        fn sync_data(&self) -> io::Result<()> {
-            self.bytes.sync_data()
-        }
-
-        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-            StorageBackend::write(&*self.bytes, offset, data)
-        }
-    }
-
-    impl Disk {
-        fn mounted(&self) -> Committer {
-            let database = Database::builder().create_with_backend(self.clone());
-            Committer::new(database.unwrap())
-        }
-    }
-
-    #[tokio::test]
-    async fn a_full_disk_is_told_as_such_and_nothing_acknowledged_is_lost() {
-        const BODIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bodies");
-        let disk = Disk::default();
-        disk.room.store(6 << 20, Ordering::Relaxed);
-        let committer = disk.mounted();
-        let mut acknowledged = 0;
-        let refused = loop {
-            let write = committer.write(move |transaction| {
-                let mut table = transaction.open_table(BODIES)?;
-                table.insert(acknowledged, vec![7; 200 << 10].as_slice())?;
-                Ok(())
-            });
-            match write.await {
-                Ok(()) => acknowledged += 1,
-                Err(error) => break error,
-            }
-            assert!(acknowledged < 100);
-        };
-        assert!(refused.is_full(), "{refused}");
-        assert!(acknowledged > 3);
-        let closed = committer.closed();
-        drop(committer);
-        closed.await;
-
-        disk.room.store(1 << 30, Ordering::Relaxed);
-        let committer = disk.mounted();
-        let kept = committer.view(|view| Ok(view.open_table(BODIES)?.len()?));
-        assert_eq!(kept.await.unwrap(), acknowledged);
-        assert_eq!(committer.write(add(1)).await.unwrap(), 1);
     }
 
     #[tokio::test]

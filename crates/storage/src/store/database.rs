@@ -11,13 +11,14 @@ use adyton_couch::seq::Life;
 use adyton_couch::wire::{CouchError, ErrorKind, KeyRange};
 use bytes::Bytes;
 use redb::{
-    Builder, Database, DatabaseError, OwnedAccessGuard, ReadTransaction, ReadableDatabase,
-    ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
+    OwnedAccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata, Table,
+    TableDefinition, WriteTransaction,
 };
 
 use super::attachments::{Attached, AttachmentView, BlobId};
 use super::commit::Committer;
 use super::copy;
+use super::engine::{self, Engine};
 use super::format::{self, META};
 use super::pulse::Pulse;
 use super::row::{ChangeRow, DocumentRow};
@@ -118,11 +119,20 @@ impl DatabaseFile {
     /// Makes the file if it is not there, and its tables.
     pub(crate) fn create(path: &Path, now: u64, pulse: Pulse) -> Result<Self, StoreError> {
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
+            engine::make_directory(parent)?;
         }
+        Self::filled(Engine::create(path, CACHE_BYTES)?, path, now, pulse)
+    }
+
+    /// Makes the tables.
+    pub(super) fn filled(
+        engine: Engine,
+        path: &Path,
+        now: u64,
+        pulse: Pulse,
+    ) -> Result<Self, StoreError> {
         let life = u64::from_be_bytes(random()?);
-        let database = builder().create(path)?;
-        let transaction = database.begin_write()?;
+        let transaction = engine.write()?;
         {
             transaction.open_table(DOCUMENTS)?;
             transaction.open_table(BODIES)?;
@@ -143,12 +153,8 @@ impl DatabaseFile {
             }
         }
         transaction.commit()?;
-        // The name in the directory must be as durable as the file.
-        if let Some(parent) = path.parent() {
-            std::fs::File::open(parent)?.sync_all()?;
-        }
         Ok(Self {
-            committer: Committer::new(database),
+            committer: Committer::new(engine),
             path: path.to_owned(),
             pulse,
         })
@@ -156,16 +162,19 @@ impl DatabaseFile {
 
     /// Opens an existing file; repairs it first when the process that wrote it was killed.
     pub(crate) fn open(path: &Path, pulse: Pulse) -> Result<Self, StoreError> {
-        let database = match builder().open(path) {
-            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::Closed),
-            opened => opened?,
-        };
-        format::check(&database.begin_read()?.open_table(META)?)?;
+        let engine = Engine::open(path, CACHE_BYTES)?;
+        format::check(&engine.read()?.open_table(META)?)?;
         Ok(Self {
-            committer: Committer::new(database),
+            committer: Committer::new(engine),
             path: path.to_owned(),
             pulse,
         })
+    }
+
+    /// Ends when the file is closed.
+    #[cfg(test)]
+    pub(super) fn closed(&self) -> impl Future<Output = ()> + use<> {
+        self.committer.closed()
     }
 
     /// A consistent view of the database as it is now.
@@ -444,10 +453,4 @@ pub(super) fn lend(page: OwnedAccessGuard<&'static [u8]>) -> Bytes {
         return Bytes::copy_from_slice(page.value());
     }
     Bytes::from_owner(SharedPage(page))
-}
-
-fn builder() -> Builder {
-    let mut builder = Database::builder();
-    builder.set_cache_size(CACHE_BYTES);
-    builder
 }

@@ -8,13 +8,20 @@ pub(crate) mod check;
 pub(crate) mod check_node;
 pub(crate) mod commit;
 mod copy;
+#[cfg(test)]
+mod crash_tests;
 pub(crate) mod database;
+#[cfg(test)]
+mod disk;
+mod engine;
 mod format;
 pub(crate) mod node;
 pub(crate) mod pulse;
 mod purge;
 pub(crate) mod row;
 pub(crate) mod write;
+
+use std::io::ErrorKind;
 
 /// The store could not do its work. Never the caller's fault.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +36,9 @@ pub enum StoreError {
     /// Stored bytes do not read back.
     #[error("stored data is corrupt: {0}")]
     Corrupt(&'static str),
+    /// The disk is full.
+    #[error("the disk is full")]
+    Full,
     /// A newer version of this program wrote the file.
     #[error(
         "the data is in layout {found}, of a newer version of this program; this one knows layouts up to {known}"
@@ -42,9 +52,6 @@ pub enum StoreError {
     /// The transaction that carried this write failed, through another write's fault or the disk's.
     #[error("the shared transaction failed")]
     Aborted,
-    /// The disk has no room for the transaction; nothing of it was written.
-    #[error("the disk is full")]
-    Full,
     /// The file is gone or the server is going down.
     #[error("the store is closed")]
     Closed,
@@ -54,17 +61,29 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether it is room that was missing.
+    /// Whether there was no room on the disk.
     pub(crate) fn is_full(&self) -> bool {
-        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        let full = |error: &std::io::Error| {
-            matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
-        };
         match self {
             Self::Full => true,
-            Self::Io(error) | Self::Engine(redb::Error::Io(error)) => full(error),
-            _ => false,
+            Self::Io(error) | Self::Engine(redb::Error::Io(error)) => matches!(
+                error.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+            ),
+            Self::Engine(_)
+            | Self::Corrupt(_)
+            | Self::TooNew { .. }
+            | Self::Aborted
+            | Self::Closed
+            | Self::Random => false,
         }
+    }
+
+    /// Whether the same may succeed in a moment: the file was closed under it, to be opened again.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(
+            self,
+            Self::Engine(redb::Error::PreviousIo | redb::Error::DatabaseClosed)
+        )
     }
 }
 

@@ -1,16 +1,17 @@
 //! `node.redb`: the node's own keys, accounts, the registry of databases, refresh tokens, DID documents.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use adyton_protocol::database::DatabaseHash;
 use redb::{
-    Database, DatabaseError, ReadTransaction, ReadableTable, ReadableTableMetadata, Table,
-    TableDefinition, WriteTransaction,
+    ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
 use super::commit::Committer;
 use super::copy;
+use super::engine::Engine;
 use super::format::{self, META};
 use super::{StoreError, random};
 use crate::directory::Registration;
@@ -171,13 +172,8 @@ pub(crate) struct NodeStore {
 impl NodeStore {
     /// Opens or makes the file. Fails when another process has it.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
-        let database = match builder.create(path) {
-            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::Closed),
-            opened => opened?,
-        };
-        let transaction = database.begin_write()?;
+        let engine = Engine::create(path, CACHE_BYTES)?;
+        let transaction = engine.write()?;
         {
             let mut meta = transaction.open_table(META)?;
             format::check(&meta)?;
@@ -198,7 +194,7 @@ impl NodeStore {
         }
         transaction.commit()?;
         Ok(Self {
-            committer: Committer::new(database),
+            committer: Committer::new(engine),
         })
     }
 
@@ -335,6 +331,25 @@ impl NodeStore {
     ) -> Result<Option<DatabaseRecord>, StoreError> {
         self.committer
             .view(move |view| read_database(view, &hash))
+            .await
+    }
+
+    /// The files of those that are no databases of this node.
+    pub(crate) async fn without_owner(
+        &self,
+        found: Vec<(DatabaseHash, PathBuf)>,
+    ) -> Result<Vec<PathBuf>, StoreError> {
+        self.committer
+            .view(move |view| {
+                let table = view.open_table(DATABASES)?;
+                let mut stray = Vec::new();
+                for (hash, path) in found {
+                    if table.get(hash.to_string().as_str())?.is_none() {
+                        stray.push(path);
+                    }
+                }
+                Ok(stray)
+            })
             .await
     }
 
