@@ -111,7 +111,7 @@ impl Permit {
     /// credential. `now` is in Unix seconds: a credential that ended meanwhile is none.
     pub(crate) fn grant(
         principal: Principal,
-        record: Option<DatabaseRecord>,
+        record: Option<Arc<DatabaseRecord>>,
         now: u64,
     ) -> Result<Self, CouchError> {
         if matches!(principal, Principal::Anonymous) {
@@ -142,7 +142,7 @@ impl Permit {
         let checkpoints = account.is_some() || write;
         Ok(Self {
             principal,
-            record: Arc::new(record),
+            record,
             rights: Rights {
                 owner,
                 write,
@@ -271,7 +271,7 @@ mod tests {
 
     /// (read, write, delete, design) of a principal.
     fn rights(principal: &Principal, record: &DatabaseRecord) -> Option<(bool, bool, bool)> {
-        let permit = Permit::grant(principal.clone(), Some(record.clone()), 0)
+        let permit = Permit::grant(principal.clone(), Some(record.clone().into()), 0)
             .ok()?
             .rights();
         Some((
@@ -337,7 +337,7 @@ mod tests {
     fn a_credential_that_ended_is_none() {
         let record = record(AccessRule::Public, AccessRule::Public);
         let at = |principal: &Principal, now| {
-            Permit::grant(principal.clone(), Some(record.clone()), now)
+            Permit::grant(principal.clone(), Some(record.clone().into()), now)
                 .err()
                 .map(|refusal| refusal.kind)
         };
@@ -370,7 +370,7 @@ mod tests {
     #[test]
     fn without_a_credential_no_database_exists_or_not() {
         let record = record(AccessRule::Public, AccessRule::Public);
-        let existing = Permit::grant(Principal::Anonymous, Some(record), 0).unwrap_err();
+        let existing = Permit::grant(Principal::Anonymous, Some(record.into()), 0).unwrap_err();
         let missing = Permit::grant(Principal::Anonymous, None, 0).unwrap_err();
         assert_eq!(existing, missing);
         assert_eq!(existing.kind, ErrorKind::Unauthorized);

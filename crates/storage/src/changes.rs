@@ -68,7 +68,7 @@ pub(crate) struct Feed {
 
 enum Phase {
     /// A batch is being read.
-    Reading(JoinHandle<Result<Batch, StoreError>>),
+    Reading(JoinHandle<Result<Option<Batch>, StoreError>>),
     /// There is nothing to tell yet.
     Waiting,
     /// The last words are ready.
@@ -82,8 +82,19 @@ enum Woken {
     End,
 }
 
+/// How far a batch reads.
+#[derive(Clone, Copy)]
+enum Horizon {
+    /// To the end of the present reading.
+    Newest,
+    /// To whatever is there now.
+    Now,
+}
+
 /// Rows that were read, as text.
 struct Batch {
+    /// Where the reading ends.
+    newest: u64,
     pieces: Vec<Bytes>,
     rows: u64,
     /// Told up to here (down to here, when descending).
@@ -150,7 +161,7 @@ impl Feed {
             feed.ready
                 .push_back(Bytes::from_static(b"{\"results\":[\n"));
         }
-        feed.read(file).await?;
+        feed.read(file, Horizon::Newest).await?;
         Ok(feed)
     }
 
@@ -158,7 +169,7 @@ impl Feed {
     pub(crate) fn into_stream(
         self,
     ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static {
-        unfold(Some(self), |feed| async move {
+        unfold(Some(Box::new(self)), |feed| async move {
             let mut feed = feed?;
             match feed.next().await {
                 Ok(Some(piece)) => Some((Ok(piece), Some(feed))),
@@ -168,21 +179,22 @@ impl Feed {
         })
     }
 
+    /// Thousands of feeds wait here for hours: whatever happens only when there is news has its room only then.
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         loop {
             if let Some(piece) = self.ready.pop_front() {
                 return Ok(Some(piece));
             }
             match std::mem::replace(&mut self.phase, Phase::Waiting) {
-                Phase::Reading(batch) => {
-                    let batch = batch.await.map_err(|_| StoreError::Closed)??;
-                    self.tell(batch).await?;
-                }
-                Phase::Waiting => {
-                    if let Some(beat) = self.wait().await? {
-                        return Ok(Some(beat));
-                    }
-                }
+                Phase::Reading(batch) => match batch.await.map_err(|_| StoreError::Closed)?? {
+                    Some(batch) => Box::pin(self.tell(batch)).await?,
+                    None => self.end(),
+                },
+                Phase::Waiting => match self.wait().await {
+                    Woken::Beat => return Ok(Some(self.beat())),
+                    Woken::News => Box::pin(self.look()).await?,
+                    Woken::End => self.end(),
+                },
                 Phase::Ended => {
                     self.phase = Phase::Ended;
                     return Ok(None);
@@ -196,6 +208,7 @@ impl Feed {
         self.told |= batch.rows > 0;
         self.left = self.left.saturating_sub(batch.rows);
         self.ready.extend(batch.pieces);
+        self.newest = batch.newest;
         if self.query.descending {
             self.newest = batch.cursor.saturating_sub(1);
         } else {
@@ -214,18 +227,18 @@ impl Feed {
         } else if batch.complete {
             self.phase = Phase::Waiting;
         } else if let Some(file) = self.file().await? {
-            self.read(file).await?;
+            self.read(file, Horizon::Newest).await?;
         } else {
             self.end();
         }
         Ok(())
     }
 
-    /// Waits for a change, a heartbeat (which is returned), or the end.
-    async fn wait(&mut self) -> Result<Option<Bytes>, StoreError> {
+    /// Waits for a change, for the next heartbeat, or for the end.
+    async fn wait(&mut self) -> Woken {
         let beat = self.query.heartbeat.map(|period| Instant::now() + period);
         let beat = beat.filter(|beat| *beat < self.deadline);
-        let woken = tokio::select! {
+        tokio::select! {
             changed = self.pulse.changed() => match changed {
                 Ok(()) => Woken::News,
                 Err(_) => Woken::End,
@@ -235,34 +248,24 @@ impl Feed {
                 Some(_) => Woken::Beat,
                 None => Woken::End,
             },
-        };
-        match woken {
-            Woken::Beat => {
-                let beat: &[u8] = match self.query.feed {
-                    changes::Feed::EventSource => b"event: heartbeat\ndata: \n\n",
-                    changes::Feed::Normal | changes::Feed::Longpoll | changes::Feed::Continuous => {
-                        b"\n"
-                    }
-                };
-                return Ok(Some(Bytes::from_static(beat)));
-            }
-            Woken::End => self.end(),
-            // Gone, or not the reader's any more: the feed ends as if nothing more happened.
-            Woken::News => match self.file().await? {
-                None => self.end(),
-                Some(file) => {
-                    let opened = Arc::clone(&file);
-                    let counters = blocking(move || Ok(opened.view()?.counters)).await?;
-                    if counters.life() == self.life {
-                        self.newest = counters.update_seq;
-                        self.read(file).await?;
-                    } else {
-                        self.end();
-                    }
-                }
-            },
         }
-        Ok(None)
+    }
+
+    /// What is told when there is nothing to tell.
+    fn beat(&self) -> Bytes {
+        Bytes::from_static(match self.query.feed {
+            changes::Feed::EventSource => b"event: heartbeat\ndata: \n\n",
+            changes::Feed::Normal | changes::Feed::Longpoll | changes::Feed::Continuous => b"\n",
+        })
+    }
+
+    /// Looks at what has changed. Gone, or not the reader's any more: the feed ends as if nothing more happened.
+    async fn look(&mut self) -> Result<(), StoreError> {
+        match self.file().await? {
+            Some(file) => self.read(file, Horizon::Now).await?,
+            None => self.end(),
+        }
+        Ok(())
     }
 
     /// The file, if the reader still may read it.
@@ -285,7 +288,7 @@ impl Feed {
 
     /// Begins to read a batch. A selector looks through documents, as queries do: only so many at one time. Whoever waits for a
     /// turn holds no file meanwhile.
-    async fn read(&mut self, file: Arc<DatabaseFile>) -> Result<(), StoreError> {
+    async fn read(&mut self, file: Arc<DatabaseFile>, horizon: Horizon) -> Result<(), StoreError> {
         let (turn, file) = match &self.query.filter {
             Filter::Selector(_) => {
                 drop(file);
@@ -298,7 +301,7 @@ impl Feed {
             }
             Filter::Everything | Filter::DocumentIds(_) | Filter::Designs => (None, file),
         };
-        let reading = Reading {
+        let mut reading = Reading {
             query: Arc::clone(&self.query),
             life: self.life,
             after: self.cursor,
@@ -309,7 +312,13 @@ impl Feed {
         self.phase = Phase::Reading(tokio::task::spawn_blocking(move || {
             let _turn = turn;
             let view = file.view()?;
-            reading.batch(&view)
+            if view.counters.life() != reading.life {
+                return Ok(None);
+            }
+            if let Horizon::Now = horizon {
+                reading.up_to = view.counters.update_seq;
+            }
+            reading.batch(&view).map(Some)
         }));
         Ok(())
     }
@@ -354,6 +363,7 @@ struct Reading {
 impl Reading {
     fn batch(mut self, view: &View) -> Result<Batch, StoreError> {
         let mut batch = Batch {
+            newest: self.up_to,
             pieces: Vec::new(),
             rows: 0,
             cursor: self.after,

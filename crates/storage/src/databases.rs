@@ -173,7 +173,7 @@ impl Databases {
             // Nothing is looked up for somebody without a credential.
             Principal::Anonymous => None,
             Principal::Public | Principal::User(_) | Principal::Peer(_) => {
-                self.node.database(hash.to_string()).await?
+                self.node.known_database(hash.to_string()).await?
             }
         };
         let (Principal::Peer(peer), Some(found)) = (principal, &record) else {
@@ -195,7 +195,7 @@ impl Databases {
     }
 
     /// Refuses a permit that would not be given at this moment: its credential ended, or the database or its permissions changed.
-    /// Whoever may read all the same is told to ask again where `record` is another one than the permit's.
+    /// Whoever may read all the same is told to ask again: what the permit allows may be something else by now.
     async fn prove(&self, permit: &Permit) -> Result<(), DatabaseError> {
         let again = self.renewed(permit).await?;
         if again.is_some_and(|again| again.record() != permit.record()) {

@@ -537,9 +537,9 @@ fn check(data: &Path) {
     assert!(checked.status.success(), "{report}");
 }
 
-#[allow(
+#[expect(
     clippy::disallowed_methods,
-    reason = "how many, and which, is said in the environment"
+    reason = "how much a test tries is said beside it"
 )]
 fn given(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

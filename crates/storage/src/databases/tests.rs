@@ -229,3 +229,53 @@ async fn a_copy_does_not_count_when_its_database_was_deleted_by_somebody_who_hun
     }
     assert!(kept > 0 && replaced > 0, "{kept} kept, {replaced} replaced");
 }
+
+/// `ADYTON_DIRECTORY=… cargo test -p adyton-storage --lib so_many_databases -- --ignored --nocapture`: makes a node's directory with
+/// `ADYTON_DATABASES` databases, for a start to be measured on. Files are copies of one: what is in them is not looked at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "makes gigabytes"]
+async fn a_node_takes_over_so_many_databases_and_loses_none() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how much a test tries is said beside it"
+    )]
+    let text = |name: &str| std::env::var(name).ok();
+    let many: usize = text("ADYTON_DATABASES").map_or(100_000, |many| many.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let data = text("ADYTON_DIRECTORY").map_or_else(|| dir.path().to_owned(), PathBuf::from);
+    let directory = data.join("databases");
+    std::fs::create_dir_all(&directory).unwrap();
+    let node_file = data.join("node.redb");
+    let node = NodeStore::open(&node_file).unwrap();
+    let template = data.join("template");
+    let pulse = Pulse {
+        feeds: watch::Sender::new(0),
+        hash: hash_of(&record('1', "template")).unwrap(),
+        news: News::default(),
+    };
+    drop(DatabaseFile::create(&template, 1, pulse).unwrap());
+    let mut writes = tokio::task::JoinSet::new();
+    for number in 0..many {
+        let person = char::from_digit(u32::try_from(number % 16).unwrap(), 16).unwrap();
+        let record = record(person, &format!("d{number}"));
+        let path = file_in(&directory, hash_of(&record).unwrap());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::copy(&template, path).unwrap();
+        let node = node.clone();
+        writes.spawn(async move { node.put_database(record).await.unwrap() });
+    }
+    writes.join_all().await;
+    std::fs::remove_file(template).unwrap();
+    let closed = node.closed();
+    drop(node);
+    closed.await;
+
+    let begin = Instant::now();
+    let node = NodeStore::open(&node_file).unwrap();
+    let parts = (Clock::system(), News::default());
+    let opened = Databases::open(node, directory.clone(), Limits::default(), parts);
+    let databases = opened.await.unwrap();
+    eprintln!("{many} databases taken over in {:?}", begin.elapsed());
+    drop(databases);
+    assert_eq!(database_files(&directory).unwrap().len(), many);
+}

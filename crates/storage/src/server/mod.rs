@@ -144,20 +144,32 @@ async fn connection(
     let counted = Arc::clone(&app);
     let _open = counted.metrics.connection();
     let stream = StallGuard::new(stream, app.limits.stall_timeout);
-    let Some(tls) = tls else {
-        return one_at_a_time(stream, peer, app, watcher).await;
-    };
+    // Each kind in a box: thousands of connections wait, and one that is plain keeps no room for the others' needs.
+    match tls {
+        None => Box::pin(one_at_a_time(stream, peer, app, watcher)).await,
+        Some(tls) => Box::pin(private(stream, peer, app, tls, watcher)).await,
+    }
+}
+
+/// TLS, and what was agreed on within.
+async fn private(
+    stream: StallGuard<TcpStream>,
+    peer: IpAddr,
+    app: Arc<App>,
+    tls: Arc<Tls>,
+    watcher: Watcher,
+) {
     let mut stop = app.stop.clone();
-    let handshake = tls.handshakes.drive(tls.acceptor.accept(stream));
+    let handshake = Box::pin(tls.handshakes.drive(tls.acceptor.accept(stream)));
     let stream = tokio::select! {
         stream = handshake => stream,
         _ = stop.wait_for(|stop| *stop) => None,
     };
     let Some(stream) = stream else { return };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        many_at_a_time(stream, peer, app, watcher).await;
+        Box::pin(many_at_a_time(stream, peer, app, watcher)).await;
     } else {
-        one_at_a_time(stream, peer, app, watcher).await;
+        Box::pin(one_at_a_time(stream, peer, app, watcher)).await;
     }
 }
 
@@ -171,7 +183,8 @@ async fn one_at_a_time(
     let header_timeout = app.limits.header_timeout;
     let service = service_fn(move |request| {
         let app = Arc::clone(&app);
-        async move { Ok::<_, Infallible>(app.answer(request, peer).await) }
+        // In a box that goes when the answer begins: a feed that waits for hours keeps no room for what was needed to ask.
+        async move { Ok::<_, Infallible>(Box::pin(app.answer(request, peer)).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -198,7 +211,7 @@ async fn many_at_a_time(
     let service = service_fn(move |request| {
         let (app, answering) = (Arc::clone(&app), answers.begin());
         async move {
-            let reply = app.answer(request, peer).await;
+            let reply = Box::pin(app.answer(request, peer)).await;
             Ok::<_, Infallible>(reply.map(|body| Taken::new(body, answering)))
         }
     });

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::pulse::Pulse;
 use adyton_couch::attachment::Encoding;
 use adyton_couch::document::{DocumentId, Envelope, LocalEnvelope, LocalRev};
 use adyton_couch::rev::{Rev, RevHash};
@@ -17,6 +16,7 @@ use super::attachments::{AttachmentWrite, Blob, Source};
 use super::database::DatabaseFile;
 use super::disk::{Chance, Disk, Fault};
 use super::engine::Engine;
+use super::pulse::Pulse;
 use super::write::{DocumentWrite, WriteKind};
 
 /// Small enough that documents are edited again and again.
@@ -336,16 +336,24 @@ fn read(view: &super::database::View, rev: Rev, id: &str) -> Content {
     }
 }
 
+/// `adyton-storage check` finds nothing.
+fn whole(disk: &Disk) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), disk.bytes()).unwrap();
+    let faults = super::check::database(file.path()).unwrap();
+    assert!(faults.0.is_empty(), "{faults:?}");
+}
+
 fn name(chance: &mut Chance) -> String {
     format!("d{}", chance.below(DOCUMENTS))
 }
 
 /// Runs one history after the other, each from its own seed, and tells the seed of one that fails.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "how many, and which, is said in the environment, in tests only"
-)]
 fn histories(few: u64, history: impl AsyncFn(Chance)) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how much a test tries is said beside it"
+    )]
     let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
     let many = number("ADYTON_CRASHES").unwrap_or(few);
     let seeds = match number("ADYTON_SEED") {
@@ -397,6 +405,8 @@ fn after_a_power_cut_every_acknowledged_write_is_there() {
             subject.verify();
             subject.settle();
         }
+        close(subject.file).await;
+        whole(&disk);
     });
 }
 
@@ -445,6 +455,8 @@ fn a_disk_that_fails_for_a_while_loses_nothing_and_serves_again() {
             close(subject.file).await;
             subject.file = open(&disk).unwrap();
         }
+        close(subject.file).await;
+        whole(&disk);
     });
 }
 

@@ -107,6 +107,11 @@ impl Disk {
         self.state().operations
     }
 
+    /// The file as it is seen.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.state().seen.clone()
+    }
+
     pub(super) fn fail(&self, fault: Option<Fault>) {
         self.state().fault = fault;
     }

@@ -15,6 +15,7 @@ pub(crate) mod database;
 mod disk;
 mod engine;
 mod format;
+mod known;
 pub(crate) mod node;
 pub(crate) mod pulse;
 mod purge;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use adyton_protocol::database::DatabaseHash;
 use redb::{
@@ -13,6 +14,7 @@ use super::commit::Committer;
 use super::copy;
 use super::engine::Engine;
 use super::format::{self, META};
+use super::known::{Known, KnownRecords};
 use super::{StoreError, random};
 use crate::directory::Registration;
 use crate::peers::{Candidate, PasswordHash, PeerRow};
@@ -167,6 +169,7 @@ pub(crate) struct NodeSecrets {
 #[derive(Clone)]
 pub(crate) struct NodeStore {
     committer: Committer,
+    known: KnownRecords,
 }
 
 impl NodeStore {
@@ -195,6 +198,7 @@ impl NodeStore {
         transaction.commit()?;
         Ok(Self {
             committer: Committer::new(engine),
+            known: KnownRecords::default(),
         })
     }
 
@@ -334,6 +338,22 @@ impl NodeStore {
             .await
     }
 
+    /// The same, mostly from memory.
+    pub(crate) async fn known_database(
+        &self,
+        hash: String,
+    ) -> Result<Option<Arc<DatabaseRecord>>, StoreError> {
+        let as_of = match self.known.find(&hash) {
+            Known::Record(record) => return Ok(Some(record)),
+            Known::Nothing(as_of) => as_of,
+        };
+        let record = self.database(hash).await?.map(Arc::new);
+        if let Some(record) = &record {
+            self.known.keep(as_of, record);
+        }
+        Ok(record)
+    }
+
     /// The files of those that are no databases of this node.
     pub(crate) async fn without_owner(
         &self,
@@ -396,6 +416,7 @@ impl NodeStore {
     }
 
     pub(crate) async fn put_database(&self, record: DatabaseRecord) -> Result<(), StoreError> {
+        let changing = self.known.changing(&record.database_hash);
         self.committer
             .write(move |transaction| {
                 let hash = record.database_hash.as_str();
@@ -406,9 +427,10 @@ impl NodeStore {
                 transaction
                     .open_table(OWNED)?
                     .insert((record.owner.as_str(), hash), ())?;
-                Ok(())
+                Ok(changing)
             })
             .await
+            .map(drop)
     }
 
     /// Takes a database out of the registry. `note` is called in this write's turn, before it is seen.
@@ -418,6 +440,7 @@ impl NodeStore {
         hash: String,
         note: impl FnOnce(&str) + Send + 'static,
     ) -> Result<(), StoreError> {
+        let changing = self.known.changing(&hash);
         self.committer
             .write(move |transaction| {
                 note(&hash);
@@ -425,9 +448,10 @@ impl NodeStore {
                 transaction
                     .open_table(OWNED)?
                     .remove((owner.as_str(), hash.as_str()))?;
-                Ok(())
+                Ok(changing)
             })
             .await
+            .map(drop)
     }
 
     // DID documents

@@ -69,25 +69,29 @@ pub(super) struct Writer<'t> {
     pub(super) changes: Table<'t, u64, &'static [u8]>,
     meta: Table<'t, &'static str, u64>,
     pub(super) counters: Counters,
+    /// The counters as they are in the file.
+    found: Counters,
 }
 
 impl<'t> Writer<'t> {
     pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, StoreError> {
         let meta = transaction.open_table(META)?;
+        let found = Counters::load(&meta)?;
         Ok(Self {
             transaction,
             attachments: None,
             documents: transaction.open_table(DOCUMENTS)?,
             bodies: transaction.open_table(BODIES)?,
             changes: transaction.open_table(CHANGES)?,
-            counters: Counters::load(&meta)?,
+            counters: found,
+            found,
             meta,
         })
     }
 
     /// Writes the counters; without this, nothing of the writer counts.
     pub(super) fn finish(mut self) -> Result<Counters, StoreError> {
-        self.counters.save(&mut self.meta)?;
+        self.counters.save(&self.found, &mut self.meta)?;
         Ok(self.counters)
     }
 
