@@ -19,7 +19,7 @@ use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
 use crate::abroad::{Abroad, Unresolved};
-use crate::access::{Admission, Peer, Principal, User};
+use crate::access::{Admission, EXPIRED, Peer, Principal, User};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::did_documents::Freshness;
@@ -343,10 +343,9 @@ impl Auth {
                     Ok(user) => Ok(Principal::User(user)),
                     Err(InvalidToken::Malformed) => Err(CouchError::bad_request("Malformed token")),
                     Err(InvalidToken::Signature) => Err(CouchError::bad_request("Bad HMAC")),
-                    Err(InvalidToken::Expired) => Err(CouchError::new(
-                        ErrorKind::Unauthorized,
-                        "exp not in future",
-                    )),
+                    Err(InvalidToken::Expired) => {
+                        Err(CouchError::new(ErrorKind::Unauthorized, EXPIRED))
+                    }
                 }
             }
             Some((scheme, credential)) if scheme.eq_ignore_ascii_case("basic") => {

@@ -107,7 +107,7 @@ impl Feed {
     /// Starts a feed for somebody who may read the database.
     pub(crate) async fn open(
         app: Arc<App>,
-        (principal, caller): (Principal, CallerKey),
+        caller: CallerKey,
         permit: Permit,
         hash: DatabaseHash,
         query: ChangesQuery,
@@ -116,7 +116,7 @@ impl Feed {
             changes::Feed::Normal => None,
             changes::Feed::Longpoll | changes::Feed::Continuous | changes::Feed::EventSource => {
                 let reason = "There are too many open feeds.";
-                let place = app.feeds.enter(caller.clone());
+                let place = app.feeds.enter(caller.clone(), 1);
                 Some(place.ok_or(CouchError::new(ErrorKind::Unavailable, reason))?)
             }
         };
@@ -133,14 +133,14 @@ impl Feed {
             (Some(timeout), None) => timeout.min(longest),
             (None, None) => longest,
         };
-        let lifetime = principal.expires().saturating_sub(app.clock.unix_seconds());
+        let lifetime = permit.expires().saturating_sub(app.clock.unix_seconds());
         let expires = Instant::now() + Duration::from_secs(lifetime).min(LONGEST_FEED);
         let query = Arc::new(query);
         let after = query.since.resolve(counters.life(), counters.update_seq);
         let mut feed = Self {
             stop: app.stop.clone(),
             app,
-            principal,
+            principal: permit.principal().clone(),
             caller,
             hash,
             life: counters.life(),
@@ -273,7 +273,7 @@ impl Feed {
         let opened = match self
             .app
             .databases
-            .authorise(&self.principal, self.hash, self.app.clock.unix_seconds())
+            .authorise(&self.principal, self.hash)
             .await
         {
             Ok(permit) => self.app.databases.file(&permit).await,

@@ -76,6 +76,9 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of request bodies that are in memory at one time, over all connections.
     pub bodies_in_flight_bytes: u64,
+    /// Bytes of request bodies that one account or one address has in memory at one time. None: a quarter of all, and never less than
+    /// the largest request takes.
+    pub bodies_in_flight_bytes_per_sender: Option<u64>,
     /// Bytes of documents that one answer tells more than once, because the request names them more than once.
     pub repeated_bytes: u64,
     /// Open connections.
@@ -121,6 +124,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Time without any progress after which a connection is dropped, while a body is read or an answer written.
     pub stall_timeout: Duration,
+    /// Time for the whole of a request's body; a large one has a second more for each 16 KiB that came.
+    pub body_timeout: Duration,
     /// The longest that a feed waits for a change before it ends.
     pub feed_timeout: Duration,
 }
@@ -141,6 +146,7 @@ impl Default for Limits {
             bulk_bytes: adyton_couch::limits::MAX_BULK_BYTES,
             body_bytes: 1 << 20,
             bodies_in_flight_bytes: 1 << 30,
+            bodies_in_flight_bytes_per_sender: None,
             repeated_bytes: 64 << 20,
             connections: 4_096,
             connections_per_address: None,
@@ -163,8 +169,19 @@ impl Default for Limits {
             rates: Rates::default(),
             header_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(60),
             feed_timeout: Duration::from_secs(60),
         }
+    }
+}
+
+impl Limits {
+    /// Files and sockets that a node with these limits may have open at one time, about: connections, databases, the places that the
+    /// resolver asks (320 DIDs at one time), and a thousand for its own files and other servers.
+    pub fn open_files(&self) -> u64 {
+        const OWN: u64 = 1_024;
+        const PLACES: u64 = 320 * adyton_resolver::registry::MAX_PLACES as u64;
+        OWN + PLACES + self.connections as u64 + self.open_databases as u64
     }
 }
 

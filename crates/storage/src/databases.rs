@@ -11,6 +11,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::Instant;
 
 use crate::access::{Admission, Peer, Permit, Principal};
+use crate::clock::Clock;
 use crate::config::Limits;
 use crate::peers::PeerRow;
 use crate::private_files::make_directory;
@@ -51,6 +52,7 @@ pub(crate) enum DatabaseError {
 /// All databases of the node.
 pub(crate) struct Databases {
     node: NodeStore,
+    clock: Clock,
     directory: PathBuf,
     limits: Limits,
     news: News,
@@ -128,12 +130,18 @@ impl Drop for Compacting {
 
 impl Databases {
     /// The databases in a directory, which is left as it is.
-    pub(crate) fn new(node: NodeStore, directory: PathBuf, limits: Limits, news: News) -> Self {
+    pub(crate) fn new(
+        node: NodeStore,
+        directory: PathBuf,
+        limits: Limits,
+        (clock, news): (Clock, News),
+    ) -> Self {
         // The node's own file is beside them.
         let whole = directory.parent().unwrap_or(&directory).to_owned();
         let total = Total::new(whole, limits.node_bytes);
         Self {
             node,
+            clock,
             directory,
             limits,
             news,
@@ -155,9 +163,9 @@ impl Databases {
         node: NodeStore,
         directory: PathBuf,
         limits: Limits,
-        news: News,
+        (clock, news): (Clock, News),
     ) -> Result<Self, StoreError> {
-        let this = Self::new(node, directory, limits, news);
+        let this = Self::new(node, directory, limits, (clock, news));
         let directory = this.directory.clone();
         let found = blocking(move || database_files(&directory)).await?;
         let unknown = this.node.without_owner(found).await?;
@@ -173,12 +181,11 @@ impl Databases {
         Ok(this)
     }
 
-    /// What `principal` may do to a database at this moment, in Unix seconds.
+    /// What `principal` may do to a database at this moment.
     pub(crate) async fn authorise(
         &self,
         principal: &Principal,
         hash: DatabaseHash,
-        now: u64,
     ) -> Result<Permit, DatabaseError> {
         // First the count, then the record: what changes in between is noticed when the file is opened.
         let as_of = self.changes.load(Ordering::SeqCst);
@@ -190,36 +197,51 @@ impl Databases {
             }
         };
         let (Principal::Peer(peer), Some(found)) = (principal, &record) else {
-            return Ok(Permit::grant(principal, record)?.granted_at(as_of));
+            let now = self.clock.unix_seconds();
+            return Ok(Permit::grant(principal.clone(), record, now)?.granted_at(as_of));
         };
         let row = self.node.peer(peer.name.clone(), found.owner.clone());
-        let let_in = |row: PeerRow| now < row.until && row.password == peer.password;
+        let row = row.await?;
+        let now = self.clock.unix_seconds();
+        let let_in = |row: &PeerRow| now < row.until && row.password == peer.password;
         let principal = Principal::Peer(Peer {
-            admission: match row.await?.is_some_and(let_in) {
-                true => Admission::Granted,
-                false => Admission::Refused,
+            admission: match row.filter(let_in) {
+                Some(PeerRow { until, .. }) => Admission::Granted { until },
+                None => Admission::Refused,
             },
             ..peer.clone()
         });
-        Ok(Permit::grant(&principal, record)?.granted_at(as_of))
+        Ok(Permit::grant(principal, record, now)?.granted_at(as_of))
     }
 
-    /// The open file of a database that the caller may read: of the one that the permit is for, and not of one that was made anew
-    /// under its name meanwhile.
+    /// Refuses a permit that would not be given at this moment: its credential ended, or the database or its permissions changed.
+    /// Whoever may read all the same is told to ask again: what the permit allows may be something else by now.
+    async fn prove(&self, permit: &Permit) -> Result<(), DatabaseError> {
+        let again = self.renewed(permit).await?;
+        if again.is_some_and(|again| again.record() != permit.record()) {
+            let reason = "The database changed at this moment. Ask again.";
+            return Err(CouchError::new(ErrorKind::Unavailable, reason).into());
+        }
+        Ok(())
+    }
+
+    /// The permit as it is given at this moment; none where nothing changed since it was.
+    pub(crate) async fn renewed(&self, permit: &Permit) -> Result<Option<Permit>, DatabaseError> {
+        let changed = permit.registry() != self.changes.load(Ordering::SeqCst);
+        if !changed && self.clock.unix_seconds() < permit.expires() {
+            return Ok(None);
+        }
+        let again = self.authorise(permit.principal(), hash_of(permit.record())?);
+        again.await.map(Some)
+    }
+
+    /// The open file of a database that the caller may read at this moment: of the one that the permit is for, and not of one that
+    /// was made anew under its name meanwhile.
     pub(crate) async fn file(&self, permit: &Permit) -> Result<Arc<DatabaseFile>, DatabaseError> {
         let hash = hash_of(permit.record())?;
         let opened = self.open_file(hash).await;
         // A database loses its record before its file, so a file that followed another was opened after the count changed.
-        if permit.registry() != self.changes.load(Ordering::SeqCst) {
-            match self.node.database(hash.to_string()).await? {
-                None => return Err(CouchError::no_database().into()),
-                Some(record) if record != *permit.record() => {
-                    let reason = "The database changed at this moment. Ask again.";
-                    return Err(CouchError::new(ErrorKind::Unavailable, reason).into());
-                }
-                Some(_) => {}
-            }
-        }
+        self.prove(permit).await?;
         opened
     }
 

@@ -16,6 +16,8 @@ pub struct LimitsTable {
     pub bulk_bytes: Option<usize>,
     /// See [`Limits::bodies_in_flight_bytes`].
     pub bodies_in_flight_bytes: Option<u64>,
+    /// See [`Limits::bodies_in_flight_bytes_per_sender`].
+    pub bodies_in_flight_bytes_per_sender: Option<u64>,
     /// See [`Limits::repeated_bytes`].
     pub repeated_bytes: Option<u64>,
     /// See [`Limits::databases_per_account`].
@@ -30,6 +32,8 @@ pub struct LimitsTable {
     pub feed_seconds: Option<u32>,
     /// Seconds: see [`Limits::stall_timeout`].
     pub stall_seconds: Option<u32>,
+    /// Seconds: see [`Limits::body_timeout`].
+    pub body_seconds: Option<u32>,
     /// Seconds: see [`Limits::header_timeout`].
     pub header_seconds: Option<u32>,
     /// See [`crate::Rates::resolutions`].
@@ -59,6 +63,10 @@ impl LimitsTable {
                 too_small,
             ));
         }
+        if let Some(bytes) = self.bodies_in_flight_bytes_per_sender {
+            let bytes = above_nothing("limits.bodies-in-flight-bytes-per-sender", bytes)?;
+            limits.bodies_in_flight_bytes_per_sender = Some(bytes);
+        }
         if let Some(bytes) = self.repeated_bytes {
             limits.repeated_bytes = bytes;
         }
@@ -87,6 +95,11 @@ impl LimitsTable {
                 "limits.stall-seconds",
                 &mut limits.stall_timeout,
                 self.stall_seconds,
+            ),
+            (
+                "limits.body-seconds",
+                &mut limits.body_timeout,
+                self.body_seconds,
             ),
             (
                 "limits.header-seconds",
@@ -140,11 +153,12 @@ mod tests {
         assert_eq!(read("").unwrap(), Limits::default());
         let all = "body-bytes = 1\nbulk-bytes = 2\nbodies-in-flight-bytes = 4\nrepeated-bytes = 0\ndatabases-per-account = 5\n\
             connections-per-address = 6\nfeeds = 7\nfeeds-per-caller = 8\nfeed-seconds = 9\nstall-seconds = 10\nheader-seconds = 11\n\
-            resolutions-per-minute = 12";
+            resolutions-per-minute = 12\nbodies-in-flight-bytes-per-sender = 13\nbody-seconds = 14";
         let mut expected = Limits {
             body_bytes: 1,
             bulk_bytes: 2,
             bodies_in_flight_bytes: 4,
+            bodies_in_flight_bytes_per_sender: Some(13),
             repeated_bytes: 0,
             databases_per_account: 5,
             connections_per_address: Some(6),
@@ -153,6 +167,7 @@ mod tests {
             feed_timeout: Duration::from_secs(9),
             stall_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(11),
+            body_timeout: Duration::from_secs(14),
             ..Limits::default()
         };
         expected.rates.resolutions = 12;

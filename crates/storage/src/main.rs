@@ -2,14 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod open_files;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use adyton_storage::{
-    BackupError, Config, ConfigError, ConfigFile, Copied, Reload, Storage, TooFewFiles,
-};
+use adyton_storage::{BackupError, Config, ConfigError, ConfigFile, Copied, Reload, Storage};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::task::JoinSet;
@@ -150,16 +150,10 @@ impl Work {
 
 #[expect(clippy::print_stdout, reason = "the address is this program's output")]
 fn run(config: Config) -> Result<ExitCode, Anything> {
+    open_files::raise(config.limits.open_files());
     runtime()?.block_on(async {
         // Before it can be told anything: a signal that nobody takes ends the program.
         let mut signals = Signals::new()?;
-        if let Some(TooFewFiles { needed, allowed }) = TooFewFiles::look(&config.limits) {
-            tracing::warn!(
-                needed,
-                allowed,
-                "the node may need more open files than it may have (LimitNOFILE, ulimit -n)"
-            );
-        }
         let storage = Arc::new(Storage::start(config).await?);
         println!(
             "listening on {}://{} as {}",

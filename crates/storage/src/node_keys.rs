@@ -23,9 +23,9 @@ const MAX_STATUS_BYTES: usize = 64 << 10;
 /// Longest wait for it, as the original has it.
 const STATUS_TIME: Duration = Duration::from_secs(5);
 /// Nodes that are asked at one time.
-const AT_ONCE: usize = 16;
+const AT_ONCE: u64 = 16;
 /// Of those, for one caller.
-const AT_ONCE_OF_ONE: usize = 4;
+const AT_ONCE_OF_ONE: u64 = 4;
 /// How long a key is taken from memory.
 const SHOWN: Duration = Duration::from_secs(60);
 /// How long a node that shows none is not asked again: short, as a way to it may have failed.
@@ -90,7 +90,7 @@ impl NodeKeys {
         if let Some(shown) = known.filter(Shown::is_young) {
             return shown.key;
         }
-        let place = self.crowd.enter(caller.clone()).ok_or(NoKey::TooMany)?;
+        let place = self.crowd.enter(caller.clone(), 1).ok_or(NoKey::TooMany)?;
         let (tell, told) = oneshot::channel();
         let outbound = Arc::clone(&self.outbound);
         self.spawn(async move {
@@ -136,7 +136,7 @@ async fn ask(outbound: &dyn Web, url: Url) -> Result<PublicKey, NoKey> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use adyton_resolver::web::{Pending, Said};
 
@@ -146,7 +146,13 @@ mod tests {
 
     /// Shows a key after a second, at addresses with a certain name; the others never answer.
     #[derive(Default)]
-    struct Nodes(AtomicUsize);
+    struct Nodes(AtomicU64);
+
+    impl Nodes {
+        fn asked(&self) -> u64 {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
 
     impl Web for Nodes {
         fn ask(&self, ask: Ask) -> Pending<'_, Result<Said, WebError>> {
@@ -194,10 +200,10 @@ mod tests {
         }
         tokio::time::advance(SHOWN - Duration::from_secs(1)).await;
         keys.of(&caller(1), &good).await.unwrap();
-        assert_eq!(nodes.0.load(Ordering::SeqCst), 1);
+        assert_eq!(nodes.asked(), 1);
         tokio::time::advance(Duration::from_secs(1)).await;
         keys.of(&caller(1), &good).await.unwrap();
-        assert_eq!(nodes.0.load(Ordering::SeqCst), 2);
+        assert_eq!(nodes.asked(), 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -210,12 +216,12 @@ mod tests {
             let waited = tokio::time::timeout(Duration::from_millis(1), impatient).await;
             assert!(waited.is_err() || waited == Ok(Err(NoKey::TooMany)));
         }
-        assert_eq!(nodes.0.load(Ordering::SeqCst), AT_ONCE_OF_ONE);
+        assert_eq!(nodes.asked(), AT_ONCE_OF_ONE);
         let good = keys.of(&caller(2), &url("https://good.example/")).await;
         assert_eq!(good, Ok(KEY.parse().unwrap()));
         tokio::time::sleep(STATUS_TIME).await;
         let silent = keys.of(&caller(1), &url("https://n0.example/")).await;
         assert_eq!(silent, Err(NoKey::Web(WebError::Timeout)));
-        assert_eq!(nodes.0.load(Ordering::SeqCst), AT_ONCE_OF_ONE + 1);
+        assert_eq!(nodes.asked(), AT_ONCE_OF_ONE + 1);
     }
 }

@@ -1,47 +1,52 @@
-//! How many files the node may need to have open, and how many the system lets it.
+//! How many files and sockets the system lets this program have open. Connections that it does not wait in its queue, unanswered.
 
-use std::path::Path;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::Limits;
-
-/// Places that the resolver asks at one time, at most: its turns for logins and look-ups, and the places of each.
-const PLACES: usize = (256 + 64) * adyton_resolver::registry::MAX_PLACES;
-/// Everything else: the node's own file, sockets that listen, kept connections.
-const OTHERS: usize = 256;
-
-/// The limits of a process, as Linux tells them.
-const LIMITS_FILE: &str = "/proc/self/limits";
-
-/// What the node may need and what it has, when it has less.
+/// What follows from what the system allows now and at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooFewFiles {
-    /// Files that it may need to have open at one time.
-    pub needed: usize,
-    /// Files that it may open.
-    pub allowed: usize,
+struct Allowance {
+    /// What to ask the system for, where that is more than it allows now.
+    ask: Option<u64>,
+    /// What there is in the end, where that is less than wanted.
+    short: Option<u64>,
 }
 
-impl TooFewFiles {
-    /// Looks whether this process may open as many files as these limits need. None also where the system does not tell.
-    pub fn look(limits: &Limits) -> Option<Self> {
-        let text = std::fs::read_to_string(Path::new(LIMITS_FILE)).ok()?;
-        Self::of(limits, soft_limit(&text)?)
-    }
-
-    fn of(limits: &Limits, allowed: usize) -> Option<Self> {
-        // Twice as many databases may be open while some are being closed.
-        let needed = limits.connections + 2 * limits.open_databases + PLACES + OTHERS;
-        (allowed < needed).then_some(Self { needed, allowed })
+impl Allowance {
+    /// None: without limit.
+    fn of(current: Option<u64>, maximum: Option<u64>, wanted: u64) -> Self {
+        let reach = maximum.map_or(wanted, |maximum| maximum.min(wanted));
+        match current {
+            Some(current) if current < wanted => Self {
+                ask: (current < reach).then_some(reach),
+                short: (reach < wanted).then_some(reach),
+            },
+            Some(_) | None => Self {
+                ask: None,
+                short: None,
+            },
+        }
     }
 }
 
-fn soft_limit(text: &str) -> Option<usize> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
-    match line.split_whitespace().next()? {
-        "unlimited" => Some(usize::MAX),
-        number => number.parse().ok(),
+/// Asks the system for as many as are wanted, and says it when there are fewer.
+pub(crate) fn raise(wanted: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    let mut allowance = Allowance::of(limit.current, limit.maximum, wanted);
+    if let Some(ask) = allowance.ask {
+        let asked = Rlimit {
+            current: Some(ask),
+            maximum: limit.maximum,
+        };
+        if setrlimit(Resource::Nofile, asked).is_err() {
+            allowance.short = limit.current;
+        }
+    }
+    if let Some(allowed) = allowance.short {
+        tracing::warn!(
+            allowed,
+            wanted,
+            "the system allows fewer open files than this node's limits need"
+        );
     }
 }
 
@@ -50,17 +55,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_usual_limit_is_too_low_for_the_defaults_and_what_the_guide_says_is_enough() {
-        let text = "Limit                     Soft Limit           Hard Limit           Units\n\
-            Max open files            1024                 524288               files\n";
-        assert_eq!(soft_limit(text), Some(1024));
-        let unlimited = "Max open files            unlimited            unlimited            files";
-        assert_eq!(soft_limit(unlimited), Some(usize::MAX));
-        assert_eq!(soft_limit("Max cpu time unlimited unlimited seconds"), None);
-        let limits = Limits::default();
-        let few = TooFewFiles::of(&limits, 1024).unwrap();
-        assert_eq!(TooFewFiles::of(&limits, few.needed), None);
-        assert!(TooFewFiles::of(&limits, few.needed - 1).is_some());
-        assert_eq!(TooFewFiles::of(&limits, 65_536), None);
+    fn the_system_is_asked_for_what_lacks_as_far_as_it_may_give() {
+        let of = |current, maximum| {
+            let Allowance { ask, short } = Allowance::of(current, maximum, 5_000);
+            (ask, short)
+        };
+        assert_eq!(of(None, None), (None, None));
+        assert_eq!(of(Some(5_000), Some(5_000)), (None, None));
+        assert_eq!(of(Some(1_024), Some(1 << 20)), (Some(5_000), None));
+        assert_eq!(of(Some(1_024), None), (Some(5_000), None));
+        assert_eq!(of(Some(1_024), Some(4_096)), (Some(4_096), Some(4_096)));
+        assert_eq!(of(Some(1_024), Some(1_024)), (None, Some(1_024)));
     }
 }

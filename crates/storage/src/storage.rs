@@ -153,6 +153,13 @@ impl Storage {
             clock.clone(),
         ));
         let (stop, stopping) = watch::channel(false);
+        let databases = Databases::open(
+            node.clone(),
+            databases_directory,
+            limits.clone(),
+            (clock.clone(), news.clone()),
+        )
+        .await?;
         let app = App {
             public_url: public_url.clone(),
             uuid: hex::encode(secrets.uuid.split_at(16).0),
@@ -167,13 +174,7 @@ impl Storage {
             ),
             node_keys: NodeKeys::new(outbound),
             network: config.network,
-            databases: Databases::open(
-                node.clone(),
-                databases_directory,
-                limits.clone(),
-                news.clone(),
-            )
-            .await?,
+            databases: Arc::new(databases),
             news,
             standing: Standing::default(),
             peer_key: secrets.peer_key,
@@ -181,8 +182,8 @@ impl Storage {
             proxy: config.proxy,
             metrics: Metrics::new(),
             finds: Finds::new(&limits),
-            feeds: Crowd::new(limits.feeds, limits.feeds_per_caller),
-            bodies: BodyBudget::new(limits.bodies_in_flight_bytes),
+            feeds: Crowd::new(limits.feeds as u64, limits.feeds_per_caller as u64),
+            bodies: BodyBudget::new(&limits),
             limits,
             clock,
             identity,

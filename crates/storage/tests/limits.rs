@@ -542,3 +542,102 @@ async fn the_large_leaves_of_a_document_are_all_told_piece_by_piece() {
         assert_eq!(b["docs"][0]["ok"]["_id"], "b");
     }
 }
+
+/// Sends a piece every 50 ms until the node hangs up or has answered. What it answered, and how long it took.
+async fn dripped(node: &Node, head: &str, piece: &str) -> (String, Duration) {
+    let stream = TcpStream::connect(node.storage.address()).await.unwrap();
+    let (mut read, mut write) = stream.into_split();
+    write.write_all(head.as_bytes()).await.unwrap();
+    let began = std::time::Instant::now();
+    let mut answer = [0; 64];
+    let mut drip = tokio::time::interval(Duration::from_millis(50));
+    let answered = async {
+        loop {
+            tokio::select! {
+                said = read.read(&mut answer) => return said.unwrap_or(0),
+                _ = drip.tick() => {
+                    let _hung_up = write.write_all(piece.as_bytes()).await;
+                }
+            }
+        }
+    };
+    let length = tokio::time::timeout(Duration::from_secs(20), answered).await;
+    let length = length.expect("a drop now and then keeps a connection for ever");
+    let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+    (answer, began.elapsed())
+}
+
+#[tokio::test]
+async fn a_head_and_a_body_that_drip_end() {
+    let limits = Limits {
+        header_timeout: Duration::from_millis(600),
+        stall_timeout: Duration::from_millis(400),
+        body_timeout: Duration::from_millis(800),
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let Credential::Bearer(token) = &session.access else {
+        panic!("a bearer token")
+    };
+    let body = "POST /auth/connect HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n{";
+    let document = format!(
+        "PUT {db}/a HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 1000000\r\n\r\n{{"
+    );
+    let ((head, _), (body, in_time), (document, _)) = tokio::join!(
+        dripped(&node, "GET /status HTTP/1.1\r\nhost: x\r\nx-slow:", "x"),
+        dripped(&node, body, " "),
+        dripped(&node, &document, " "),
+    );
+    assert!(head.is_empty() || head.starts_with("HTTP/1.1 4"), "{head}");
+    for answer in [body, document] {
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    }
+    // Never late for the next piece, and late for the whole.
+    assert!(in_time >= Duration::from_millis(700), "{in_time:?}");
+}
+
+#[tokio::test]
+async fn dripped_bodies_leave_connections_and_room_for_others() {
+    let limits = Limits {
+        connections: 8,
+        bodies_in_flight_bytes: 40_000,
+        bodies_in_flight_bytes_per_sender: Some(10_000),
+        stall_timeout: Duration::from_millis(400),
+        body_timeout: Duration::from_millis(800),
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let head = "POST /auth/connect HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
+    let begun = format!("{head}{}", " ".repeat(4_000));
+    let mut strangers = Vec::new();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(node.storage.address()).await.unwrap();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        strangers.push(stream);
+    }
+    // Two of them fill what strangers from one address have together; the third is refused.
+    let mut refused = 0;
+    for stream in &mut strangers {
+        let mut answer = [0; 12];
+        let said = stream.read_exact(&mut answer);
+        let said = tokio::time::timeout(Duration::from_millis(200), said).await;
+        refused += usize::from(said.is_ok() && &answer == b"HTTP/1.1 503");
+    }
+    assert_eq!(refused, 1);
+    // Who has an account has the room of the account.
+    let document = json!({"f": "f".repeat(4_000)});
+    session.put(&format!("{db}/a"), &document).await.expect(201);
+    // And all connections, when somebody holds each of them with a body that drips.
+    drop(strangers);
+    let drips: Vec<_> = (0..8).map(|_| dripped(&node, head, " ")).collect();
+    let (_, answer) = tokio::join!(futures_util::future::join_all(drips), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let asked = node.client();
+        tokio::time::timeout(Duration::from_secs(10), asked.get("/status")).await
+    });
+    answer.expect("all connections are held").expect(200);
+}

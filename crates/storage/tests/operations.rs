@@ -92,6 +92,21 @@ async fn an_address_without_a_token_has_its_own_allowance_whatever_it_sends() {
 }
 
 #[tokio::test]
+async fn a_browsers_question_beforehand_is_a_request_like_others() {
+    let node = Node::with_config(|config| config.limits.rates = RATES).await;
+    let ask = async |method| {
+        node.client()
+            .send(method, "/status", &Credential::None, "")
+            .await
+    };
+    for _ in 0..20 {
+        ask("OPTIONS").await.expect(204);
+    }
+    ask("OPTIONS").await.expect(429);
+    ask("GET").await.expect(429);
+}
+
+#[tokio::test]
 async fn behind_a_proxy_the_clients_are_counted_and_not_the_proxy() {
     async fn status(client: Client, forwarded: &str) -> u16 {
         let stream = TcpStream::connect(client.address).await.unwrap();

@@ -11,19 +11,20 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{self, HeaderValue};
 
+use super::App;
+use super::asked::Head;
 use super::documents::{Done, tag};
 use super::open_revs::{Form, OpenRevsSource};
 use super::pieces::{Piece, PieceProducer, Sending};
 use super::read::{self, Extras};
 use super::reply::{self, Reply};
-use super::{App, Asked};
 use crate::access::Permit;
 use crate::databases::DatabaseError;
 use crate::store::attachments::Attached;
 use crate::store::database::{DatabaseFile, View};
 use crate::store::row::DocumentRow;
 use crate::store::{StoreError, blocking};
-use crate::stream::produce;
+use crate::stream::{Reader, produce};
 
 /// Which attachments are told with their contents, and how.
 #[derive(Debug, Clone, Default)]
@@ -56,23 +57,27 @@ pub(super) fn concern(query: &DocumentQuery) -> bool {
         || query.open_revs.is_some()
 }
 
+/// What an answer is made from, and for whom.
+pub(super) type Source = (Arc<DatabaseFile>, View, Reader);
+
 impl App {
     /// `GET /{db}/{id}` for those whom [`concern`] lets in.
     pub(super) async fn get_contents(
         &self,
-        permit: &Permit,
+        permit: Permit,
         id: DocumentId,
         query: DocumentQuery,
-        asked: &Asked,
+        head: &Head,
     ) -> Done {
-        let file = self.databases.file(permit).await?;
-        let related = accepts(&asked.headers, "multipart/related");
-        let mixed = accepts(&asked.headers, "multipart/mixed");
+        let file = self.databases.file(&permit).await?;
+        let reader = Reader::new(&self.databases, permit);
+        let related = accepts(&head.headers, "multipart/related");
+        let mixed = accepts(&head.headers, "multipart/mixed");
         blocking(move || {
             let view = file.view()?;
             Ok(match &query.open_revs {
-                None => one(file, view, &id, &query, related),
-                Some(_) => many(file, view, &id, &query, mixed),
+                None => one((file, view, reader), &id, &query, related),
+                Some(_) => many((file, view, reader), &id, &query, mixed),
             })
         })
         .await?
@@ -80,8 +85,7 @@ impl App {
 }
 
 fn one(
-    file: Arc<DatabaseFile>,
-    view: View,
+    (file, view, reader): Source,
     id: &DocumentId,
     query: &DocumentQuery,
     related: bool,
@@ -93,20 +97,23 @@ fn one(
     };
     let told = revision(&view, &row, leaf, read::extras(query), &wish(query, place))?;
     let mut reply = if told.parts.is_empty() {
-        answer(file, view, told.pieces, reply::JSON)
+        answer((file, view, reader), told.pieces, reply::JSON)
     } else {
         let boundary = boundary()?;
         let mut pieces = Vec::new();
         push_related(told, &boundary, query.encodings, &mut pieces);
-        answer(file, view, pieces, &boundary.content_type("related"))
+        answer(
+            (file, view, reader),
+            pieces,
+            &boundary.content_type("related"),
+        )
     };
     tag(&mut reply, &leaf.rev.to_string());
     Ok(reply)
 }
 
 fn many(
-    file: Arc<DatabaseFile>,
-    view: View,
+    (file, view, reader): Source,
     id: &DocumentId,
     query: &DocumentQuery,
     mixed: bool,
@@ -116,7 +123,7 @@ fn many(
         Form::List => reply::JSON.to_owned(),
         Form::Mixed(boundary) => boundary.content_type("mixed"),
     };
-    let mut reply = reply::stream(produce(Sending::new(source)));
+    let mut reply = reply::stream(produce(Sending::new(source), reader));
     if let Ok(content_type) = HeaderValue::from_str(&content_type) {
         let headers = reply.headers_mut();
         headers.insert(header::CONTENT_TYPE, content_type);
@@ -238,13 +245,12 @@ fn since(row: &DocumentRow, leaf: Leaf, wanted: &AttachmentsWanted) -> u64 {
 
 /// An answer made of pieces, with its length.
 pub(super) fn answer(
-    file: Arc<DatabaseFile>,
-    view: View,
+    (file, view, reader): Source,
     pieces: Vec<Piece>,
     content_type: &str,
 ) -> Reply {
     let length: u64 = pieces.iter().map(Piece::length).sum();
-    let mut reply = reply::stream(produce(PieceProducer::new(file, view, pieces)));
+    let mut reply = reply::stream(produce(PieceProducer::new(file, view, pieces), reader));
     let headers = reply.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     if let Ok(content_type) = HeaderValue::from_str(content_type) {

@@ -16,8 +16,9 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use url::Url;
 
+use super::App;
+use super::asked::Asked;
 use super::reply::{self, Reply};
-use super::{App, Asked};
 use crate::abroad::Unresolved;
 use crate::auth::AuthError;
 use crate::did_documents::Freshness;
@@ -78,8 +79,8 @@ impl Creds {
 
 impl App {
     pub(super) async fn replication_creds(&self, asked: Asked) -> Reply {
-        let caller = asked.caller.clone();
-        let body: Map<String, Value> = match self.call(asked).await {
+        let caller = asked.head.caller.clone();
+        let body: Map<String, Value> = match asked.call(self).await {
             Ok(body) => body,
             Err(refusal) => return refusal,
         };

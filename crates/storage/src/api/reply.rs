@@ -106,12 +106,7 @@ pub(crate) fn couch_failure(error: &DatabaseError) -> Reply {
     }
 }
 
-/// The refusal of a body on the data path.
-pub(crate) fn couch_body_refusal(refusal: BodyRefusal) -> Reply {
-    couch_error(&couch_refusal(refusal))
-}
-
-/// The same, in CouchDB's words.
+/// The refusal of a body on the data path, in CouchDB's words.
 pub(crate) fn couch_refusal(refusal: BodyRefusal) -> CouchError {
     use adyton_couch::wire::ErrorKind;
     let (kind, reason) = match refusal {

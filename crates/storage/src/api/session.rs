@@ -6,8 +6,9 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::App;
+use super::asked::Asked;
 use super::reply::{self, Reply};
-use super::{App, Asked};
 use crate::auth::{AuthError, MAX_DEVICE_ID_BYTES};
 
 /// What the calls of this side send; each uses its part.
@@ -59,7 +60,7 @@ impl App {
     }
 
     pub(super) async fn generate_auth_jwt(&self, asked: Asked) -> Reply {
-        let call: Call = match self.call(asked).await {
+        let call: Call = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };
@@ -79,8 +80,8 @@ impl App {
     }
 
     pub(super) async fn authenticate(&self, asked: Asked) -> Reply {
-        let caller = asked.caller.clone();
-        let call: Call = match self.call(asked).await {
+        let caller = asked.head.caller.clone();
+        let call: Call = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };
@@ -116,7 +117,7 @@ impl App {
     }
 
     pub(super) async fn connect(&self, asked: Asked) -> Reply {
-        let call: Call = match self.call(asked).await {
+        let call: Call = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };
@@ -136,7 +137,7 @@ impl App {
     }
 
     pub(super) async fn regenerate(&self, asked: Asked) -> Reply {
-        let call: Call = match self.call(asked).await {
+        let call: Call = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };
@@ -153,7 +154,7 @@ impl App {
     }
 
     pub(super) async fn is_token_valid(&self, asked: Asked) -> Reply {
-        let call: Call = match self.call(asked).await {
+        let call: Call = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };
@@ -170,8 +171,8 @@ impl App {
     }
 
     pub(super) async fn invalidate_device(&self, asked: Asked) -> Reply {
-        let caller = asked.caller.clone();
-        let call: Call = match self.call(asked).await {
+        let caller = asked.head.caller.clone();
+        let call: Call = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };

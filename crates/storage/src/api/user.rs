@@ -10,9 +10,10 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::App;
+use super::asked::{Asked, Recognised};
 use super::reply::{self, Reply};
 use super::route::Endpoint;
-use super::{App, Asked};
 use crate::abroad::Unresolved;
 use crate::access::User;
 use crate::auth::AuthError;
@@ -62,11 +63,10 @@ impl App {
     pub(super) async fn user_call(
         self: Arc<Self>,
         endpoint: Endpoint,
-        user: User,
-        asked: Asked,
+        recognised: Recognised,
     ) -> Reply {
-        let call: Call = match self.call(asked).await {
-            Ok(call) => call,
+        let (call, user): (Call, User) = match recognised.call(&self).await {
+            Ok(called) => called,
             Err(refusal) => return refusal,
         };
         let done = match endpoint {
@@ -303,8 +303,8 @@ impl App {
     // Calls that a signature authorises, without a token
 
     pub(super) async fn context_hash(&self, asked: Asked) -> Reply {
-        let caller = asked.caller.clone();
-        let call: SignedCall = match self.call(asked).await {
+        let caller = asked.head.caller.clone();
+        let call: SignedCall = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };
@@ -344,8 +344,8 @@ impl App {
     }
 
     pub(super) async fn destroy_context(self: Arc<Self>, asked: Asked) -> Reply {
-        let caller = asked.caller.clone();
-        let call: SignedCall = match self.call(asked).await {
+        let caller = asked.head.caller.clone();
+        let call: SignedCall = match asked.call(&self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };

@@ -39,7 +39,7 @@ impl Addresses {
         let share = limits.connections.div_ceil(SHARE);
         let of_one = limits.connections_per_address.unwrap_or(share);
         Self {
-            crowd: Crowd::new(usize::MAX, of_one),
+            crowd: Crowd::new(u64::MAX, of_one as u64),
             counted,
         }
     }
@@ -51,7 +51,7 @@ impl Addresses {
             Counted::Nobodys => Ok(None),
             Counted::Strangers if network.is_loopback() => Ok(None),
             Counted::Strangers | Counted::Everybodys => {
-                self.crowd.enter(network).map(Some).ok_or(TooMany)
+                self.crowd.enter(network, 1).map(Some).ok_or(TooMany)
             }
         }
     }
