@@ -184,11 +184,11 @@ impl Resolver {
             let found = self.ask(did.clone(), (lane, turn));
             found.await.unwrap_or(Err(ResolveError::Time))
         });
-        // Nobody could be asked in time: what was seen lately counts then, too.
-        resolution.await.unwrap_or_else(|_| {
-            let late = Err(ResolveError::Time);
-            self.cache().keep(did, late, (self.now)())
-        })
+        // Nobody could be asked in time: what was seen lately counts then, too. Nothing is kept of what was not asked: whoever made
+        // this one wait would decide what others are told.
+        resolution
+            .await
+            .unwrap_or_else(|_| self.cache().late(did, (self.now)()))
     }
 
     /// Asks on its own, so that what is found is kept also when nobody waits for it any more. `held` is until then.

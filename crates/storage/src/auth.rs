@@ -178,6 +178,7 @@ impl Auth {
                 did: did.lowercase().to_owned(),
                 context_name: context.as_str().to_owned(),
                 storage_limit: self.limits.account_bytes,
+                used: now,
             },
             request_id: asked.auth_request_id,
             request_expiry: asked.exp,
@@ -189,6 +190,7 @@ impl Auth {
             token_id: refresh_claims.id,
             account_name,
             max_accounts: self.limits.accounts,
+            max_tokens: self.limits.refresh_tokens_per_account,
             now,
         };
         match self.node.log_in(login).await? {
@@ -212,7 +214,10 @@ impl Auth {
         if claims.sub != did.lowercase() {
             return Err(AuthError::Refused);
         }
-        Ok(self.access_token(did, context, self.clock.unix_seconds())?)
+        let now = self.clock.unix_seconds();
+        let account = ContextHash::of(did, context).couch_user();
+        self.node.use_account(account, now).await?;
+        Ok(self.access_token(did, context, now)?)
     }
 
     /// Another refresh token in place of this one.

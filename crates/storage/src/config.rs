@@ -62,6 +62,10 @@ pub struct Limits {
     pub attachment_bytes: usize,
     /// Bytes of all attachments that come with one document.
     pub attachments_bytes: usize,
+    /// Bytes of all databases and the node's own file, on disk. None: as many as there is room for.
+    pub node_bytes: Option<u64>,
+    /// Refresh tokens of an account. With one more, the oldest ends.
+    pub refresh_tokens_per_account: usize,
     /// Bytes of a local document of somebody who may read and not write. CouchDB's replicator keeps up to 50 sessions in one.
     pub reader_local_bytes: usize,
     /// Local documents of a database from which on somebody who may read and not write makes no new one.
@@ -132,6 +136,8 @@ impl Default for Limits {
             accounts: 10_000,
             databases_per_account: 1_000,
             account_bytes: 10 << 30,
+            node_bytes: None,
+            refresh_tokens_per_account: 256,
             document_bytes: adyton_couch::limits::MAX_DOCUMENT_BYTES,
             attachment_bytes: 64 << 20,
             attachments_bytes: 256 << 20,
@@ -170,11 +176,12 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Files and sockets that a node with these limits may have open at one time, about: connections, databases, and a thousand for
-    /// its own files and the servers that it asks.
+    /// Files and sockets that a node with these limits may have open at one time, about: connections, databases, the places that the
+    /// resolver asks (320 DIDs at one time), and a thousand for its own files and other servers.
     pub fn open_files(&self) -> u64 {
         const OWN: u64 = 1_024;
-        OWN + self.connections as u64 + self.open_databases as u64
+        const PLACES: u64 = 320 * adyton_resolver::registry::MAX_PLACES as u64;
+        OWN + PLACES + self.connections as u64 + self.open_databases as u64
     }
 }
 
@@ -214,6 +221,8 @@ pub struct ConfigFile {
     pub max_accounts: Option<u64>,
     /// See [`Limits::account_bytes`].
     pub account_bytes: Option<u64>,
+    /// See [`Limits::node_bytes`].
+    pub node_bytes: Option<u64>,
     /// See [`Limits::document_bytes`].
     pub document_bytes: Option<usize>,
     /// See [`Limits::attachment_bytes`].
@@ -368,6 +377,7 @@ impl ConfigFile {
         let mut limits = Limits::default();
         limits.accounts = self.max_accounts.unwrap_or(limits.accounts);
         limits.account_bytes = self.account_bytes.unwrap_or(limits.account_bytes);
+        limits.node_bytes = self.node_bytes;
         limits.connections = self.connections.unwrap_or(limits.connections);
         limits.open_databases = self.open_databases.unwrap_or(limits.open_databases);
         limits.document_bytes = self.document_bytes.unwrap_or(limits.document_bytes);

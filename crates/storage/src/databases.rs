@@ -14,6 +14,7 @@ use crate::access::{Admission, Peer, Permit, Principal};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::peers::PeerRow;
+use crate::private_files::make_directory;
 use crate::quota::{NoRoom, Quotas, Room, Usage};
 use crate::registry::DatabaseRecord;
 use crate::replicate::News;
@@ -21,6 +22,7 @@ use crate::store::database::DatabaseFile;
 use crate::store::node::NodeStore;
 use crate::store::pulse::Pulse;
 use crate::store::{StoreError, blocking};
+use crate::total::{NodeFull, Total};
 
 use adyton_couch::wire::{CouchError, ErrorKind};
 
@@ -29,6 +31,10 @@ mod backup;
 pub(crate) use backup::BackupUnderWay;
 use backup::Standing;
 
+/// About what an empty database takes on disk.
+const NEW_FILE_BYTES: u64 = 64 << 10;
+/// Below the databases: files that the node's file does not know.
+const UNKNOWN: &str = "unknown";
 /// How long an open waits for a file that is just being closed.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 /// Accounts whose databases change at one time, from which on those that are done are forgotten.
@@ -61,6 +67,7 @@ pub(crate) struct Databases {
     /// Held while an account's set of databases changes: who waits, waits for his own.
     changing: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     quotas: Quotas,
+    total: Total,
     /// Counts the changes of the registry: a permit that is older than the last one is looked at again.
     changes: AtomicU64,
 }
@@ -129,6 +136,9 @@ impl Databases {
         limits: Limits,
         (clock, news): (Clock, News),
     ) -> Self {
+        // The node's own file is beside them.
+        let whole = directory.parent().unwrap_or(&directory).to_owned();
+        let total = Total::new(whole, limits.node_bytes);
         Self {
             node,
             clock,
@@ -142,11 +152,13 @@ impl Databases {
             compacting: Arc::default(),
             changing: Mutex::default(),
             quotas: Quotas::default(),
+            total,
             changes: AtomicU64::new(1),
         }
     }
 
-    /// Takes over the directory, and removes files that no database owns (left by a creation that never finished).
+    /// Takes over the directory. Files that no database owns are moved aside: a creation or a deletion did not end, or the node's
+    /// file is older than they are, and they are all that there is of what it lacks.
     pub(crate) async fn open(
         node: NodeStore,
         directory: PathBuf,
@@ -156,8 +168,16 @@ impl Databases {
         let this = Self::new(node, directory, limits, (clock, news));
         let directory = this.directory.clone();
         let found = blocking(move || database_files(&directory)).await?;
-        let stray = this.node.without_owner(found).await?;
-        blocking(move || Ok(stray.iter().try_for_each(std::fs::remove_file)?)).await?;
+        let unknown = this.node.without_owner(found).await?;
+        if !unknown.is_empty() {
+            let files = unknown.len();
+            let aside = this.directory.join(UNKNOWN);
+            blocking(move || move_aside(&unknown, &aside)).await?;
+            tracing::warn!(
+                files,
+                "databases that node.redb does not know were moved to databases/unknown"
+            );
+        }
         Ok(this)
     }
 
@@ -275,6 +295,7 @@ impl Databases {
                 let reason = "The account has as many databases as it may.";
                 return Err(CouchError::new(ErrorKind::InsufficientStorage, reason).into());
             }
+            self.room_on_node(NEW_FILE_BYTES).await?;
             self.slot(hash).is_free()?;
             self.remove_file(hash).await?;
         }
@@ -410,6 +431,7 @@ impl Databases {
             CouchError::new(ErrorKind::InsufficientStorage, reason)
         };
         let owner = &permit.record().owner;
+        self.room_on_node(bytes).await?;
         if let Some(room) = self.quotas.take(owner, bytes) {
             return Ok(room);
         }
@@ -420,6 +442,13 @@ impl Databases {
         let usage = self.measure(owner).await?;
         let taken = self.quotas.take_measured(owner, bytes, measuring, usage);
         Ok(taken.map_err(|NoRoom| full())?)
+    }
+
+    /// Room for so many bytes, whoever writes them.
+    async fn room_on_node(&self, bytes: u64) -> Result<(), DatabaseError> {
+        let taken = self.total.take(bytes).await?;
+        let reason = "The node keeps as much as it may.";
+        Ok(taken.map_err(|NodeFull| CouchError::new(ErrorKind::InsufficientStorage, reason))?)
     }
 
     async fn make_file(&self, hash: DatabaseHash, now: u64) -> Result<(), DatabaseError> {
@@ -617,6 +646,20 @@ pub(crate) fn database_files(directory: &Path) -> Result<Vec<(DatabaseHash, Path
         }
     }
     Ok(found)
+}
+
+/// Moves files into a directory for their owner alone, under names that nothing there has.
+fn move_aside(files: &[PathBuf], aside: &Path) -> Result<(), StoreError> {
+    make_directory(aside)?;
+    for file in files {
+        let name = file.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or(StoreError::Corrupt("a file's name"))?;
+        // Not a name of a database: what is here is not looked at again.
+        let mut free = (0..u64::MAX).map(|n| aside.join(format!("{name}.{n}")));
+        let free = free.find(|path| !path.exists());
+        std::fs::rename(file, free.ok_or(StoreError::Corrupt("a file's name"))?)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod finds;
 mod identity;
 mod limits_table;
 mod metrics;
+mod node_keys;
 mod outbound;
 mod peers;
 mod private_files;
@@ -33,6 +34,7 @@ mod stream;
 mod throttle;
 mod tls;
 mod token;
+mod total;
 
 pub use api::route;
 pub use backup::{BackupError, Copied, back_up, restore};

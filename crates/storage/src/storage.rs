@@ -24,6 +24,7 @@ use crate::directory::Directory;
 use crate::finds::Finds;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
+use crate::node_keys::NodeKeys;
 use crate::outbound::Outbound;
 use crate::peers::Peers;
 use crate::private_files::{own_directory, own_file};
@@ -171,7 +172,7 @@ impl Storage {
                 limits.clone(),
                 Peers::open(node.clone()).await?,
             ),
-            outbound,
+            node_keys: NodeKeys::new(outbound),
             network: config.network,
             databases: Arc::new(databases),
             news,

@@ -277,6 +277,57 @@ async fn an_account_that_is_full_may_read_and_delete_but_not_write() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_full_is_full_for_every_account_and_is_read_all_the_same() {
+    let limits = Limits {
+        node_bytes: Some(24 << 20),
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let document = json!({"f": "f".repeat(1 << 20)});
+    let (mut written, mut full) = (0, 0);
+    let sessions = [node.session(1).await, node.session(2).await];
+    let dbs = [
+        sessions[0].database("d").await,
+        sessions[1].database("d").await,
+    ];
+    for n in 0..32 {
+        for (session, db) in sessions.iter().zip(&dbs) {
+            let answer = session.put(&format!("{db}/{n}"), &document).await;
+            match answer.status.as_u16() {
+                201 => written += 1,
+                _ => {
+                    let refusal = answer.expect(507).json();
+                    assert_eq!(refusal["reason"], "The node keeps as much as it may.");
+                    full += 1;
+                }
+            }
+        }
+    }
+    assert!((2..24).contains(&written) && full > 8, "{written}, {full}");
+    let body = json!({"databaseName": "e"});
+    // A new database takes room, too, if less: up to the last bytes.
+    let mut databases = 0;
+    while call(&sessions[0], "createDatabase", body_named(databases))
+        .await
+        .status
+        == 200
+    {
+        databases += 1;
+        assert!(databases < 400, "a full node makes databases");
+    }
+    call(&sessions[1], "createDatabase", body).await.expect(507);
+    sessions[0].get(&format!("{}/0", dbs[0])).await.expect(200);
+    sessions[0]
+        .get(&format!("{}/_changes", dbs[0]))
+        .await
+        .expect(200);
+}
+
+fn body_named(n: usize) -> Value {
+    json!({"databaseName": format!("n{n}")})
+}
+
+#[tokio::test]
 async fn an_account_that_is_full_makes_no_further_database() {
     let limits = Limits {
         account_bytes: 1_000,

@@ -413,3 +413,25 @@ async fn an_exchanged_key_counts_at_once_though_documents_are_remembered() {
         (1, 1)
     );
 }
+
+#[tokio::test]
+async fn who_looks_a_registration_up_makes_nobody_forget_the_document() {
+    let keeper = Node::with_config(directory(&[])).await;
+    let alone = directory(&[]);
+    let node = Node::with_config(|config| {
+        alone(config);
+        config.limits.rates.resolutions = 1;
+    })
+    .await;
+    let alice = Person::new(1);
+    alice.publish(&keeper.client(), keeper.now()).await;
+    register(&node, &alice, &[place(&keeper, &alice)])
+        .await
+        .expect(200);
+    let did = json!({"didAddress": alice.did.address().lowercase()});
+    // The one question that this address may have the node ask.
+    alice.log_in(&node.client()).await;
+    ask(&node, "lookup", did.clone()).await.expect(200);
+    ask(&node, "nonce", did).await.expect(200);
+    Person::new(1).log_in(&node.client()).await;
+}

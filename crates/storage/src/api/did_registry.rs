@@ -81,8 +81,11 @@ impl App {
         };
         match done {
             Ok(data) => {
-                self.resolver
-                    .forget(&Did::of_account(self.network.anchor(), did));
+                // What only reads changes nothing: or anybody could have every login asked for anew.
+                if !matches!(endpoint, Endpoint::RegistryLookup | Endpoint::RegistryNonce) {
+                    let did = Did::of_account(self.network.anchor(), did);
+                    self.resolver.forget(&did);
+                }
                 reply::middleware(StatusCode::OK, &json!({"success": true, "data": data}))
             }
             Err(DirectoryRefusal::Store(error)) => reply::fault(&error),

@@ -31,7 +31,6 @@ use std::time::Instant;
 
 use adyton_couch::wire::{CouchError, ErrorKind};
 use adyton_protocol::did::Network;
-use adyton_resolver::web::Web;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
@@ -53,6 +52,7 @@ use crate::directory::Directory;
 use crate::finds::Finds;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
+use crate::node_keys::NodeKeys;
 use crate::replicate::{News, Standing};
 use crate::server::body::BodyBudget;
 use crate::store::node::NodeStore;
@@ -80,7 +80,7 @@ pub(crate) struct App {
     /// Makes the passwords that other nodes know this one by.
     pub(crate) peer_key: [u8; 32],
     /// The way to other nodes.
-    pub(crate) outbound: Arc<dyn Web>,
+    pub(crate) node_keys: NodeKeys,
     pub(crate) network: Network,
     pub(crate) throttle: Throttle,
     pub(crate) proxy: Proxy,

@@ -7,13 +7,11 @@
 //! 4. What was signed names no recipient, so whoever got it may have passed it on: its password opens this context and no other
 //!    one. Nodes of ours name the recipient.
 
-use std::time::Duration;
-
 use adyton_protocol::context::{ContextHash, ContextName};
 use adyton_protocol::did::Did;
 use adyton_protocol::hash::hash_value;
-use adyton_protocol::signature::{PublicKey, Signature};
-use adyton_resolver::web::{Ask, plain_url};
+use adyton_protocol::signature::Signature;
+use adyton_resolver::web::plain_url;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -30,10 +28,6 @@ use crate::throttle::CallerKey;
 
 /// Minutes that clocks may differ.
 const MINUTES: u64 = 2;
-/// Largest `/status` that is read, in bytes.
-const MAX_STATUS_BYTES: usize = 64 * 1024;
-/// Longest wait for it, as the original has it.
-const STATUS_TIME: Duration = Duration::from_secs(5);
 
 /// A request whose parameters are there.
 struct Creds {
@@ -145,12 +139,14 @@ impl App {
             return Err(bad("Invalid password"));
         }
 
-        let refused = |refusal| self.later(&AuthError::TooMany(refusal));
-        self.resolver.may_ask(caller).map_err(refused)?;
-        let key = self.key_of(&endpoint).await?;
+        // Another node is asked for a request that can be good only.
         let wrong = || reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature");
         let signature: Signature = creds.signature.parse().map_err(|_| wrong())?;
         let digest = hash_value(&creds.signed).map_err(|_| wrong())?;
+        let refused = |refusal| self.later(&AuthError::TooMany(refusal));
+        self.resolver.may_ask(caller).map_err(refused)?;
+        let key = self.node_keys.of(caller, &endpoint).await;
+        let key = key.map_err(|error| bad(&format!("Unknown error: {error}")))?;
         signature
             .verify(digest, &key.address())
             .map_err(|_| wrong())?;
@@ -171,28 +167,6 @@ impl App {
             }
             Err(error) => Err(reply::fault(&error)),
         }
-    }
-
-    /// The key that a node shows at its own address.
-    async fn key_of(&self, endpoint: &Url) -> Result<PublicKey, Reply> {
-        let unknown = |why: &str| bad(&format!("Unknown error: {why}"));
-        let ask = Ask {
-            url: endpoint
-                .join("/status")
-                .map_err(|_| unknown("the endpoint is not a URL"))?,
-            body: None,
-            limit: MAX_STATUS_BYTES,
-            time: STATUS_TIME,
-        };
-        let said = self
-            .outbound
-            .ask(ask)
-            .await
-            .map_err(|error| unknown(&error.to_string()))?;
-        let status: Value = serde_json::from_slice(&said.body).unwrap_or_default();
-        let key = status.pointer("/results/publicKey").and_then(Value::as_str);
-        let key = key.and_then(|text| text.parse().ok());
-        key.ok_or_else(|| unknown("the endpoint shows no key"))
     }
 
     /// Signed, without the member `status` that other answers have: so the original answers here.

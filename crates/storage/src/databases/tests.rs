@@ -230,6 +230,35 @@ async fn a_copy_does_not_count_when_its_database_was_deleted_by_somebody_who_hun
     assert!(kept > 0 && replaced > 0, "{kept} kept, {replaced} replaced");
 }
 
+#[tokio::test]
+async fn files_that_the_nodes_file_does_not_know_are_moved_aside_and_never_over_each_other() {
+    let Made {
+        databases, _dir, ..
+    } = made(Limits::default()).await;
+    let (known, lost) = (record('1', "known"), record('1', "lost"));
+    let hash = hash_of(&lost).unwrap();
+    let aside = databases.directory.join(UNKNOWN);
+    let lost_file = databases.path(hash);
+    let (directory, node) = (databases.directory.clone(), databases.node.clone());
+    databases.create(known.clone(), 0).await.unwrap();
+    databases.create(lost.clone(), 0).await.unwrap();
+    drop(databases);
+    // As with a node's file that is older than the databases.
+    let forget = || node.remove_database(lost.owner.clone(), lost.database_hash.clone(), |_| {});
+    forget().await.unwrap();
+    for life in 0..2 {
+        std::fs::write(&lost_file, [life]).unwrap();
+        let (node, directory, limits) = (node.clone(), directory.clone(), Limits::default());
+        let parts = (Clock::system(), News::default());
+        let databases = Databases::open(node, directory, limits, parts);
+        let databases = databases.await.unwrap();
+        databases.own_file(&known).await.unwrap();
+        assert!(!lost_file.exists());
+        let moved = aside.join(format!("{hash}.redb.{life}"));
+        assert_eq!(std::fs::read(moved).unwrap(), [life]);
+    }
+}
+
 /// `ADYTON_DIRECTORY=… cargo test -p adyton-storage --lib so_many_databases -- --ignored --nocapture`: makes a node's directory with
 /// `ADYTON_DATABASES` databases, for a start to be measured on. Files are copies of one: what is in them is not looked at.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,6 +17,7 @@ mod engine;
 mod format;
 mod known;
 pub(crate) mod node;
+mod node_indexes;
 pub(crate) mod pulse;
 mod purge;
 pub(crate) mod row;

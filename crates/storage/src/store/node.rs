@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use adyton_protocol::database::DatabaseHash;
 use redb::{
-    ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
+    ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,9 @@ use super::copy;
 use super::engine::Engine;
 use super::format::{self, META};
 use super::known::{Known, KnownRecords};
+use super::node_indexes::{
+    self, ACCOUNT_TOKENS, Admissions, end_oldest_tokens, has_room_for_account,
+};
 use super::{StoreError, random};
 use crate::directory::Registration;
 use crate::peers::{Candidate, PasswordHash, PeerRow};
@@ -55,6 +58,8 @@ pub(super) const PEER_KIN: TableDefinition<'_, (&str, &str), &[u8]> =
     TableDefinition::new("peer_kin");
 
 const CACHE_BYTES: usize = 16 << 20;
+/// The use of an account is noted by who uses it about so often.
+const USE_NOTED_SECONDS: u64 = 60 * 60;
 /// Expired rows removed by one login at most.
 const FORGET_PER_LOGIN: usize = 64;
 
@@ -65,6 +70,9 @@ pub(crate) struct Account {
     pub(crate) did: String,
     pub(crate) context_name: String,
     pub(crate) storage_limit: u64,
+    /// Unix seconds of its last use; none is known from before it was noted.
+    #[serde(default)]
+    pub(crate) used: u64,
 }
 
 /// A refresh token that counts until it expires or is revoked.
@@ -85,6 +93,8 @@ pub(crate) struct Login {
     pub(crate) token_id: String,
     pub(crate) token: RefreshRow,
     pub(crate) max_accounts: u64,
+    /// Tokens that the account may have; with one more, the oldest ends.
+    pub(crate) max_tokens: usize,
     pub(crate) now: u64,
 }
 
@@ -194,6 +204,7 @@ impl NodeStore {
             transaction.open_table(PEER_CONTEXTS)?;
             transaction.open_table(REPLICATED)?;
             transaction.open_table(PEER_KIN)?;
+            node_indexes::complete(&transaction)?;
         }
         transaction.commit()?;
         Ok(Self {
@@ -247,19 +258,23 @@ impl NodeStore {
                 if used.get(login.request_id.as_str())?.is_some() {
                     return Ok(LoginOutcome::Replayed);
                 }
-                let mut accounts = transaction.open_table(ACCOUNTS)?;
-                if accounts.get(login.account_name.as_str())?.is_none() {
-                    if accounts.len()? >= login.max_accounts {
+                let name = login.account_name.as_str();
+                let is_known = transaction.open_table(ACCOUNTS)?.get(name)?.is_some();
+                if !is_known {
+                    if !has_room_for_account(transaction, login.now, login.max_accounts)? {
                         return Ok(LoginOutcome::Full);
                     }
                     let account = to_json(&login.account)?;
-                    accounts.insert(login.account_name.as_str(), account.as_slice())?;
+                    let mut accounts = transaction.open_table(ACCOUNTS)?;
+                    accounts.insert(name, account.as_slice())?;
                 }
+                node_indexes::used(transaction, name, login.now)?;
                 used.insert(login.request_id.as_str(), login.request_expiry)?;
                 transaction
                     .open_table(EXPIRIES)?
                     .insert((login.request_expiry, login.request_id.as_str()), ())?;
                 insert_token(transaction, &login.token_id, &login.token)?;
+                end_oldest_tokens(transaction, name, login.max_tokens)?;
                 Ok(LoginOutcome::Done)
             })
             .await
@@ -307,6 +322,17 @@ impl NodeStore {
                 }
                 Ok(ids.len())
             })
+            .await
+    }
+
+    /// Notes that an account is in use, if that was not noted lately.
+    pub(crate) async fn use_account(&self, name: String, now: u64) -> Result<(), StoreError> {
+        let noted = self.account(name.clone()).await?;
+        if noted.is_none_or(|account| now.saturating_sub(account.used) < USE_NOTED_SECONDS) {
+            return Ok(());
+        }
+        self.committer
+            .write(move |transaction| node_indexes::used(transaction, &name, now))
             .await
     }
 
@@ -427,6 +453,7 @@ impl NodeStore {
                 transaction
                     .open_table(OWNED)?
                     .insert((record.owner.as_str(), hash), ())?;
+                node_indexes::databases_changed(transaction, &record.owner)?;
                 Ok(changing)
             })
             .await
@@ -448,6 +475,7 @@ impl NodeStore {
                 transaction
                     .open_table(OWNED)?
                     .remove((owner.as_str(), hash.as_str()))?;
+                node_indexes::databases_changed(transaction, &owner)?;
                 Ok(changing)
             })
             .await
@@ -613,24 +641,24 @@ impl NodeStore {
                     account,
                     kin,
                 } = candidate;
-                let mut contexts = transaction.open_table(PEER_CONTEXTS)?;
-                let mut kindred = transaction.open_table(PEER_KIN)?;
+                let mut contexts = Admissions::contexts(transaction)?;
+                let mut kindred = Admissions::kindred(transaction)?;
                 let (context, kin) = (
                     (account.as_str(), name.as_str()),
                     (kin.as_str(), name.as_str()),
                 );
-                let known = peer_row(&kindred, kin)?.map(|row| row.password);
+                let known = kindred.row(kin)?.map(|row| row.password);
                 let Some(password) = given.or(known) else {
                     return Ok(PeerOutcome::NoPassword);
                 };
-                let held = peer_row(&contexts, context)?;
-                let room = held.is_some() || has_room(&mut contexts, now, max)?;
-                if !room || !(known.is_some() || has_room(&mut kindred, now, max)?) {
+                let held = contexts.row(context)?;
+                let room = held.is_some() || contexts.has_room(now, max)?;
+                if !room || !(known.is_some() || kindred.has_room(now, max)?) {
                     return Ok(PeerOutcome::Full);
                 }
-                let row = to_json(&PeerRow { password, until })?;
-                contexts.insert(context, row.as_slice())?;
-                kindred.insert(kin, row.as_slice())?;
+                let row = PeerRow { password, until };
+                contexts.put(context, &row)?;
+                kindred.put(kin, &row)?;
                 let change = match held {
                     None if given.is_some() => PeerChange::Created,
                     Some(held) if held.password == password => PeerChange::Exists,
@@ -659,17 +687,8 @@ impl NodeStore {
     pub(crate) async fn remove_peers_of(&self, account: String) -> Result<(), StoreError> {
         self.committer
             .write(move |transaction| {
-                let mut contexts = transaction.open_table(PEER_CONTEXTS)?;
-                let mut names = Vec::new();
-                for row in contexts.range((account.as_str(), "")..)? {
-                    let key = row?.0;
-                    let (of, name) = key.value();
-                    if of != account {
-                        break;
-                    }
-                    names.push(name.to_owned());
-                }
-                for name in names {
+                let mut contexts = Admissions::contexts(transaction)?;
+                for name in contexts.names(&account)? {
                     contexts.remove((account.as_str(), name.as_str()))?;
                 }
                 Ok(())
@@ -779,19 +798,6 @@ fn peer_row(
         .transpose()
 }
 
-/// Whether one more row fits; what has expired is forgotten when that is needed.
-fn has_room(
-    table: &mut Table<'_, (&'static str, &'static str), &'static [u8]>,
-    now: u64,
-    max: u64,
-) -> Result<bool, StoreError> {
-    if table.len()? < max {
-        return Ok(true);
-    }
-    table.retain(|_, row| from_json::<PeerRow>(row).is_ok_and(|row| now < row.until))?;
-    Ok(table.len()? < max)
-}
-
 fn read_database(view: &ReadTransaction, hash: &str) -> Result<Option<DatabaseRecord>, StoreError> {
     view.open_table(DATABASES)?
         .get(hash)?
@@ -811,6 +817,9 @@ fn insert_token(
     transaction
         .open_table(EXPIRIES)?
         .insert((row.expiry, id), ())?;
+    transaction
+        .open_table(ACCOUNT_TOKENS)?
+        .insert((row.account.as_str(), row.expiry, id), ())?;
     if let Some(device) = &row.device {
         transaction
             .open_table(DEVICES)?
@@ -819,7 +828,7 @@ fn insert_token(
     Ok(())
 }
 
-fn remove_token(transaction: &WriteTransaction, id: &str) -> Result<bool, StoreError> {
+pub(super) fn remove_token(transaction: &WriteTransaction, id: &str) -> Result<bool, StoreError> {
     let removed: Option<RefreshRow> = transaction
         .open_table(REFRESH_TOKENS)?
         .remove(id)?
@@ -829,6 +838,9 @@ fn remove_token(transaction: &WriteTransaction, id: &str) -> Result<bool, StoreE
         return Ok(false);
     };
     transaction.open_table(EXPIRIES)?.remove((row.expiry, id))?;
+    transaction
+        .open_table(ACCOUNT_TOKENS)?
+        .remove((row.account.as_str(), row.expiry, id))?;
     if let Some(device) = &row.device {
         transaction
             .open_table(DEVICES)?
@@ -876,10 +888,10 @@ fn second_keys(
     Ok(found)
 }
 
-fn to_json(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+pub(super) fn to_json(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(value).map_err(|_| StoreError::Corrupt("a row cannot be written as JSON"))
 }
 
-fn from_json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, StoreError> {
+pub(super) fn from_json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(bytes).map_err(|_| StoreError::Corrupt("a row is not the JSON it was"))
 }
