@@ -36,6 +36,22 @@ impl Words {
         }
     }
 
+    /// Characters that look like something sealed.
+    pub(crate) fn base64(&mut self, characters: usize) -> String {
+        const ALPHABET: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut text = String::with_capacity(characters + 10);
+        while text.len() < characters {
+            let bits = self.next();
+            for six in 0..10 {
+                let index = (bits >> (6 * six)) & 63;
+                text.push(ALPHABET.get(index as usize).map_or('A', |c| char::from(*c)));
+            }
+        }
+        text.truncate(characters);
+        text
+    }
+
     pub(crate) fn text(&mut self, bytes: usize) -> String {
         let mut text = String::with_capacity(bytes + 16);
         while text.len() < bytes {

@@ -15,6 +15,7 @@ mod floor;
 mod gets;
 mod search;
 mod server;
+mod storage;
 mod tenants;
 
 use std::path::PathBuf;
@@ -59,9 +60,11 @@ enum Server {
         form: evidence::Form,
         device_ms: u64,
     },
+    /// Measures the storage node beside express-pouchdb, instead of everything else.
+    Storage(storage::Load),
     /// Runs a storage node (used by the benchmark itself).
     #[command(hide = true)]
-    Storage { data: PathBuf },
+    Keeping { data: PathBuf },
     /// Runs a confidential node in a simulated TEE (used by the benchmark itself).
     #[command(hide = true)]
     Node,
@@ -71,7 +74,8 @@ enum Server {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.server {
-        Some(Server::Storage { data }) => server::run_storage(data).await,
+        Some(Server::Keeping { data }) => server::run_storage(data).await,
+        Some(Server::Storage(load)) => storage::measure(&load).await,
         Some(Server::Gets(load)) => gets::measure(&load).await,
         Some(Server::Search(load)) => search::measure(&load).await,
         Some(Server::Tenants(load)) => tenants::measure(&load).await,

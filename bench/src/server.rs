@@ -32,7 +32,7 @@ impl Server {
     pub(crate) fn storage(data: &Path) -> Outcome<Self> {
         Self::start(
             Command::new(std::env::current_exe()?)
-                .arg("storage")
+                .arg("keeping")
                 .arg(data),
         )
     }
@@ -50,18 +50,33 @@ impl Server {
         ]))
     }
 
+    /// A program that says `listening on URL` first.
+    pub(crate) fn listening(command: &mut Command) -> Outcome<Self> {
+        Self::begin(command, |line| {
+            let url = line.strip_prefix("listening on ");
+            let url = url.and_then(|rest| rest.split_whitespace().next());
+            Ok(json!({ "url": url.ok_or("the server does not start")? }))
+        })
+    }
+
     fn start(command: &mut Command) -> Outcome<Self> {
+        Self::begin(command, |line| Ok(serde_json::from_str(line)?))
+    }
+
+    fn begin(command: &mut Command, read: fn(&str) -> Outcome<Value>) -> Outcome<Self> {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
         let stdout = child.stdout.take().ok_or("no standard output")?;
+        let mut server = Self {
+            child,
+            hello: Value::Null,
+        };
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
-        Ok(Self {
-            child,
-            hello: serde_json::from_str(&line)?,
-        })
+        server.hello = read(&line)?;
+        Ok(server)
     }
 
     /// A text that the server said at its start.

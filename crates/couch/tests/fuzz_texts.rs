@@ -1,6 +1,7 @@
-//! Any text as a revision, a position, an id, a query: what is read prints as it was, the rest is refused.
+//! Any text as a revision, a position, an id, a name, a digest, a query: what is read prints as it was, the rest is refused.
 #![allow(clippy::unwrap_used)]
 
+use adyton_couch::attachment::{AttachmentDigest, AttachmentName, ContentType};
 use adyton_couch::document::{DocumentId, LocalRev};
 use adyton_couch::rev::Rev;
 use adyton_couch::seq::{Life, Since};
@@ -15,11 +16,25 @@ fn check(bytes: &[u8]) {
         assert_eq!(id.as_str(), text);
     }
     let _local = text.parse::<LocalRev>();
+    if let Ok(name) = text.parse::<AttachmentName>() {
+        assert_eq!(name.to_string(), text);
+    }
+    if let Ok(kind) = text.parse::<ContentType>() {
+        assert_eq!(kind.as_str(), text);
+    }
+    if let Ok(digest) = text.parse::<AttachmentDigest>() {
+        assert_eq!(digest.to_string(), text);
+    }
+    if let Ok(digest) = AttachmentDigest::from_base64(&text) {
+        assert_eq!(digest.to_base64(), text);
+    }
     if let Ok(since) = Since::parse(&text) {
         assert!(since.resolve(Life(7), 100) <= 100);
     }
     let (query, body) = text.split_once('\n').unwrap_or((&text, ""));
-    let _changes = ChangesQuery::parse(query, body.as_bytes());
+    if let Ok(mut changes) = ChangesQuery::parse(query, body.as_bytes()) {
+        let _resumed = changes.resume(body);
+    }
     let _list = AllDocsQuery::parse(query, body.as_bytes());
     let _document = DocumentQuery::parse(query);
 }
@@ -43,6 +58,11 @@ fn seeds() {
         "feed=longpoll&since=%2242-x%22&heartbeat=true&limit=0\n{}",
         "filter=_doc_ids\n{\"doc_ids\":[\"a\"]}",
         "keys=%5B%22a%22%5D&startkey=%22%ff%22",
+        "md5-1B2M2Y8AsgTpgAmY7PhCfg==",
+        "1B2M2Y8AsgTpgAmY7PhCfg==",
+        "text/plain; charset=utf-8",
+        "a/b c.png",
+        "feed=eventsource\n3-000000000000abcd",
         "open_revs=all&rev=&revs=true&&==&%",
     ] {
         check(seed.as_bytes());

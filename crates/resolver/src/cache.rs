@@ -1,7 +1,8 @@
 //! What was found out, for a while: bounded in entries and bytes.
 //!
 //! Guarantees: nothing is answered from here after its time; a verified document that is still remembered keeps its place
-//! against a lower version; DIDs without a document push out none that has one. Refuses to know: where documents come from.
+//! against a lower version; DIDs without a document push out none that has one; a failure never makes a document look asked for.
+//! Refuses to know: where documents come from.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
@@ -65,6 +66,8 @@ struct Entry {
     serial: u64,
     asked: Option<SystemTime>,
     outcome: Outcome,
+    /// Nobody could be asked: the outcome is what was seen before, if anything was.
+    failed: bool,
     /// The highest verified version, when it was last seen, and its length.
     newest: Option<(DidDocument, SystemTime, usize)>,
 }
@@ -86,12 +89,26 @@ impl Cache {
     pub fn fresh(&self, did: &Did, now: SystemTime, at_most: Duration) -> Option<Outcome> {
         let entry = self.entries.get(did.lowercase())?;
         let life = match &entry.outcome {
+            // Whoever wants it young wants those asked who could not be.
+            Ok(Some(_)) if entry.failed && at_most < self.limits.found => return None,
+            Ok(Some(_)) if entry.failed => self.limits.failed,
             Ok(Some(_)) => self.limits.found,
             Ok(None) => self.limits.absent,
             Err(_) => self.limits.failed,
         };
         let young = is_younger(entry.asked?, now, life.min(at_most));
         young.then(|| entry.outcome.clone())
+    }
+
+    /// What is told when nobody was asked in time: what was seen lately. Changes nothing.
+    pub fn late(&self, did: &Did, now: SystemTime) -> Outcome {
+        let entry = self.entries.get(did.lowercase());
+        match entry.and_then(|entry| entry.newest.as_ref()) {
+            Some((document, seen, _)) if is_younger(*seen, now, self.limits.stale) => {
+                Ok(Some(document.clone()))
+            }
+            _ => Err(ResolveError::Time),
+        }
     }
 
     /// Keeps an outcome, and says what it means beside what is remembered: a lower version than one that was seen does not
@@ -102,6 +119,7 @@ impl Cache {
         outcome: Result<Option<(DidDocument, usize)>, ResolveError>,
         now: SystemTime,
     ) -> Outcome {
+        let failed = outcome.is_err();
         let held = self.take(did.lowercase()).and_then(|entry| entry.newest);
         let held = held.filter(|(_, seen, _)| is_younger(*seen, now, self.limits.version));
         let (outcome, newest) = match (outcome, held) {
@@ -128,6 +146,7 @@ impl Cache {
                 serial: 0,
                 asked: Some(now),
                 outcome: outcome.clone(),
+                failed,
                 newest,
             },
         );

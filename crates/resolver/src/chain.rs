@@ -51,6 +51,13 @@ struct Rpc {
     state: Mutex<RpcState>,
 }
 
+/// What an endpoint answered about a DID.
+enum Answer {
+    Registered(Registered),
+    /// The contract's own answer, which is not read: whoever registered the DID wrote it, and the endpoint is as good as any.
+    Unreadable,
+}
+
 #[derive(Clone, Copy, Default)]
 struct RpcState {
     right_chain: bool,
@@ -134,10 +141,13 @@ impl ChainRegistry {
     async fn ask(&self, rpc: &Rpc, did: &Did) -> Option<Registered> {
         let answer = self.ask_chain(rpc, did).await;
         rpc.learn(answer.is_some(), (self.now)());
-        answer
+        match answer? {
+            Answer::Registered(registered) => Some(registered),
+            Answer::Unreadable => None,
+        }
     }
 
-    async fn ask_chain(&self, rpc: &Rpc, did: &Did) -> Option<Registered> {
+    async fn ask_chain(&self, rpc: &Rpc, did: &Did) -> Option<Answer> {
         if !rpc.state().right_chain {
             let id = self.question();
             match self.send(rpc, id, json_rpc::eth_chain_id(id)).await? {
@@ -154,11 +164,16 @@ impl ChainRegistry {
         let call = json_rpc::eth_call(id, &self.contract, &lookup_call(&did.address()));
         match self.send(rpc, id, call).await? {
             RpcAnswer::Returned(data) => {
-                let registration = parse_lookup_result(&data).ok()?;
+                let Ok(registration) = parse_lookup_result(&data) else {
+                    return Some(Answer::Unreadable);
+                };
                 let texts = registration.endpoints.iter().take(MAX_ENDPOINTS);
-                Some(Registered::At(places(texts.map(String::as_str))))
+                let places = places(texts.map(String::as_str));
+                Some(Answer::Registered(Registered::At(places)))
             }
-            RpcAnswer::Reverted(data) if data == UNREGISTERED_DID => Some(Registered::Absent),
+            RpcAnswer::Reverted(data) if data == UNREGISTERED_DID => {
+                Some(Answer::Registered(Registered::Absent))
+            }
             RpcAnswer::Reverted(_) => None,
         }
     }

@@ -83,6 +83,15 @@ pub enum Freshness {
     Asked,
 }
 
+impl Freshness {
+    fn at_most(self) -> Duration {
+        match self {
+            Self::Remembered => Duration::MAX,
+            Self::Asked => MIN_AGE,
+        }
+    }
+}
+
 /// What a document is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -156,10 +165,7 @@ impl Resolver {
 
     /// The same, with what it is wanted for.
     pub async fn resolve_for(&self, purpose: Purpose, did: &Did, freshness: Freshness) -> Outcome {
-        let at_most = match freshness {
-            Freshness::Remembered => Duration::MAX,
-            Freshness::Asked => MIN_AGE,
-        };
+        let at_most = freshness.at_most();
         if let Some(outcome) = self.remembered(did, at_most) {
             return outcome;
         }
@@ -178,11 +184,11 @@ impl Resolver {
             let found = self.ask(did.clone(), (lane, turn));
             found.await.unwrap_or(Err(ResolveError::Time))
         });
-        // Nobody could be asked in time: what was seen lately counts then, too.
-        resolution.await.unwrap_or_else(|_| {
-            let late = Err(ResolveError::Time);
-            self.cache().keep(did, late, (self.now)())
-        })
+        // Nobody could be asked in time: what was seen lately counts then, too. Nothing is kept of what was not asked: whoever made
+        // this one wait would decide what others are told.
+        resolution
+            .await
+            .unwrap_or_else(|_| self.cache().late(did, (self.now)()))
     }
 
     /// Asks on its own, so that what is found is kept also when nobody waits for it any more. `held` is until then.
@@ -205,6 +211,11 @@ impl Resolver {
             drop(tell.send(outcome));
         });
         told
+    }
+
+    /// Whether a DID is answered from memory: nobody is asked for it.
+    pub fn remembers(&self, did: &Did, freshness: Freshness) -> bool {
+        self.remembered(did, freshness.at_most()).is_some()
     }
 
     /// Whoever embeds this knows that something is new: the next one who asks for this DID is not answered from memory.

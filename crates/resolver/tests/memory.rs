@@ -122,3 +122,24 @@ fn what_is_forgotten_is_asked_anew_and_keeps_its_version() {
     let outcome = cache.keep(&did, Err(ResolveError::Registry), NOW).unwrap();
     assert_eq!(outcome.unwrap().did(), &did);
 }
+
+#[test]
+fn a_failure_makes_no_document_look_asked_for() {
+    let limits = CacheLimits::default();
+    let mut cache = Cache::new(limits);
+    let document = document(1);
+    let did = document.did().clone();
+    let at = |seconds| NOW + Duration::from_secs(seconds);
+    cache.keep(&did, Ok(Some((document, 1))), NOW).unwrap();
+    let told = cache.keep(&did, Err(ResolveError::Registry), at(600));
+    assert!(told.unwrap().is_some());
+    // For those who take it from memory, a failure lasts as long as any.
+    let remembered = |seconds| cache.fresh(&did, at(seconds), Duration::MAX).is_some();
+    assert!(remembered(604) && !remembered(605));
+    // Those who want it asked for are not told that it was.
+    assert!(cache.fresh(&did, at(600), Duration::from_secs(5)).is_none());
+    // Whoever was not asked in time is told what was seen, for as long as that counts.
+    assert!(cache.late(&did, at(3_599)).unwrap().is_some());
+    let late = cache.late(&did, at(3_600));
+    assert_eq!(late.err(), Some(ResolveError::Time));
+}

@@ -226,3 +226,56 @@ async fn look_ups_of_strangers_hold_up_no_login_and_a_did_waits_for_no_other_one
     assert!(found.unwrap().is_some());
     assert!(began.elapsed() < Duration::from_millis(5));
 }
+
+/// Look-ups of strangers that fill their queue while the registry hangs, and one of this DID that never gets its turn.
+async fn look_up_that_gets_no_turn(
+    (registry, resolver): (&Moody, &Arc<Resolver>),
+    did: &Did,
+    first: u16,
+) -> Result<bool, ResolveError> {
+    registry.hangs.store(true, Ordering::SeqCst);
+    // Those who wait longer than the first ones' time come after them.
+    for wave in [first, first + 1_000] {
+        for n in wave..wave + 1_000 {
+            let resolver = Arc::clone(resolver);
+            tokio::spawn(async move {
+                let did = nobody(n);
+                resolver
+                    .resolve_for(Purpose::LookUp, &did, Freshness::Remembered)
+                    .await
+            });
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    let looked_up = resolver
+        .resolve_for(Purpose::LookUp, did, Freshness::Asked)
+        .await;
+    registry.hangs.store(false, Ordering::SeqCst);
+    looked_up.map(|found| found.is_some())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_up_that_got_no_turn_fails_no_login() {
+    let (registry, _, resolver, did) = moody(30);
+    let looked_up = look_up_that_gets_no_turn((&registry, &resolver), &did, 0).await;
+    assert_eq!(looked_up, Err(ResolveError::Time));
+    let login = resolver.resolve_for(Purpose::Login, &did, Freshness::Asked);
+    assert!(login.await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_up_that_got_no_turn_makes_no_old_document_young() {
+    let (registry, seconds, resolver, did) = moody(30);
+    let first = resolver.resolve(&did, Freshness::Remembered).await;
+    assert!(first.unwrap().is_some());
+    for (turn, minute) in [(0, 4), (1, 8), (2, 59)] {
+        seconds.store(minute * 60, Ordering::SeqCst);
+        let looked_up = look_up_that_gets_no_turn((&registry, &resolver), &did, turn * 2_000).await;
+        // What was seen lately is told, and stays as old as it is.
+        assert_eq!(looked_up, Ok(true));
+        let asked = registry.asked.load(Ordering::SeqCst);
+        let login = resolver.resolve_for(Purpose::Login, &did, Freshness::Asked);
+        assert!(login.await.unwrap().is_some());
+        assert_eq!(registry.asked.load(Ordering::SeqCst), asked + 1, "{minute}");
+    }
+}

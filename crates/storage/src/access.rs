@@ -38,7 +38,10 @@ pub(crate) struct Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
     Refused,
-    Granted,
+    /// Until so many Unix seconds.
+    Granted {
+        until: u64,
+    },
 }
 
 /// A DID in a context, proven by an access token.
@@ -67,43 +70,64 @@ impl Principal {
         }
     }
 
-    /// Unix seconds at which the credential ends.
-    pub(crate) fn expires(&self) -> u64 {
+    /// Unix seconds at which the credential ends, or what it opens.
+    fn expires(&self) -> u64 {
         match self {
-            Self::Anonymous | Self::Public | Self::Peer(_) => u64::MAX,
+            Self::Anonymous | Self::Public => u64::MAX,
             Self::User(user) => user.expires,
+            Self::Peer(peer) => match peer.admission {
+                Admission::Granted { until } => until,
+                Admission::Refused => u64::MAX,
+            },
         }
     }
 }
 
-/// The right to read one database, and what else the reader may do there.
-#[derive(Debug, Clone)]
-pub(crate) struct Permit {
-    record: Arc<DatabaseRecord>,
+/// What is said of a credential whose time is over.
+pub(crate) const EXPIRED: &str = "exp not in future";
+
+/// What somebody may do to a database besides reading it. It opens nothing: that takes a [`Permit`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rights {
     owner: bool,
     write: bool,
     delete: bool,
     checkpoints: bool,
 }
 
+/// The right to read one database, and what else the reader may do there, as it was at a moment. It is proven again where it opens
+/// something ([`crate::databases::Databases::file`]).
+#[derive(Debug, Clone)]
+pub(crate) struct Permit {
+    principal: Principal,
+    record: Arc<DatabaseRecord>,
+    rights: Rights,
+    /// The count of the registry's changes before the record was read. Zero: unknown, so always an old one.
+    registry: u64,
+}
+
 impl Permit {
     /// The only constructor. A database that does not exist and a missing credential are told apart only for those who have a
-    /// credential.
+    /// credential. `now` is in Unix seconds: a credential that ended meanwhile is none.
     pub(crate) fn grant(
-        principal: &Principal,
-        record: Option<DatabaseRecord>,
+        principal: Principal,
+        record: Option<Arc<DatabaseRecord>>,
+        now: u64,
     ) -> Result<Self, CouchError> {
         if matches!(principal, Principal::Anonymous) {
             let reason = "You are not authorized to access this db.";
             return Err(CouchError::new(ErrorKind::Unauthorized, reason));
+        }
+        if now >= principal.expires() {
+            return Err(CouchError::new(ErrorKind::Unauthorized, EXPIRED));
         }
         let record = record.ok_or(CouchError::no_database())?;
         let account = principal.account();
         let account = account.as_deref();
         let owner = account == Some(record.owner.as_str());
         let peer =
-            matches!(principal, Principal::Peer(peer) if peer.admission == Admission::Granted);
-        if matches!(principal, Principal::Peer(_)) && !peer {
+            matches!(&principal, Principal::Peer(peer) if peer.admission != Admission::Refused);
+        if matches!(&principal, Principal::Peer(_)) && !peer {
             let reason = "You are not allowed to access this db.";
             return Err(CouchError::new(ErrorKind::Forbidden, reason));
         }
@@ -117,12 +141,36 @@ impl Permit {
         // Readers keep their replication checkpoints here; the public credential is nobody's, so it keeps none.
         let checkpoints = account.is_some() || write;
         Ok(Self {
-            record: Arc::new(record),
-            owner,
-            write,
-            delete,
-            checkpoints,
+            principal,
+            record,
+            rights: Rights {
+                owner,
+                write,
+                delete,
+                checkpoints,
+            },
+            registry: 0,
         })
+    }
+
+    /// The same, for a record that was read when the registry had changed so often.
+    pub(crate) fn granted_at(self, registry: u64) -> Self {
+        Self { registry, ..self }
+    }
+
+    /// How often the registry had changed.
+    pub(crate) fn registry(&self) -> u64 {
+        self.registry
+    }
+
+    /// Who has it.
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// Unix seconds at which it ends at the latest.
+    pub(crate) fn expires(&self) -> u64 {
+        self.principal.expires()
     }
 
     /// The database.
@@ -130,6 +178,13 @@ impl Permit {
         &self.record
     }
 
+    /// What may be done to it besides reading.
+    pub(crate) fn rights(&self) -> Rights {
+        self.rights
+    }
+}
+
+impl Rights {
     /// The right to write an ordinary revision.
     pub(crate) fn write(&self) -> Result<(), CouchError> {
         const REASON: &str = "User is not permitted to write to database";
@@ -186,7 +241,7 @@ mod tests {
         Principal::User(User {
             did: did(digit),
             context,
-            expires: 0,
+            expires: 1,
         })
     }
 
@@ -216,7 +271,9 @@ mod tests {
 
     /// (read, write, delete, design) of a principal.
     fn rights(principal: &Principal, record: &DatabaseRecord) -> Option<(bool, bool, bool)> {
-        let permit = Permit::grant(principal, Some(record.clone())).ok()?;
+        let permit = Permit::grant(principal.clone(), Some(record.clone().into()), 0)
+            .ok()?
+            .rights();
         Some((
             permit.write().is_ok(),
             permit.delete().is_ok(),
@@ -269,11 +326,31 @@ mod tests {
             })
         };
         assert_eq!(
-            rights(&peer(Admission::Granted), &record),
+            rights(&peer(Admission::Granted { until: 1 }), &record),
             Some((true, true, false))
         );
         // Not even what everybody may: nobody asked it to.
         assert_eq!(rights(&peer(Admission::Refused), &record), None);
+    }
+
+    #[test]
+    fn a_credential_that_ended_is_none() {
+        let record = record(AccessRule::Public, AccessRule::Public);
+        let at = |principal: &Principal, now| {
+            Permit::grant(principal.clone(), Some(record.clone().into()), now)
+                .err()
+                .map(|refusal| refusal.kind)
+        };
+        let peer = Principal::Peer(Peer {
+            name: "r1".to_owned(),
+            password: PasswordHash::of(b""),
+            admission: Admission::Granted { until: 1 },
+        });
+        for principal in [user('1'), peer] {
+            assert_eq!(at(&principal, 0), None);
+            assert_eq!(at(&principal, 1), Some(ErrorKind::Unauthorized));
+        }
+        assert_eq!(at(&Principal::Public, u64::MAX - 1), None);
     }
 
     #[test]
@@ -282,7 +359,7 @@ mod tests {
         let other = Principal::User(User {
             did: did('1'),
             context,
-            expires: 0,
+            expires: 1,
         });
         assert_eq!(
             rights(&other, &record(AccessRule::Owner, AccessRule::Owner)),
@@ -293,8 +370,8 @@ mod tests {
     #[test]
     fn without_a_credential_no_database_exists_or_not() {
         let record = record(AccessRule::Public, AccessRule::Public);
-        let existing = Permit::grant(&Principal::Anonymous, Some(record)).unwrap_err();
-        let missing = Permit::grant(&Principal::Anonymous, None).unwrap_err();
+        let existing = Permit::grant(Principal::Anonymous, Some(record.into()), 0).unwrap_err();
+        let missing = Permit::grant(Principal::Anonymous, None, 0).unwrap_err();
         assert_eq!(existing, missing);
         assert_eq!(existing.kind, ErrorKind::Unauthorized);
     }

@@ -18,15 +18,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
-use crate::access::{Admission, Peer, Principal, User};
+use crate::abroad::{Abroad, Unresolved};
+use crate::access::{Admission, EXPIRED, Peer, Principal, User};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::couch::CouchConfig;
-use crate::did_documents::{DidResolver, Freshness, ResolveFailure};
+use crate::did_documents::Freshness;
 use crate::peers::Peers;
 use crate::records::Records;
 use crate::store::StoreError;
 use crate::store::node::{Account, Login, LoginOutcome, NodeSecrets, RefreshRow};
+use crate::throttle::{CallerKey, TooMany};
 use crate::token::{
     ACCESS_SECONDS, AccessClaims, CHALLENGE_SECONDS, ChallengeClaims, InvalidToken,
     REFRESH_SECONDS, RefreshClaims, TokenKey, fresh_id,
@@ -47,15 +49,19 @@ pub(crate) enum AuthError {
     /// The DID's document cannot be had now: nothing is known of the credential.
     #[error("The DID could not be resolved now")]
     Unresolved,
+    /// The caller made this node ask others for too many documents.
+    #[error(transparent)]
+    TooMany(TooMany),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-impl From<ResolveFailure> for AuthError {
-    fn from(failure: ResolveFailure) -> Self {
+impl From<Unresolved> for AuthError {
+    fn from(failure: Unresolved) -> Self {
         match failure {
-            ResolveFailure::Unreachable => Self::Unresolved,
-            ResolveFailure::Store(error) => Self::Store(error),
+            Unresolved::TooMany(refusal) => Self::TooMany(refusal),
+            Unresolved::Unreachable => Self::Unresolved,
+            Unresolved::Store(error) => Self::Store(error),
         }
     }
 }
@@ -75,7 +81,7 @@ pub(crate) struct Tokens {
 /// Issues and checks everything that proves who somebody is.
 pub(crate) struct Auth {
     records: Records,
-    resolver: Arc<dyn DidResolver>,
+    resolver: Arc<Abroad>,
     clock: Clock,
     network: Network,
     limits: Limits,
@@ -128,7 +134,7 @@ impl Auth {
     pub(crate) fn new(
         records: Records,
         keys: AuthKeys,
-        resolver: Arc<dyn DidResolver>,
+        resolver: Arc<Abroad>,
         clock: Clock,
         network: Network,
         limits: Limits,
@@ -173,6 +179,7 @@ impl Auth {
 
     pub(crate) async fn authenticate(
         &self,
+        caller: &CallerKey,
         challenge: &str,
         did: &Did,
         context: &ContextName,
@@ -189,7 +196,7 @@ impl Auth {
             return Err(AuthError::Refused);
         }
         let text = consent::authenticate(did, context, &asked.auth_request_id);
-        self.signed_by(did, context, text.digest(), signature)
+        self.signed_by(caller, did, context, text.digest(), signature)
             .await?;
 
         let (refresh_claims, refresh) = self.refresh_token(did, context, device, now)?;
@@ -199,6 +206,7 @@ impl Auth {
                 did: did.lowercase().to_owned(),
                 context_name: context.as_str().to_owned(),
                 storage_limit: self.limits.account_bytes,
+                used: now,
             },
             request_id: asked.auth_request_id,
             request_expiry: asked.exp,
@@ -210,6 +218,7 @@ impl Auth {
             token_id: refresh_claims.id,
             account_name,
             max_accounts: self.limits.accounts,
+            max_tokens: self.limits.refresh_tokens_per_account,
             now,
         };
         match self.records.log_in(login).await? {
@@ -233,7 +242,10 @@ impl Auth {
         if claims.sub != did.lowercase() {
             return Err(AuthError::Refused);
         }
-        Ok(self.access_token(did, context, self.clock.unix_seconds())?)
+        let now = self.clock.unix_seconds();
+        let account = ContextHash::of(did, context).couch_user();
+        self.records.use_account(account, now).await?;
+        Ok(self.access_token(did, context, now)?)
     }
 
     /// Another refresh token in place of this one.
@@ -270,13 +282,14 @@ impl Auth {
     /// Revokes every refresh token of a device.
     pub(crate) async fn revoke_device(
         &self,
+        caller: &CallerKey,
         did: &Did,
         context: &ContextName,
         device: &str,
         signature: &str,
     ) -> Result<(), AuthError> {
         let text = consent::invalidate_device(did, context, device);
-        self.signed_by(did, context, text.digest(), signature)
+        self.signed_by(caller, did, context, text.digest(), signature)
             .await?;
         match self
             .records
@@ -291,6 +304,7 @@ impl Auth {
     /// Checks that the DID's own key, or the context's signing key, made this signature.
     pub(crate) async fn signed_by(
         &self,
+        caller: &CallerKey,
         did: &Did,
         context: &ContextName,
         digest: [u8; 32],
@@ -299,7 +313,7 @@ impl Auth {
         let signature: Signature = signature.parse().map_err(|_| AuthError::Refused)?;
         // A key that was exchanged must count at once: what does not fit what is remembered is held against what is there now.
         for freshness in [Freshness::Remembered, Freshness::Asked] {
-            let document = self.resolver.resolve(did, freshness).await?;
+            let document = self.resolver.resolve(caller, did, freshness).await?;
             let Some(document) = document.filter(|document| !document.is_deactivated()) else {
                 continue;
             };
@@ -317,19 +331,24 @@ impl Auth {
     /// Checks that the DID's own key made this signature.
     pub(crate) async fn signed_by_account(
         &self,
+        caller: &CallerKey,
         did: &Did,
         digest: [u8; 32],
         signature: &str,
     ) -> Result<(), AuthError> {
         let signature: Signature = signature.parse().map_err(|_| AuthError::Refused)?;
-        let document = self.resolver.resolve(did, Freshness::Remembered).await?;
-        if document.is_none_or(|document| document.is_deactivated()) {
-            return Err(AuthError::Refused);
-        }
         signature
             .verify(digest, &did.address())
-            .map(|_| ())
-            .map_err(|_| AuthError::Refused)
+            .map_err(|_| AuthError::Refused)?;
+        // Others are asked only for who holds the key.
+        let document = self
+            .resolver
+            .resolve(caller, did, Freshness::Remembered)
+            .await?;
+        match document.is_some_and(|document| !document.is_deactivated()) {
+            true => Ok(()),
+            false => Err(AuthError::Refused),
+        }
     }
 
     /// The user behind a bearer credential of the middleware.
@@ -352,10 +371,9 @@ impl Auth {
                     Ok(user) => Ok(Principal::User(user)),
                     Err(InvalidToken::Malformed) => Err(CouchError::bad_request("Malformed token")),
                     Err(InvalidToken::Signature) => Err(CouchError::bad_request("Bad HMAC")),
-                    Err(InvalidToken::Expired) => Err(CouchError::new(
-                        ErrorKind::Unauthorized,
-                        "exp not in future",
-                    )),
+                    Err(InvalidToken::Expired) => {
+                        Err(CouchError::new(ErrorKind::Unauthorized, EXPIRED))
+                    }
                 }
             }
             Some((scheme, credential)) if scheme.eq_ignore_ascii_case("basic") => {

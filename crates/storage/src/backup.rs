@@ -19,6 +19,7 @@ use adyton_couch::wire::ErrorKind;
 use adyton_protocol::database::DatabaseHash;
 use sha2::{Digest, Sha256};
 
+use crate::clock::Clock;
 use crate::config::Limits;
 use crate::databases::{BackupUnderWay, DatabaseError, Databases, file_in};
 use crate::private_files::{make_directory, new_file};
@@ -102,8 +103,12 @@ pub async fn back_up(data: &Path, target: &Path) -> Result<Copied, BackupError> 
         Err(StoreError::Closed) => return Err(BackupError::InUse),
         opened => opened?,
     };
-    let (directory, limits) = (data.join(DATABASES), Limits::default());
-    let databases = Databases::new(node.clone(), directory, limits, News::default());
+    let databases = Databases::new(
+        node.clone(),
+        data.join(DATABASES),
+        Limits::default(),
+        (Clock::system(), News::default()),
+    );
     let copied = make(&databases, target).await;
     let closed = node.closed();
     drop((node, databases));

@@ -12,7 +12,7 @@ use adyton_couch::rev::Rev;
 use adyton_couch::rev_tree::BodyRef;
 use adyton_couch::selector::Selector;
 use adyton_couch::seq::{Life, Seq};
-use adyton_couch::wire::{ChangesQuery, Filter, Style, changes};
+use adyton_couch::wire::{ChangesQuery, CouchError, ErrorKind, Filter, Style, changes};
 use adyton_protocol::database::DatabaseHash;
 use bytes::Bytes;
 use futures_util::Stream;
@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::access::{Permit, Principal};
 use crate::api::App;
+use crate::crowd::Place;
 use crate::databases::DatabaseError;
 use crate::store::database::{DatabaseFile, View};
 use crate::store::row::ChangeRow;
@@ -61,11 +62,13 @@ pub(crate) struct Feed {
     expires: Instant,
     ready: VecDeque<Bytes>,
     phase: Phase,
+    /// Kept as long as the feed lives. Only feeds that wait need one.
+    _place: Option<Place<CallerKey>>,
 }
 
 enum Phase {
     /// A batch is being read.
-    Reading(JoinHandle<Result<Batch, StoreError>>),
+    Reading(JoinHandle<Result<Option<Batch>, StoreError>>),
     /// There is nothing to tell yet.
     Waiting,
     /// The last words are ready.
@@ -79,8 +82,19 @@ enum Woken {
     End,
 }
 
+/// How far a batch reads.
+#[derive(Clone, Copy)]
+enum Horizon {
+    /// To the end of the present reading.
+    Newest,
+    /// To whatever is there now.
+    Now,
+}
+
 /// Rows that were read, as text.
 struct Batch {
+    /// Where the reading ends.
+    newest: u64,
     pieces: Vec<Bytes>,
     rows: u64,
     /// Told up to here (down to here, when descending).
@@ -93,11 +107,19 @@ impl Feed {
     /// Starts a feed for somebody who may read the database.
     pub(crate) async fn open(
         app: Arc<App>,
-        (principal, caller): (Principal, CallerKey),
+        caller: CallerKey,
         permit: Permit,
         hash: DatabaseHash,
         query: ChangesQuery,
     ) -> Result<Self, DatabaseError> {
+        let place = match query.feed {
+            changes::Feed::Normal => None,
+            changes::Feed::Longpoll | changes::Feed::Continuous | changes::Feed::EventSource => {
+                let reason = "There are too many open feeds.";
+                let place = app.feeds.enter(caller.clone(), 1);
+                Some(place.ok_or(CouchError::new(ErrorKind::Unavailable, reason))?)
+            }
+        };
         // The pulse first: what changes after the view is taken will be noticed.
         let mut pulse = app.databases.pulse(&permit)?;
         pulse.mark_unchanged();
@@ -111,14 +133,14 @@ impl Feed {
             (Some(timeout), None) => timeout.min(longest),
             (None, None) => longest,
         };
-        let lifetime = principal.expires().saturating_sub(app.clock.unix_seconds());
+        let lifetime = permit.expires().saturating_sub(app.clock.unix_seconds());
         let expires = Instant::now() + Duration::from_secs(lifetime).min(LONGEST_FEED);
         let query = Arc::new(query);
         let after = query.since.resolve(counters.life(), counters.update_seq);
         let mut feed = Self {
             stop: app.stop.clone(),
             app,
-            principal,
+            principal: permit.principal().clone(),
             caller,
             hash,
             life: counters.life(),
@@ -132,13 +154,14 @@ impl Feed {
             expires,
             ready: VecDeque::new(),
             phase: Phase::Waiting,
+            _place: place,
             query,
         };
         if !feed.query.feed.is_endless() {
             feed.ready
                 .push_back(Bytes::from_static(b"{\"results\":[\n"));
         }
-        feed.read(file).await?;
+        feed.read(file, Horizon::Newest).await?;
         Ok(feed)
     }
 
@@ -146,7 +169,7 @@ impl Feed {
     pub(crate) fn into_stream(
         self,
     ) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static {
-        unfold(Some(self), |feed| async move {
+        unfold(Some(Box::new(self)), |feed| async move {
             let mut feed = feed?;
             match feed.next().await {
                 Ok(Some(piece)) => Some((Ok(piece), Some(feed))),
@@ -156,21 +179,22 @@ impl Feed {
         })
     }
 
+    /// Thousands of feeds wait here for hours: whatever happens only when there is news has its room only then.
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         loop {
             if let Some(piece) = self.ready.pop_front() {
                 return Ok(Some(piece));
             }
             match std::mem::replace(&mut self.phase, Phase::Waiting) {
-                Phase::Reading(batch) => {
-                    let batch = batch.await.map_err(|_| StoreError::Closed)??;
-                    self.tell(batch).await?;
-                }
-                Phase::Waiting => {
-                    if let Some(beat) = self.wait().await? {
-                        return Ok(Some(beat));
-                    }
-                }
+                Phase::Reading(batch) => match batch.await.map_err(|_| StoreError::Closed)?? {
+                    Some(batch) => Box::pin(self.tell(batch)).await?,
+                    None => self.end(),
+                },
+                Phase::Waiting => match self.wait().await {
+                    Woken::Beat => return Ok(Some(self.beat())),
+                    Woken::News => Box::pin(self.look()).await?,
+                    Woken::End => self.end(),
+                },
                 Phase::Ended => {
                     self.phase = Phase::Ended;
                     return Ok(None);
@@ -184,6 +208,7 @@ impl Feed {
         self.told |= batch.rows > 0;
         self.left = self.left.saturating_sub(batch.rows);
         self.ready.extend(batch.pieces);
+        self.newest = batch.newest;
         if self.query.descending {
             self.newest = batch.cursor.saturating_sub(1);
         } else {
@@ -202,18 +227,18 @@ impl Feed {
         } else if batch.complete {
             self.phase = Phase::Waiting;
         } else if let Some(file) = self.file().await? {
-            self.read(file).await?;
+            self.read(file, Horizon::Newest).await?;
         } else {
             self.end();
         }
         Ok(())
     }
 
-    /// Waits for a change, a heartbeat (which is returned), or the end.
-    async fn wait(&mut self) -> Result<Option<Bytes>, StoreError> {
+    /// Waits for a change, for the next heartbeat, or for the end.
+    async fn wait(&mut self) -> Woken {
         let beat = self.query.heartbeat.map(|period| Instant::now() + period);
         let beat = beat.filter(|beat| *beat < self.deadline);
-        let woken = tokio::select! {
+        tokio::select! {
             changed = self.pulse.changed() => match changed {
                 Ok(()) => Woken::News,
                 Err(_) => Woken::End,
@@ -223,34 +248,24 @@ impl Feed {
                 Some(_) => Woken::Beat,
                 None => Woken::End,
             },
-        };
-        match woken {
-            Woken::Beat => {
-                let beat: &[u8] = match self.query.feed {
-                    changes::Feed::EventSource => b"event: heartbeat\ndata: \n\n",
-                    changes::Feed::Normal | changes::Feed::Longpoll | changes::Feed::Continuous => {
-                        b"\n"
-                    }
-                };
-                return Ok(Some(Bytes::from_static(beat)));
-            }
-            Woken::End => self.end(),
-            // Gone, or not the reader's any more: the feed ends as if nothing more happened.
-            Woken::News => match self.file().await? {
-                None => self.end(),
-                Some(file) => {
-                    let opened = Arc::clone(&file);
-                    let counters = blocking(move || Ok(opened.view()?.counters)).await?;
-                    if counters.life() == self.life {
-                        self.newest = counters.update_seq;
-                        self.read(file).await?;
-                    } else {
-                        self.end();
-                    }
-                }
-            },
         }
-        Ok(None)
+    }
+
+    /// What is told when there is nothing to tell.
+    fn beat(&self) -> Bytes {
+        Bytes::from_static(match self.query.feed {
+            changes::Feed::EventSource => b"event: heartbeat\ndata: \n\n",
+            changes::Feed::Normal | changes::Feed::Longpoll | changes::Feed::Continuous => b"\n",
+        })
+    }
+
+    /// Looks at what has changed. Gone, or not the reader's any more: the feed ends as if nothing more happened.
+    async fn look(&mut self) -> Result<(), StoreError> {
+        match self.file().await? {
+            Some(file) => self.read(file, Horizon::Now).await?,
+            None => self.end(),
+        }
+        Ok(())
     }
 
     /// The file, if the reader still may read it.
@@ -258,7 +273,7 @@ impl Feed {
         let opened = match self
             .app
             .databases
-            .authorise(&self.principal, self.hash, self.app.clock.unix_seconds())
+            .authorise(&self.principal, self.hash)
             .await
         {
             Ok(permit) => self.app.databases.file(&permit).await,
@@ -273,7 +288,7 @@ impl Feed {
 
     /// Begins to read a batch. A selector looks through documents, as queries do: only so many at one time. Whoever waits for a
     /// turn holds no file meanwhile.
-    async fn read(&mut self, file: Arc<DatabaseFile>) -> Result<(), StoreError> {
+    async fn read(&mut self, file: Arc<DatabaseFile>, horizon: Horizon) -> Result<(), StoreError> {
         let (turn, file) = match &self.query.filter {
             Filter::Selector(_) => {
                 drop(file);
@@ -286,7 +301,7 @@ impl Feed {
             }
             Filter::Everything | Filter::DocumentIds(_) | Filter::Designs => (None, file),
         };
-        let reading = Reading {
+        let mut reading = Reading {
             query: Arc::clone(&self.query),
             life: self.life,
             after: self.cursor,
@@ -297,7 +312,13 @@ impl Feed {
         self.phase = Phase::Reading(tokio::task::spawn_blocking(move || {
             let _turn = turn;
             let view = file.view()?;
-            reading.batch(&view)
+            if view.counters.life() != reading.life {
+                return Ok(None);
+            }
+            if let Horizon::Now = horizon {
+                reading.up_to = view.counters.update_seq;
+            }
+            reading.batch(&view).map(Some)
         }));
         Ok(())
     }
@@ -342,6 +363,7 @@ struct Reading {
 impl Reading {
     fn batch(mut self, view: &View) -> Result<Batch, StoreError> {
         let mut batch = Batch {
+            newest: self.up_to,
             pieces: Vec::new(),
             rows: 0,
             cursor: self.after,
@@ -481,7 +503,7 @@ impl Reading {
         if row.deleted {
             text.extend_from_slice(b",\"deleted\":true");
         }
-        let mut bytes = 100;
+        let mut bytes = 100 + REV_BYTES * wanted.len();
         if self.query.include_docs {
             text.extend_from_slice(b",\"doc\":");
             match row.body {
@@ -539,6 +561,8 @@ fn one_line(body: Bytes) -> Bytes {
     text.into()
 }
 
+/// Bytes of a revision in a row, about: a row may name a thousand.
+const REV_BYTES: usize = 45;
 /// Bodies from this size on are handed over as they are, smaller ones are copied together.
 const SHARE_FROM_BYTES: usize = 8 << 10;
 

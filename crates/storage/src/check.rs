@@ -52,7 +52,7 @@ pub fn check(data: &Path) -> Result<Report, BackupError> {
         match facts.databases.get(&hash.to_string()) {
             Some(owner) => *kept.entry(owner).or_default() += bytes,
             None if node_is_readable => {
-                let notice = "a file belongs to no database; the next start removes it";
+                let notice = "a file belongs to no database; the next start moves it aside";
                 *report.notices.entry(notice).or_default() += 1;
                 // Nothing in it counts: it may be a creation that broke off half way.
                 continue;

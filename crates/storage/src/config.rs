@@ -12,6 +12,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::couch::{CouchConfig, CouchTable};
+use crate::limits_table::LimitsTable;
 use crate::outbound::Reach;
 use crate::replicate::Pace;
 use crate::resolution::RegistryChoice;
@@ -74,6 +75,10 @@ pub struct Limits {
     pub attachment_bytes: usize,
     /// Bytes of all attachments that come with one document.
     pub attachments_bytes: usize,
+    /// Bytes of all databases and the node's own file, on disk. None: as many as there is room for.
+    pub node_bytes: Option<u64>,
+    /// Refresh tokens of an account. With one more, the oldest ends.
+    pub refresh_tokens_per_account: usize,
     /// Bytes of a local document of somebody who may read and not write. CouchDB's replicator keeps up to 50 sessions in one.
     pub reader_local_bytes: usize,
     /// Local documents of a database from which on somebody who may read and not write makes no new one.
@@ -84,8 +89,20 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes of request bodies that are in memory at one time, over all connections.
     pub bodies_in_flight_bytes: u64,
+    /// Bytes of request bodies that one account or one address has in memory at one time. None: a quarter of all, and never less than
+    /// the largest request takes.
+    pub bodies_in_flight_bytes_per_sender: Option<u64>,
+    /// Bytes of documents that one answer tells more than once, because the request names them more than once.
+    pub repeated_bytes: u64,
     /// Open connections.
     pub connections: usize,
+    /// Open connections of one address, where no proxy stands before the node. None: a quarter of all; then those from this machine
+    /// are not counted.
+    pub connections_per_address: Option<usize>,
+    /// Feeds that wait for changes.
+    pub feeds: usize,
+    /// Feeds of one caller that wait for changes.
+    pub feeds_per_caller: usize,
     /// TLS handshakes under way at one time. One more, and the oldest ends.
     pub handshakes: usize,
     /// Time for a TLS handshake.
@@ -120,6 +137,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Time without any progress after which a connection is dropped, while a body is read or an answer written.
     pub stall_timeout: Duration,
+    /// Time for the whole of a request's body; a large one has a second more for each 16 KiB that came.
+    pub body_timeout: Duration,
     /// The longest that a feed waits for a change before it ends.
     pub feed_timeout: Duration,
 }
@@ -130,6 +149,8 @@ impl Default for Limits {
             accounts: 10_000,
             databases_per_account: 1_000,
             account_bytes: 10 << 30,
+            node_bytes: None,
+            refresh_tokens_per_account: 256,
             document_bytes: adyton_couch::limits::MAX_DOCUMENT_BYTES,
             attachment_bytes: 64 << 20,
             attachments_bytes: 256 << 20,
@@ -138,7 +159,12 @@ impl Default for Limits {
             bulk_bytes: adyton_couch::limits::MAX_BULK_BYTES,
             body_bytes: 1 << 20,
             bodies_in_flight_bytes: 1 << 30,
+            bodies_in_flight_bytes_per_sender: None,
+            repeated_bytes: 64 << 20,
             connections: 4_096,
+            connections_per_address: None,
+            feeds: 20_000,
+            feeds_per_caller: 10_000,
             handshakes: 256,
             handshake_timeout: Duration::from_secs(10),
             open_databases: 256,
@@ -156,8 +182,19 @@ impl Default for Limits {
             rates: Rates::default(),
             header_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(60),
             feed_timeout: Duration::from_secs(60),
         }
+    }
+}
+
+impl Limits {
+    /// Files and sockets that a node with these limits may have open at one time, about: connections, databases, the places that the
+    /// resolver asks (320 DIDs at one time), and a thousand for its own files and other servers.
+    pub fn open_files(&self) -> u64 {
+        const OWN: u64 = 1_024;
+        const PLACES: u64 = 320 * adyton_resolver::registry::MAX_PLACES as u64;
+        OWN + PLACES + self.connections as u64 + self.open_databases as u64
     }
 }
 
@@ -198,6 +235,8 @@ pub struct ConfigFile {
     pub max_accounts: Option<u64>,
     /// See [`Limits::account_bytes`].
     pub account_bytes: Option<u64>,
+    /// See [`Limits::node_bytes`].
+    pub node_bytes: Option<u64>,
     /// See [`Limits::document_bytes`].
     pub document_bytes: Option<usize>,
     /// See [`Limits::attachment_bytes`].
@@ -224,6 +263,8 @@ pub struct ConfigFile {
     pub couchdb: Option<CouchTable>,
     /// See the table `[did]`.
     pub did: Option<DidTable>,
+    /// See the table `[limits]`.
+    pub limits: Option<LimitsTable>,
     /// See the table `[tls]`.
     pub tls: Option<TlsTable>,
 }
@@ -354,6 +395,7 @@ impl ConfigFile {
         let mut limits = Limits::default();
         limits.accounts = self.max_accounts.unwrap_or(limits.accounts);
         limits.account_bytes = self.account_bytes.unwrap_or(limits.account_bytes);
+        limits.node_bytes = self.node_bytes;
         limits.connections = self.connections.unwrap_or(limits.connections);
         limits.open_databases = self.open_databases.unwrap_or(limits.open_databases);
         limits.document_bytes = self.document_bytes.unwrap_or(limits.document_bytes);
@@ -391,6 +433,7 @@ impl ConfigFile {
             true => Proxy::Trusted,
             false => Proxy::None,
         };
+        self.limits.unwrap_or_default().apply(&mut limits)?;
         let (registry, reach) = self.did.unwrap_or_default().read()?;
         let store = match (self.store.as_deref().unwrap_or("embedded"), self.couchdb) {
             ("embedded", None) => StoreChoice::Embedded,
@@ -511,12 +554,13 @@ mod tests {
     #[test]
     fn the_operators_settings_are_read() {
         let config = with(
-            "requests-per-minute = 7\nrequests-per-minute-per-address = 8\nmetrics-listen = \"127.0.0.1:9100\"\nbehind-proxy = true\nbackups = \"b\"\n[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"",
+            "requests-per-minute = 7\nrequests-per-minute-per-address = 8\nmetrics-listen = \"127.0.0.1:9100\"\nbehind-proxy = true\nbackups = \"b\"\n[limits]\nresolutions-per-minute = 9\n[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"",
         )
         .unwrap();
         let rates = Rates {
             account: 7,
             address: 8,
+            resolutions: 9,
         };
         assert_eq!((config.limits.rates, config.proxy), (rates, Proxy::Trusted));
         assert_eq!(config.metrics.unwrap().port(), 9100);

@@ -10,14 +10,19 @@ use adyton_protocol::database::DatabaseHash;
 use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::Instant;
 
-use crate::access::Permit;
+use crate::access::{Permit, Principal};
+use crate::clock::Clock;
 use crate::config::Limits;
+use crate::keeper::judged;
+use crate::private_files::make_directory;
+use crate::quota::{NoRoom, Quotas, Room, Usage};
 use crate::registry::DatabaseRecord;
 use crate::replicate::News;
 use crate::store::database::DatabaseFile;
 use crate::store::node::NodeStore;
 use crate::store::pulse::Pulse;
 use crate::store::{StoreError, blocking};
+use crate::total::{NodeFull, Total};
 
 use adyton_couch::wire::{CouchError, ErrorKind};
 
@@ -26,12 +31,12 @@ mod backup;
 pub(crate) use backup::BackupUnderWay;
 use backup::Standing;
 
-/// A measured usage is good for this long: an account can overrun its limit by what it writes in that time.
-const USAGE_MEMORY: Duration = Duration::from_secs(5);
+/// About what an empty database takes on disk.
+const NEW_FILE_BYTES: u64 = 64 << 10;
+/// Below the databases: files that the node's file does not know.
+const UNKNOWN: &str = "unknown";
 /// How long an open waits for a file that is just being closed.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
-/// Accounts whose usage is remembered at one time.
-const MAX_REMEMBERED_USAGES: usize = 10_000;
 /// Accounts whose databases change at one time, from which on those that are done are forgotten.
 const MANY_CHANGING: usize = 1_024;
 
@@ -44,23 +49,10 @@ pub(crate) enum DatabaseError {
     Store(#[from] StoreError),
 }
 
-/// What an account keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Usage {
-    pub(crate) databases: usize,
-    pub(crate) bytes: u64,
-    pub(crate) limit: u64,
-}
-
-impl Usage {
-    pub(crate) fn is_exhausted(&self) -> bool {
-        self.bytes >= self.limit
-    }
-}
-
 /// All databases of the node.
 pub(crate) struct Databases {
     node: NodeStore,
+    clock: Clock,
     directory: PathBuf,
     limits: Limits,
     news: News,
@@ -74,7 +66,10 @@ pub(crate) struct Databases {
     compacting: Arc<tokio::sync::Mutex<()>>,
     /// Held while an account's set of databases changes: who waits, waits for his own.
     changing: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
-    usages: Mutex<HashMap<String, (Instant, Usage)>>,
+    quotas: Quotas,
+    total: Total,
+    /// Counts the changes of the registry: a permit that is older than the last one is looked at again.
+    changes: AtomicU64,
 }
 
 /// A database's place: its file when open, and the pulse that wakes its feeds, open or not.
@@ -135,9 +130,18 @@ impl Drop for Compacting {
 
 impl Databases {
     /// The databases in a directory, which is left as it is.
-    pub(crate) fn new(node: NodeStore, directory: PathBuf, limits: Limits, news: News) -> Self {
+    pub(crate) fn new(
+        node: NodeStore,
+        directory: PathBuf,
+        limits: Limits,
+        (clock, news): (Clock, News),
+    ) -> Self {
+        // The node's own file is beside them.
+        let whole = directory.parent().unwrap_or(&directory).to_owned();
+        let total = Total::new(whole, limits.node_bytes);
         Self {
             node,
+            clock,
             directory,
             limits,
             news,
@@ -147,36 +151,91 @@ impl Databases {
             standing: Arc::default(),
             compacting: Arc::default(),
             changing: Mutex::default(),
-            usages: Mutex::default(),
+            quotas: Quotas::default(),
+            total,
+            changes: AtomicU64::new(1),
         }
     }
 
-    /// Takes over the directory, and removes files that no database owns (left by a creation that never finished).
+    /// Takes over the directory. Files that no database owns are moved aside: a creation or a deletion did not end, or the node's
+    /// file is older than they are, and they are all that there is of what it lacks.
     pub(crate) async fn open(
         node: NodeStore,
         directory: PathBuf,
         limits: Limits,
-        news: News,
+        (clock, news): (Clock, News),
     ) -> Result<Self, StoreError> {
-        let this = Self::new(node, directory, limits, news);
+        let this = Self::new(node, directory, limits, (clock, news));
         let directory = this.directory.clone();
         let found = blocking(move || database_files(&directory)).await?;
-        let stray = this.node.without_owner(found).await?;
-        blocking(move || Ok(stray.iter().try_for_each(std::fs::remove_file)?)).await?;
+        let unknown = this.node.without_owner(found).await?;
+        if !unknown.is_empty() {
+            let files = unknown.len();
+            let aside = this.directory.join(UNKNOWN);
+            blocking(move || move_aside(&unknown, &aside)).await?;
+            tracing::warn!(
+                files,
+                "databases that node.redb does not know were moved to databases/unknown"
+            );
+        }
         Ok(this)
     }
 
-    /// The open file of a database that the caller may read.
+    /// What `principal` may do to a database at this moment.
+    pub(crate) async fn authorise(
+        &self,
+        principal: &Principal,
+        hash: DatabaseHash,
+    ) -> Result<Permit, DatabaseError> {
+        // First the count, then the record: what changes in between is noticed when the file is opened.
+        let as_of = self.changes.load(Ordering::SeqCst);
+        let record = match principal {
+            // Nothing is looked up for somebody without a credential.
+            Principal::Anonymous => None,
+            Principal::Public | Principal::User(_) | Principal::Peer(_) => {
+                self.node.known_database(hash.to_string()).await?
+            }
+        };
+        let permit = judged(&self.node, principal, record, &self.clock).await?;
+        Ok(permit.granted_at(as_of))
+    }
+
+    /// Refuses a permit that would not be given at this moment: its credential ended, or the database or its permissions changed.
+    /// Whoever may read all the same is told to ask again: what the permit allows may be something else by now.
+    async fn prove(&self, permit: &Permit) -> Result<(), DatabaseError> {
+        let again = self.renewed(permit).await?;
+        if again.is_some_and(|again| again.record() != permit.record()) {
+            let reason = "The database changed at this moment. Ask again.";
+            return Err(CouchError::new(ErrorKind::Unavailable, reason).into());
+        }
+        Ok(())
+    }
+
+    /// The permit as it is given at this moment; none where nothing changed since it was.
+    pub(crate) async fn renewed(&self, permit: &Permit) -> Result<Option<Permit>, DatabaseError> {
+        let changed = permit.registry() != self.changes.load(Ordering::SeqCst);
+        if !changed && self.clock.unix_seconds() < permit.expires() {
+            return Ok(None);
+        }
+        let again = self.authorise(permit.principal(), hash_of(permit.record())?);
+        again.await.map(Some)
+    }
+
+    /// The open file of a database that the caller may read at this moment: of the one that the permit is for, and not of one that
+    /// was made anew under its name meanwhile.
     pub(crate) async fn file(&self, permit: &Permit) -> Result<Arc<DatabaseFile>, DatabaseError> {
         let hash = hash_of(permit.record())?;
-        self.open_file(hash).await
+        let opened = self.open_file(hash).await;
+        // A database loses its record before its file, so a file that followed another was opened after the count changed.
+        self.prove(permit).await?;
+        opened
     }
 
     /// Forgets what a database need not remember, and gives unused bytes back, if nobody uses the file at that moment.
     pub(crate) async fn compact(&self, permit: &Permit) -> Result<(), DatabaseError> {
         let one = Arc::clone(&self.compacting).lock_owned().await;
         let hash = hash_of(permit.record())?;
-        self.open_file(hash).await?.stem().await?;
+        self.file(permit).await?.stem().await?;
         let compacting = Compacting::begin(self.slot(hash));
         // Done to its end, whether somebody waits for it or not. Who opens the database meanwhile waits.
         blocking(move || {
@@ -196,7 +255,7 @@ impl Databases {
             done
         })
         .await?;
-        self.usages().remove(&permit.record().owner);
+        self.quotas.forget(&permit.record().owner);
         Ok(())
     }
 
@@ -214,12 +273,15 @@ impl Databases {
     ) -> Result<(), DatabaseError> {
         let hash = hash_of(&record)?;
         let _changing = self.changing(&record.owner).await;
+        // Before there is a file: no permit for the record of an earlier life of the database is as young as this one.
+        self.changes.fetch_add(1, Ordering::SeqCst);
         if self.node.database(hash.to_string()).await?.is_none() {
             let existing = self.node.databases_of(record.owner.clone()).await?.len();
             if existing >= self.limits.databases_per_account {
                 let reason = "The account has as many databases as it may.";
                 return Err(CouchError::new(ErrorKind::InsufficientStorage, reason).into());
             }
+            self.room_on_node(NEW_FILE_BYTES).await?;
             self.slot(hash).is_free()?;
             self.remove_file(hash).await?;
         }
@@ -236,6 +298,8 @@ impl Databases {
         if self.node.database(hash.to_string()).await?.is_none() {
             return Ok(false);
         }
+        // Before: a caller who hangs up in between must not leave it out.
+        self.changes.fetch_add(1, Ordering::SeqCst);
         self.node.put_database(record).await?;
         // Feeds look again at what they may read.
         self.slot(hash).pulse.send_modify(|_| {});
@@ -270,15 +334,17 @@ impl Databases {
             return Ok(false);
         }
         self.slot(hash).is_free()?;
+        self.changes.fetch_add(1, Ordering::SeqCst);
         // First it is not there any more, then its bytes go.
         let standing = Arc::clone(&self.standing);
         let note = move |hash: &str| Standing::deleted(&standing, hash);
         self.node
             .remove_database(owner.to_owned(), hash.to_string(), note)
             .await?;
+        self.changes.fetch_add(1, Ordering::SeqCst);
         self.remove_file(hash).await?;
         self.forget(hash);
-        self.usages().remove(owner);
+        self.quotas.forget(owner);
         Ok(true)
     }
 
@@ -310,6 +376,13 @@ impl Databases {
 
     /// What an account keeps, measured now.
     pub(crate) async fn usage(&self, account: &str) -> Result<Usage, StoreError> {
+        let measuring = self.quotas.measuring(account);
+        let usage = self.measure(account).await?;
+        self.quotas.measured(account, measuring, usage);
+        Ok(usage)
+    }
+
+    async fn measure(&self, account: &str) -> Result<Usage, StoreError> {
         let limit = self
             .node
             .account(account.to_owned())
@@ -330,36 +403,38 @@ impl Databases {
                 .sum())
         })
         .await?;
-        let usage = Usage {
+        Ok(Usage {
             databases,
             bytes,
             limit,
-        };
-        let mut usages = self.usages();
-        if usages.len() >= MAX_REMEMBERED_USAGES {
-            usages.clear();
-        }
-        usages.insert(account.to_owned(), (Instant::now(), usage));
-        Ok(usage)
+        })
     }
 
-    /// Refuses a write to a database whose owner has no room left.
-    pub(crate) async fn room(&self, permit: &Permit) -> Result<(), DatabaseError> {
-        let owner = &permit.record().owner;
-        let remembered = self
-            .usages()
-            .get(owner)
-            .filter(|(measured, _)| measured.elapsed() < USAGE_MEMORY)
-            .map(|(_, usage)| *usage);
-        let usage = match remembered {
-            Some(usage) => usage,
-            None => self.usage(owner).await?,
-        };
-        if usage.is_exhausted() {
+    /// Room for so many bytes in the account of a database's owner. To be kept until they are written.
+    pub(crate) async fn room(&self, permit: &Permit, bytes: u64) -> Result<Room, DatabaseError> {
+        let full = || {
             let reason = "Storage limit reached";
-            return Err(CouchError::new(ErrorKind::InsufficientStorage, reason).into());
+            CouchError::new(ErrorKind::InsufficientStorage, reason)
+        };
+        let owner = &permit.record().owner;
+        self.room_on_node(bytes).await?;
+        if let Some(room) = self.quotas.take(owner, bytes) {
+            return Ok(room);
         }
-        Ok(())
+        if self.quotas.is_refused(owner, bytes) {
+            return Err(full().into());
+        }
+        let measuring = self.quotas.measuring(owner);
+        let usage = self.measure(owner).await?;
+        let taken = self.quotas.take_measured(owner, bytes, measuring, usage);
+        Ok(taken.map_err(|NoRoom| full())?)
+    }
+
+    /// Room for so many bytes, whoever writes them.
+    async fn room_on_node(&self, bytes: u64) -> Result<(), DatabaseError> {
+        let taken = self.total.take(bytes).await?;
+        let reason = "The node keeps as much as it may.";
+        Ok(taken.map_err(|NodeFull| CouchError::new(ErrorKind::InsufficientStorage, reason))?)
     }
 
     async fn make_file(&self, hash: DatabaseHash, now: u64) -> Result<(), DatabaseError> {
@@ -521,10 +596,6 @@ impl Databases {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn usages(&self) -> MutexGuard<'_, HashMap<String, (Instant, Usage)>> {
-        self.usages.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn path(&self, hash: DatabaseHash) -> PathBuf {
         file_in(&self.directory, hash)
     }
@@ -561,6 +632,20 @@ pub(crate) fn database_files(directory: &Path) -> Result<Vec<(DatabaseHash, Path
         }
     }
     Ok(found)
+}
+
+/// Moves files into a directory for their owner alone, under names that nothing there has.
+fn move_aside(files: &[PathBuf], aside: &Path) -> Result<(), StoreError> {
+    make_directory(aside)?;
+    for file in files {
+        let name = file.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or(StoreError::Corrupt("a file's name"))?;
+        // Not a name of a database: what is here is not looked at again.
+        let mut free = (0..u64::MAX).map(|n| aside.join(format!("{name}.{n}")));
+        let free = free.find(|path| !path.exists());
+        std::fs::rename(file, free.ok_or(StoreError::Corrupt("a file's name"))?)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -31,6 +31,11 @@ pub trait DidResolver: Send + Sync {
 
     /// This node was told something new of a DID: what is remembered of it counts no more.
     fn forget(&self, did: &Did);
+
+    /// Whether an answer of this age can be given without asking another server.
+    fn is_at_hand(&self, _did: &Did, _freshness: Freshness) -> bool {
+        true
+    }
 }
 
 /// The DID could not be resolved now, which says nothing about whether it exists.

@@ -9,9 +9,11 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::access::{Admission, Peer, Permit, Principal};
+use crate::clock::Clock;
 use crate::couch::databases::CouchDatabases;
-use crate::databases::{DatabaseError, Databases, Usage};
+use crate::databases::{DatabaseError, Databases};
 use crate::peers::PeerRow;
+use crate::quota::{Room, Usage};
 use crate::registry::DatabaseRecord;
 use crate::store::StoreError;
 use crate::store::database::DatabaseFile;
@@ -20,18 +22,19 @@ use crate::store::node::NodeStore;
 /// All databases of the node, and who may do what to them.
 pub(crate) struct Keeper {
     node: NodeStore,
+    clock: Clock,
     kept: Kept,
 }
 
 /// Who keeps the databases.
 pub(crate) enum Kept {
-    Embedded(Box<Databases>),
+    Embedded(Arc<Databases>),
     Couch(Arc<CouchDatabases>),
 }
 
 impl Keeper {
-    pub(crate) fn new(node: NodeStore, kept: Kept) -> Self {
-        Self { node, kept }
+    pub(crate) fn new(node: NodeStore, clock: Clock, kept: Kept) -> Self {
+        Self { node, clock, kept }
     }
 
     /// The CouchDB, when it is one: the data path goes on there.
@@ -42,34 +45,25 @@ impl Keeper {
         }
     }
 
-    /// What `principal` may do to a database at this moment, in Unix seconds.
+    /// What `principal` may do to a database at this moment.
     pub(crate) async fn authorise(
         &self,
         principal: &Principal,
         hash: DatabaseHash,
-        now: u64,
     ) -> Result<Permit, DatabaseError> {
-        let record = match principal {
-            // Nothing is looked up for somebody without a credential.
-            Principal::Anonymous => None,
-            Principal::Public | Principal::User(_) | Principal::Peer(_) => match &self.kept {
-                Kept::Embedded(_) => self.node.database(hash.to_string()).await?,
-                Kept::Couch(couch) => couch.database(hash).await?,
-            },
-        };
-        let (Principal::Peer(peer), Some(found)) = (principal, &record) else {
-            return Ok(Permit::grant(principal, record)?);
-        };
-        let row = self.node.peer(peer.name.clone(), found.owner.clone());
-        let let_in = |row: PeerRow| now < row.until && row.password == peer.password;
-        let principal = Principal::Peer(Peer {
-            admission: match row.await?.is_some_and(let_in) {
-                true => Admission::Granted,
-                false => Admission::Refused,
-            },
-            ..peer.clone()
-        });
-        Ok(Permit::grant(&principal, record)?)
+        match &self.kept {
+            Kept::Embedded(files) => files.authorise(principal, hash).await,
+            Kept::Couch(couch) => {
+                let record = match principal {
+                    // Nothing is looked up for somebody without a credential.
+                    Principal::Anonymous => None,
+                    Principal::Public | Principal::User(_) | Principal::Peer(_) => {
+                        couch.database(hash).await?.map(Arc::new)
+                    }
+                };
+                judged(&self.node, principal, record, &self.clock).await
+            }
+        }
     }
 
     /// Makes the database of `record` if it is not there, and gives it the record's permissions. Idempotent.
@@ -166,11 +160,11 @@ impl Keeper {
         }
     }
 
-    /// Refuses a write to a database whose owner has no room left.
-    pub(crate) async fn room(&self, permit: &Permit) -> Result<(), DatabaseError> {
+    /// Room for so many bytes in the account of a database's owner. To be kept until they are written.
+    pub(crate) async fn room(&self, permit: &Permit, bytes: u64) -> Result<Room, DatabaseError> {
         match &self.kept {
-            Kept::Embedded(files) => files.room(permit).await,
-            Kept::Couch(couch) => couch.room(permit).await,
+            Kept::Embedded(files) => files.room(permit, bytes).await,
+            Kept::Couch(couch) => couch.room(permit, bytes).await,
         }
     }
 
@@ -200,10 +194,35 @@ impl Keeper {
     }
 
     /// The files, when they are this node's.
-    pub(crate) fn files(&self) -> Result<&Databases, StoreError> {
+    pub(crate) fn files(&self) -> Result<&Arc<Databases>, StoreError> {
         match &self.kept {
             Kept::Embedded(files) => Ok(files),
             Kept::Couch(_) => Err(StoreError::Closed),
         }
     }
+}
+
+/// What `principal` may do, by the record of the database that he asks for. Another node may what its day's admission says.
+pub(crate) async fn judged(
+    node: &NodeStore,
+    principal: &Principal,
+    record: Option<Arc<DatabaseRecord>>,
+    clock: &Clock,
+) -> Result<Permit, DatabaseError> {
+    let (Principal::Peer(peer), Some(found)) = (principal, &record) else {
+        let now = clock.unix_seconds();
+        return Ok(Permit::grant(principal.clone(), record, now)?);
+    };
+    let row = node.peer(peer.name.clone(), found.owner.clone());
+    let row = row.await?;
+    let now = clock.unix_seconds();
+    let let_in = |row: &PeerRow| now < row.until && row.password == peer.password;
+    let principal = Principal::Peer(Peer {
+        admission: match row.filter(let_in) {
+            Some(PeerRow { until, .. }) => Admission::Granted { until },
+            None => Admission::Refused,
+        },
+        ..peer.clone()
+    });
+    Ok(Permit::grant(principal, record, now)?)
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod abroad;
 mod access;
 mod api;
 mod auth;
@@ -10,17 +11,21 @@ mod check;
 mod clock;
 mod config;
 mod couch;
+mod crowd;
 mod databases;
 mod did_documents;
 mod directory;
 mod finds;
 mod identity;
 mod keeper;
+mod limits_table;
 mod metrics;
+mod node_keys;
 mod outbound;
 mod peers;
 mod private_files;
 mod query;
+mod quota;
 mod records;
 mod registry;
 mod replicate;
@@ -32,6 +37,7 @@ mod stream;
 mod throttle;
 mod tls;
 mod token;
+mod total;
 
 pub use api::route;
 pub use backup::{BackupError, Copied, back_up, restore};
@@ -40,6 +46,7 @@ pub use clock::Clock;
 pub use config::{Config, ConfigError, ConfigFile, Limits, StoreChoice};
 pub use couch::CouchConfig;
 pub use did_documents::{DidResolver, Freshness, Resolution, ResolveFailure};
+pub use limits_table::LimitsTable;
 pub use outbound::Reach;
 pub use registry::MAX_LISTED;
 pub use replicate::Pace;

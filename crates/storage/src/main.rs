@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod open_files;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -148,6 +150,7 @@ impl Work {
 
 #[expect(clippy::print_stdout, reason = "the address is this program's output")]
 fn run(config: Config) -> Result<ExitCode, Anything> {
+    open_files::raise(config.limits.open_files());
     runtime()?.block_on(async {
         // Before it can be told anything: a signal that nobody takes ends the program.
         let mut signals = Signals::new()?;

@@ -32,8 +32,10 @@ use crate::store::StoreError;
 
 /// Longest wait for a connection.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
-/// How long a connection is kept for the next request.
-const IDLE_TIME: Duration = Duration::from_secs(30);
+/// How long a connection is kept for the next request: most are to strangers' servers, for one question.
+const IDLE_TIME: Duration = Duration::from_secs(10);
+/// Connections that are kept of one server.
+const MAX_IDLE_OF_HOST: usize = 4;
 
 /// Which addresses may be contacted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -148,6 +150,7 @@ impl Outbound {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIME)
+            .pool_max_idle_per_host(MAX_IDLE_OF_HOST)
             .build(connector);
         Ok(Self { client, reach })
     }

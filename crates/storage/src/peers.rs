@@ -4,8 +4,8 @@
 //! (`api/replication_creds`); a password opens the contexts that it came with, and no others, as the signature names no recipient
 //! and whoever got it may pass it on; it is kept as its hash. Refuses to know: what is replicated.
 
-use std::collections::HashSet;
-use std::sync::{PoisonError, RwLock};
+use std::collections::{HashMap, HashSet};
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 
 use adyton_protocol::hash::keccak256;
 use serde::{Deserialize, Serialize};
@@ -52,13 +52,38 @@ pub(crate) struct Candidate {
 /// The other nodes, in memory, as every request with a password is held against them.
 pub(crate) struct Peers {
     node: NodeStore,
-    passwords: RwLock<HashSet<(String, PasswordHash)>>,
+    passwords: RwLock<Passwords>,
+}
+
+/// Each password that is known, with the serial number of its last admission.
+#[derive(Default)]
+struct Passwords {
+    all: HashMap<(String, PasswordHash), u64>,
+    serial: u64,
+}
+
+impl Passwords {
+    fn insert(&mut self, name: String, password: PasswordHash) {
+        self.serial += 1;
+        self.all.insert((name, password), self.serial);
+    }
+
+    /// Forgets all but what is kept. What was admitted after `before` stays: it came while the kept ones were read, and may not be
+    /// among them.
+    fn forget_all_but(&mut self, kept: &HashSet<(String, PasswordHash)>, before: u64) {
+        let stays =
+            |known: &(String, PasswordHash), serial| serial > before || kept.contains(known);
+        self.all.retain(|known, serial| stays(known, *serial));
+    }
 }
 
 impl Peers {
     /// Reads what is kept.
     pub(crate) async fn open(node: NodeStore) -> Result<Self, StoreError> {
-        let passwords = node.peer_passwords().await?;
+        let mut passwords = Passwords::default();
+        for (name, password) in node.peer_passwords().await? {
+            passwords.insert(name, password);
+        }
         Ok(Self {
             node,
             passwords: RwLock::new(passwords),
@@ -72,9 +97,10 @@ impl Peers {
             .passwords
             .read()
             .unwrap_or_else(PoisonError::into_inner);
+        let passwords = &passwords.all;
         // Found by a keyed hash of the hash: how long it takes tells nothing of other passwords.
         passwords
-            .contains(&(name.to_owned(), given))
+            .contains_key(&(name.to_owned(), given))
             .then_some(given)
     }
 
@@ -90,23 +116,29 @@ impl Peers {
         let outcome = self.node.put_peer(candidate, now, until, max).await?;
         if let PeerOutcome::Admitted(_, password) = outcome {
             let many = {
-                let mut passwords = self
-                    .passwords
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner);
-                passwords.insert((name, password));
-                passwords.len() as u64 > max.saturating_mul(2)
+                let mut passwords = self.write();
+                passwords.insert(name, password);
+                passwords.all.len() as u64 > max.saturating_mul(2)
             };
             if many {
                 // Most of them open nothing any more.
-                let kept = self.node.peer_passwords().await?;
-                *self
-                    .passwords
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner) = kept;
+                self.forget_all_but_kept().await?;
             }
         }
         Ok(outcome)
+    }
+
+    async fn forget_all_but_kept(&self) -> Result<(), StoreError> {
+        let before = self.write().serial;
+        let kept = self.node.peer_passwords().await?;
+        self.write().forget_all_but(&kept, before);
+        Ok(())
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Passwords> {
+        self.passwords
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -129,6 +161,7 @@ pub(crate) fn kin(did: &str, origins: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+
     use super::*;
     use crate::store::node::PeerChange;
 
@@ -168,5 +201,71 @@ mod tests {
         assert_eq!(of("did:1", &[a, b]), of("did:1", &[b, a, b]));
         assert_ne!(of("did:1", &[a, b]), of("did:2", &[a, b]));
         assert_ne!(of("did:1", &[a, b]), of("did:1", &[a, b, c]));
+    }
+
+    #[test]
+    fn a_password_that_comes_while_old_ones_are_forgotten_stays_known() {
+        let hash = |n: u8| PasswordHash::of(&[n; 32]);
+        let mut passwords = Passwords::default();
+        passwords.insert("kept".to_owned(), hash(1));
+        passwords.insert("old".to_owned(), hash(2));
+        let (kept, before) = (
+            HashSet::from([("kept".to_owned(), hash(1))]),
+            passwords.serial,
+        );
+        passwords.insert("new".to_owned(), hash(3));
+        passwords.forget_all_but(&kept, before);
+        let mut names: Vec<&str> = passwords
+            .all
+            .keys()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        names.sort_unstable();
+        assert_eq!(names, ["kept", "new"]);
+    }
+
+    #[tokio::test]
+    async fn admissions_that_ended_make_room_and_those_that_were_renewed_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.redb");
+        let peers = Peers::open(NodeStore::open(&path).unwrap()).await.unwrap();
+        let admit = async |peers: &Peers, n: u8, now: u64| {
+            let candidate = Candidate {
+                name: format!("r{n}"),
+                password: Some(PasswordHash::of(&[n; 32])),
+                account: format!("v{n}"),
+                kin: format!("k{n}"),
+            };
+            peers.admit(candidate, now, 3).await.unwrap()
+        };
+        let day = ADMISSION_SECONDS;
+        for n in 1..=3 {
+            let admitted = admit(&peers, n, 0).await;
+            assert!(matches!(admitted, PeerOutcome::Admitted(..)));
+        }
+        assert!(matches!(
+            admit(&peers, 1, 10).await,
+            PeerOutcome::Admitted(..)
+        ));
+        assert_eq!(admit(&peers, 4, day - 1).await, PeerOutcome::Full);
+        assert!(matches!(
+            admit(&peers, 4, day).await,
+            PeerOutcome::Admitted(..)
+        ));
+        assert!(matches!(
+            admit(&peers, 5, day).await,
+            PeerOutcome::Admitted(..)
+        ));
+        assert_eq!(admit(&peers, 6, day).await, PeerOutcome::Full);
+        let row = async |n: u8| {
+            let row = peers.node.peer(format!("r{n}"), format!("v{n}")).await;
+            row.unwrap().map(|row| row.until)
+        };
+        assert_eq!(row(1).await, Some(day + 10));
+        assert_eq!((row(2).await, row(3).await), (None, None));
+        assert_eq!(row(4).await, Some(2 * day));
+        // Who may come into an account's context no more leaves room at once.
+        peers.node.remove_peers_of("v4".to_owned()).await.unwrap();
+        assert_eq!(row(4).await, None);
     }
 }

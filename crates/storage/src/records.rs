@@ -53,6 +53,14 @@ impl Records {
         }
     }
 
+    /// Somebody used an account at this moment. In a CouchDB nobody's account makes room for others': its users are its operator's.
+    pub(crate) async fn use_account(&self, name: String, now: u64) -> Result<(), StoreError> {
+        match self {
+            Self::Embedded(node) => node.use_account(name, now).await,
+            Self::Couch(_) => Ok(()),
+        }
+    }
+
     /// Whose account it is. A CouchDB says it only of those that have a database.
     pub(crate) async fn account(&self, name: String) -> Result<Option<Account>, StoreError> {
         match self {

@@ -114,6 +114,10 @@ impl DidResolver for RegisteredDids {
     fn forget(&self, did: &Did) {
         self.0.forget(did);
     }
+
+    fn is_at_hand(&self, did: &Did, freshness: Freshness) -> bool {
+        self.0.remembers(did, freshness)
+    }
 }
 
 /// What this node knows itself, to its own resolver.

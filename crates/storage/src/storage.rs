@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::abroad::Abroad;
 use crate::api::App;
 use crate::auth::{Auth, AuthKeys};
 use crate::backup::{BackupError, Copied};
@@ -20,6 +21,7 @@ use crate::couch::CouchConfig;
 use crate::couch::client::CouchClient;
 use crate::couch::databases::CouchDatabases;
 use crate::couch::records::CouchRecords;
+use crate::crowd::Crowd;
 use crate::databases::{Databases, database_files};
 use crate::did_documents::{DidDocuments, DidResolver};
 use crate::directory::Directory;
@@ -27,6 +29,7 @@ use crate::finds::Finds;
 use crate::identity::Identity;
 use crate::keeper::{Keeper, Kept};
 use crate::metrics::Metrics;
+use crate::node_keys::NodeKeys;
 use crate::outbound::Outbound;
 use crate::peers::Peers;
 use crate::private_files::{own_directory, own_file};
@@ -138,11 +141,15 @@ impl Storage {
             host,
         } = match config.store {
             StoreChoice::Embedded => {
-                let (limits, news) = (limits.clone(), news.clone());
-                let databases = Databases::open(node.clone(), databases_directory, limits, news);
+                let databases = Databases::open(
+                    node.clone(),
+                    databases_directory,
+                    limits.clone(),
+                    (clock.clone(), news.clone()),
+                );
                 Chosen {
                     records: Records::Embedded(node.clone()),
-                    kept: Kept::Embedded(Box::new(databases.await?)),
+                    kept: Kept::Embedded(Arc::new(databases.await?)),
                     keys: AuthKeys::own(&secrets),
                     identity: secrets.identity,
                     host: None,
@@ -175,6 +182,11 @@ impl Storage {
             (None, Some(registered)) => Arc::new(registered),
             (None, None) => Arc::new(did_documents.clone()),
         };
+        let resolver = Arc::new(Abroad::new(
+            resolver,
+            limits.rates.resolutions,
+            clock.clone(),
+        ));
         let (stop, stopping) = watch::channel(false);
         let app = App {
             public_url: public_url.clone(),
@@ -189,9 +201,9 @@ impl Storage {
                 limits.clone(),
                 Peers::open(node.clone()).await?,
             ),
-            outbound,
+            node_keys: NodeKeys::new(outbound),
             network: config.network,
-            databases: Keeper::new(node.clone(), kept),
+            databases: Keeper::new(node.clone(), clock.clone(), kept),
             records,
             node: node.clone(),
             news,
@@ -201,7 +213,8 @@ impl Storage {
             proxy: config.proxy,
             metrics: Metrics::new(),
             finds: Finds::new(&limits),
-            bodies: BodyBudget::new(limits.bodies_in_flight_bytes),
+            feeds: Crowd::new(limits.feeds as u64, limits.feeds_per_caller as u64),
+            bodies: BodyBudget::new(&limits),
             limits,
             clock,
             identity,

@@ -30,6 +30,9 @@ pub struct Rates {
     pub account: u32,
     /// Of one address, without a valid token.
     pub address: u32,
+    /// Of one caller, by token or address, that make the node ask others: for the document of a DID that it does not remember, or
+    /// for the key of another node.
+    pub resolutions: u32,
 }
 
 impl Default for Rates {
@@ -37,6 +40,7 @@ impl Default for Rates {
         Self {
             account: 300_000,
             address: 60_000,
+            resolutions: 1_200,
         }
     }
 }
@@ -150,7 +154,7 @@ impl Proxy {
 }
 
 /// An IPv6 customer has at least a /64 of addresses: they count as one.
-fn network_of(address: IpAddr) -> IpAddr {
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & (u128::MAX << 64)).into()),
         v4 => v4,
@@ -164,6 +168,7 @@ mod tests {
     const RATES: Rates = Rates {
         account: 120,
         address: 60,
+        resolutions: 10,
     };
 
     fn address(text: &str) -> CallerKey {

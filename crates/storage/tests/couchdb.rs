@@ -22,6 +22,7 @@ use adyton_storage::{Clock, Config, CouchConfig, Storage, StoreChoice};
 use couch::{ACCESS_KEY, ADMIN, Couch, EVERYBODY, REFRESH_KEY, config_of, in_front_of, token};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use support::begun::{Begun, members_requests};
 use support::{CONTEXT, Credential, Node, Person, Session};
 
 async fn both() -> (Couch, Node) {
@@ -586,6 +587,11 @@ async fn an_account_that_is_full_writes_no_more() {
     let (couch, node) = both().await;
     let session = node.session(1).await;
     let db = session.database("mail").await;
+    let mut revs = Vec::new();
+    for id in ["a", "b", "c"] {
+        let written = session.put(&format!("{db}/{id}"), &json!({})).await;
+        revs.push(written.expect(201).json()["rev"].clone());
+    }
     couch.change(&session.hash("mail"), |mail| mail.file_bytes = 1_000);
     couch.change("_users", |users| {
         let user = users
@@ -608,10 +614,32 @@ async fn an_account_that_is_full_writes_no_more() {
         .await
         .expect(507);
     session
-        .post(&format!("{db}/_bulk_docs"), &json!({"docs": []}))
+        .post(
+            &format!("{db}/_bulk_docs"),
+            &json!({"docs": [{"_id": "x"}]}),
+        )
         .await
         .expect(507);
     session.get(&db).await.expect(200);
+    // What is there may be deleted, in whatever way.
+    let path = format!("{db}/a?rev={}", revs[0].as_str().unwrap());
+    session
+        .client
+        .send("DELETE", &path, &session.access, "")
+        .await
+        .expect(200);
+    let tombstone = json!({"_deleted": true, "_rev": revs[1]});
+    let path = format!("{db}/b");
+    let as_history = format!("{path}?new_edits=false");
+    session.put(&as_history, &tombstone).await.expect(507);
+    let deleted = session.put(&path, &tombstone).await.status;
+    assert!(deleted.is_success(), "{deleted}");
+    let more = |more: &str| json!({"_id": "c", "_deleted": true, "_rev": revs[2], "more": more});
+    let bulk = format!("{db}/_bulk_docs");
+    let large = json!({"docs": [more(&"x".repeat(2_000))]});
+    session.post(&bulk, &large).await.expect(507);
+    let small = json!({"docs": [more("")]});
+    session.post(&bulk, &small).await.expect(201);
     let body = json!({"databaseName": "more"});
     session
         .post("/user/createDatabase", &body)
@@ -723,6 +751,97 @@ async fn a_feed_ends_with_its_token_and_with_the_right_to_read() {
         .find(|heard| heard.path.ends_with("_changes"))
         .unwrap();
     assert_eq!(feed.query, "feed=longpoll&timeout=1000");
+}
+
+#[tokio::test]
+async fn a_right_that_ends_while_a_body_comes_passes_nothing_on() {
+    let (couch, node) = both().await;
+    let (owner, member) = (node.session(1).await, node.session(2).await);
+    let did = member.person.did.as_given();
+    let shared = json!({"read": "users", "write": "users", "readList": [did], "writeList": [did], "deleteList": [did]});
+    let db = owner.database_with("mail", &shared).await;
+    let begin = async |session: &Session| {
+        let mut begun = Vec::new();
+        for row in members_requests() {
+            begun.push(Begun::new(session.client, &session.access, &db, row).await);
+        }
+        begun
+    };
+    let all_are_refused = async |begun: Vec<Begun>, expected: u16| {
+        couch.heard();
+        for request in begun {
+            let (status, answer, row) = request.finish().await;
+            assert_eq!(status, expected, "{row}: {answer}");
+        }
+        // CouchDB was asked for rights, and for nothing as anybody else.
+        for heard in couch.heard() {
+            assert_eq!(heard.as_whom.as_deref(), Some(ADMIN.0), "{}", heard.path);
+        }
+    };
+    let begun = begin(&member).await;
+    let body = json!({"databaseName": "mail", "options": {"permissions": {"read": "owner", "write": "owner"}}});
+    owner.post("/user/updateDatabase", &body).await.expect(200);
+    all_are_refused(begun, 403).await;
+
+    let begun = begin(&owner).await;
+    node.pass(7_200);
+    all_are_refused(begun, 401).await;
+}
+
+#[tokio::test]
+async fn an_answer_is_broken_off_when_its_reader_may_not_read_any_more() {
+    let (couch, node) = both().await;
+    let (owner, reader) = (node.session(1).await, node.session(2).await);
+    let did = reader.person.did.as_given();
+    let shared = json!({"read": "users", "write": "owner", "readList": [did]});
+    let db = owner.database_with("mail", &shared).await;
+    // More than lies on the way.
+    let text = "x".repeat(48 << 20);
+    couch.change(&owner.hash("mail"), |mail| {
+        let big = json!({"_id": "big", "_rev": support::rev(1, 'a'), "text": text});
+        mail.documents.insert("big".to_owned(), big);
+    });
+    let path = format!("{db}/big");
+    let open = async || reader.client.open("GET", &path, &reader.access, "").await;
+    assert!(ended(open().await).await);
+    let slow = open().await;
+    assert_eq!(slow.status(), 200);
+    let body = json!({"databaseName": "mail", "options": {"permissions": {"read": "owner", "write": "owner"}}});
+    owner.post("/user/updateDatabase", &body).await.expect(200);
+    assert!(!ended(slow).await);
+}
+
+#[tokio::test]
+async fn open_feeds_of_one_caller_are_bounded_in_front_of_a_couchdb() {
+    let couch = Couch::start().await;
+    let choice = StoreChoice::Couch(Box::new(config_of(&couch)));
+    let node = Node::with_config(|config| {
+        config.store = choice;
+        config.limits.feeds_per_caller = 1;
+    })
+    .await;
+    let (owner, other) = (node.session(1).await, node.session(2).await);
+    let (db, others) = (owner.database("mail").await, other.database("mail").await);
+    let open = async |session: &Session, db: &str| {
+        let path = format!("{db}/_changes?feed=continuous&heartbeat=1000");
+        let answer = session.client.open("GET", &path, &session.access, "");
+        answer.await
+    };
+    let first = open(&owner, &db).await;
+    assert_eq!(first.status(), 200);
+    assert_eq!(open(&owner, &db).await.status(), 503);
+    assert_eq!(open(&other, &others).await.status(), 200);
+    // Who only reads does not wait, and is answered.
+    owner.get(&format!("{db}/_changes")).await.expect(200);
+    drop(first);
+    let opened = async {
+        while open(&owner, &db).await.status() != 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), opened)
+        .await
+        .expect("a feed that ended still counts");
 }
 
 #[tokio::test]

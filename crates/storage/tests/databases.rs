@@ -224,39 +224,153 @@ async fn the_number_of_an_accounts_databases_is_limited() {
 #[tokio::test]
 async fn an_account_that_is_full_may_read_and_delete_but_not_write() {
     let limits = Limits {
-        account_bytes: 4 << 20,
+        account_bytes: 8 << 20,
         ..Limits::default()
     };
     let node = Node::with_limits(limits).await;
     let session = node.session(1).await;
     let db = session.database("d").await;
-    let filler = "f".repeat(6 << 20);
-    session
-        .put(&format!("{db}/x"), &json!({"f": filler}))
-        .await
-        .expect(201);
-    // The usage is measured again here, and remembered for the data path.
-    let usage = call(&session, "usage", json!({})).await.json();
-    assert!(usage["result"]["usagePercent"].as_f64().unwrap() >= 1.0);
-    let refused = session.put(&format!("{db}/y"), &json!({})).await;
+    let document = json!({"f": "f".repeat(1 << 20)});
+    let mut revs: Vec<String> = Vec::new();
+    // What is written counts at once, and not only when the files are measured again.
+    let refused = loop {
+        let id = revs.len();
+        let answer = session.put(&format!("{db}/{id}"), &document).await;
+        if answer.status != 201 {
+            break answer;
+        }
+        revs.push(answer.json()["rev"].as_str().unwrap().to_owned());
+        assert!(revs.len() < 8, "8 MiB hold more than is in them");
+    };
     assert_eq!(
         refused.expect(507).json()["reason"],
         "Storage limit reached"
     );
-    let refused = session
-        .post(&format!("{db}/_bulk_docs"), &json!({"docs": [{}]}))
-        .await;
-    refused.expect(507);
+    let bulk = format!("{db}/_bulk_docs");
+    let docs = json!({"docs": [document]});
+    session.post(&bulk, &docs).await.expect(507);
+    session
+        .put(&format!("{db}/_design/d"), &document)
+        .await
+        .expect(507);
+
+    // Nothing of what is there is lost, and there is a way to get room.
+    assert!(revs.len() > 1);
+    session.get(&format!("{db}/1")).await.expect(200);
+    let large = json!({"_id": "0", "_rev": revs[0], "_deleted": true, "f": document["f"]});
+    let docs = json!({"docs": [large]});
+    session.post(&bulk, &docs).await.expect(507);
+    let small = json!({"_id": "0", "_rev": revs[0], "_deleted": true});
+    let docs = json!({"docs": [small]});
+    let lines = session.post(&bulk, &docs).await.expect(201).json();
+    assert_eq!(lines[0]["ok"], true);
+    let path = format!("{db}/1?rev={}", revs[1]);
+    session
+        .send("DELETE", &path, &Value::Null)
+        .await
+        .expect(200);
+    call(&session, "deleteDatabase", json!({"databaseName": "d"}))
+        .await
+        .expect(200);
+    let db = session.database("e").await;
+    session.put(&format!("{db}/0"), &document).await.expect(201);
+}
+
+#[tokio::test]
+async fn a_node_that_is_full_is_full_for_every_account_and_is_read_all_the_same() {
+    let limits = Limits {
+        node_bytes: Some(24 << 20),
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let document = json!({"f": "f".repeat(1 << 20)});
+    let (mut written, mut full) = (0, 0);
+    let sessions = [node.session(1).await, node.session(2).await];
+    let dbs = [
+        sessions[0].database("d").await,
+        sessions[1].database("d").await,
+    ];
+    for n in 0..32 {
+        for (session, db) in sessions.iter().zip(&dbs) {
+            let answer = session.put(&format!("{db}/{n}"), &document).await;
+            match answer.status.as_u16() {
+                201 => written += 1,
+                _ => {
+                    let refusal = answer.expect(507).json();
+                    assert_eq!(refusal["reason"], "The node keeps as much as it may.");
+                    full += 1;
+                }
+            }
+        }
+    }
+    assert!((2..24).contains(&written) && full > 8, "{written}, {full}");
+    let body = json!({"databaseName": "e"});
+    // A new database takes room, too, if less: up to the last bytes.
+    let mut databases = 0;
+    while call(&sessions[0], "createDatabase", body_named(databases))
+        .await
+        .status
+        == 200
+    {
+        databases += 1;
+        assert!(databases < 400, "a full node makes databases");
+    }
+    call(&sessions[1], "createDatabase", body).await.expect(507);
+    sessions[0].get(&format!("{}/0", dbs[0])).await.expect(200);
+    sessions[0]
+        .get(&format!("{}/_changes", dbs[0]))
+        .await
+        .expect(200);
+}
+
+fn body_named(n: usize) -> Value {
+    json!({"databaseName": format!("n{n}")})
+}
+
+#[tokio::test]
+async fn an_account_that_is_full_makes_no_further_database() {
+    let limits = Limits {
+        account_bytes: 1_000,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let session = node.session(1).await;
+    session.database("d").await;
+    let usage = call(&session, "usage", json!({})).await.json();
+    assert!(usage["result"]["usagePercent"].as_f64().unwrap() >= 1.0);
     let refused = call(&session, "createDatabase", json!({"databaseName": "e"})).await;
     assert_eq!(
         refused.expect(400).json()["message"],
         "Storage limit reached"
     );
-    session.get(&format!("{db}/x")).await.expect(200);
-    call(&session, "deleteDatabase", json!({"databaseName": "d"}))
-        .await
-        .expect(200);
-    session.database("e").await;
+}
+
+#[tokio::test]
+async fn many_who_write_at_one_time_do_not_overrun_the_limit_together() {
+    let limits = Limits {
+        account_bytes: 8 << 20,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let document = json!({"f": "f".repeat(1 << 20)}).to_string();
+    let writers: Vec<_> = (0..24)
+        .map(|n| {
+            let (client, access) = (session.client, session.access.clone());
+            let (path, document) = (format!("{db}/{n}"), document.clone());
+            tokio::spawn(async move { client.send("PUT", &path, &access, document).await.status })
+        })
+        .collect();
+    let mut written = 0;
+    for writer in writers {
+        match writer.await.unwrap().as_u16() {
+            201 => written += 1,
+            status => assert_eq!(status, 507),
+        }
+    }
+    assert!((1..8).contains(&written), "{written} MiB of 8");
+    assert_eq!(session.get(&db).await.json()["doc_count"], written);
 }
 
 #[tokio::test]

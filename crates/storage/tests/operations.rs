@@ -11,16 +11,20 @@ mod support;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use adyton_storage::{Proxy, Rates};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use support::{Client, Credential, Node, Person};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const RATES: Rates = Rates {
     account: 30,
     address: 20,
+    resolutions: 20,
 };
 
 #[tokio::test]
@@ -88,11 +92,24 @@ async fn an_address_without_a_token_has_its_own_allowance_whatever_it_sends() {
 }
 
 #[tokio::test]
+async fn a_browsers_question_beforehand_is_a_request_like_others() {
+    let node = Node::with_config(|config| config.limits.rates = RATES).await;
+    let ask = async |method| {
+        node.client()
+            .send(method, "/status", &Credential::None, "")
+            .await
+    };
+    for _ in 0..20 {
+        ask("OPTIONS").await.expect(204);
+    }
+    ask("OPTIONS").await.expect(429);
+    ask("GET").await.expect(429);
+}
+
+#[tokio::test]
 async fn behind_a_proxy_the_clients_are_counted_and_not_the_proxy() {
     async fn status(client: Client, forwarded: &str) -> u16 {
-        let stream = tokio::net::TcpStream::connect(client.address)
-            .await
-            .unwrap();
+        let stream = TcpStream::connect(client.address).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .unwrap();
@@ -189,4 +206,44 @@ async fn the_counters_name_nobody_and_are_shown_to_the_operator_only() {
     node.client().get("/metrics").await.expect(401);
     let known = owner.send("GET", "/metrics", &Value::Null).await;
     known.expect(404);
+}
+
+#[tokio::test]
+async fn a_node_that_goes_down_ends_what_it_began_and_begins_nothing() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let Credential::Bearer(token) = &session.access else {
+        panic!("a bearer token")
+    };
+    let address = node.storage.address();
+    let _idle = TcpStream::connect(address).await.unwrap();
+    let mut writer = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "PUT {db}/x HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: 7\r\n\r\n{{\"n\""
+    );
+    writer.write_all(head.as_bytes()).await.unwrap();
+    // The node has the head when it answers somebody who came later.
+    session.get(&db).await.expect(200);
+    let began = tokio::time::Instant::now();
+    let down = tokio::spawn(node.storage.shutdown());
+    let refused = async {
+        while let Ok(mut late) = TcpStream::connect(address).await {
+            let _closed = late
+                .write_all(b"GET /_up HTTP/1.1\r\nhost: x\r\n\r\n")
+                .await;
+            let mut answer = Vec::new();
+            let _closed = late.read_to_end(&mut answer).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(4), refused)
+        .await
+        .expect("a node that goes down takes connections");
+    writer.write_all(b":1}").await.unwrap();
+    let mut answer = String::new();
+    writer.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    down.await.unwrap();
+    // An idle connection holds nobody up.
+    assert!(began.elapsed() < Duration::from_secs(5));
 }

@@ -21,6 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use secp256k1::SecretKey;
 use serde_json::{Value, json};
+use support::begun::Begun;
 use support::{Answer, CONTEXT, Credential, Node, Person, Session, history, public, sign};
 use tokio::net::TcpListener;
 
@@ -198,6 +199,28 @@ async fn a_node_that_the_owner_named_replicates_into_the_context_and_nowhere_els
     node.client().send("GET", &db, &peer, "").await.expect(200);
     node.pass(24 * 60 * 60);
     node.client().send("GET", &db, &peer, "").await.expect(403);
+}
+
+#[tokio::test]
+async fn a_nodes_password_is_in_no_file() {
+    let (node, original, owner, db) = stage().await;
+    let request = original.request(&node, &owner.person);
+    original.ask(&node, request).await.expect(200);
+    let document = json!({"canary": "what a file holds is found"});
+    owner.put(&format!("{db}/x"), &document).await.expect(201);
+    node.storage.shutdown().await;
+    let mut files = vec![node.dir.path().to_owned()];
+    let mut all = Vec::new();
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(path.read_dir().unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            all.extend(std::fs::read(path).unwrap());
+        }
+    }
+    let holds = |text: &str| all.windows(text.len()).any(|part| part == text.as_bytes());
+    assert!(holds("what a file holds is found"));
+    assert!(!holds(PASSWORD));
 }
 
 #[tokio::test]
@@ -445,4 +468,24 @@ async fn a_handshake_that_does_not_hold_lets_nobody_in() {
     );
     let hash = ContextHash::of(&person.did, &ContextName::new(CONTEXT).unwrap());
     assert!(!said.to_string().contains(&hash.couch_user()));
+}
+
+#[tokio::test]
+async fn a_node_whose_day_ends_while_it_sends_is_refused() {
+    let (node, original, owner, db) = stage().await;
+    let request = original.request(&node, &owner.person);
+    original.ask(&node, request).await.expect(200);
+    let mut begun = Vec::new();
+    for row in support::begun::members_requests() {
+        begun.push(Begun::new(node.client(), &original.credential(), &db, row).await);
+    }
+    node.pass(24 * 60 * 60);
+    for request in begun {
+        let (status, answer, row) = request.finish().await;
+        assert_eq!(status, 403, "{row}: {answer}");
+    }
+    let again = Person::new(1).log_in(&node.client()).await;
+    let listed = again.get(&format!("{db}/_all_docs")).await.json();
+    let told = listed["rows"].to_string();
+    assert!(!told.contains("late"), "{told}");
 }

@@ -215,6 +215,49 @@ async fn a_node_finds_a_document_that_another_keeps_and_tells_absent_from_unreac
 }
 
 #[tokio::test]
+async fn who_names_many_unknown_dids_waits_and_nobody_elses_login_does() {
+    let keeper = Node::with_config(directory(&[])).await;
+    let others = [&keeper];
+    let also = directory(&others);
+    let node = Node::with_config(|config| {
+        also(config);
+        config.limits.rates.resolutions = 6;
+    })
+    .await;
+    let alice = Person::new(1);
+    alice.publish(&keeper.client(), keeper.now()).await;
+    register(&keeper, &alice, &[place(&keeper, &alice)])
+        .await
+        .expect(200);
+    Person::new(1).log_in(&node.client()).await;
+
+    let look_up = async |person: &Person| {
+        let path = format!("/lookup/did/{}", person.did.as_given());
+        node.client().get(&path).await
+    };
+    for n in 2..7 {
+        look_up(&Person::new(n)).await.expect(404);
+    }
+    let refused = look_up(&Person::new(7)).await;
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.json()["status"], "fail");
+    assert_eq!(refused.headers["retry-after"], "10");
+    // The same for whoever tries logins, or asks for contexts.
+    let bob = Person::new(8);
+    let challenge = bob.challenge(&node.client(), CONTEXT).await;
+    bob.answer_challenge(&node.client(), CONTEXT, &challenge)
+        .await
+        .expect(429);
+    // What is remembered costs nothing: from the same address people log in, and see that others do not exist.
+    Person::new(1).log_in(&node.client()).await;
+    look_up(&alice).await.expect(200);
+    look_up(&Person::new(2)).await.expect(404);
+    node.pass(10);
+    look_up(&Person::new(7)).await.expect(404);
+    look_up(&Person::new(9)).await.expect(429);
+}
+
+#[tokio::test]
 async fn what_a_node_is_told_itself_counts_at_once() {
     let node = Node::with_config(directory(&[])).await;
     let alice = Person::new(1);
@@ -369,4 +412,26 @@ async fn an_exchanged_key_counts_at_once_though_documents_are_remembered() {
         (version("").await, version("?ignoreCache=true").await),
         (1, 1)
     );
+}
+
+#[tokio::test]
+async fn who_looks_a_registration_up_makes_nobody_forget_the_document() {
+    let keeper = Node::with_config(directory(&[])).await;
+    let alone = directory(&[]);
+    let node = Node::with_config(|config| {
+        alone(config);
+        config.limits.rates.resolutions = 1;
+    })
+    .await;
+    let alice = Person::new(1);
+    alice.publish(&keeper.client(), keeper.now()).await;
+    register(&node, &alice, &[place(&keeper, &alice)])
+        .await
+        .expect(200);
+    let did = json!({"didAddress": alice.did.address().lowercase()});
+    // The one question that this address may have the node ask.
+    alice.log_in(&node.client()).await;
+    ask(&node, "lookup", did.clone()).await.expect(200);
+    ask(&node, "nonce", did).await.expect(200);
+    Person::new(1).log_in(&node.client()).await;
 }

@@ -370,6 +370,81 @@ async fn a_full_node_takes_no_further_accounts() {
 }
 
 #[tokio::test]
+async fn accounts_without_a_database_that_nobody_used_for_a_day_make_room_on_a_full_node() {
+    const HOUR: u64 = 60 * 60;
+    let limits = adyton_storage::Limits {
+        accounts: 3,
+        ..Default::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let log_in = async |seed: u8| {
+        let person = Person::new(seed);
+        let challenge = person.challenge(&node.client(), CONTEXT).await;
+        let client = node.client();
+        let answer = person.answer_challenge(&client, CONTEXT, &challenge);
+        answer.await
+    };
+    let connect = async |session: &support::Session, status: u16| {
+        let body = json!({
+            "refreshToken": session.refresh, "did": session.person.did.as_given(), "contextName": CONTEXT,
+        });
+        let answer = node.client().post("/auth/connect", &body).await;
+        answer.expect(status);
+    };
+    let owner = node.session(1).await;
+    let db = owner.database("d").await;
+    let (idle, user) = (node.session(2).await, node.session(3).await);
+    node.person(4).await;
+    log_in(4).await.expect(500);
+    node.pass(23 * HOUR);
+    // Who only asks for access tokens uses the account, too.
+    connect(&user, 200).await;
+    log_in(4).await.expect(500);
+    node.pass(HOUR);
+    log_in(4).await.expect(200);
+    connect(&idle, 401).await;
+    connect(&user, 200).await;
+    connect(&owner, 200).await;
+    // It is made anew as room permits; accounts that own something, or are in use, make none.
+    log_in(2).await.expect(500);
+    let owner = Person::new(1).log_in(&node.client()).await;
+    owner.get(&db).await.expect(200);
+    // What loses its last database may make room.
+    let body = json!({"databaseName": "d"});
+    let gone = owner.post("/user/deleteDatabase", &body).await;
+    gone.expect(200);
+    let node = node.restart().await;
+    node.pass(25 * HOUR);
+    let again = Person::new(2);
+    again.log_in(&node.client()).await;
+}
+
+#[tokio::test]
+async fn an_account_has_so_many_refresh_tokens_and_the_oldest_ends() {
+    let limits = adyton_storage::Limits {
+        refresh_tokens_per_account: 2,
+        ..Default::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let connects = async |session: &support::Session| {
+        let body = json!({
+            "refreshToken": session.refresh, "did": session.person.did.as_given(), "contextName": CONTEXT,
+        });
+        let answer = node.client().post("/auth/connect", &body).await;
+        answer.status == 200
+    };
+    let other = node.session(2).await;
+    let mut sessions = vec![node.session(1).await];
+    for _ in 0..2 {
+        node.pass(1);
+        sessions.push(Person::new(1).log_in(&node.client()).await);
+    }
+    assert!(!connects(&sessions[0]).await);
+    assert!(connects(&sessions[1]).await && connects(&sessions[2]).await);
+    assert!(connects(&other).await);
+}
+
+#[tokio::test]
 async fn a_context_is_named_and_destroyed_on_its_owners_word_only() {
     let node = Node::start().await;
     let session = node.session(1).await;

@@ -1,7 +1,5 @@
 //! `/{db}/{id}/{attachment}`: one attachment read, put beside what a document has, or taken away.
 
-use std::sync::Arc;
-
 use adyton_couch::attachment::{AttachmentDigest, AttachmentName, ContentType, Encoding};
 use adyton_couch::document::{DocumentId, Members};
 use adyton_couch::rev::Rev;
@@ -11,19 +9,20 @@ use adyton_protocol::database::DatabaseHash;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 
-use super::contents::answer;
+use super::App;
+use super::asked::{Admitted, Asked, Head};
+use super::contents::{Source as AnswerSource, answer};
 use super::documents::{Done, bad_rev, if_match, may_write, method_not_allowed};
 use super::incoming;
 use super::pieces::Piece;
 use super::read;
 use super::reply::{self, Reply};
-use super::{App, Asked};
-use crate::access::Permit;
 use crate::databases::DatabaseError;
 use crate::store::attachments::{Attached, AttachmentWrite, Source};
-use crate::store::database::{DatabaseFile, View};
+use crate::store::database::View;
 use crate::store::write::{DocumentWrite, WriteKind};
 use crate::store::{StoreError, blocking};
+use crate::stream::Reader;
 
 impl App {
     pub(super) async fn attachment(
@@ -33,46 +32,37 @@ impl App {
         name: AttachmentName,
         asked: Asked,
     ) -> Reply {
-        let permit = match self.permit(hash, &asked).await {
-            Ok(permit) => permit,
+        let asked = match asked.admit(self, hash).await {
+            Ok(asked) => asked,
             Err(error) => return reply::couch_failure(&error),
         };
-        let done = match asked.method.clone() {
-            Method::GET => self.get_attachment(&permit, id, name, &asked).await,
-            Method::PUT => self.put_attachment(&permit, id, name, asked).await,
-            Method::DELETE => self.delete_attachment(&permit, id, name, &asked).await,
+        let done = match asked.head().method.clone() {
+            Method::GET => self.get_attachment(id, name, asked).await,
+            Method::PUT => self.put_attachment(id, name, asked).await,
+            Method::DELETE => self.delete_attachment(id, name, asked).await,
             _ => Err(method_not_allowed()),
         };
         done.unwrap_or_else(|error| reply::couch_failure(&error))
     }
 
-    async fn get_attachment(
-        &self,
-        permit: &Permit,
-        id: DocumentId,
-        name: AttachmentName,
-        asked: &Asked,
-    ) -> Done {
-        let query = DocumentQuery::parse(&asked.query)?;
-        let file = self.databases.file(permit).await?;
-        let headers = asked.headers.clone();
+    async fn get_attachment(&self, id: DocumentId, name: AttachmentName, asked: Admitted) -> Done {
+        let (permit, Head { query, headers, .. }) = asked.bodiless();
+        let query = DocumentQuery::parse(&query)?;
+        let file = self.databases.file(&permit).await?;
+        let reader = Reader::new(self.databases.files()?, permit);
         blocking(move || {
             let view = file.view()?;
-            Ok(find(&view, &id, &name, &query).and_then(|found| tell(file, view, found, &headers)))
+            let found = find(&view, &id, &name, &query);
+            Ok(found.and_then(|found| tell((file, view, reader), found, &headers)))
         })
         .await?
     }
 
-    async fn put_attachment(
-        &self,
-        permit: &Permit,
-        id: DocumentId,
-        name: AttachmentName,
-        asked: Asked,
-    ) -> Done {
-        may_write(permit, &id, Liveness::Live)?;
-        let base = base(&asked)?;
-        let content_type = match asked.headers.get(header::CONTENT_TYPE) {
+    async fn put_attachment(&self, id: DocumentId, name: AttachmentName, asked: Admitted) -> Done {
+        may_write(asked.rights(), &id, Liveness::Live)?;
+        let head = asked.head();
+        let base = base(head)?;
+        let content_type = match head.headers.get(header::CONTENT_TYPE) {
             None => ContentType::default(),
             Some(value) => value
                 .to_str()
@@ -80,13 +70,12 @@ impl App {
                 .and_then(|text| text.parse().ok())
                 .ok_or(CouchError::bad_request("Invalid Content-Type"))?,
         };
-        let encoding = encoding(&asked.headers)?;
-        let digest = content_md5(&asked.headers)?;
-        let body = match self.read_body(asked, self.limits.attachment_bytes).await {
-            Ok(body) => body.into_shared(),
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
-        let file = self.databases.file(permit).await?;
+        let encoding = encoding(&head.headers)?;
+        let digest = content_md5(&head.headers)?;
+        let (body, permit, _head) = asked.read(self, self.limits.attachment_bytes).await?;
+        may_write(permit.rights(), &id, Liveness::Live)?;
+        let body = body.into_shared();
+        let file = self.databases.file(&permit).await?;
         let limits = self.limits.clone();
         let write = blocking(move || {
             let incoming = incoming::attachment(
@@ -114,19 +103,20 @@ impl App {
             let reason = "The document has too many attachments.";
             return Err(CouchError::new(ErrorKind::TooLarge, reason).into());
         }
-        self.write_one(permit, write, StatusCode::CREATED).await
+        self.write_one(&permit, write, None, StatusCode::CREATED)
+            .await
     }
 
     async fn delete_attachment(
         &self,
-        permit: &Permit,
         id: DocumentId,
         name: AttachmentName,
-        asked: &Asked,
+        asked: Admitted,
     ) -> Done {
-        may_write(permit, &id, Liveness::Live)?;
-        let base = base(asked)?;
-        let file = self.databases.file(permit).await?;
+        let (permit, head) = asked.bodiless();
+        may_write(permit.rights(), &id, Liveness::Live)?;
+        let base = base(&head)?;
+        let file = self.databases.file(&permit).await?;
         let write = blocking(move || {
             let view = file.view()?;
             if base.is_none() && view.document(id.as_str())?.is_none() {
@@ -142,7 +132,7 @@ impl App {
             }))
         })
         .await??;
-        self.write_one(permit, write, StatusCode::OK).await
+        self.write_one(&permit, write, None, StatusCode::OK).await
     }
 }
 
@@ -220,8 +210,7 @@ fn find(
 
 /// The content, or the part of it that is asked for.
 fn tell(
-    file: Arc<DatabaseFile>,
-    view: View,
+    source: AnswerSource,
     attached: Attached,
     asked: &HeaderMap,
 ) -> Result<Reply, DatabaseError> {
@@ -263,7 +252,7 @@ fn tell(
         (Range::All, true) => Piece::whole(&attached),
         (Range::All, false) => Piece::Decoded(attached),
     };
-    let mut reply = answer(file, view, vec![piece], attachment.content_type.as_str());
+    let mut reply = answer(source, vec![piece], attachment.content_type.as_str());
     put(&mut reply, header::ETAG, &etag);
     put(&mut reply, header::CACHE_CONTROL, "must-revalidate");
     // What somebody stored is never a page of ours.
@@ -382,9 +371,9 @@ fn content_md5(headers: &HeaderMap) -> Result<Option<AttachmentDigest>, CouchErr
 }
 
 /// The revision that a write builds on: `rev`, or `If-Match`.
-fn base(asked: &Asked) -> Result<Option<Rev>, DatabaseError> {
-    let query = DocumentQuery::parse(&asked.query)?;
-    let if_match = if_match(asked).map(|text| text.parse()).transpose();
+fn base(head: &Head) -> Result<Option<Rev>, DatabaseError> {
+    let query = DocumentQuery::parse(&head.query)?;
+    let if_match = if_match(head).map(|text| text.parse()).transpose();
     Ok(query.rev.or(if_match.map_err(|_| bad_rev())?))
 }
 

@@ -13,21 +13,23 @@ use http::StatusCode;
 use http::header::{self, HeaderValue};
 use serde_json::{Map, Value, json};
 
+use super::App;
+use super::asked::Admitted;
 use super::bulk_get::BulkGetSource;
 use super::documents::{Done, fresh_document_id, may_write};
 use super::incoming;
 use super::lists::AllDocsSource;
 use super::local_docs::LocalDocsProducer;
 use super::pieces::Sending;
+use super::repeats::{self, Telling};
 use super::reply;
-use super::{App, Asked};
-use crate::access::Permit;
+use crate::access::{Permit, Rights};
 use crate::changes::Feed;
 use crate::config::Limits;
 use crate::databases::DatabaseError;
 use crate::store::write::{DocumentWrite, WriteKind};
 use crate::store::{StoreError, blocking};
-use crate::stream::produce;
+use crate::stream::{Reader, produce};
 
 /// What is to become of one document of a bulk write.
 enum Entry {
@@ -38,21 +40,24 @@ enum Entry {
 }
 
 impl App {
-    pub(super) async fn bulk_docs(&self, permit: &Permit, asked: Asked) -> Done {
-        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
-            Ok(body) => body,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
-        self.databases.room(permit).await?;
-        let file = self.databases.file(permit).await?;
+    pub(super) async fn bulk_docs(&self, asked: Admitted) -> Done {
+        let (body, permit, _head) = asked.read(self, self.limits.bulk_bytes).await?;
+        let held = body.claim_copy().map_err(reply::couch_refusal)?;
         let limits = self.limits.clone();
-        let permit = permit.clone();
-        let parsed = blocking(move || Ok(parse_bulk(body.as_slice(), &permit, &limits))).await?;
+        let rights = permit.rights();
+        // What is made of the body counts as long as there is work on it, also when nobody waits any more.
+        let parsed = blocking(move || {
+            let parsed = parse_bulk(body.as_slice(), rights, &limits);
+            Ok((parsed, held))
+        });
+        let (parsed, held) = parsed.await?;
         let (entries, writes, new_edits) = parsed?;
         let outcomes = if writes.is_empty() {
             Vec::new()
         } else {
-            file.write(writes).await?
+            let held = (held, self.room_for_writes(&permit, &writes).await?);
+            let file = self.databases.file(&permit).await?;
+            file.write(writes, held).await?
         };
         let mut outcomes = outcomes.into_iter();
         let mut lines = Vec::with_capacity(entries.len());
@@ -86,27 +91,38 @@ impl App {
         Ok(reply::json(StatusCode::CREATED, &lines))
     }
 
-    pub(super) async fn bulk_get(&self, permit: &Permit, asked: Asked) -> Done {
-        let query = DocumentQuery::parse(&asked.query)?;
-        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
-            Ok(body) => body,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
+    pub(super) async fn bulk_get(&self, asked: Admitted) -> Done {
+        let query = DocumentQuery::parse(&asked.head().query)?;
+        let (body, permit, _head) = asked.read(self, self.limits.bulk_bytes).await?;
         let wanted = BulkGet::parse(body.as_slice())?;
         drop(body);
-        let file = self.databases.file(permit).await?;
-        let source = BulkGetSource::new(file, wanted.docs, &query);
-        Ok(reply::stream(produce(Sending::new(source))))
+        let file = self.databases.file(&permit).await?;
+        let (most, opened) = (self.limits.repeated_bytes, Arc::clone(&file));
+        let telling = Telling {
+            contents: repeats::with_contents(&query.attachments),
+            revisions: query.revs,
+            latest: query.latest,
+        };
+        let mut wanted = wanted.docs;
+        if repeats::are_any(wanted.iter().map(|item| item.id.as_str())) {
+            wanted = blocking(move || {
+                let few = repeats::of_items(&opened.view()?, &wanted, telling, most)?;
+                Ok(few.map(|()| wanted))
+            })
+            .await??;
+        }
+        let source = BulkGetSource::new(file, wanted, &query);
+        Ok(reply::stream(produce(
+            Sending::new(source),
+            Reader::new(self.databases.files()?, permit),
+        )))
     }
 
-    pub(super) async fn revs_diff(&self, permit: &Permit, asked: Asked) -> Done {
-        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
-            Ok(body) => body,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
+    pub(super) async fn revs_diff(&self, asked: Admitted) -> Done {
+        let (body, permit, _head) = asked.read(self, self.limits.bulk_bytes).await?;
         let asked_for = RevsDiff::parse(body.as_slice())?;
         drop(body);
-        let file = self.databases.file(permit).await?;
+        let file = self.databases.file(&permit).await?;
         let missing = blocking(move || {
             let view = file.view()?;
             let mut answer = Map::new();
@@ -129,54 +145,68 @@ impl App {
         Ok(reply::json(StatusCode::OK, &missing))
     }
 
-    pub(super) async fn all_docs(&self, permit: &Permit, asked: Asked) -> Done {
-        let query = asked.query.clone();
-        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
-            Ok(body) => body,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
-        let query = AllDocsQuery::parse(&query, body.as_slice())?;
+    pub(super) async fn all_docs(&self, asked: Admitted) -> Done {
+        let (body, permit, head) = asked.read(self, self.limits.bulk_bytes).await?;
+        let query = AllDocsQuery::parse(&head.query, body.as_slice())?;
         drop(body);
-        let file = self.databases.file(permit).await?;
-        Ok(reply::stream(produce(Sending::new(AllDocsSource::new(
-            file, query,
-        )))))
+        self.list(permit, query).await
     }
 
-    pub(super) async fn design_docs(&self, permit: &Permit, asked: Asked) -> Done {
-        let query = asked.query.clone();
-        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
-            Ok(body) => body,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
-        let query = AllDocsQuery::parse(&query, body.as_slice())?.among_designs();
+    pub(super) async fn design_docs(&self, asked: Admitted) -> Done {
+        let (body, permit, head) = asked.read(self, self.limits.bulk_bytes).await?;
+        let query = AllDocsQuery::parse(&head.query, body.as_slice())?.among_designs();
         drop(body);
-        let file = self.databases.file(permit).await?;
-        Ok(reply::stream(produce(Sending::new(AllDocsSource::new(
-            file, query,
-        )))))
+        self.list(permit, query).await
     }
 
-    pub(super) async fn local_docs(&self, permit: &Permit, asked: Asked) -> Done {
+    async fn list(&self, permit: Permit, mut query: AllDocsQuery) -> Done {
+        let file = self.databases.file(&permit).await?;
+        let (most, opened) = (self.limits.repeated_bytes, Arc::clone(&file));
+        let telling = Telling {
+            contents: repeats::with_contents(&query.attachments),
+            revisions: false,
+            latest: false,
+        };
+        let repeated = |keys: &Vec<String>| repeats::are_any(keys.iter().map(String::as_str));
+        if let (true, Some(keys)) = (
+            query.include_docs,
+            query.keys.take_if(|keys| repeated(keys)),
+        ) {
+            let few = blocking(move || {
+                let few = repeats::of_keys(&opened.view()?, &keys, telling, most)?;
+                Ok(few.map(|()| keys))
+            });
+            query.keys = Some(few.await??);
+        }
+        let source = AllDocsSource::new(file, query);
+        Ok(reply::stream(produce(
+            Sending::new(source),
+            Reader::new(self.databases.files()?, permit),
+        )))
+    }
+
+    pub(super) async fn local_docs(&self, asked: Admitted) -> Done {
         // Readers' checkpoints say who reads: they are the owner's to list.
-        permit.design()?;
-        let query = AllDocsQuery::parse(&asked.query, b"")?;
+        let (permit, head) = asked.bodiless();
+        permit.rights().design()?;
+        let query = AllDocsQuery::parse(&head.query, b"")?;
         if query.descending || query.keys.is_some() {
             let reason = "`_local_docs` is told upwards, without `keys`.";
             return Err(CouchError::bad_request(reason).into());
         }
-        let file = self.databases.file(permit).await?;
-        Ok(reply::stream(produce(LocalDocsProducer::new(file, query))))
+        let file = self.databases.file(&permit).await?;
+        let producer = LocalDocsProducer::new(file, query);
+        Ok(reply::stream(produce(
+            producer,
+            Reader::new(self.databases.files()?, permit),
+        )))
     }
 
-    pub(super) async fn missing_revs(&self, permit: &Permit, asked: Asked) -> Done {
-        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
-            Ok(body) => body,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
+    pub(super) async fn missing_revs(&self, asked: Admitted) -> Done {
+        let (body, permit, _head) = asked.read(self, self.limits.bulk_bytes).await?;
         let asked_for = RevsDiff::parse(body.as_slice())?;
         drop(body);
-        let file = self.databases.file(permit).await?;
+        let file = self.databases.file(&permit).await?;
         let missing = blocking(move || {
             let view = file.view()?;
             let mut answer = Map::new();
@@ -194,28 +224,17 @@ impl App {
         Ok(reply::json(StatusCode::OK, &answer))
     }
 
-    pub(super) async fn changes(
-        self: Arc<Self>,
-        permit: Permit,
-        hash: DatabaseHash,
-        asked: Asked,
-    ) -> Done {
-        let principal = self.auth.principal(asked.authorization())?;
-        let query = asked.query.clone();
-        let caller = asked.caller.clone();
-        let last_event = asked.headers.get("last-event-id").cloned();
-        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
-            Ok(body) => body,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
-        let mut query = ChangesQuery::parse(&query, body.as_slice())?;
+    pub(super) async fn changes(self: Arc<Self>, hash: DatabaseHash, asked: Admitted) -> Done {
+        let (body, permit, head) = asked.read(&self, self.limits.bulk_bytes).await?;
+        let mut query = ChangesQuery::parse(&head.query, body.as_slice())?;
         drop(body);
+        let last_event = head.headers.get("last-event-id");
         if let Some(last_event) = last_event {
             // A header that is no text is no position either.
             query.resume(last_event.to_str().unwrap_or("?"))?;
         }
         let kind = query.feed;
-        let feed = Feed::open(self, (principal, caller), permit, hash, query).await?;
+        let feed = Feed::open(self, head.caller, permit, hash, query).await?;
         let mut reply = reply::stream(feed.into_stream());
         if kind == changes::Feed::EventSource {
             let headers = reply.headers_mut();
@@ -232,7 +251,7 @@ impl App {
 /// Reads a bulk write. A wrong document is refused by itself; only a wrong request is refused as a whole.
 fn parse_bulk(
     body: &[u8],
-    permit: &Permit,
+    rights: Rights,
     limits: &Limits,
 ) -> Result<(Vec<Entry>, Vec<DocumentWrite>, bool), DatabaseError> {
     let bulk = BulkDocs::parse(body)?;
@@ -278,7 +297,7 @@ fn parse_bulk(
                 "Local documents are written with PUT.",
             )),
             DocumentKind::Ordinary | DocumentKind::Design => {
-                may_write(permit, &id, envelope.liveness).and(kind)
+                may_write(rights, &id, envelope.liveness).and(kind)
             }
         };
         let checked = checked.and_then(|kind| {

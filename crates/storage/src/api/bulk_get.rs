@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use adyton_couch::document::write_json_text;
+use adyton_couch::rev_tree::Leaf;
 use adyton_couch::wire::{AttachmentsWanted, BulkGetItem, DocumentQuery};
 use bytes::Bytes;
 use serde_json::json;
@@ -12,6 +13,7 @@ use super::pieces::{Piece, PieceProducer, PieceSource};
 use super::read::{self, Extras};
 use crate::store::StoreError;
 use crate::store::database::{DatabaseFile, View};
+use crate::store::row::DocumentRow;
 use crate::stream::BATCH_BYTES;
 
 /// What an item counts for besides its documents, so that many small ones end a batch too.
@@ -24,7 +26,18 @@ pub(super) struct BulkGetSource {
     extras: Extras,
     wish: Wish,
     latest: bool,
+    /// An item that was begun, with the view that it was begun with. A document may have a thousand large leaves: they are never in
+    /// memory together.
+    under_way: Option<(UnderWay, Arc<View>)>,
     at: Place,
+}
+
+/// An item that is being told.
+struct UnderWay {
+    row: DocumentRow,
+    leaves: std::vec::IntoIter<Leaf>,
+    wish: Wish,
+    told: bool,
 }
 
 /// How far the answer is.
@@ -55,24 +68,27 @@ impl BulkGetSource {
                 place: ContentPlace::Inline,
             },
             latest: query.latest,
+            under_way: None,
             at: Place::Start,
         }
     }
 
-    /// Appends one item's answer.
-    fn item(
-        &self,
+    /// Begins the next item: what stands before its documents. None: there is none left.
+    fn begin(
+        &mut self,
         view: &View,
-        item: BulkGetItem,
         pieces: &mut Vec<Piece>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<UnderWay>, StoreError> {
+        let Some(item) = self.wanted.next() else {
+            return Ok(None);
+        };
         let mut head: Vec<u8> = match self.at {
             Place::Start => b"{\"results\":[{\"id\":".to_vec(),
             Place::Items | Place::Done => b",{\"id\":".to_vec(),
         };
+        self.at = Place::Items;
         write_json_text(item.id.as_str(), &mut head);
         head.extend_from_slice(b",\"docs\":[");
-        pieces.push(Piece::Text(head.into()));
         let row = view.document(item.id.as_str())?.unwrap_or_default();
         let leaves = match item.rev {
             Some(rev) => read::found_for(&row, rev, self.latest),
@@ -82,13 +98,6 @@ impl BulkGetSource {
         if let Some(since) = item.atts_since {
             wish.attachments = AttachmentsWanted::Since(since.0);
         }
-        for (i, leaf) in leaves.iter().enumerate() {
-            let opening: &'static [u8] = if i == 0 { b"{\"ok\":" } else { b",{\"ok\":" };
-            pieces.push(Piece::Text(Bytes::from_static(opening)));
-            let told = contents::revision(view, &row, *leaf, self.extras, &wish)?;
-            pieces.extend(told.pieces);
-            pieces.push(Piece::Text(Bytes::from_static(b"}")));
-        }
         if leaves.is_empty() {
             let rev = item
                 .rev
@@ -96,10 +105,35 @@ impl BulkGetSource {
             let error = json!({"error": {
                 "id": item.id, "rev": rev, "error": "not_found", "reason": "missing",
             }});
-            pieces.push(Piece::Text(error.to_string().into()));
+            head.extend_from_slice(error.to_string().as_bytes());
         }
-        pieces.push(Piece::Text(Bytes::from_static(b"]}")));
-        Ok(())
+        pieces.push(Piece::Text(head.into()));
+        Ok(Some(UnderWay {
+            row,
+            leaves: leaves.into_iter(),
+            wish,
+            told: false,
+        }))
+    }
+
+    /// Appends the next document of an item. False: there was none left, and the item has ended.
+    fn go_on(
+        &self,
+        view: &View,
+        item: &mut UnderWay,
+        pieces: &mut Vec<Piece>,
+    ) -> Result<bool, StoreError> {
+        let Some(leaf) = item.leaves.next() else {
+            pieces.push(Piece::Text(Bytes::from_static(b"]}")));
+            return Ok(false);
+        };
+        let opening: &'static [u8] = if item.told { b",{\"ok\":" } else { b"{\"ok\":" };
+        item.told = true;
+        pieces.push(Piece::Text(Bytes::from_static(opening)));
+        let told = contents::revision(view, &item.row, leaf, self.extras, &item.wish)?;
+        pieces.extend(told.pieces);
+        pieces.push(Piece::Text(Bytes::from_static(b"}")));
+        Ok(true)
     }
 }
 
@@ -108,25 +142,39 @@ impl PieceSource for BulkGetSource {
         if self.at == Place::Done {
             return Ok(None);
         }
-        let view = self.file.view()?;
+        // What was begun is ended with what was seen then.
+        let (mut item, view) = match self.under_way.take() {
+            Some((item, view)) => (Some(item), view),
+            None => (None, Arc::new(self.file.view()?)),
+        };
         let mut pieces = Vec::new();
         let mut bytes = 0;
         while bytes < BATCH_BYTES as u64 {
-            let Some(item) = self.wanted.next() else {
-                let end: &'static str = match self.at {
-                    Place::Start => "{\"results\":[]}",
-                    Place::Items | Place::Done => "]}",
-                };
-                pieces.push(Piece::Text(Bytes::from_static(end.as_bytes())));
-                self.at = Place::Done;
-                break;
-            };
             let before = pieces.len();
-            self.item(&view, item, &mut pieces)?;
-            self.at = Place::Items;
-            bytes += ITEM_BYTES + pieces.iter().skip(before).map(Piece::length).sum::<u64>();
+            match &mut item {
+                Some(under_way) => {
+                    if !self.go_on(&view, under_way, &mut pieces)? {
+                        item = None;
+                    }
+                }
+                None => {
+                    item = self.begin(&view, &mut pieces)?;
+                    bytes += ITEM_BYTES;
+                    if item.is_none() {
+                        let end: &'static str = match self.at {
+                            Place::Start => "{\"results\":[]}",
+                            Place::Items | Place::Done => "]}",
+                        };
+                        pieces.push(Piece::Text(Bytes::from_static(end.as_bytes())));
+                        self.at = Place::Done;
+                        break;
+                    }
+                }
+            }
+            bytes += pieces.iter().skip(before).map(Piece::length).sum::<u64>();
         }
+        self.under_way = item.map(|item| (item, Arc::clone(&view)));
         let file = Arc::clone(&self.file);
-        Ok(Some(PieceProducer::new(file, view, pieces)))
+        Ok(Some(PieceProducer::sharing(file, view, pieces)))
     }
 }

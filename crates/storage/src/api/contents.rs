@@ -11,18 +11,20 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{self, HeaderValue};
 
+use super::App;
+use super::asked::Head;
 use super::documents::{Done, tag};
-use super::pieces::{Piece, PieceProducer};
+use super::open_revs::{Form, OpenRevsSource};
+use super::pieces::{Piece, PieceProducer, Sending};
 use super::read::{self, Extras};
 use super::reply::{self, Reply};
-use super::{App, Asked};
 use crate::access::Permit;
 use crate::databases::DatabaseError;
 use crate::store::attachments::Attached;
 use crate::store::database::{DatabaseFile, View};
 use crate::store::row::DocumentRow;
 use crate::store::{StoreError, blocking};
-use crate::stream::produce;
+use crate::stream::{Reader, produce};
 
 /// Which attachments are told with their contents, and how.
 #[derive(Debug, Clone, Default)]
@@ -48,30 +50,34 @@ pub(crate) struct Revision {
     pub(crate) parts: Vec<Attached>,
 }
 
-/// Whether a reader is answered here, and not from the stored text alone.
-pub(super) fn concern(query: &DocumentQuery, headers: &HeaderMap) -> bool {
+/// Whether a reader is answered here, and not from the stored text of one revision alone.
+pub(super) fn concern(query: &DocumentQuery) -> bool {
     query.attachments != AttachmentsWanted::Stubs
         || query.encodings == Encodings::Told
-        || (query.open_revs.is_some() && accepts(headers, "multipart/mixed"))
+        || query.open_revs.is_some()
 }
+
+/// What an answer is made from, and for whom.
+pub(super) type Source = (Arc<DatabaseFile>, View, Reader);
 
 impl App {
     /// `GET /{db}/{id}` for those whom [`concern`] lets in.
     pub(super) async fn get_contents(
         &self,
-        permit: &Permit,
+        permit: Permit,
         id: DocumentId,
         query: DocumentQuery,
-        asked: &Asked,
+        head: &Head,
     ) -> Done {
-        let file = self.databases.file(permit).await?;
-        let related = accepts(&asked.headers, "multipart/related");
-        let mixed = accepts(&asked.headers, "multipart/mixed");
+        let file = self.databases.file(&permit).await?;
+        let reader = Reader::new(self.databases.files()?, permit);
+        let related = accepts(&head.headers, "multipart/related");
+        let mixed = accepts(&head.headers, "multipart/mixed");
         blocking(move || {
             let view = file.view()?;
             Ok(match &query.open_revs {
-                None => one(file, view, &id, &query, related),
-                Some(_) => many(file, view, &id, &query, mixed),
+                None => one((file, view, reader), &id, &query, related),
+                Some(_) => many((file, view, reader), &id, &query, mixed),
             })
         })
         .await?
@@ -79,8 +85,7 @@ impl App {
 }
 
 fn one(
-    file: Arc<DatabaseFile>,
-    view: View,
+    (file, view, reader): Source,
     id: &DocumentId,
     query: &DocumentQuery,
     related: bool,
@@ -92,73 +97,38 @@ fn one(
     };
     let told = revision(&view, &row, leaf, read::extras(query), &wish(query, place))?;
     let mut reply = if told.parts.is_empty() {
-        answer(file, view, told.pieces, reply::JSON)
+        answer((file, view, reader), told.pieces, reply::JSON)
     } else {
         let boundary = boundary()?;
         let mut pieces = Vec::new();
         push_related(told, &boundary, query.encodings, &mut pieces);
-        answer(file, view, pieces, &boundary.content_type("related"))
+        answer(
+            (file, view, reader),
+            pieces,
+            &boundary.content_type("related"),
+        )
     };
     tag(&mut reply, &leaf.rev.to_string());
     Ok(reply)
 }
 
 fn many(
-    file: Arc<DatabaseFile>,
-    view: View,
+    (file, view, reader): Source,
     id: &DocumentId,
     query: &DocumentQuery,
     mixed: bool,
 ) -> Result<Reply, DatabaseError> {
-    let (row, leaves) = read::chosen_of_many(&view, id.as_str(), query)?;
-    let extras = Extras {
-        revisions: query.revs,
-        ..Extras::default()
+    let source = OpenRevsSource::new(file, view, id, query, mixed)?;
+    let content_type = match &source.form {
+        Form::List => reply::JSON.to_owned(),
+        Form::Mixed(boundary) => boundary.content_type("mixed"),
     };
-    let mut pieces = Vec::new();
-    if !mixed {
-        pieces.push(text(b"["));
-        for (i, leaf) in leaves.into_iter().enumerate() {
-            if i > 0 {
-                pieces.push(text(b","));
-            }
-            match leaf {
-                Ok(leaf) => {
-                    pieces.push(text(b"{\"ok\":"));
-                    let wish = wish(query, ContentPlace::Inline);
-                    pieces.extend(revision(&view, &row, leaf, extras, &wish)?.pieces);
-                    pieces.push(text(b"}"));
-                }
-                Err(rev) => pieces.push(text(format!("{{\"missing\":\"{rev}\"}}").as_bytes())),
-            }
-        }
-        pieces.push(text(b"]"));
-        return Ok(answer(file, view, pieces, reply::JSON));
+    let mut reply = reply::stream(produce(Sending::new(source), reader));
+    if let Ok(content_type) = HeaderValue::from_str(&content_type) {
+        let headers = reply.headers_mut();
+        headers.insert(header::CONTENT_TYPE, content_type);
     }
-    let boundary = boundary()?;
-    for (i, leaf) in leaves.into_iter().enumerate() {
-        let before = |kind: &str| text(&boundary.before_part(i == 0, &[("Content-Type", kind)]));
-        match leaf {
-            Ok(leaf) => {
-                let wish = wish(query, ContentPlace::Part);
-                let told = revision(&view, &row, leaf, extras, &wish)?;
-                if told.parts.is_empty() {
-                    pieces.push(before(reply::JSON));
-                    pieces.extend(told.pieces);
-                } else {
-                    let inner = self::boundary()?;
-                    pieces.push(before(&inner.content_type("related")));
-                    push_related(told, &inner, query.encodings, &mut pieces);
-                }
-            }
-            Err(rev) => {
-                pieces.push(before("application/json; error=\"true\""));
-                pieces.push(text(format!("{{\"missing\":\"{rev}\"}}").as_bytes()));
-            }
-        }
-    }
-    pieces.push(text(&boundary.end()));
-    Ok(answer(file, view, pieces, &boundary.content_type("mixed")))
+    Ok(reply)
 }
 
 /// A document with its contents behind it.
@@ -275,13 +245,12 @@ fn since(row: &DocumentRow, leaf: Leaf, wanted: &AttachmentsWanted) -> u64 {
 
 /// An answer made of pieces, with its length.
 pub(super) fn answer(
-    file: Arc<DatabaseFile>,
-    view: View,
+    (file, view, reader): Source,
     pieces: Vec<Piece>,
     content_type: &str,
 ) -> Reply {
     let length: u64 = pieces.iter().map(Piece::length).sum();
-    let mut reply = reply::stream(produce(PieceProducer::new(file, view, pieces)));
+    let mut reply = reply::stream(produce(PieceProducer::new(file, view, pieces), reader));
     let headers = reply.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     if let Ok(content_type) = HeaderValue::from_str(content_type) {
@@ -305,7 +274,7 @@ pub(super) fn accepts(headers: &HeaderMap, kind: &str) -> bool {
     })
 }
 
-fn wish(query: &DocumentQuery, place: ContentPlace) -> Wish {
+pub(super) fn wish(query: &DocumentQuery, place: ContentPlace) -> Wish {
     Wish {
         attachments: query.attachments.clone(),
         encodings: query.encodings,
@@ -318,6 +287,6 @@ pub(crate) fn boundary() -> Result<Boundary, StoreError> {
     Boundary::new(&name).map_err(|_| StoreError::Corrupt("a made boundary"))
 }
 
-fn text(bytes: &[u8]) -> Piece {
+pub(super) fn text(bytes: &[u8]) -> Piece {
     Piece::Text(Bytes::copy_from_slice(bytes))
 }

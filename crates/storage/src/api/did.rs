@@ -9,10 +9,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::App;
+use super::asked::{Asked, Head};
 use super::reply::{self, Reply};
 use super::route::Endpoint;
-use super::{App, Asked};
-use crate::did_documents::{DidDocumentRefusal, DidDocuments, Freshness, ResolveFailure};
+use crate::abroad::Unresolved;
+use crate::did_documents::{DidDocumentRefusal, DidDocuments, Freshness};
 use crate::store::StoreError;
 
 #[derive(Deserialize)]
@@ -23,10 +25,10 @@ struct DocumentCall {
 impl App {
     pub(super) async fn did(&self, endpoint: Endpoint, did: &str, asked: Asked) -> Reply {
         let parsed = did.parse::<Did>();
-        let method = asked.method.clone();
+        let method = asked.head.method.clone();
         match (endpoint, method) {
             (Endpoint::DidDocument, Method::GET) => match parsed {
-                Ok(did) => self.did_document(&did, &asked).await,
+                Ok(did) => self.did_document(&did, &asked.head).await,
                 Err(_) => reply::fail(StatusCode::NOT_FOUND, "DID Document not found."),
             },
             (Endpoint::DidDocument, Method::POST | Method::PUT) => match parsed {
@@ -37,22 +39,22 @@ impl App {
                 ),
             },
             (Endpoint::DidDocument, Method::DELETE) => match parsed {
-                Ok(did) => self.delete_did_document(&did, &asked).await,
+                Ok(did) => self.delete_did_document(&did, &asked.head).await,
                 Err(_) => reply::fail(StatusCode::BAD_REQUEST, "DID Document not found"),
             },
             (Endpoint::DidMigrate, Method::POST) => {
                 reply::fail(StatusCode::NOT_FOUND, "Not implemented (yet)")
             }
             (Endpoint::DidLookup, Method::GET) => match parsed {
-                Ok(did) => self.look_up_did(&did, &asked).await,
+                Ok(did) => self.look_up_did(&did, &asked.head).await,
                 Err(_) => reply::fail(StatusCode::NOT_FOUND, "DID document not found"),
             },
-            _ => self.unknown(&asked),
+            _ => self.unknown(&asked.head),
         }
     }
 
-    async fn did_document(&self, did: &Did, asked: &Asked) -> Reply {
-        let all = url::form_urlencoded::parse(asked.query.as_bytes())
+    async fn did_document(&self, did: &Did, head: &Head) -> Reply {
+        let all = url::form_urlencoded::parse(head.query.as_bytes())
             .any(|(name, value)| name == "allVersions" && value == "true");
         let missing = || reply::fail(StatusCode::NOT_FOUND, "DID Document not found.");
         if all {
@@ -79,8 +81,8 @@ impl App {
     }
 
     async fn keep_did_document(&self, did: &Did, asked: Asked) -> Reply {
-        let first = asked.method == Method::POST;
-        let call: DocumentCall = match self.call(asked).await {
+        let first = asked.head.method == Method::POST;
+        let call: DocumentCall = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };
@@ -101,8 +103,8 @@ impl App {
         }
     }
 
-    async fn delete_did_document(&self, did: &Did, asked: &Asked) -> Reply {
-        let signature = asked
+    async fn delete_did_document(&self, did: &Did, head: &Head) -> Reply {
+        let signature = head
             .headers
             .get("signature")
             .and_then(|value| value.to_str().ok());
@@ -122,21 +124,21 @@ impl App {
         }
     }
 
-    async fn look_up_did(&self, did: &Did, asked: &Asked) -> Reply {
-        let fresh = url::form_urlencoded::parse(asked.query.as_bytes())
+    async fn look_up_did(&self, did: &Did, head: &Head) -> Reply {
+        let fresh = url::form_urlencoded::parse(head.query.as_bytes())
             .any(|(name, value)| name == "ignoreCache" && !matches!(&*value, "" | "0" | "false"));
         let freshness = match fresh {
             true => Freshness::Asked,
             false => Freshness::Remembered,
         };
-        match self.resolver.look_up(did, freshness).await {
+        match self.resolver.look_up(&head.caller, did, freshness).await {
             Ok(Some(document)) => {
                 let document: Value = document.to_json();
                 reply::success(json!({"data": {"did": did.lowercase(), "document": document}}))
             }
             Ok(None) => reply::fail(StatusCode::NOT_FOUND, "DID document not found"),
-            Err(ResolveFailure::Unreachable) => super::session::unresolved(),
-            Err(ResolveFailure::Store(error)) => reply::fault(&error),
+            Err(Unresolved::Store(error)) => reply::fault(&error),
+            Err(error) => self.later(&error.into()),
         }
     }
 }

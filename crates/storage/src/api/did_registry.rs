@@ -8,9 +8,10 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::App;
+use super::asked::Asked;
 use super::reply::{self, Reply};
 use super::route::Endpoint;
-use super::{App, Asked};
 use crate::directory::DirectoryRefusal;
 
 #[derive(Deserialize, Default)]
@@ -26,10 +27,10 @@ const MISSING: &str = "a parameter is missing or malformed";
 
 impl App {
     pub(super) async fn did_registry(&self, endpoint: Endpoint, asked: Asked) -> Reply {
-        let (Some(directory), &Method::POST) = (&self.directory, &asked.method) else {
-            return self.unknown(&asked);
+        let (Some(directory), &Method::POST) = (&self.directory, &asked.head.method) else {
+            return self.unknown(&asked.head);
         };
-        let call: Call = match self.call(asked).await {
+        let call: Call = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };
@@ -80,8 +81,11 @@ impl App {
         };
         match done {
             Ok(data) => {
-                self.resolver
-                    .forget(&Did::of_account(self.network.anchor(), did));
+                // What only reads changes nothing: or anybody could have every login asked for anew.
+                if !matches!(endpoint, Endpoint::RegistryLookup | Endpoint::RegistryNonce) {
+                    let did = Did::of_account(self.network.anchor(), did);
+                    self.resolver.forget(&did);
+                }
                 reply::middleware(StatusCode::OK, &json!({"success": true, "data": data}))
             }
             Err(DirectoryRefusal::Store(error)) => reply::fault(&error),

@@ -13,15 +13,18 @@ use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::App;
+use super::asked::{Admitted, Asked, Head};
 use super::contents;
 use super::multipart;
 use super::read;
 use super::reply::{self, Reply};
 use super::route::Endpoint;
-use super::{App, Asked};
-use crate::access::Permit;
+use crate::access::{Permit, Rights};
 use crate::databases::DatabaseError;
+use crate::quota::Room;
 use crate::registry::DatabaseRecord;
+use crate::server::body::{BodyRefusal, Claim};
 use crate::store::database::DatabaseFile;
 use crate::store::write::{DocumentWrite, WriteKind};
 use crate::store::{StoreError, blocking};
@@ -41,42 +44,39 @@ impl App {
         asked: Asked,
     ) -> Reply {
         // First who asks, then what: a stranger learns nothing of methods and paths.
-        let permit = match self.permit(hash, &asked).await {
-            Ok(permit) => permit,
+        let asked = match asked.admit(&self, hash).await {
+            Ok(asked) => asked,
             Err(error) => return reply::couch_failure(&error),
         };
-        let method = asked.method.clone();
+        let method = asked.head().method.clone();
         let done = match (endpoint, method) {
-            (Endpoint::Database, Method::GET) => self.database(&permit).await,
-            (Endpoint::Database, Method::POST) => self.post_document(&permit, asked).await,
+            (Endpoint::Database, Method::GET) => self.database(&asked.bodiless().0).await,
+            (Endpoint::Database, Method::POST) => self.post_document(asked).await,
             (Endpoint::Database, Method::PUT | Method::DELETE) => {
                 let reason = "You are not a server admin.";
                 Err(CouchError::new(ErrorKind::Unauthorized, reason).into())
             }
-            (Endpoint::Changes, Method::GET | Method::POST) => {
-                self.changes(permit, hash, asked).await
-            }
-            (Endpoint::AllDocs, Method::GET | Method::POST) => self.all_docs(&permit, asked).await,
-            (Endpoint::BulkDocs, Method::POST) => self.bulk_docs(&permit, asked).await,
-            (Endpoint::BulkGet, Method::POST) => self.bulk_get(&permit, asked).await,
-            (Endpoint::RevsDiff, Method::POST) => self.revs_diff(&permit, asked).await,
-            (Endpoint::Find, Method::POST) => self.find(&permit, asked).await,
-            (Endpoint::Explain, Method::POST) => self.explain(&permit, asked).await,
-            (Endpoint::Index, Method::GET) => self.indexes(&permit).await,
-            (Endpoint::Index, Method::POST) => self.create_index(&permit, asked).await,
-            (Endpoint::IndexBulkDelete, Method::POST) => self.delete_designs(&permit, asked).await,
+            (Endpoint::Changes, Method::GET | Method::POST) => self.changes(hash, asked).await,
+            (Endpoint::AllDocs, Method::GET | Method::POST) => self.all_docs(asked).await,
+            (Endpoint::BulkDocs, Method::POST) => self.bulk_docs(asked).await,
+            (Endpoint::BulkGet, Method::POST) => self.bulk_get(asked).await,
+            (Endpoint::RevsDiff, Method::POST) => self.revs_diff(asked).await,
+            (Endpoint::Find, Method::POST) => self.find(asked).await,
+            (Endpoint::Explain, Method::POST) => self.explain(asked).await,
+            (Endpoint::Index, Method::GET) => self.indexes(&asked.bodiless().0).await,
+            (Endpoint::Index, Method::POST) => self.create_index(asked).await,
+            (Endpoint::IndexBulkDelete, Method::POST) => self.delete_designs(asked).await,
             (Endpoint::Security, Method::GET) => {
+                let (permit, _head) = asked.bodiless();
                 Ok(security(&permit, &self.auth.public().username))
             }
-            (Endpoint::MissingRevs, Method::POST) => self.missing_revs(&permit, asked).await,
-            (Endpoint::RevsLimit, Method::GET) => self.revs_limit(&permit).await,
-            (Endpoint::RevsLimit, Method::PUT) => self.set_revs_limit(&permit, asked).await,
-            (Endpoint::Compact, Method::POST) => self.compact(&permit).await,
-            (Endpoint::Purge, Method::POST) => self.purge(&permit, asked).await,
-            (Endpoint::DesignDocs, Method::GET | Method::POST) => {
-                self.design_docs(&permit, asked).await
-            }
-            (Endpoint::LocalDocs, Method::GET) => self.local_docs(&permit, asked).await,
+            (Endpoint::MissingRevs, Method::POST) => self.missing_revs(asked).await,
+            (Endpoint::RevsLimit, Method::GET) => self.revs_limit(&asked.bodiless().0).await,
+            (Endpoint::RevsLimit, Method::PUT) => self.set_revs_limit(asked).await,
+            (Endpoint::Compact, Method::POST) => self.compact(&asked.bodiless().0).await,
+            (Endpoint::Purge, Method::POST) => self.purge(asked).await,
+            (Endpoint::DesignDocs, Method::GET | Method::POST) => self.design_docs(asked).await,
+            (Endpoint::LocalDocs, Method::GET) => self.local_docs(asked).await,
             (Endpoint::DesignFunction, _) => {
                 let reason = "missing_named_view";
                 Err(CouchError::new(ErrorKind::NotFound, reason).into())
@@ -84,7 +84,7 @@ impl App {
             (Endpoint::Security, Method::PUT) => {
                 let reason = "Permissions are set through /user/updateDatabase.";
                 let refusal = CouchError::new(ErrorKind::Forbidden, reason);
-                Err(permit.design().err().unwrap_or(refusal).into())
+                Err(asked.rights().design().err().unwrap_or(refusal).into())
             }
             (Endpoint::EnsureFullCommit, Method::POST) => {
                 // Every acknowledged write is durable already.
@@ -100,28 +100,28 @@ impl App {
     }
 
     pub(super) async fn document(&self, hash: DatabaseHash, id: DocumentId, asked: Asked) -> Reply {
-        let permit = match self.permit(hash, &asked).await {
-            Ok(permit) => permit,
+        let asked = match asked.admit(self, hash).await {
+            Ok(asked) => asked,
             Err(error) => return reply::couch_failure(&error),
         };
-        let done = match asked.method.clone() {
-            Method::GET => self.get_document(&permit, id, &asked).await,
-            Method::PUT => self.put_document(&permit, id, asked).await,
-            Method::DELETE => self.delete_document(&permit, id, &asked).await,
+        let done = match asked.head().method.clone() {
+            Method::GET => self.get_document(id, asked).await,
+            Method::PUT => self.put_document(id, asked).await,
+            Method::DELETE => self.delete_document(id, asked).await,
             _ => Err(method_not_allowed()),
         };
         done.unwrap_or_else(|error| reply::couch_failure(&error))
     }
 
     pub(super) async fn local(&self, hash: DatabaseHash, id: DocumentId, asked: Asked) -> Reply {
-        let permit = match self.permit(hash, &asked).await {
-            Ok(permit) => permit,
+        let asked = match asked.admit(self, hash).await {
+            Ok(asked) => asked,
             Err(error) => return reply::couch_failure(&error),
         };
-        let done = match asked.method.clone() {
-            Method::GET => self.get_local(&permit, id).await,
-            Method::PUT => self.put_local(&permit, id, asked).await,
-            Method::DELETE => self.delete_local(&permit, id, &asked).await,
+        let done = match asked.head().method.clone() {
+            Method::GET => self.get_local(&asked.bodiless().0, id).await,
+            Method::PUT => self.put_local(id, asked).await,
+            Method::DELETE => self.delete_local(id, asked).await,
             _ => Err(method_not_allowed()),
         };
         done.unwrap_or_else(|error| reply::couch_failure(&error))
@@ -135,58 +135,55 @@ impl App {
         ))
     }
 
-    async fn get_document(&self, permit: &Permit, id: DocumentId, asked: &Asked) -> Done {
-        let query = DocumentQuery::parse(&asked.query)?;
-        if contents::concern(&query, &asked.headers) {
-            return self.get_contents(permit, id, query, asked).await;
+    async fn get_document(&self, id: DocumentId, asked: Admitted) -> Done {
+        let (permit, head) = asked.bodiless();
+        let query = DocumentQuery::parse(&head.query)?;
+        if contents::concern(&query) {
+            return self.get_contents(permit, id, query, &head).await;
         }
-        let known = Known::of(asked);
-        let file = self.databases.file(permit).await?;
+        let known = Known::of(&head);
+        let file = self.databases.file(&permit).await?;
         blocking(move || {
             let view = file.view()?;
-            Ok(match &query.open_revs {
-                Some(_) => read::open_revs(&view, id.as_str(), &query)
-                    .map(|pieces| reply::pieces(StatusCode::OK, pieces)),
-                None => read::document(&view, id.as_str(), &query).map(|found| {
-                    let rev = found.rev.to_string();
-                    // Only the plain text is named by its revision: what else is asked for may change without it.
-                    let is_plain = !read::extras(&query).is_any();
-                    let mut reply = match is_plain && known.is_some_and(|known| known.has(&rev)) {
-                        true => reply::bytes(StatusCode::NOT_MODIFIED, reply::JSON, ""),
-                        false => reply::pieces(StatusCode::OK, found.pieces),
-                    };
-                    if is_plain {
-                        tag(&mut reply, &rev);
-                    }
-                    reply
-                }),
-            })
+            Ok(read::document(&view, id.as_str(), &query).map(|found| {
+                let rev = found.rev.to_string();
+                // Only the plain text is named by its revision: what else is asked for may change without it.
+                let is_plain = !read::extras(&query).is_any();
+                let mut reply = match is_plain && known.is_some_and(|known| known.has(&rev)) {
+                    true => reply::bytes(StatusCode::NOT_MODIFIED, reply::JSON, ""),
+                    false => reply::pieces(StatusCode::OK, found.pieces),
+                };
+                if is_plain {
+                    tag(&mut reply, &rev);
+                }
+                reply
+            }))
         })
         .await?
     }
 
-    async fn put_document(&self, permit: &Permit, id: DocumentId, asked: Asked) -> Done {
-        if let Some(boundary) = multipart::related(&asked) {
-            return self.put_multipart(permit, id, boundary?, asked).await;
+    async fn put_document(&self, id: DocumentId, asked: Admitted) -> Done {
+        if let Some(boundary) = multipart::related(asked.head()) {
+            return self.put_multipart(id, boundary?, asked).await;
         }
-        let query = DocumentQuery::parse(&asked.query)?;
-        let if_match = if_match(&asked);
-        let Some(body) = self.document_body(asked).await? else {
-            return Ok(too_large());
-        };
+        let query = DocumentQuery::parse(&asked.head().query)?;
+        let if_match = if_match(asked.head());
+        let (body, permit, _head) = asked.read(self, self.limits.document_bytes).await?;
+        let held = body.claim_copy().map_err(reply::couch_refusal)?;
         let envelope = Envelope::parse(body.as_slice()).map_err(CouchError::from)?;
         drop(body);
-        self.put_envelope(permit, id, (query, if_match), envelope, Vec::new())
+        self.put_envelope(&permit, id, (query, if_match), (envelope, held), Vec::new())
             .await
     }
 
-    /// Writes what a peer put at a document's address; `parts` are the contents of attachments that came behind it.
+    /// Writes what a peer put at a document's address; `held` is the room that it takes; `parts` are the contents of attachments
+    /// that came behind it.
     pub(super) async fn put_envelope(
         &self,
         permit: &Permit,
         id: DocumentId,
         (query, if_match): (DocumentQuery, Option<String>),
-        envelope: Envelope,
+        (envelope, held): (Envelope, Claim),
         parts: Vec<(AttachmentName, Bytes)>,
     ) -> Done {
         if envelope.id.as_ref().is_some_and(|inner| *inner != id) {
@@ -210,7 +207,7 @@ impl App {
         } else {
             WriteKind::Edit { base }
         };
-        may_write(permit, &id, envelope.liveness)?;
+        may_write(permit.rights(), &id, envelope.liveness)?;
         let write = DocumentWrite {
             id,
             liveness: envelope.liveness,
@@ -218,19 +215,21 @@ impl App {
             attachments: self.incoming(envelope.attachments, parts).await?,
             kind,
         };
-        self.write_one(permit, write, StatusCode::CREATED).await
+        self.write_one(permit, write, Some(held), StatusCode::CREATED)
+            .await
     }
 
-    async fn delete_document(&self, permit: &Permit, id: DocumentId, asked: &Asked) -> Done {
-        let query = DocumentQuery::parse(&asked.query)?;
-        let if_match = if_match(asked)
+    async fn delete_document(&self, id: DocumentId, asked: Admitted) -> Done {
+        let (permit, head) = asked.bodiless();
+        let query = DocumentQuery::parse(&head.query)?;
+        let if_match = if_match(&head)
             .map(|text| text.parse())
             .transpose()
             .map_err(|_| bad_rev())?;
         // An absent document is not found; an existing one without its revision is a conflict.
         let base = query.rev.or(if_match);
         if base.is_none() {
-            let file = self.databases.file(permit).await?;
+            let file = self.databases.file(&permit).await?;
             let sought = id.clone();
             let winner = blocking(move || file.view()?.document(sought.as_str())).await?;
             return match winner.and_then(|row| row.tree.winner()) {
@@ -246,13 +245,12 @@ impl App {
             attachments: Vec::new(),
             kind: WriteKind::Edit { base },
         };
-        self.write_one(permit, write, StatusCode::OK).await
+        self.write_one(&permit, write, None, StatusCode::OK).await
     }
 
-    async fn post_document(&self, permit: &Permit, asked: Asked) -> Done {
-        let Some(body) = self.document_body(asked).await? else {
-            return Ok(too_large());
-        };
+    async fn post_document(&self, asked: Admitted) -> Done {
+        let (body, permit, _head) = asked.read(self, self.limits.document_bytes).await?;
+        let held = body.claim_copy().map_err(reply::couch_refusal)?;
         let envelope = Envelope::parse(body.as_slice()).map_err(CouchError::from)?;
         drop(body);
         let id = match envelope.id {
@@ -265,7 +263,7 @@ impl App {
             None => fresh_document_id()?,
         };
         let kind = WriteKind::Edit { base: envelope.rev };
-        may_write(permit, &id, envelope.liveness)?;
+        may_write(permit.rights(), &id, envelope.liveness)?;
         let write = DocumentWrite {
             id,
             liveness: envelope.liveness,
@@ -273,20 +271,23 @@ impl App {
             attachments: self.incoming(envelope.attachments, Vec::new()).await?,
             kind,
         };
-        self.write_one(permit, write, StatusCode::CREATED).await
+        self.write_one(&permit, write, Some(held), StatusCode::CREATED)
+            .await
     }
 
     pub(super) async fn write_one(
         &self,
         permit: &Permit,
         write: DocumentWrite,
+        held: Option<Claim>,
         status: StatusCode,
     ) -> Done {
-        may_write(permit, &write.id, write.liveness)?;
-        self.databases.room(permit).await?;
+        may_write(permit.rights(), &write.id, write.liveness)?;
+        let room = self.room_for_writes(permit, std::slice::from_ref(&write));
+        let held = (held, room.await?);
         let file = self.databases.file(permit).await?;
         let id = write.id.clone();
-        let outcomes = file.write(vec![write]).await?;
+        let outcomes = file.write(vec![write], held).await?;
         let outcome = outcomes
             .into_iter()
             .next()
@@ -297,6 +298,19 @@ impl App {
         Ok(reply)
     }
 
+    /// Room in the owner's account for what is written; none is needed for deletions.
+    pub(super) async fn room_for_writes(
+        &self,
+        permit: &Permit,
+        writes: &[DocumentWrite],
+    ) -> Result<Option<Room>, DatabaseError> {
+        if writes.iter().all(DocumentWrite::only_deletes) {
+            return Ok(None);
+        }
+        let bytes = writes.iter().map(DocumentWrite::bytes).sum();
+        self.databases.room(permit, bytes).await.map(Some)
+    }
+
     async fn get_local(&self, permit: &Permit, id: DocumentId) -> Done {
         let file = self.databases.file(permit).await?;
         let found = blocking(move || file.view()?.local(id.as_str())).await?;
@@ -304,23 +318,20 @@ impl App {
         Ok(reply::bytes(StatusCode::OK, reply::JSON, body))
     }
 
-    async fn put_local(&self, permit: &Permit, id: DocumentId, asked: Asked) -> Done {
-        permit.checkpoint()?;
-        // What readers keep fills the owner's account.
-        let (bytes, documents) = match permit.only_checkpoints() {
-            true => (
-                self.limits.reader_local_bytes.min(MAX_LOCAL_DOCUMENT_BYTES),
-                self.limits.local_documents_for_readers,
-            ),
-            false => (MAX_LOCAL_DOCUMENT_BYTES, u64::MAX),
-        };
-        let body = match self.read_body(asked, bytes).await {
-            Ok(body) => body,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
+    async fn put_local(&self, id: DocumentId, asked: Admitted) -> Done {
+        asked.rights().checkpoint()?;
+        let (bytes, _) = self.local_limits(asked.rights());
+        let (body, permit, _head) = asked.read(self, bytes).await?;
+        // Who wrote may only read by now.
+        permit.rights().checkpoint()?;
+        let (bytes, documents) = self.local_limits(permit.rights());
+        if body.as_slice().len() > bytes {
+            return Err(reply::couch_refusal(BodyRefusal::TooLarge).into());
+        }
         let local = LocalEnvelope::parse(body.as_slice()).map_err(CouchError::from)?;
-        self.databases.room(permit).await?;
-        let file = self.databases.file(permit).await?;
+        let bytes = body.as_slice().len() as u64;
+        let _room = self.databases.room(&permit, bytes).await?;
+        let file = self.databases.file(&permit).await?;
         let rev = file
             .write_local(id.clone(), local.rev, Some(local), documents)
             .await??;
@@ -328,52 +339,44 @@ impl App {
         Ok(reply::json(StatusCode::CREATED, &written))
     }
 
-    async fn delete_local(&self, permit: &Permit, id: DocumentId, asked: &Asked) -> Done {
-        permit.checkpoint()?;
-        let rev: Option<LocalRev> = url::form_urlencoded::parse(asked.query.as_bytes())
+    /// Bytes of a local document, and how many of them there may be: what readers keep fills the owner's account.
+    fn local_limits(&self, rights: Rights) -> (usize, u64) {
+        match rights.only_checkpoints() {
+            true => (
+                self.limits.reader_local_bytes.min(MAX_LOCAL_DOCUMENT_BYTES),
+                self.limits.local_documents_for_readers,
+            ),
+            false => (MAX_LOCAL_DOCUMENT_BYTES, u64::MAX),
+        }
+    }
+
+    async fn delete_local(&self, id: DocumentId, asked: Admitted) -> Done {
+        let (permit, head) = asked.bodiless();
+        permit.rights().checkpoint()?;
+        let rev: Option<LocalRev> = url::form_urlencoded::parse(head.query.as_bytes())
             .find(|(name, _)| name == "rev")
             .map(|(_, value)| value.parse())
             .transpose()
             .map_err(|_| bad_rev())?;
-        let file = self.databases.file(permit).await?;
+        let file = self.databases.file(&permit).await?;
         file.write_local(id.clone(), rev, None, u64::MAX).await??;
         let gone = json!({"ok": true, "id": id, "rev": "0-0"});
         Ok(reply::json(StatusCode::OK, &gone))
-    }
-
-    /// The body of a request that carries one document; `None` when it is too large.
-    async fn document_body(
-        &self,
-        asked: Asked,
-    ) -> Result<Option<crate::server::body::RequestBody>, DatabaseError> {
-        use crate::server::body::BodyRefusal;
-        match self.read_body(asked, self.limits.document_bytes).await {
-            Ok(body) => Ok(Some(body)),
-            Err(BodyRefusal::TooLarge) => Ok(None),
-            Err(BodyRefusal::Overloaded) => Err(CouchError::new(
-                ErrorKind::Unavailable,
-                "The server has too many requests in hand.",
-            )
-            .into()),
-            Err(BodyRefusal::Stalled | BodyRefusal::Broken) => {
-                Err(CouchError::bad_request("The request body broke off.").into())
-            }
-        }
     }
 }
 
 /// The right to write this kind of revision of this kind of document.
 pub(super) fn may_write(
-    permit: &Permit,
+    rights: Rights,
     id: &DocumentId,
     liveness: Liveness,
 ) -> Result<(), CouchError> {
     if id.kind() == DocumentKind::Design {
-        return permit.design();
+        return rights.design();
     }
     match liveness {
-        Liveness::Live => permit.write(),
-        Liveness::Deleted => permit.delete(),
+        Liveness::Live => rights.write(),
+        Liveness::Deleted => rights.delete(),
     }
 }
 
@@ -444,8 +447,8 @@ pub(super) fn security(permit: &Permit, public_user: &str) -> Reply {
 struct Known(String);
 
 impl Known {
-    fn of(asked: &Asked) -> Option<Self> {
-        let value = asked.headers.get(header::IF_NONE_MATCH)?.to_str().ok()?;
+    fn of(head: &Head) -> Option<Self> {
+        let value = head.headers.get(header::IF_NONE_MATCH)?.to_str().ok()?;
         Some(Self(value.to_owned()))
     }
 
@@ -464,8 +467,8 @@ pub(super) fn tag(reply: &mut Reply, rev: &str) {
     }
 }
 
-pub(super) fn if_match(asked: &Asked) -> Option<String> {
-    let value = asked.headers.get(header::IF_MATCH)?.to_str().ok()?;
+pub(super) fn if_match(head: &Head) -> Option<String> {
+    let value = head.headers.get(header::IF_MATCH)?.to_str().ok()?;
     Some(value.trim_matches('"').to_owned())
 }
 
@@ -479,8 +482,4 @@ pub(super) fn method_not_allowed() -> DatabaseError {
         "This address does not know this method.",
     )
     .into()
-}
-
-fn too_large() -> Reply {
-    reply::couch_body_refusal(crate::server::body::BodyRefusal::TooLarge)
 }

@@ -14,31 +14,28 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::App;
+use super::asked::{Admitted, Asked};
 use super::documents::{Done, method_not_allowed};
 use super::reply::{self, Reply};
-use super::{App, Asked};
 use crate::access::Permit;
 use crate::databases::DatabaseError;
 use crate::query::{self, PageProducer};
 use crate::store::write::{DocumentWrite, WriteKind};
 use crate::store::{StoreError, blocking};
-use crate::stream::produce;
+use crate::stream::{Reader, produce};
 
 /// A design document as it is: its revision and text, if it is there.
 type Existing = Option<(Rev, Bytes)>;
 
 impl App {
-    pub(super) async fn find(&self, permit: &Permit, asked: Asked) -> Done {
-        let caller = asked.caller.clone();
-        let body = match self.read_body(asked, self.limits.body_bytes).await {
-            Ok(body) => body,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
+    pub(super) async fn find(&self, asked: Admitted) -> Done {
+        let (body, permit, head) = asked.read(self, self.limits.body_bytes).await?;
         let query = FindQuery::parse(body.as_slice())?;
         drop(body);
-        // First the turn, then the file: who waits holds nothing.
-        let turn = self.finds.ask(&caller).await?;
-        let file = self.databases.file(permit).await?;
+        // First the turn, then the file: who waits holds nothing, and may read at the end of it (`Databases::file` asks again).
+        let turn = self.finds.ask(&head.caller).await?;
+        let file = self.databases.file(&permit).await?;
         let limits = self.limits.clone();
         let opened = std::sync::Arc::clone(&file);
         let began = Instant::now();
@@ -53,17 +50,17 @@ impl App {
         .await?;
         let (kept, page) = page?;
         let producer = PageProducer::new(file, query, (page, kept), began.elapsed());
-        Ok(reply::stream(produce(producer)))
+        Ok(reply::stream(produce(
+            producer,
+            Reader::new(self.databases.files()?, permit),
+        )))
     }
 
-    pub(super) async fn explain(&self, permit: &Permit, asked: Asked) -> Done {
-        let body = match self.read_body(asked, self.limits.body_bytes).await {
-            Ok(body) => body,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
+    pub(super) async fn explain(&self, asked: Admitted) -> Done {
+        let (body, permit, _head) = asked.read(self, self.limits.body_bytes).await?;
         let query = FindQuery::parse(body.as_slice())?;
         drop(body);
-        let indexes = self.known_indexes(permit).await?;
+        let indexes = self.known_indexes(&permit).await?;
         let plan = Plan::of(&query, &indexes)?;
         let selector: Value = serde_json::from_str(query.selector.source()).unwrap_or_default();
         let fields = query
@@ -124,30 +121,27 @@ impl App {
         Ok(blocking(move || query::indexes(&file.view()?)).await?)
     }
 
-    pub(super) async fn create_index(&self, permit: &Permit, asked: Asked) -> Done {
-        permit.design()?;
-        let body = match self.read_body(asked, self.limits.body_bytes).await {
-            Ok(body) => body,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
+    pub(super) async fn create_index(&self, asked: Admitted) -> Done {
+        asked.rights().design()?;
+        let (body, permit, _head) = asked.read(self, self.limits.body_bytes).await?;
         let new = NewIndex::parse(body.as_slice())?;
         drop(body);
         let id: DocumentId = new
             .design
             .parse()
             .map_err(|_| CouchError::bad_request("`ddoc` is not the name of a design document."))?;
-        let existing = self.design(permit, &id).await?;
+        let existing = self.design(&permit, &id).await?;
         let text = existing.as_ref().map(|(_, text)| text.as_ref());
         let result = match with_view(text, &new.index)? {
             None => "exists",
             Some(text) => {
-                if self.known_indexes(permit).await?.len() >= MAX_INDEXES {
+                if self.known_indexes(&permit).await?.len() >= MAX_INDEXES {
                     let reason = "The database has as many indexes as it may.";
                     return Err(CouchError::new(ErrorKind::TooLarge, reason).into());
                 }
                 let envelope = Envelope::parse(&text).map_err(CouchError::from)?;
                 let base = existing.map(|(rev, _)| rev);
-                self.write_design(permit, id, base, Some(envelope)).await?;
+                self.write_design(&permit, id, base, Some(envelope)).await?;
                 "created"
             }
         };
@@ -162,10 +156,10 @@ impl App {
         name: &str,
         asked: Asked,
     ) -> Reply {
-        let done = match self.permit(hash, &asked).await {
+        let done = match asked.admit(self, hash).await {
             Err(error) => Err(error),
-            Ok(permit) if asked.method == Method::DELETE => {
-                self.delete_index(&permit, design, name).await
+            Ok(asked) if asked.head().method == Method::DELETE => {
+                self.delete_index(&asked.bodiless().0, design, name).await
             }
             Ok(_) => Err(method_not_allowed()),
         };
@@ -173,7 +167,7 @@ impl App {
     }
 
     async fn delete_index(&self, permit: &Permit, design: &str, name: &str) -> Done {
-        permit.design()?;
+        permit.rights().design()?;
         let id: DocumentId = IndexName::new(design, None)
             .design
             .parse()
@@ -192,22 +186,19 @@ impl App {
     }
 
     /// `_index/_bulk_delete`: design documents that define indexes, with all of these.
-    pub(super) async fn delete_designs(&self, permit: &Permit, asked: Asked) -> Done {
+    pub(super) async fn delete_designs(&self, asked: Admitted) -> Done {
         #[derive(Deserialize)]
         struct Body {
             docids: Bounded<String, MAX_INDEXES>,
         }
-        permit.design()?;
-        let body = match self.read_body(asked, self.limits.body_bytes).await {
-            Ok(body) => body,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
+        asked.rights().design()?;
+        let (body, permit, _head) = asked.read(self, self.limits.body_bytes).await?;
         let asked_for: Body = serde_json::from_slice(body.as_slice())
             .map_err(|_| CouchError::bad_request("`docids` must be an array of strings"))?;
         drop(body);
         let (mut success, mut fail) = (Vec::new(), Vec::new());
         for name in asked_for.docids.0 {
-            match self.delete_design(permit, &name).await {
+            match self.delete_design(&permit, &name).await {
                 Ok(()) => success.push(json!({"id": name, "ok": true})),
                 Err(DatabaseError::Refused(refusal)) => {
                     fail.push(json!({"id": name, "error": refusal.kind.name()}));
@@ -257,14 +248,13 @@ impl App {
         base: Option<Rev>,
         envelope: Option<Envelope>,
     ) -> Result<(), DatabaseError> {
-        permit.design()?;
+        permit.rights().design()?;
         if id.kind() != DocumentKind::Design {
             return Err(CouchError::missing().into());
         }
         let (liveness, members, attachments) = match envelope {
             None => (Liveness::Deleted, Members::default(), Vec::new()),
             Some(envelope) => {
-                self.databases.room(permit).await?;
                 let attachments = self.incoming(envelope.attachments, Vec::new()).await?;
                 (Liveness::Live, envelope.members, attachments)
             }
@@ -276,8 +266,10 @@ impl App {
             attachments,
             kind: WriteKind::Edit { base },
         };
+        let writes = vec![write];
+        let room = self.room_for_writes(permit, &writes).await?;
         let file = self.databases.file(permit).await?;
-        let outcome = file.write(vec![write]).await?.into_iter().next();
+        let outcome = file.write(writes, room).await?.into_iter().next();
         outcome.ok_or(StoreError::Corrupt("a lost outcome"))??;
         Ok(())
     }

@@ -18,6 +18,8 @@ use crate::stream::BATCH_BYTES;
 
 /// Rows of `_all_docs` that one batch reads at most.
 const ROWS_PER_BATCH: usize = 1_000;
+/// Revisions that the trees of these rows may hold together: a tree may have thousands.
+const REVISIONS_PER_BATCH: usize = 100_000;
 /// What a row counts for besides its documents, so that many small rows end a batch too.
 const ROW_BYTES: u64 = 100;
 
@@ -266,7 +268,8 @@ impl Walk {
         }
         let mut rows = view.documents(&range)?;
         let mut found = Vec::new();
-        while found.len() < ROWS_PER_BATCH {
+        let mut revisions = 0;
+        while found.len() < ROWS_PER_BATCH && revisions < REVISIONS_PER_BATCH {
             let next = if self.descending {
                 rows.next_back()
             } else {
@@ -276,6 +279,7 @@ impl Walk {
             let (id, row) = row?;
             let passed = self.last.as_ref() == Some(&id) || self.excluded_end.as_ref() == Some(&id);
             if !passed && row.tree.winner().is_some_and(|winner| !winner.deleted) {
+                revisions += row.tree.len();
                 found.push((Some(row), id));
             }
         }

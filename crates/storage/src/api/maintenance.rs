@@ -5,9 +5,10 @@ use adyton_couch::wire::{CouchError, RevsDiff};
 use http::StatusCode;
 use serde_json::{Map, json};
 
+use super::App;
+use super::asked::Admitted;
 use super::documents::Done;
 use super::reply;
-use super::{App, Asked};
 use crate::access::Permit;
 use crate::store::blocking;
 
@@ -21,19 +22,17 @@ impl App {
         Ok(reply::json(StatusCode::OK, &limit))
     }
 
-    pub(super) async fn set_revs_limit(&self, permit: &Permit, asked: Asked) -> Done {
-        permit.design()?;
-        let body = match self.read_body(asked, MAX_NUMBER_BYTES).await {
-            Ok(body) => body,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
+    pub(super) async fn set_revs_limit(&self, asked: Admitted) -> Done {
+        asked.rights().design()?;
+        let (body, permit, _head) = asked.read(self, MAX_NUMBER_BYTES).await?;
+        permit.rights().design()?;
         let limit = serde_json::from_slice(body.as_slice())
             .ok()
             .filter(|limit| (1..=REVS_LIMIT).contains(limit))
             .ok_or(CouchError::bad_request(
                 "`_revs_limit` must be a whole number from 1 to 1000.",
             ))?;
-        let file = self.databases.file(permit).await?;
+        let file = self.databases.file(&permit).await?;
         file.set_revs_limit(limit).await?;
         Ok(reply::json(StatusCode::OK, &json!({"ok": true})))
     }
@@ -41,20 +40,18 @@ impl App {
     /// Replaced bodies are gone already, with the write that replaced them. What is left to do is to forget ancestors beyond the
     /// limit, and to shrink the file.
     pub(super) async fn compact(&self, permit: &Permit) -> Done {
-        permit.design()?;
+        permit.rights().design()?;
         self.databases.compact(permit).await?;
         Ok(reply::json(StatusCode::ACCEPTED, &json!({"ok": true})))
     }
 
-    pub(super) async fn purge(&self, permit: &Permit, asked: Asked) -> Done {
-        permit.design()?;
-        let body = match self.read_body(asked, self.limits.body_bytes).await {
-            Ok(body) => body,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
+    pub(super) async fn purge(&self, asked: Admitted) -> Done {
+        asked.rights().design()?;
+        let (body, permit, _head) = asked.read(self, self.limits.body_bytes).await?;
+        permit.rights().design()?;
         let wanted = RevsDiff::parse_purge(body.as_slice())?;
         drop(body);
-        let file = self.databases.file(permit).await?;
+        let file = self.databases.file(&permit).await?;
         let purged: Map<String, serde_json::Value> = file
             .purge(wanted.0)
             .await?

@@ -1,5 +1,6 @@
 //! What requests mean: one answer for each address and method, in the dialect of its side.
 
+mod asked;
 mod attachments;
 mod bulk;
 mod bulk_get;
@@ -13,9 +14,11 @@ mod lists;
 mod local_docs;
 mod maintenance;
 mod multipart;
+mod open_revs;
 mod passing;
 pub(crate) mod pieces;
 pub(crate) mod read;
+mod repeats;
 mod replication_creds;
 pub(crate) mod reply;
 pub mod route;
@@ -28,33 +31,33 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adyton_couch::wire::{CouchError, ErrorKind};
-use adyton_protocol::database::DatabaseHash;
 use adyton_protocol::did::Network;
-use adyton_resolver::web::Web;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use self::asked::{Asked, Head};
 pub(crate) use self::documents::info;
 use self::reply::Reply;
 use self::route::{Endpoint, Route};
-use crate::access::{Permit, Principal, User};
+use crate::abroad::Abroad;
+use crate::access::Permit;
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::databases::DatabaseError;
-use crate::did_documents::{DidDocuments, DidResolver};
+use crate::crowd::Crowd;
+use crate::did_documents::DidDocuments;
 use crate::directory::Directory;
 use crate::finds::Finds;
 use crate::identity::Identity;
 use crate::keeper::Keeper;
 use crate::metrics::Metrics;
+use crate::node_keys::NodeKeys;
 use crate::records::Records;
 use crate::replicate::{News, Standing};
-use crate::server::body::{BodyBudget, RequestBody};
+use crate::server::body::BodyBudget;
 use crate::store::node::NodeStore;
 use crate::throttle::{CallerKey, Proxy, Throttle, TooMany};
 
@@ -72,10 +75,10 @@ pub(crate) struct App {
     pub(crate) databases: Keeper,
     pub(crate) records: Records,
     pub(crate) did_documents: DidDocuments,
-    pub(crate) resolver: Arc<dyn DidResolver>,
+    pub(crate) resolver: Arc<Abroad>,
     /// The registrations, when this node is a directory.
     pub(crate) directory: Option<Directory>,
-    pub(crate) bodies: BodyBudget,
+    pub(crate) bodies: Arc<BodyBudget>,
     /// What makes this node replicate.
     pub(crate) news: News,
     /// Which other nodes cannot be replicated to at present.
@@ -83,25 +86,17 @@ pub(crate) struct App {
     /// Makes the passwords that other nodes know this one by.
     pub(crate) peer_key: [u8; 32],
     /// The way to other nodes.
-    pub(crate) outbound: Arc<dyn Web>,
+    pub(crate) node_keys: NodeKeys,
     pub(crate) network: Network,
     pub(crate) throttle: Throttle,
     pub(crate) proxy: Proxy,
     pub(crate) metrics: Metrics,
     /// Queries, and feeds by selector, that look through documents at one time; the others wait.
     pub(crate) finds: Finds,
+    /// Feeds that wait for changes.
+    pub(crate) feeds: Crowd<CallerKey>,
     /// Becomes true when the node goes down: feeds end.
     pub(crate) stop: watch::Receiver<bool>,
-}
-
-/// A request whose address was read.
-pub(crate) struct Asked {
-    pub(crate) method: Method,
-    pub(crate) query: String,
-    pub(crate) headers: HeaderMap,
-    /// Who asks, as far as counting goes.
-    pub(crate) caller: CallerKey,
-    body: Incoming,
 }
 
 impl App {
@@ -114,23 +109,21 @@ impl App {
         let origin = head.headers.get(header::ORIGIN).cloned();
         let preflight = head.method == Method::OPTIONS;
         let bodiless = head.method == Method::HEAD;
-        let mut reply = if preflight {
-            preflight_reply(&head.headers)
-        } else {
-            let asked = Asked {
-                method: if bodiless { Method::GET } else { head.method },
-                query: head.uri.query().unwrap_or_default().to_owned(),
-                caller: self.caller(&head.headers, peer),
-                headers: head.headers,
-                body,
-            };
-            let now = self.clock.unix_millis();
-            match self.throttle.take(asked.caller.clone(), now) {
-                Ok(()) => Arc::clone(&self).dispatch(route, asked).await,
-                Err(refusal) => {
-                    self.metrics.throttled();
-                    refusal.reply(&route)
-                }
+        let method = match bodiless {
+            true => Method::GET,
+            false => head.method.clone(),
+        };
+        let head = Head::of(&self, head, method, peer);
+        let now = self.clock.unix_millis();
+        let mut reply = match self.throttle.take(head.caller.clone(), now) {
+            Ok(()) if preflight => preflight_reply(&head.headers),
+            Ok(()) => {
+                let asked = Asked::new(head, body);
+                Arc::clone(&self).dispatch(route, asked).await
+            }
+            Err(refusal) => {
+                self.metrics.throttled();
+                refusal.reply(&route)
             }
         };
         if let Some(origin) = origin {
@@ -144,15 +137,6 @@ impl App {
         let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.metrics.answered(endpoint, reply.status(), micros);
         reply
-    }
-
-    /// For whom a request counts: the account whose token it has, or else the address that it comes from.
-    fn caller(&self, headers: &HeaderMap, peer: IpAddr) -> CallerKey {
-        match self.auth.principal(authorization(headers)) {
-            Ok(Principal::User(user)) => CallerKey::Account(user.account()),
-            Ok(Principal::Peer(peer)) => CallerKey::Account(peer.name),
-            _ => CallerKey::Address(self.proxy.client(peer, headers)),
-        }
     }
 
     /// The counters, for the operator's listener.
@@ -183,25 +167,26 @@ impl App {
             Route::Attachment(hash, id, name) => self.attachment(hash, id, name, asked).await,
             Route::Document(_, hash, id) => self.document(hash, id, asked).await,
             Route::Index(hash, design, name) => self.index(hash, &design, &name, asked).await,
-            Route::InvalidDocument(hash) => match self.permit(hash, &asked).await {
+            Route::InvalidDocument(hash) => match asked.admit(&self, hash).await {
                 Ok(_) => reply::couch_error(&CouchError::new(
                     ErrorKind::IllegalDocumentId,
                     "The document id is not one.",
                 )),
                 Err(error) => reply::couch_failure(&error),
             },
-            Route::NoDatabase => match self.auth.principal(asked.authorization()) {
-                Ok(principal) => match Permit::grant(&principal, None) {
+            Route::NoDatabase => {
+                let now = self.clock.unix_seconds();
+                let principal = asked.head.principal().cloned();
+                match principal.and_then(|principal| Permit::grant(principal, None, now)) {
                     Ok(_) => reply::couch_error(&CouchError::no_database()),
                     Err(refusal) => reply::couch_error(&refusal),
-                },
-                Err(refusal) => reply::couch_error(&refusal),
-            },
+                }
+            }
         }
     }
 
     async fn plain(self: Arc<Self>, endpoint: Endpoint, asked: Asked) -> Reply {
-        let method = asked.method.clone();
+        let method = asked.head.method.clone();
         match (endpoint, method) {
             (Endpoint::Status, Method::GET) => self.status().await,
             (Endpoint::Public, Method::GET) => self.public(),
@@ -209,7 +194,7 @@ impl App {
             (Endpoint::Up, Method::GET) => {
                 reply::json(StatusCode::OK, &serde_json::json!({"status": "ok"}))
             }
-            (Endpoint::Session, Method::GET) => self.couch_session(&asked),
+            (Endpoint::Session, Method::GET) => self.couch_session(&asked.head),
             (Endpoint::GenerateAuthJwt, Method::POST) => self.generate_auth_jwt(asked).await,
             (Endpoint::Authenticate, Method::POST) => self.authenticate(asked).await,
             (Endpoint::Connect, Method::POST) => self.connect(asked).await,
@@ -238,23 +223,17 @@ impl App {
                 | Endpoint::PingDatabases
                 | Endpoint::CheckReplication,
                 Method::POST,
-            ) => match self.user(&asked) {
-                // The token is looked at before a byte of the body is read.
-                Some(user) => self.user_call(endpoint, user, asked).await,
+            ) => match asked.recognise(&self) {
+                Some(recognised) => self.user_call(endpoint, recognised).await,
                 None => reply::unauthorized(),
             },
-            _ => self.unknown(&asked),
+            _ => self.unknown(&asked.head),
         }
     }
 
-    /// The user behind the bearer token.
-    fn user(&self, asked: &Asked) -> Option<User> {
-        self.auth.user(asked.authorization()).ok()
-    }
-
     /// An address that nobody answers: only those with a token learn so much.
-    fn unknown(&self, asked: &Asked) -> Reply {
-        match self.user(asked) {
+    fn unknown(&self, head: &Head) -> Reply {
+        match head.user(self) {
             Some(_) => reply::bytes(
                 StatusCode::NOT_FOUND,
                 "text/html; charset=utf-8",
@@ -263,85 +242,29 @@ impl App {
             None => reply::unauthorized(),
         }
     }
-
-    /// The right to read a database, from the request's credential.
-    pub(crate) async fn permit(
-        &self,
-        hash: DatabaseHash,
-        asked: &Asked,
-    ) -> Result<Permit, DatabaseError> {
-        let principal = self.auth.principal(asked.authorization())?;
-        let now = self.clock.unix_seconds();
-        let permit = self.databases.authorise(&principal, hash, now).await?;
-        // In front of a CouchDB nothing is pushed, and nobody takes the news.
-        if let (Principal::Peer(_), None) = (&principal, self.databases.couch()) {
-            // It lives: what waits for it need not any more.
-            self.news.heard(&permit.record().owner);
-        }
-        Ok(permit)
-    }
-
-    /// Reads and parses the JSON body of a middleware call. An absent body is `{}`, as in the original.
-    pub(crate) async fn call<T: DeserializeOwned>(&self, asked: Asked) -> Result<T, Reply> {
-        let body = self
-            .read_body(asked, self.limits.body_bytes)
-            .await
-            .map_err(|refusal| {
-                let status = match refusal {
-                    crate::server::body::BodyRefusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-                    crate::server::body::BodyRefusal::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-                    crate::server::body::BodyRefusal::Stalled
-                    | crate::server::body::BodyRefusal::Broken => StatusCode::BAD_REQUEST,
-                };
-                reply::fail(status, &refusal.to_string())
-            })?;
-        let text = if body.as_slice().is_empty() {
-            b"{}"
-        } else {
-            body.as_slice()
-        };
-        serde_json::from_slice(text).map_err(|_| {
-            reply::fail(
-                StatusCode::BAD_REQUEST,
-                "The request body is not the expected JSON",
-            )
-        })
-    }
-
-    /// Reads the body of a request.
-    pub(crate) async fn read_body(
-        &self,
-        asked: Asked,
-        limit: usize,
-    ) -> Result<RequestBody, crate::server::body::BodyRefusal> {
-        self.bodies
-            .read(asked.body, limit, self.limits.stall_timeout)
-            .await
-    }
 }
 
-impl Asked {
-    pub(crate) fn authorization(&self) -> Option<&str> {
-        authorization(&self.headers)
-    }
-}
-
-fn authorization(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?;
-    Some(value.to_str().unwrap_or(""))
-}
+/// What is said to who asks too much.
+const WORDS: &str = "Too many requests";
 
 impl TooMany {
     /// In the dialect of the side that was asked.
     fn reply(self, route: &Route) -> Reply {
-        const WORDS: &str = "Too many requests";
-        let mut reply = match route {
-            Route::Plain(_) | Route::Did(..) => reply::fail(StatusCode::TOO_MANY_REQUESTS, WORDS),
+        match route {
+            Route::Plain(_) | Route::Did(..) => self.middleware_reply(),
             _ => {
                 let error = serde_json::json!({"error": "too_many_requests", "reason": WORDS});
-                reply::json(StatusCode::TOO_MANY_REQUESTS, &error)
+                self.timed(reply::json(StatusCode::TOO_MANY_REQUESTS, &error))
             }
-        };
+        }
+    }
+
+    /// In the middleware's dialect.
+    fn middleware_reply(self) -> Reply {
+        self.timed(reply::fail(StatusCode::TOO_MANY_REQUESTS, WORDS))
+    }
+
+    fn timed(self, mut reply: Reply) -> Reply {
         let seconds = HeaderValue::from(self.seconds);
         reply.headers_mut().insert(header::RETRY_AFTER, seconds);
         reply

@@ -8,15 +8,16 @@ use adyton_couch::wire::{CouchError, DocumentQuery, ErrorKind};
 use bytes::Bytes;
 use http::header;
 
+use super::App;
+use super::asked::{Admitted, Head};
 use super::documents::{Done, if_match};
 use super::reply;
-use super::{App, Asked};
-use crate::access::Permit;
 use crate::databases::DatabaseError;
+use crate::server::body::Claim;
 
 /// The boundary of a `multipart/related` request; none when the request is something else.
-pub(super) fn related(asked: &Asked) -> Option<Result<Boundary, CouchError>> {
-    let kind = asked.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+pub(super) fn related(head: &Head) -> Option<Result<Boundary, CouchError>> {
+    let kind = head.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     let essence = kind.split(';').next().unwrap_or_default().trim();
     essence
         .eq_ignore_ascii_case("multipart/related")
@@ -26,28 +27,28 @@ pub(super) fn related(asked: &Asked) -> Option<Result<Boundary, CouchError>> {
 impl App {
     pub(super) async fn put_multipart(
         &self,
-        permit: &Permit,
         id: DocumentId,
         boundary: Boundary,
-        asked: Asked,
+        asked: Admitted,
     ) -> Done {
-        let query = DocumentQuery::parse(&asked.query)?;
-        let if_match = if_match(&asked);
-        let body = match self.read_body(asked, self.limits.bulk_bytes).await {
-            Ok(body) => body.into_shared(),
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
-        let (envelope, parts) = self.read_parts(&body, &boundary)?;
+        let query = DocumentQuery::parse(&asked.head().query)?;
+        let if_match = if_match(asked.head());
+        let (body, permit, _head) = asked.read(self, self.limits.bulk_bytes).await?;
+        let held = body.claim_more(0).map_err(reply::couch_refusal)?;
+        let body = body.into_shared();
+        let (document, parts) = self.read_parts(&body, held, &boundary)?;
         drop(body);
-        self.put_envelope(permit, id, (query, if_match), envelope, parts)
+        self.put_envelope(&permit, id, (query, if_match), document, parts)
             .await
     }
 
+    /// The parts of a body. `held` becomes the room that the document takes besides.
     fn read_parts(
         &self,
         body: &Bytes,
+        mut held: Claim,
         boundary: &Boundary,
-    ) -> Result<(Envelope, Vec<(AttachmentName, Bytes)>), DatabaseError> {
+    ) -> Result<Parts, DatabaseError> {
         let parts = multipart::parts(body, boundary, MAX_ATTACHMENTS + 1).map_err(refusal)?;
         let (document, parts) = parts.split_first().ok_or(CouchError::bad_request(
             "The multipart body holds no document.",
@@ -56,15 +57,20 @@ impl App {
             let reason = "The document is too large.";
             return Err(CouchError::new(ErrorKind::TooLarge, reason).into());
         }
+        let grown = held.grow(document.body.len() as u64);
+        grown.map_err(reply::couch_refusal)?;
         let envelope = Envelope::parse(document.body).map_err(CouchError::from)?;
         let parts = named(&envelope.attachments, parts)?;
         let parts = parts
             .into_iter()
             .map(|(name, part)| (name, body.slice_ref(part)))
             .collect();
-        Ok((envelope, parts))
+        Ok(((envelope, held), parts))
     }
 }
+
+/// The document with the room that it takes, and the contents, which are shares of the request's body.
+type Parts = ((Envelope, Claim), Vec<(AttachmentName, Bytes)>);
 
 /// Which part holds which attachment: by their file names when every part has one that is awaited, else in the document's order.
 fn named<'a>(

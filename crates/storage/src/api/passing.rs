@@ -1,9 +1,10 @@
 //! The data path in front of a CouchDB: a permit, a look at what is to be written, and the request goes on.
 //!
 //! 1. Who asks, and what for: the same permit as in front of files, the same words for who has none.
-//! 2. Bodies are read under the same limits; every document in them is held against the permit before anything goes on.
+//! 2. Bodies are read under the same limits; the permit is given anew when a body is there, and every document in it is held against
+//!    that one before anything goes on.
 //! 3. The request is made anew (`couch/request`), as somebody whom CouchDB itself gives no more rights (`couch/layout::Acting`).
-//! 4. The answer is streamed. A feed ends with its credential, its permit, or this node.
+//! 4. The answer is streamed, as long as its reader may read. A feed ends with this node, too.
 
 mod bulk;
 mod feed;
@@ -18,53 +19,35 @@ use adyton_couch::rev_tree::Liveness;
 use adyton_couch::wire::{CouchError, ErrorKind};
 use adyton_protocol::database::DatabaseHash;
 use bytes::Bytes;
-use futures_util::stream::unfold;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use url::form_urlencoded;
 
+use super::App;
+use super::asked::{Admitted, Asked, Head};
 use super::documents::{Done, MAX_LOCAL_DOCUMENT_BYTES, may_write, method_not_allowed, security};
 use super::multipart::related;
 use super::reply::{self, Reply};
 use super::route::{Endpoint, Route};
-use super::{App, Asked};
-use crate::access::{Permit, Principal};
+use crate::access::Permit;
 use crate::couch::databases::CouchDatabases;
 use crate::couch::layout::Acting;
 use crate::couch::request;
 use crate::databases::DatabaseError;
-use crate::server::body::BodyRefusal;
+use crate::quota::Room;
 use crate::store::StoreError;
+use crate::store::write::SMALL_TOMBSTONE_BYTES;
 
 /// Longest wait for an answer to begin, and for its next piece: a query may look through a whole database.
 const ANSWER_TIME: Duration = Duration::from_secs(120);
 
-/// A request that may go on.
+/// The way on, to one database.
 struct Passing {
     app: Arc<App>,
     couch: Arc<CouchDatabases>,
-    principal: Principal,
-    permit: Permit,
     hash: DatabaseHash,
-}
-
-/// What a request says before its body.
-struct Head {
-    method: Method,
-    query: String,
-    headers: HeaderMap,
-}
-
-impl Head {
-    fn of(asked: &Asked) -> Self {
-        Self {
-            method: asked.method.clone(),
-            query: asked.query.clone(),
-            headers: asked.headers.clone(),
-        }
-    }
 }
 
 /// What goes on.
@@ -78,6 +61,24 @@ struct Going {
     liveness: Liveness,
 }
 
+impl Going {
+    /// What was asked, with this body.
+    fn of(head: &Head, path: &str, body: Bytes, liveness: Liveness) -> Self {
+        Self {
+            method: head.method.clone(),
+            path: format!("{path}{}", request::query(&head.query)),
+            headers: request::asked(&head.headers),
+            body,
+            liveness,
+        }
+    }
+
+    /// What was asked, without a body.
+    fn bodiless(head: &Head, path: &str, liveness: Liveness) -> Self {
+        Self::of(head, path, Bytes::new(), liveness)
+    }
+}
+
 impl App {
     /// Answers what is asked of a database in a CouchDB.
     pub(super) async fn pass(
@@ -88,19 +89,13 @@ impl App {
         asked: Asked,
     ) -> Reply {
         // First who asks, then what: a stranger learns nothing of methods and paths.
-        let permit = match self.permit(hash, &asked).await {
-            Ok(permit) => permit,
+        let asked = match asked.admit(&self, hash).await {
+            Ok(asked) => asked,
             Err(error) => return reply::couch_failure(&error),
-        };
-        let principal = match self.auth.principal(asked.authorization()) {
-            Ok(principal) => principal,
-            Err(refusal) => return reply::couch_error(&refusal),
         };
         let passing = Passing {
             app: self,
             couch,
-            principal,
-            permit,
             hash,
         };
         let done = passing.answer(route, asked).await;
@@ -109,19 +104,19 @@ impl App {
 }
 
 impl Passing {
-    async fn answer(self, route: Route, asked: Asked) -> Done {
+    async fn answer(self, route: Route, asked: Admitted) -> Done {
         match route {
             Route::Database(endpoint, _) => self.in_database(endpoint, asked).await,
             Route::Document(Endpoint::Local, _, id) => self.local(id, asked).await,
             Route::Document(_, _, id) => self.document(id, asked).await,
             Route::Attachment(_, id, name) => self.attachment(&id, name.as_str(), asked).await,
-            Route::Index(_, design, name) => match asked.method {
+            Route::Index(_, design, name) => match asked.head().method {
                 Method::DELETE => {
-                    self.permit.design()?;
-                    let parts = ["_index", &design, "json", &name];
-                    let path = request::path(self.hash, &parts);
-                    self.go(&Head::of(&asked), path, Bytes::new(), Liveness::Live)
-                        .await
+                    asked.rights().design()?;
+                    let (permit, head) = asked.bodiless();
+                    let path = request::path(self.hash, &["_index", &design, "json", &name]);
+                    let going = Going::bodiless(&head, &path, Liveness::Live);
+                    self.go(permit, going).await
                 }
                 _ => Err(method_not_allowed()),
             },
@@ -132,37 +127,30 @@ impl Passing {
     }
 
     /// The same addresses and methods as in front of files (`documents::in_database`).
-    async fn in_database(self, endpoint: Endpoint, asked: Asked) -> Done {
+    async fn in_database(self, endpoint: Endpoint, asked: Admitted) -> Done {
         let (bulk, small) = (self.app.limits.bulk_bytes, self.app.limits.body_bytes);
-        match (endpoint, asked.method.clone()) {
-            (Endpoint::Database, Method::GET) => self.read(&[], asked, 0).await,
+        match (endpoint, asked.head().method.clone()) {
+            (Endpoint::Database, Method::GET) => self.get(&[], asked).await,
             (Endpoint::Database, Method::POST) => self.post_document(asked).await,
             (Endpoint::Database, Method::PUT | Method::DELETE) => {
                 let reason = "You are not a server admin.";
                 Err(CouchError::new(ErrorKind::Unauthorized, reason).into())
             }
             (Endpoint::Changes, Method::GET | Method::POST) => self.changes(asked).await,
-            (Endpoint::AllDocs, Method::GET | Method::POST) => {
-                self.read(&["_all_docs"], asked, bulk).await
-            }
-            (Endpoint::DesignDocs, Method::GET | Method::POST) => {
-                self.read(&["_design_docs"], asked, bulk).await
-            }
+            (Endpoint::AllDocs, Method::GET) => self.get(&["_all_docs"], asked).await,
+            (Endpoint::AllDocs, Method::POST) => self.ask(&["_all_docs"], asked, bulk).await,
+            (Endpoint::DesignDocs, Method::GET) => self.get(&["_design_docs"], asked).await,
+            (Endpoint::DesignDocs, Method::POST) => self.ask(&["_design_docs"], asked, bulk).await,
             (Endpoint::BulkDocs, Method::POST) => self.bulk_docs(asked).await,
-            (Endpoint::BulkGet, Method::POST) => self.read(&["_bulk_get"], asked, bulk).await,
-            (Endpoint::RevsDiff, Method::POST) => self.read(&["_revs_diff"], asked, bulk).await,
+            (Endpoint::BulkGet, Method::POST) => self.ask(&["_bulk_get"], asked, bulk).await,
+            (Endpoint::RevsDiff, Method::POST) => self.ask(&["_revs_diff"], asked, bulk).await,
             (Endpoint::MissingRevs, Method::POST) => {
-                self.read(&["_missing_revs"], asked, bulk).await
+                self.ask(&["_missing_revs"], asked, bulk).await
             }
-            (Endpoint::Find, Method::POST) => {
-                // As many queries at one time as in front of files.
-                let app = Arc::clone(&self.app);
-                let _turn = app.finds.ask(&asked.caller).await?;
-                self.read(&["_find"], asked, small).await
-            }
-            (Endpoint::Explain, Method::POST) => self.read(&["_explain"], asked, small).await,
-            (Endpoint::Index, Method::GET) => self.read(&["_index"], asked, 0).await,
-            (Endpoint::RevsLimit, Method::GET) => self.read(&["_revs_limit"], asked, 0).await,
+            (Endpoint::Find, Method::POST) => self.find(asked, small).await,
+            (Endpoint::Explain, Method::POST) => self.ask(&["_explain"], asked, small).await,
+            (Endpoint::Index, Method::GET) => self.get(&["_index"], asked).await,
+            (Endpoint::RevsLimit, Method::GET) => self.get(&["_revs_limit"], asked).await,
             (Endpoint::Index, Method::POST) => self.owners(&["_index"], asked, small).await,
             (Endpoint::IndexBulkDelete, Method::POST) => {
                 let path = ["_index", "_bulk_delete"];
@@ -171,15 +159,19 @@ impl Passing {
             (Endpoint::RevsLimit, Method::PUT) => self.owners(&["_revs_limit"], asked, 64).await,
             (Endpoint::Compact, Method::POST) => self.owners(&["_compact"], asked, small).await,
             (Endpoint::Purge, Method::POST) => self.owners(&["_purge"], asked, small).await,
-            // Readers' checkpoints say who reads: they are the owner's to list.
-            (Endpoint::LocalDocs, Method::GET) => self.owners(&["_local_docs"], asked, 0).await,
+            (Endpoint::LocalDocs, Method::GET) => {
+                // Readers' checkpoints say who reads: they are the owner's to list.
+                asked.rights().design()?;
+                self.get(&["_local_docs"], asked).await
+            }
             (Endpoint::Security, Method::GET) => {
-                Ok(security(&self.permit, self.couch.public_user()))
+                let (permit, _head) = asked.bodiless();
+                Ok(security(&permit, self.couch.public_user()))
             }
             (Endpoint::Security, Method::PUT) => {
                 let reason = "Permissions are set through /user/updateDatabase.";
                 let refusal = CouchError::new(ErrorKind::Forbidden, reason);
-                Err(self.permit.design().err().unwrap_or(refusal).into())
+                Err(asked.rights().design().err().unwrap_or(refusal).into())
             }
             (Endpoint::DesignFunction, _) => {
                 let reason = "missing_named_view";
@@ -195,45 +187,67 @@ impl Passing {
         }
     }
 
-    /// What every reader may ask.
-    async fn read(self, path: &[&str], asked: Asked, limit: usize) -> Done {
+    /// What every reader may ask, without a body.
+    async fn get(self, path: &[&str], asked: Admitted) -> Done {
+        let (permit, head) = asked.bodiless();
         let path = request::path(self.hash, path);
-        let (asked, body) = match self.body(asked, limit).await {
-            Ok(read) => read,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
-        self.go(&asked, path, body, Liveness::Live).await
+        let going = Going::bodiless(&head, &path, Liveness::Live);
+        self.go(permit, going).await
+    }
+
+    /// What every reader may ask, with a body.
+    async fn ask(self, path: &[&str], asked: Admitted, limit: usize) -> Done {
+        let (body, permit, head) = asked.read(&self.app, limit).await?;
+        let path = request::path(self.hash, path);
+        let going = Going::of(&head, &path, body.into_shared(), Liveness::Live);
+        self.go(permit, going).await
+    }
+
+    async fn find(self, asked: Admitted, limit: usize) -> Done {
+        let (body, permit, head) = asked.read(&self.app, limit).await?;
+        // As many queries at one time as in front of files.
+        let app = Arc::clone(&self.app);
+        let _turn = app.finds.ask(&head.caller).await?;
+        // Who waited for his turn may have lost the right meanwhile.
+        let again = app.databases.authorise(permit.principal(), self.hash);
+        let permit = again.await?;
+        let path = request::path(self.hash, &["_find"]);
+        let going = Going::of(&head, &path, body.into_shared(), Liveness::Live);
+        self.go(permit, going).await
     }
 
     /// What only the owner may ask.
-    async fn owners(self, path: &[&str], asked: Asked, limit: usize) -> Done {
-        self.permit.design()?;
-        self.read(path, asked, limit).await
+    async fn owners(self, path: &[&str], asked: Admitted, limit: usize) -> Done {
+        asked.rights().design()?;
+        let (body, permit, head) = asked.read(&self.app, limit).await?;
+        permit.rights().design()?;
+        let path = request::path(self.hash, path);
+        let going = Going::of(&head, &path, body.into_shared(), Liveness::Live);
+        self.go(permit, going).await
     }
 
-    async fn document(self, id: DocumentId, asked: Asked) -> Done {
+    async fn document(self, id: DocumentId, asked: Admitted) -> Done {
         let path = request::document_path(self.hash, &id, None);
-        match asked.method {
+        match asked.head().method {
             Method::GET => {
-                self.go(&Head::of(&asked), path, Bytes::new(), Liveness::Live)
-                    .await
+                let (permit, head) = asked.bodiless();
+                let going = Going::bodiless(&head, &path, Liveness::Live);
+                self.go(permit, going).await
             }
             Method::DELETE => {
-                may_write(&self.permit, &id, Liveness::Deleted)?;
-                self.app.databases.room(&self.permit).await?;
-                self.go(&Head::of(&asked), path, Bytes::new(), Liveness::Deleted)
-                    .await
+                let (permit, head) = asked.bodiless();
+                may_write(permit.rights(), &id, Liveness::Deleted)?;
+                let going = Going::bodiless(&head, &path, Liveness::Deleted);
+                self.go(permit, going).await
             }
             Method::PUT => {
-                let boundary = related(&asked).transpose()?;
+                let boundary = related(asked.head()).transpose()?;
                 let limit = match &boundary {
                     Some(_) => self.app.limits.bulk_bytes,
                     None => self.app.limits.document_bytes,
                 };
-                let (asked, body) = match self.body(asked, limit).await {
-                    Ok(read) => read,
-                    Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-                };
+                let (body, permit, head) = asked.read(&self.app, limit).await?;
+                let body = body.into_shared();
                 let envelope = match &boundary {
                     None => Envelope::parse(&body),
                     Some(boundary) => {
@@ -248,96 +262,128 @@ impl Passing {
                     let reason = "Document ID must match the address";
                     return Err(CouchError::bad_request(reason).into());
                 }
-                may_write(&self.permit, &id, envelope.liveness)?;
-                self.app.databases.room(&self.permit).await?;
-                self.go(&asked, path, body, envelope.liveness).await
+                may_write(permit.rights(), &id, envelope.liveness)?;
+                let _room = self.room_for_edit(&permit, &head, &envelope, &body).await?;
+                let going = Going::of(&head, &path, body, envelope.liveness);
+                self.go(permit, going).await
             }
             _ => Err(method_not_allowed()),
         }
     }
 
-    async fn post_document(self, asked: Asked) -> Done {
+    async fn post_document(self, asked: Admitted) -> Done {
         let limit = self.app.limits.document_bytes;
-        let (asked, body) = match self.body(asked, limit).await {
-            Ok(read) => read,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
+        let (body, permit, head) = asked.read(&self.app, limit).await?;
+        let body = body.into_shared();
         let envelope = Envelope::parse(&body).map_err(CouchError::from)?;
+        let rights = permit.rights();
         match &envelope.id {
             Some(id) if id.kind() == DocumentKind::Local => {
                 let reason = "Local documents are written with PUT.";
                 return Err(CouchError::bad_request(reason).into());
             }
-            Some(id) => may_write(&self.permit, id, envelope.liveness)?,
+            Some(id) => may_write(rights, id, envelope.liveness)?,
             None => match envelope.liveness {
-                Liveness::Live => self.permit.write()?,
-                Liveness::Deleted => self.permit.delete()?,
+                Liveness::Live => rights.write()?,
+                Liveness::Deleted => rights.delete()?,
             },
         }
-        self.app.databases.room(&self.permit).await?;
+        let _room = self.room_for_edit(&permit, &head, &envelope, &body).await?;
         let path = request::path(self.hash, &[]);
-        self.go(&asked, path, body, envelope.liveness).await
+        let going = Going::of(&head, &path, body, envelope.liveness);
+        self.go(permit, going).await
     }
 
-    async fn attachment(self, id: &DocumentId, name: &str, asked: Asked) -> Done {
+    async fn attachment(self, id: &DocumentId, name: &str, asked: Admitted) -> Done {
         let path = request::document_path(self.hash, id, Some(name));
-        let limit = match asked.method {
-            Method::GET => 0,
-            Method::PUT => self.app.limits.attachment_bytes,
-            Method::DELETE => 0,
-            _ => return Err(method_not_allowed()),
-        };
-        if asked.method != Method::GET {
-            may_write(&self.permit, id, Liveness::Live)?;
-        }
-        let (asked, body) = match self.body(asked, limit).await {
-            Ok(read) => read,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
-        if asked.method != Method::GET {
-            self.app.databases.room(&self.permit).await?;
-        }
-        let going = Going {
-            method: asked.method.clone(),
-            path: format!("{path}{}", request::query(&asked.query)),
-            headers: request::asked_with_content(&asked.headers),
-            body,
-            liveness: Liveness::Live,
-        };
-        Ok(told(self.sent(going, ANSWER_TIME).await?))
-    }
-
-    async fn local(self, id: DocumentId, asked: Asked) -> Done {
-        let path = request::document_path(self.hash, &id, None);
-        match asked.method {
+        let (body, permit, head) = match asked.head().method {
             Method::GET => {
-                self.go(&Head::of(&asked), path, Bytes::new(), Liveness::Live)
-                    .await
+                let (permit, head) = asked.bodiless();
+                (Bytes::new(), permit, head)
             }
             Method::DELETE => {
-                self.permit.checkpoint()?;
-                self.go(&Head::of(&asked), path, Bytes::new(), Liveness::Live)
-                    .await
+                let (permit, head) = asked.bodiless();
+                may_write(permit.rights(), id, Liveness::Live)?;
+                (Bytes::new(), permit, head)
             }
             Method::PUT => {
-                self.permit.checkpoint()?;
-                let limit = match self.permit.only_checkpoints() {
+                may_write(asked.rights(), id, Liveness::Live)?;
+                let limit = self.app.limits.attachment_bytes;
+                let (body, permit, head) = asked.read(&self.app, limit).await?;
+                may_write(permit.rights(), id, Liveness::Live)?;
+                (body.into_shared(), permit, head)
+            }
+            _ => return Err(method_not_allowed()),
+        };
+        let _room = match head.method {
+            Method::GET => None,
+            _ => Some(self.room(&permit, body.len()).await?),
+        };
+        let going = Going {
+            headers: request::asked_with_content(&head.headers),
+            ..Going::of(&head, &path, body, Liveness::Live)
+        };
+        self.go(permit, going).await
+    }
+
+    async fn local(self, id: DocumentId, asked: Admitted) -> Done {
+        let path = request::document_path(self.hash, &id, None);
+        match asked.head().method {
+            Method::GET => {
+                let (permit, head) = asked.bodiless();
+                let going = Going::bodiless(&head, &path, Liveness::Live);
+                self.go(permit, going).await
+            }
+            Method::DELETE => {
+                let (permit, head) = asked.bodiless();
+                permit.rights().checkpoint()?;
+                let going = Going::bodiless(&head, &path, Liveness::Live);
+                self.go(permit, going).await
+            }
+            Method::PUT => {
+                asked.rights().checkpoint()?;
+                let limit = match asked.rights().only_checkpoints() {
                     true => self.app.limits.reader_local_bytes,
                     false => MAX_LOCAL_DOCUMENT_BYTES,
                 };
-                let (asked, body) = match self.body(asked, limit).await {
-                    Ok(read) => read,
-                    Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-                };
+                let (body, permit, head) = asked.read(&self.app, limit).await?;
+                permit.rights().checkpoint()?;
+                let body = body.into_shared();
                 LocalEnvelope::parse(&body).map_err(CouchError::from)?;
-                self.app.databases.room(&self.permit).await?;
-                if self.permit.only_checkpoints() {
+                if permit.rights().only_checkpoints() {
+                    if body.len() > self.app.limits.reader_local_bytes {
+                        let reason = "The document is too large.";
+                        return Err(CouchError::new(ErrorKind::TooLarge, reason).into());
+                    }
                     self.room_for_checkpoint(&path).await?;
                 }
-                self.go(&asked, path, body, Liveness::Live).await
+                let _room = self.room(&permit, body.len()).await?;
+                let going = Going::of(&head, &path, body, Liveness::Live);
+                self.go(permit, going).await
             }
             _ => Err(method_not_allowed()),
         }
+    }
+
+    /// Room for one document; none is needed where it only deletes.
+    async fn room_for_edit(
+        &self,
+        permit: &Permit,
+        head: &Head,
+        envelope: &Envelope,
+        body: &Bytes,
+    ) -> Result<Option<Room>, DatabaseError> {
+        let query = form_urlencoded::parse(head.query.as_bytes());
+        let is_history = query.into_iter().any(|(name, _)| name == "new_edits");
+        if !is_history && only_deletes(envelope, body.len()) {
+            return Ok(None);
+        }
+        self.room(permit, body.len()).await.map(Some)
+    }
+
+    /// Room for a body in the owner's account, to be kept until CouchDB answered.
+    async fn room(&self, permit: &Permit, bytes: usize) -> Result<Room, DatabaseError> {
+        self.app.databases.room(permit, bytes as u64).await
     }
 
     /// What readers keep fills the owner's account: when there is much, none of them makes a new document.
@@ -361,32 +407,23 @@ impl Passing {
         }
     }
 
-    async fn body(&self, asked: Asked, limit: usize) -> Result<(Head, Bytes), BodyRefusal> {
-        let head = Head::of(&asked);
-        let body = self.app.read_body(asked, limit).await?;
-        Ok((head, body.into_shared()))
-    }
-
-    /// The request with this body goes on, and its answer is told.
-    async fn go(&self, asked: &Head, path: String, body: Bytes, liveness: Liveness) -> Done {
-        let going = Going {
-            method: asked.method.clone(),
-            path: format!("{path}{}", request::query(&asked.query)),
-            headers: request::asked(&asked.headers),
-            body,
-            liveness,
-        };
-        Ok(told(self.sent(going, ANSWER_TIME).await?))
+    /// The request goes on, and its answer is told.
+    async fn go(self, permit: Permit, going: Going) -> Done {
+        // Told of changes from before CouchDB is asked on.
+        let changes = self.couch.changes();
+        let response = self.sent(&permit, going, ANSWER_TIME).await?;
+        Ok(self.told(permit, changes, response))
     }
 
     async fn sent(
         &self,
+        permit: &Permit,
         going: Going,
         time: Duration,
     ) -> Result<Response<Incoming>, DatabaseError> {
         let public_user = self.couch.public_user();
-        let record = self.permit.record();
-        let acting = Acting::of(&self.principal, record, going.liveness, public_user);
+        let record = permit.record();
+        let acting = Acting::of(permit.principal(), record, going.liveness, public_user);
         let mut request = Request::builder().method(going.method);
         if let Some(headers) = request.headers_mut() {
             headers.extend(going.headers);
@@ -407,20 +444,9 @@ impl Passing {
     }
 }
 
-/// The answer as it comes. One that breaks off breaks off for the caller, too.
-fn told(response: Response<Incoming>) -> Reply {
-    let (head, body) = response.into_parts();
-    let frames = unfold(Some(body), |body| async move {
-        let mut body = body?;
-        let frame = tokio::time::timeout(ANSWER_TIME, body.frame()).await;
-        match frame {
-            Ok(None) => None,
-            Ok(Some(Ok(frame))) => Some((Ok(frame), Some(body))),
-            Ok(Some(Err(_))) | Err(_) => Some((Err(StoreError::Away), None)),
-        }
-    });
-    let mut reply = Response::new(StreamBody::new(frames).boxed_unsync());
-    *reply.status_mut() = head.status;
-    *reply.headers_mut() = request::told(&head.headers);
-    reply
+/// Whether an edit only says that something that is there is there no more: that is written where there is no room, too.
+fn only_deletes(envelope: &Envelope, bytes: usize) -> bool {
+    envelope.liveness == Liveness::Deleted
+        && envelope.rev.is_some()
+        && bytes as u64 <= SMALL_TOMBSTONE_BYTES
 }

@@ -68,9 +68,14 @@ struct UnderWay {
 
 impl PieceProducer {
     pub(crate) fn new(file: Arc<DatabaseFile>, view: View, pieces: Vec<Piece>) -> Self {
+        Self::sharing(file, Arc::new(view), pieces)
+    }
+
+    /// The same, from a view that others use, too.
+    pub(super) fn sharing(file: Arc<DatabaseFile>, view: Arc<View>, pieces: Vec<Piece>) -> Self {
         Self {
             _file: file,
-            view: Arc::new(view),
+            view,
             pieces: pieces.into(),
             under_way: None,
         }

@@ -1,5 +1,7 @@
 //! Reading documents into answers: the stored text, with further members spliced in where they are asked for.
 
+use std::collections::HashSet;
+
 use adyton_couch::document::write_json_text;
 use adyton_couch::rev::Rev;
 use adyton_couch::rev_tree::Leaf;
@@ -87,7 +89,7 @@ pub(crate) fn chosen(
     Ok((row, leaf))
 }
 
-/// The revisions that `open_revs` asks for: found, or only named. Blocking.
+/// The revisions that `open_revs` asks for: found, or only named; each once, however often it is asked for. Blocking.
 pub(crate) fn chosen_of_many(
     view: &View,
     id: &str,
@@ -103,45 +105,18 @@ pub(crate) fn chosen_of_many(
     match wanted {
         OpenRevs::All => leaves.extend(row.tree.leaves().into_iter().map(Ok)),
         OpenRevs::These(revs) => {
-            for rev in revs {
+            let (mut asked, mut told) = (HashSet::new(), HashSet::new());
+            for rev in revs.iter().filter(|rev| asked.insert(**rev)) {
                 let found = found_for(&row, *rev, query.latest);
-                match found.is_empty() {
-                    true => leaves.push(Err(*rev)),
-                    false => leaves.extend(found.into_iter().map(Ok)),
+                if found.is_empty() {
+                    leaves.push(Err(*rev));
                 }
+                let new = found.into_iter().filter(|leaf| told.insert(leaf.rev));
+                leaves.extend(new.map(Ok));
             }
         }
     }
     Ok((row, leaves))
-}
-
-/// Reads several revisions: `[{"ok":…},{"missing":…}]`. Blocking.
-pub(crate) fn open_revs(
-    view: &View,
-    id: &str,
-    query: &DocumentQuery,
-) -> Result<Vec<Bytes>, DatabaseError> {
-    let (row, leaves) = chosen_of_many(view, id, query)?;
-    let extras = Extras {
-        revisions: query.revs,
-        ..Extras::default()
-    };
-    let mut pieces = vec![Bytes::from_static(b"[")];
-    for (i, leaf) in leaves.into_iter().enumerate() {
-        if i > 0 {
-            pieces.push(Bytes::from_static(b","));
-        }
-        match leaf {
-            Ok(leaf) => {
-                pieces.push(Bytes::from_static(b"{\"ok\":"));
-                revision(view, &row, leaf, extras, &mut pieces)?;
-                pieces.push(Bytes::from_static(b"}"));
-            }
-            Err(rev) => pieces.push(format!("{{\"missing\":\"{rev}\"}}").into()),
-        }
-    }
-    pieces.push(Bytes::from_static(b"]"));
-    Ok(pieces)
 }
 
 /// The leaves that answer a wish for `rev`.

@@ -7,29 +7,27 @@
 //! 4. What was signed names no recipient, so whoever got it may have passed it on: its password opens this context and no other
 //!    one. Nodes of ours name the recipient.
 
-use std::time::Duration;
-
 use adyton_protocol::context::{ContextHash, ContextName};
 use adyton_protocol::did::Did;
 use adyton_protocol::hash::hash_value;
-use adyton_protocol::signature::{PublicKey, Signature};
-use adyton_resolver::web::{Ask, plain_url};
+use adyton_protocol::signature::Signature;
+use adyton_resolver::web::plain_url;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use url::Url;
 
+use super::App;
+use super::asked::Asked;
 use super::reply::{self, Reply};
-use super::{App, Asked};
-use crate::did_documents::{Freshness, ResolveFailure};
+use crate::abroad::Unresolved;
+use crate::auth::AuthError;
+use crate::did_documents::Freshness;
 use crate::peers::{Candidate, PASSWORD_BYTES, PasswordHash, kin, peer_name};
 use crate::store::node::PeerOutcome;
+use crate::throttle::CallerKey;
 
 /// Minutes that clocks may differ.
 const MINUTES: u64 = 2;
-/// Largest `/status` that is read, in bytes.
-const MAX_STATUS_BYTES: usize = 64 * 1024;
-/// Longest wait for it, as the original has it.
-const STATUS_TIME: Duration = Duration::from_secs(5);
 
 /// A request whose parameters are there.
 struct Creds {
@@ -81,20 +79,21 @@ impl Creds {
 
 impl App {
     pub(super) async fn replication_creds(&self, asked: Asked) -> Reply {
-        let body: Map<String, Value> = match self.call(asked).await {
+        let caller = asked.head.caller.clone();
+        let body: Map<String, Value> = match asked.call(self).await {
             Ok(body) => body,
             Err(refusal) => return refusal,
         };
         match Creds::read(body, self.clock.unix_seconds() / 60) {
             Ok(creds) => self
-                .admit_peer(&creds)
+                .admit_peer(&caller, &creds)
                 .await
                 .unwrap_or_else(|refusal| refusal),
             Err(message) => bad(&message),
         }
     }
 
-    async fn admit_peer(&self, creds: &Creds) -> Result<Reply, Reply> {
+    async fn admit_peer(&self, caller: &CallerKey, creds: &Creds) -> Result<Reply, Reply> {
         let unknown = || bad(&format!("Unable to locate DID: {}", creds.did));
         let did: Did = creds.did.parse().map_err(|_| unknown())?;
         let unlinked = || {
@@ -107,11 +106,11 @@ impl App {
         let hash = ContextHash::of(&did, &context);
         let endpoint = plain_url(&creds.endpoint).ok_or_else(|| bad("Endpoint not specified"))?;
 
-        let document = match self.resolver.resolve(&did, Freshness::Asked).await {
+        let document = match self.resolver.resolve(caller, &did, Freshness::Asked).await {
             Ok(Some(document)) if !document.is_deactivated() => document,
             Ok(_) => return Err(unknown()),
-            Err(ResolveFailure::Unreachable) => return Err(super::session::unresolved()),
-            Err(ResolveFailure::Store(error)) => return Err(reply::fault(&error)),
+            Err(Unresolved::Store(error)) => return Err(reply::fault(&error)),
+            Err(error) => return Err(self.later(&error.into())),
         };
         let nodes = document.context_endpoints(self.network, &hash).database;
         if nodes.is_empty() {
@@ -140,10 +139,14 @@ impl App {
             return Err(bad("Invalid password"));
         }
 
-        let key = self.key_of(&endpoint).await?;
+        // Another node is asked for a request that can be good only.
         let wrong = || reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature");
         let signature: Signature = creds.signature.parse().map_err(|_| wrong())?;
         let digest = hash_value(&creds.signed).map_err(|_| wrong())?;
+        let refused = |refusal| self.later(&AuthError::TooMany(refusal));
+        self.resolver.may_ask(caller).map_err(refused)?;
+        let key = self.node_keys.of(caller, &endpoint).await;
+        let key = key.map_err(|error| bad(&format!("Unknown error: {error}")))?;
         signature
             .verify(digest, &key.address())
             .map_err(|_| wrong())?;
@@ -164,28 +167,6 @@ impl App {
             }
             Err(error) => Err(reply::fault(&error)),
         }
-    }
-
-    /// The key that a node shows at its own address.
-    async fn key_of(&self, endpoint: &Url) -> Result<PublicKey, Reply> {
-        let unknown = |why: &str| bad(&format!("Unknown error: {why}"));
-        let ask = Ask {
-            url: endpoint
-                .join("/status")
-                .map_err(|_| unknown("the endpoint is not a URL"))?,
-            body: None,
-            limit: MAX_STATUS_BYTES,
-            time: STATUS_TIME,
-        };
-        let said = self
-            .outbound
-            .ask(ask)
-            .await
-            .map_err(|error| unknown(&error.to_string()))?;
-        let status: Value = serde_json::from_slice(&said.body).unwrap_or_default();
-        let key = status.pointer("/results/publicKey").and_then(Value::as_str);
-        let key = key.and_then(|text| text.parse().ok());
-        key.ok_or_else(|| unknown("the endpoint shows no key"))
     }
 
     /// Signed, without the member `status` that other answers have: so the original answers here.

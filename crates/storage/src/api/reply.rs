@@ -112,8 +112,8 @@ pub(crate) fn couch_failure(error: &DatabaseError) -> Reply {
     }
 }
 
-/// The refusal of a body on the data path.
-pub(crate) fn couch_body_refusal(refusal: BodyRefusal) -> Reply {
+/// The refusal of a body on the data path, in CouchDB's words.
+pub(crate) fn couch_refusal(refusal: BodyRefusal) -> CouchError {
     use adyton_couch::wire::ErrorKind;
     let (kind, reason) = match refusal {
         BodyRefusal::TooLarge => (ErrorKind::TooLarge, "the request entity is too large"),
@@ -124,7 +124,7 @@ pub(crate) fn couch_body_refusal(refusal: BodyRefusal) -> Reply {
         BodyRefusal::Stalled => (ErrorKind::BadRequest, "The request body stopped arriving."),
         BodyRefusal::Broken => (ErrorKind::BadRequest, "The request body broke off."),
     };
-    couch_error(&CouchError::new(kind, reason))
+    CouchError::new(kind, reason)
 }
 
 /// `{"status":"success", …}`.
@@ -200,5 +200,25 @@ fn with_type(status: StatusCode, kind: &'static str, body: ReplyBody) -> Reply {
 fn put(object: &mut Value, name: &str, value: Value) {
     if let Value::Object(members) = object {
         members.insert(name.to_owned(), value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_507_on_both_sides_and_another_fault_is_500() {
+        let io = |kind| StoreError::Io(std::io::Error::from(kind));
+        for (error, status) in [
+            (StoreError::Full, 507),
+            (io(std::io::ErrorKind::StorageFull), 507),
+            (io(std::io::ErrorKind::QuotaExceeded), 507),
+            (io(std::io::ErrorKind::PermissionDenied), 500),
+            (StoreError::Aborted, 500),
+        ] {
+            assert_eq!(couch_fault(&error).status(), status, "{error}");
+            assert_eq!(fault(&error).status(), status, "{error}");
+        }
     }
 }

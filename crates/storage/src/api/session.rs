@@ -6,8 +6,9 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::App;
+use super::asked::Asked;
 use super::reply::{self, Reply};
-use super::{App, Asked};
 use crate::auth::{AuthError, MAX_DEVICE_ID_BYTES};
 
 /// What the calls of this side send; each uses its part.
@@ -43,15 +44,23 @@ const INVALID_LOGIN: &str = "Invalid credentials or auth token";
 const INVALID_REFRESH: &str = "Invalid refresh token or DID";
 const INVALID_CONTEXT: &str = "Invalid refresh token or context name";
 
-/// Not a word about the credential, which could not be checked: whoever retries may succeed.
-pub(super) fn unresolved() -> Reply {
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    reply::fail(status, &AuthError::Unresolved.to_string())
-}
-
 impl App {
+    /// Not a word about the credential, which could not be checked: whoever retries may succeed.
+    pub(super) fn later(&self, error: &AuthError) -> Reply {
+        match error {
+            AuthError::TooMany(refusal) => {
+                self.metrics.throttled();
+                refusal.middleware_reply()
+            }
+            _ => reply::fail(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &AuthError::Unresolved.to_string(),
+            ),
+        }
+    }
+
     pub(super) async fn generate_auth_jwt(&self, asked: Asked) -> Reply {
-        let call: Call = match self.call(asked).await {
+        let call: Call = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };
@@ -71,7 +80,8 @@ impl App {
     }
 
     pub(super) async fn authenticate(&self, asked: Asked) -> Reply {
-        let call: Call = match self.call(asked).await {
+        let caller = asked.head.caller.clone();
+        let call: Call = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };
@@ -89,7 +99,7 @@ impl App {
         };
         match self
             .auth
-            .authenticate(challenge, &did, &context, signature, device)
+            .authenticate(&caller, challenge, &did, &context, signature, device)
             .await
         {
             Ok(tokens) => reply::success(json!({
@@ -98,7 +108,7 @@ impl App {
                 "host": self.host,
             })),
             Err(AuthError::Refused) => refused(),
-            Err(AuthError::Unresolved) => unresolved(),
+            Err(error @ (AuthError::Unresolved | AuthError::TooMany(_))) => self.later(&error),
             Err(error @ AuthError::Full) => {
                 reply::fail(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())
             }
@@ -107,7 +117,7 @@ impl App {
     }
 
     pub(super) async fn connect(&self, asked: Asked) -> Reply {
-        let call: Call = match self.call(asked).await {
+        let call: Call = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };
@@ -121,13 +131,13 @@ impl App {
             // An account that is full gets in: it must be able to read what it has, and to delete.
             Ok(access) => reply::success(json!({"accessToken": access, "host": self.host})),
             Err(AuthError::Store(error)) => reply::fault(&error),
-            Err(AuthError::Unresolved) => unresolved(),
+            Err(error @ (AuthError::Unresolved | AuthError::TooMany(_))) => self.later(&error),
             Err(AuthError::Refused | AuthError::Full) => refused(),
         }
     }
 
     pub(super) async fn regenerate(&self, asked: Asked) -> Reply {
-        let call: Call = match self.call(asked).await {
+        let call: Call = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };
@@ -138,13 +148,13 @@ impl App {
         match self.auth.regenerate(refresh, &context).await {
             Ok(token) => reply::success(json!({"refreshToken": token})),
             Err(AuthError::Store(error)) => reply::fault(&error),
-            Err(AuthError::Unresolved) => unresolved(),
+            Err(error @ (AuthError::Unresolved | AuthError::TooMany(_))) => self.later(&error),
             Err(AuthError::Refused | AuthError::Full) => refused(),
         }
     }
 
     pub(super) async fn is_token_valid(&self, asked: Asked) -> Reply {
-        let call: Call = match self.call(asked).await {
+        let call: Call = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };
@@ -155,13 +165,14 @@ impl App {
         match self.auth.expiry(refresh, &context).await {
             Ok(expires) => reply::signed(&self.identity, json!({"expires": expires})),
             Err(AuthError::Store(error)) => reply::fault(&error),
-            Err(AuthError::Unresolved) => unresolved(),
+            Err(error @ (AuthError::Unresolved | AuthError::TooMany(_))) => self.later(&error),
             Err(AuthError::Refused | AuthError::Full) => refused(),
         }
     }
 
     pub(super) async fn invalidate_device(&self, asked: Asked) -> Reply {
-        let call: Call = match self.call(asked).await {
+        let caller = asked.head.caller.clone();
+        let call: Call = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };
@@ -176,12 +187,12 @@ impl App {
         };
         match self
             .auth
-            .revoke_device(&did, &context, device, signature)
+            .revoke_device(&caller, &did, &context, device, signature)
             .await
         {
             Ok(()) => reply::success(json!({})),
             Err(AuthError::Store(error)) => reply::fault(&error),
-            Err(AuthError::Unresolved) => unresolved(),
+            Err(error @ (AuthError::Unresolved | AuthError::TooMany(_))) => self.later(&error),
             Err(AuthError::Refused | AuthError::Full) => refused(),
         }
     }

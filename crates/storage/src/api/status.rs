@@ -5,8 +5,9 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::App;
+use super::asked::Head;
 use super::reply::{self, Reply};
-use super::{App, Asked};
 use crate::access::Principal;
 
 /// The version of the original's interface that this node speaks.
@@ -60,11 +61,11 @@ impl App {
         )
     }
 
-    pub(super) fn couch_session(&self, asked: &Asked) -> Reply {
-        let (name, authenticated) = match self.auth.principal(asked.authorization()) {
+    pub(super) fn couch_session(&self, head: &Head) -> Reply {
+        let (name, authenticated) = match head.principal() {
             Ok(Principal::User(user)) => (Some(user.account()), Some("jwt")),
             Ok(Principal::Public) => (Some(self.auth.public().username.clone()), Some("default")),
-            Ok(Principal::Peer(peer)) => (Some(peer.name), Some("default")),
+            Ok(Principal::Peer(peer)) => (Some(peer.name.clone()), Some("default")),
             Ok(Principal::Anonymous) => (None, None),
             Err(refusal) => return reply::couch_error(&refusal),
         };

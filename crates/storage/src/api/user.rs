@@ -10,16 +10,20 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::App;
+use super::asked::{Asked, Recognised};
 use super::reply::{self, Reply};
 use super::route::Endpoint;
-use super::{App, Asked};
+use crate::abroad::Unresolved;
 use crate::access::User;
 use crate::auth::AuthError;
-use crate::databases::{DatabaseError, Usage};
-use crate::did_documents::{Freshness, ResolveFailure};
+use crate::databases::DatabaseError;
+use crate::did_documents::Freshness;
+use crate::quota::Usage;
 use crate::registry::DatabaseRecord;
 use crate::replicate::other_nodes;
 use crate::store::StoreError;
+use crate::throttle::CallerKey;
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
@@ -59,11 +63,10 @@ impl App {
     pub(super) async fn user_call(
         self: Arc<Self>,
         endpoint: Endpoint,
-        user: User,
-        asked: Asked,
+        recognised: Recognised,
     ) -> Reply {
-        let call: Call = match self.call(asked).await {
-            Ok(call) => call,
+        let (call, user): (Call, User) = match recognised.call(&self).await {
+            Ok(called) => called,
             Err(refusal) => return refusal,
         };
         let done = match endpoint {
@@ -209,7 +212,7 @@ impl App {
         self.databases
             .restore(user.account(), self.clock.unix_seconds())
             .await?;
-        self.replicate(&user.did, &user.context).await?;
+        self.replicate(user, &user.did, &user.context).await?;
         Ok(json!({"result": {}}))
     }
 
@@ -252,17 +255,24 @@ impl App {
         } else {
             (user.did.clone(), user.context.clone())
         };
-        self.replicate(&did, &context).await
+        self.replicate(user, &did, &context).await
     }
 
     /// Wakes the replication of a context, and tells which nodes it goes to, and which of them could not be reached lately.
-    async fn replicate(&self, did: &Did, context: &ContextName) -> Result<Value, Refusal> {
+    async fn replicate(
+        &self,
+        user: &User,
+        did: &Did,
+        context: &ContextName,
+    ) -> Result<Value, Refusal> {
+        let caller = CallerKey::Account(user.account());
         let hash = ContextHash::of(did, context);
         let account = hash.couch_user();
-        let nodes = match self.resolver.resolve(did, Freshness::Remembered).await {
+        let found = self.resolver.resolve(&caller, did, Freshness::Remembered);
+        let nodes = match found.await {
             Ok(Some(document)) => other_nodes(&document, self.network, &hash, &self.public_url),
-            Ok(None) | Err(ResolveFailure::Unreachable) => Vec::new(),
-            Err(ResolveFailure::Store(error)) => return Err(DatabaseError::from(error).into()),
+            Ok(None) | Err(Unresolved::Unreachable | Unresolved::TooMany(_)) => Vec::new(),
+            Err(Unresolved::Store(error)) => return Err(DatabaseError::from(error).into()),
         };
         if self.databases.couch().is_some() {
             // In front of a CouchDB nothing is pushed, and nobody takes the news.
@@ -293,7 +303,8 @@ impl App {
     // Calls that a signature authorises, without a token
 
     pub(super) async fn context_hash(&self, asked: Asked) -> Reply {
-        let call: SignedCall = match self.call(asked).await {
+        let caller = asked.head.caller.clone();
+        let call: SignedCall = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };
@@ -315,7 +326,10 @@ impl App {
             return reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature");
         };
         let text = consent::context_hash_lookup(&did, &hash, &self.public_url, timestamp);
-        if let Err(refusal) = self.check_account(&did, text.digest(), signature).await {
+        if let Err(refusal) = self
+            .check_account(&caller, &did, text.digest(), signature)
+            .await
+        {
             return refusal;
         }
         // Only the owner's own contexts have names for the owner.
@@ -330,7 +344,8 @@ impl App {
     }
 
     pub(super) async fn destroy_context(self: Arc<Self>, asked: Asked) -> Reply {
-        let call: SignedCall = match self.call(asked).await {
+        let caller = asked.head.caller.clone();
+        let call: SignedCall = match asked.call(&self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
         };
@@ -353,7 +368,10 @@ impl App {
             return reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature");
         };
         let text = consent::destroy_context(&did, &context, &self.public_url, timestamp);
-        if let Err(refusal) = self.check_account(&did, text.digest(), signature).await {
+        if let Err(refusal) = self
+            .check_account(&caller, &did, text.digest(), signature)
+            .await
+        {
             return refusal;
         }
         let account = ContextHash::of(&did, &context).couch_user();
@@ -375,14 +393,19 @@ impl App {
     /// Checks that the account's own key signed a call, or says what to answer.
     async fn check_account(
         &self,
+        caller: &CallerKey,
         did: &Did,
         digest: [u8; 32],
         signature: &str,
     ) -> Result<(), Reply> {
-        match self.auth.signed_by_account(did, digest, signature).await {
+        match self
+            .auth
+            .signed_by_account(caller, did, digest, signature)
+            .await
+        {
             Ok(()) => Ok(()),
             Err(AuthError::Store(error)) => Err(reply::fault(&error)),
-            Err(AuthError::Unresolved) => Err(super::session::unresolved()),
+            Err(error @ (AuthError::Unresolved | AuthError::TooMany(_))) => Err(self.later(&error)),
             Err(_) => Err(reply::fail(StatusCode::UNAUTHORIZED, "Invalid signature")),
         }
     }

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
 use adyton_couch::wire::{CouchError, ErrorKind};
 use adyton_protocol::database::DatabaseHash;
@@ -15,7 +14,6 @@ use http::Method;
 use http::header::HeaderValue;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedMutexGuard, broadcast};
-use tokio::time::Instant;
 
 use super::client::{CouchClient, segment};
 use super::config::CouchConfig;
@@ -23,15 +21,12 @@ use super::layout::{self, Acting};
 use crate::access::Permit;
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::databases::{DatabaseError, Usage};
+use crate::databases::DatabaseError;
+use crate::quota::{NoRoom, Quotas, Room, Usage};
 use crate::registry::DatabaseRecord;
 use crate::store::StoreError;
 use crate::token::{ActingClaims, TokenKey};
 
-/// A measured usage is good for this long: an account can overrun its limit by what it writes in that time.
-const USAGE_MEMORY: Duration = Duration::from_secs(5);
-/// Accounts whose usage is remembered at one time.
-const MAX_REMEMBERED_USAGES: usize = 10_000;
 /// Databases whose owners are remembered at one time.
 const MAX_REMEMBERED_OWNERS: usize = 100_000;
 /// Databases whose sizes are asked for at one time.
@@ -54,7 +49,7 @@ pub(crate) struct CouchDatabases {
     changes: broadcast::Sender<DatabaseHash>,
     /// Held while an account's set of databases changes: who waits, waits for his own.
     changing: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
-    usages: Mutex<HashMap<String, (Instant, Usage)>>,
+    quotas: Quotas,
     /// Whose a database is, proven by its record's hashes: that never changes, whatever else does.
     owners: Mutex<HashMap<DatabaseHash, String>>,
 }
@@ -75,7 +70,7 @@ impl CouchDatabases {
             limits,
             changes: broadcast::Sender::new(CHANGES_KEPT),
             changing: Mutex::default(),
-            usages: Mutex::default(),
+            quotas: Quotas::default(),
             owners: Mutex::default(),
         }
     }
@@ -229,7 +224,7 @@ impl CouchDatabases {
         let path = format!("/{}/{hash}", layout::registry_of(account));
         self.client.delete(&path).await?;
         self.changed(hash);
-        self.usages().remove(account);
+        self.quotas.forget(account);
         Ok(true)
     }
 
@@ -258,8 +253,16 @@ impl CouchDatabases {
         self.client.get(&format!("/{}", record.database_hash)).await
     }
 
-    /// What an account keeps, measured now: the bytes of the databases' files, as the original counts.
+    /// What an account keeps, measured now.
     pub(crate) async fn usage(&self, account: &str) -> Result<Usage, StoreError> {
+        let measuring = self.quotas.measuring(account);
+        let usage = self.measure(account).await?;
+        self.quotas.measured(account, measuring, usage);
+        Ok(usage)
+    }
+
+    /// The bytes of the databases' files, as the original counts.
+    async fn measure(&self, account: &str) -> Result<Usage, StoreError> {
         let user = self.client.get(&layout::user_path(account)).await?;
         let limit = user.and_then(|user| user.get("storageLimit").and_then(Value::as_u64));
         let records = self.of_account(account).await?;
@@ -276,36 +279,30 @@ impl CouchDatabases {
                 Ok(sum.saturating_add(size.unwrap_or(0)))
             })
             .await?;
-        let usage = Usage {
+        Ok(Usage {
             databases,
             bytes,
             limit: limit.unwrap_or(self.limits.account_bytes),
-        };
-        let mut usages = self.usages();
-        if usages.len() >= MAX_REMEMBERED_USAGES {
-            usages.clear();
-        }
-        usages.insert(account.to_owned(), (Instant::now(), usage));
-        Ok(usage)
+        })
     }
 
-    /// Refuses a write to a database whose owner has no room left.
-    pub(crate) async fn room(&self, permit: &Permit) -> Result<(), DatabaseError> {
-        let owner = &permit.record().owner;
-        let remembered = self
-            .usages()
-            .get(owner)
-            .filter(|(measured, _)| measured.elapsed() < USAGE_MEMORY)
-            .map(|(_, usage)| *usage);
-        let usage = match remembered {
-            Some(usage) => usage,
-            None => self.usage(owner).await?,
-        };
-        if usage.is_exhausted() {
+    /// Room for so many bytes in the account of a database's owner, by the same count as in front of files.
+    pub(crate) async fn room(&self, permit: &Permit, bytes: u64) -> Result<Room, DatabaseError> {
+        let full = || {
             let reason = "Storage limit reached";
-            return Err(CouchError::new(ErrorKind::InsufficientStorage, reason).into());
+            CouchError::new(ErrorKind::InsufficientStorage, reason)
+        };
+        let owner = &permit.record().owner;
+        if let Some(room) = self.quotas.take(owner, bytes) {
+            return Ok(room);
         }
-        Ok(())
+        if self.quotas.is_refused(owner, bytes) {
+            return Err(full().into());
+        }
+        let measuring = self.quotas.measuring(owner);
+        let usage = self.measure(owner).await?;
+        let taken = self.quotas.take_measured(owner, bytes, measuring, usage);
+        Ok(taken.map_err(|NoRoom| full())?)
     }
 
     /// Writes a database's permissions in CouchDB's own terms.
@@ -366,10 +363,6 @@ impl CouchDatabases {
 
     fn owners(&self) -> std::sync::MutexGuard<'_, HashMap<DatabaseHash, String>> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn usages(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Usage)>> {
-        self.usages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -55,6 +55,8 @@ impl CouchRecords {
             token_id,
             token,
             max_accounts,
+            // The original's tokens do not say whose they are.
+            max_tokens: _,
             now,
         } = login;
         if !self
@@ -134,6 +136,7 @@ impl CouchRecords {
             did: record.did,
             context_name: record.context_name,
             storage_limit: 0,
+            used: 0,
         }))
     }
 

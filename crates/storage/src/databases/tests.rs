@@ -1,15 +1,19 @@
 use std::collections::BTreeSet;
 use std::pin::{Pin, pin};
 use std::task::Poll;
+use std::time::UNIX_EPOCH;
 
 use adyton_protocol::context::ContextName;
 use adyton_protocol::database::{DatabaseName, Permissions};
 use adyton_protocol::did::Did;
 
 use super::*;
+use crate::access::User;
 
 struct Made {
     databases: Databases,
+    /// Unix seconds.
+    now: Arc<AtomicU64>,
     _dir: tempfile::TempDir,
 }
 
@@ -18,10 +22,15 @@ async fn made(limits: Limits) -> Made {
     let node = NodeStore::open(&dir.path().join("node.redb")).unwrap();
     let directory = dir.path().join("databases");
     std::fs::create_dir(&directory).unwrap();
+    let now = Arc::new(AtomicU64::new(0));
+    let seconds = Arc::clone(&now);
+    let clock =
+        Clock::from_fn(move || UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::SeqCst)));
     Made {
-        databases: Databases::open(node, directory, limits, News::default())
+        databases: Databases::open(node, directory, limits, (clock, News::default()))
             .await
             .unwrap(),
+        now,
         _dir: dir,
     }
 }
@@ -119,6 +128,74 @@ async fn a_database_that_is_being_compacted_is_not_deleted_meanwhile() {
     assert!(databases.slots().is_empty());
 }
 
+/// The holder of a token in the context of [`record`].
+fn user(person: char) -> Principal {
+    Principal::User(token(person))
+}
+
+fn token(person: char) -> User {
+    let did = format!("did:vda:polamoy:0x{}", person.to_string().repeat(40));
+    User {
+        did: did.parse().unwrap(),
+        context: ContextName::new("Test: App").unwrap(),
+        expires: u64::MAX,
+    }
+}
+
+#[tokio::test]
+async fn a_permit_for_a_database_that_was_deleted_does_not_open_the_one_that_was_made_anew() {
+    let made = made(Limits::default()).await;
+    let databases = &made.databases;
+    let mut open = record('1', "a");
+    open.rules.read = crate::registry::Audience::Everyone;
+    let hash = hash_of(&open).unwrap();
+    databases.create(open.clone(), 0).await.unwrap();
+
+    let stranger = databases.authorise(&user('2'), hash).await.unwrap();
+    databases.file(&stranger).await.unwrap();
+    // What changed elsewhere costs nobody anything.
+    databases.create(record('3', "a"), 0).await.unwrap();
+    databases.file(&stranger).await.unwrap();
+
+    assert!(databases.delete(&open.owner, hash).await.unwrap());
+    let refusal = async |permit: &Permit| match databases.file(permit).await {
+        Err(DatabaseError::Refused(refusal)) => refusal.kind,
+        Err(DatabaseError::Store(error)) => panic!("a fault instead of a refusal: {error}"),
+        Ok(_) => panic!("an old permit opens a database"),
+    };
+    assert_eq!(refusal(&stranger).await, ErrorKind::NotFound);
+    databases.create(record('1', "a"), 0).await.unwrap();
+    assert_eq!(refusal(&stranger).await, ErrorKind::Forbidden);
+    assert!(databases.authorise(&user('2'), hash).await.is_err());
+
+    // A right that was taken away in the same moment is gone, too.
+    databases.update(open).await.unwrap();
+    let stranger = databases.authorise(&user('2'), hash).await.unwrap();
+    databases.update(record('1', "a")).await.unwrap();
+    assert_eq!(refusal(&stranger).await, ErrorKind::Forbidden);
+}
+
+#[tokio::test]
+async fn a_permit_ends_with_its_token() {
+    let made = made(Limits::default()).await;
+    let databases = &made.databases;
+    let own = record('1', "a");
+    databases.create(own.clone(), 0).await.unwrap();
+    let owner = Principal::User(User {
+        expires: 10,
+        ..token('1')
+    });
+    let permit = databases.authorise(&owner, hash_of(&own).unwrap()).await;
+    let permit = permit.unwrap();
+    made.now.store(9, Ordering::SeqCst);
+    databases.file(&permit).await.unwrap();
+    made.now.store(10, Ordering::SeqCst);
+    assert!(matches!(
+        databases.file(&permit).await,
+        Err(DatabaseError::Refused(refusal)) if refusal.kind == ErrorKind::Unauthorized
+    ));
+}
+
 /// The moment at which a database's file was made.
 async fn made_at(databases: &Databases, record: &DatabaseRecord) -> u64 {
     let file = databases.own_file(record).await.unwrap();
@@ -151,6 +228,35 @@ async fn a_copy_does_not_count_when_its_database_was_deleted_by_somebody_who_hun
         replaced += u64::from(!is_the_same);
     }
     assert!(kept > 0 && replaced > 0, "{kept} kept, {replaced} replaced");
+}
+
+#[tokio::test]
+async fn files_that_the_nodes_file_does_not_know_are_moved_aside_and_never_over_each_other() {
+    let Made {
+        databases, _dir, ..
+    } = made(Limits::default()).await;
+    let (known, lost) = (record('1', "known"), record('1', "lost"));
+    let hash = hash_of(&lost).unwrap();
+    let aside = databases.directory.join(UNKNOWN);
+    let lost_file = databases.path(hash);
+    let (directory, node) = (databases.directory.clone(), databases.node.clone());
+    databases.create(known.clone(), 0).await.unwrap();
+    databases.create(lost.clone(), 0).await.unwrap();
+    drop(databases);
+    // As with a node's file that is older than the databases.
+    let forget = || node.remove_database(lost.owner.clone(), lost.database_hash.clone(), |_| {});
+    forget().await.unwrap();
+    for life in 0..2 {
+        std::fs::write(&lost_file, [life]).unwrap();
+        let (node, directory, limits) = (node.clone(), directory.clone(), Limits::default());
+        let parts = (Clock::system(), News::default());
+        let databases = Databases::open(node, directory, limits, parts);
+        let databases = databases.await.unwrap();
+        databases.own_file(&known).await.unwrap();
+        assert!(!lost_file.exists());
+        let moved = aside.join(format!("{hash}.redb.{life}"));
+        assert_eq!(std::fs::read(moved).unwrap(), [life]);
+    }
 }
 
 /// `ADYTON_DIRECTORY=… cargo test -p adyton-storage --lib so_many_databases -- --ignored --nocapture`: makes a node's directory with
@@ -195,7 +301,8 @@ async fn a_node_takes_over_so_many_databases_and_loses_none() {
 
     let begin = Instant::now();
     let node = NodeStore::open(&node_file).unwrap();
-    let opened = Databases::open(node, directory.clone(), Limits::default(), News::default());
+    let parts = (Clock::system(), News::default());
+    let opened = Databases::open(node, directory.clone(), Limits::default(), parts);
     let databases = opened.await.unwrap();
     eprintln!("{many} databases taken over in {:?}", begin.elapsed());
     drop(databases);

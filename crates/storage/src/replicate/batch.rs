@@ -23,7 +23,7 @@ use crate::api::read::Extras;
 use crate::outbound::SentBody;
 use crate::store::StoreError;
 use crate::store::database::{DatabaseFile, View};
-use crate::stream::{Producer, produce};
+use crate::stream::{Producer, Reader, produce};
 
 /// Rows of the feed that one question is about.
 const ROWS: usize = 200;
@@ -242,7 +242,8 @@ fn related(
     let kind = HeaderValue::from_str(&boundary.content_type("related"))
         .map_err(|_| StoreError::Corrupt("a made boundary"))?;
     let bytes = pieces.iter().map(Piece::length).sum();
-    let made = produce(PieceProducer::new(Arc::clone(file), view, pieces));
+    let pieces = PieceProducer::new(Arc::clone(file), view, pieces);
+    let made = produce(pieces, Reader::Itself);
     let body = StreamBody::new(made.map(|piece| piece.map(Frame::data))).boxed_unsync();
     Ok(Some(Load::Related {
         id,

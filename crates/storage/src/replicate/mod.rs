@@ -405,7 +405,7 @@ async fn nodes_of(
     let corrupt = || StoreError::Corrupt("the owner of a database");
     let did: Did = record.did.parse().map_err(|_| corrupt())?;
     let context = ContextName::new(record.context_name.as_str()).map_err(|_| corrupt())?;
-    let document = app.resolver.resolve(&did, freshness).await?;
+    let document = app.resolver.resolve_unasked(&did, freshness).await?;
     let nodes = match document {
         Some(document) if !document.is_deactivated() => {
             let hash = ContextHash::of(&did, &context);

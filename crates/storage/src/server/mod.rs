@@ -1,5 +1,6 @@
 //! The accept loop: connections under limits, and an orderly end.
 
+mod addresses;
 pub(crate) mod body;
 mod handshakes;
 pub(crate) mod metrics;
@@ -22,10 +23,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use self::addresses::Addresses;
 use self::handshakes::Handshakes;
 use self::multiplexed::{Answers, Overdue, Taken};
 use self::stall::StallGuard;
 use crate::api::App;
+use crate::crowd::Place;
 use crate::tls::{Certificates, Reload};
 
 /// Header fields of one request.
@@ -87,6 +90,7 @@ pub(crate) async fn serve(
         })
     });
     let slots = Arc::new(Semaphore::new(app.limits.connections));
+    let addresses = Addresses::new(&app.limits, app.proxy);
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
@@ -103,13 +107,17 @@ pub(crate) async fn serve(
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
+                // One who has too many is hung up on: nothing that could be said is worth the wait.
+                let Ok(place) = addresses.enter(peer.ip()) else {
+                    continue;
+                };
                 connections.spawn(connection(
                     stream,
                     peer.ip(),
                     Arc::clone(&app),
                     tls.clone(),
                     graceful.watcher(),
-                    slot,
+                    (slot, place),
                 ));
             }
             Err(error) => {
@@ -129,27 +137,39 @@ async fn connection(
     app: Arc<App>,
     tls: Option<Arc<Tls>>,
     watcher: Watcher,
-    _slot: OwnedSemaphorePermit,
+    _held: (OwnedSemaphorePermit, Option<Place<IpAddr>>),
 ) {
     // Small answers go out at once; large ones fill packets anyway.
     let _best_effort = stream.set_nodelay(true);
     let counted = Arc::clone(&app);
     let _open = counted.metrics.connection();
     let stream = StallGuard::new(stream, app.limits.stall_timeout);
-    let Some(tls) = tls else {
-        return one_at_a_time(stream, peer, app, watcher).await;
-    };
+    // Each kind in a box: thousands of connections wait, and one that is plain keeps no room for the others' needs.
+    match tls {
+        None => Box::pin(one_at_a_time(stream, peer, app, watcher)).await,
+        Some(tls) => Box::pin(private(stream, peer, app, tls, watcher)).await,
+    }
+}
+
+/// TLS, and what was agreed on within.
+async fn private(
+    stream: StallGuard<TcpStream>,
+    peer: IpAddr,
+    app: Arc<App>,
+    tls: Arc<Tls>,
+    watcher: Watcher,
+) {
     let mut stop = app.stop.clone();
-    let handshake = tls.handshakes.drive(tls.acceptor.accept(stream));
+    let handshake = Box::pin(tls.handshakes.drive(tls.acceptor.accept(stream)));
     let stream = tokio::select! {
         stream = handshake => stream,
         _ = stop.wait_for(|stop| *stop) => None,
     };
     let Some(stream) = stream else { return };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        many_at_a_time(stream, peer, app, watcher).await;
+        Box::pin(many_at_a_time(stream, peer, app, watcher)).await;
     } else {
-        one_at_a_time(stream, peer, app, watcher).await;
+        Box::pin(one_at_a_time(stream, peer, app, watcher)).await;
     }
 }
 
@@ -163,7 +183,8 @@ async fn one_at_a_time(
     let header_timeout = app.limits.header_timeout;
     let service = service_fn(move |request| {
         let app = Arc::clone(&app);
-        async move { Ok::<_, Infallible>(app.answer(request, peer).await) }
+        // In a box that goes when the answer begins: a feed that waits for hours keeps no room for what was needed to ask.
+        async move { Ok::<_, Infallible>(Box::pin(app.answer(request, peer)).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -190,7 +211,7 @@ async fn many_at_a_time(
     let service = service_fn(move |request| {
         let (app, answering) = (Arc::clone(&app), answers.begin());
         async move {
-            let reply = app.answer(request, peer).await;
+            let reply = Box::pin(app.answer(request, peer)).await;
             Ok::<_, Infallible>(reply.map(|body| Taken::new(body, answering)))
         }
     });

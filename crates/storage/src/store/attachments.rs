@@ -93,6 +93,16 @@ pub(crate) struct AttachmentWrite {
     pub(crate) source: Source,
 }
 
+impl AttachmentWrite {
+    /// Bytes that the writer sent.
+    pub(crate) fn new_bytes(&self) -> u64 {
+        match &self.source {
+            Source::New { blob, .. } => blob.length(),
+            Source::Kept { .. } => 0,
+        }
+    }
+}
+
 /// Where its content comes from.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {

@@ -20,6 +20,7 @@ use super::node::{
     ACCOUNTS, DATABASES, DEVICES, DID_DOCUMENT_BYTES, DID_DOCUMENTS, EXPIRIES, OWNED,
     PEER_CONTEXTS, PEER_KIN, REFRESH_TOKENS, REGISTRATIONS, REPLICATED, SECRETS, USED_REQUESTS,
 };
+use super::node_indexes::{ACCOUNT_TOKENS, PEER_EXPIRIES, PEER_KIN_EXPIRIES, UNOWNING};
 use crate::private_files::new_file;
 
 /// Memory that making a copy may use for pages.
@@ -75,6 +76,10 @@ pub(super) fn node_to(
         REGISTRATIONS.name(),
         PEER_CONTEXTS.name(),
         PEER_KIN.name(),
+        ACCOUNT_TOKENS.name(),
+        UNOWNING.name(),
+        PEER_EXPIRIES.name(),
+        PEER_KIN_EXPIRIES.name(),
         REPLICATED.name(),
     ];
     only(from, &known)?;
@@ -86,10 +91,15 @@ pub(super) fn node_to(
         table(from, to, REGISTRATIONS)?;
         table(from, to, PEER_CONTEXTS)?;
         table(from, to, PEER_KIN)?;
+        table(from, to, PEER_EXPIRIES)?;
+        table(from, to, PEER_KIN_EXPIRIES)?;
         table(from, to, REPLICATED)?;
         // Tokens stay behind; their tables do not.
         to.open_table(REFRESH_TOKENS)?;
         to.open_table(DEVICES)?;
+        to.open_table(ACCOUNT_TOKENS)?;
+        // The next start finds out which accounts have no database among those that are copied.
+        to.open_table(UNOWNING)?;
         to.open_table(EXPIRIES)?;
         to.open_table(USED_REQUESTS)?;
         let (read, mut write) = (from.open_table(SECRETS)?, to.open_table(SECRETS)?);

@@ -229,7 +229,7 @@ impl Subject {
                     noted.push((id, base, content));
                     sent.push(write);
                 }
-                let outcomes = match self.file.write(sent).await {
+                let outcomes = match self.file.write(sent, ()).await {
                     Ok(outcomes) => outcomes,
                     Err(error) => {
                         for (id, ..) in noted {

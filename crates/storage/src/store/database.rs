@@ -74,8 +74,22 @@ impl Counters {
         })
     }
 
-    pub(super) fn save(&self, meta: &mut Table<'_, &'static str, u64>) -> Result<(), StoreError> {
-        for (name, value) in [
+    /// Writes those that are not as they were.
+    pub(super) fn save(
+        &self,
+        was: &Self,
+        meta: &mut Table<'_, &'static str, u64>,
+    ) -> Result<(), StoreError> {
+        for ((name, value), (_, was)) in self.named().into_iter().zip(was.named()) {
+            if value != was {
+                meta.insert(name, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn named(&self) -> [(&'static str, u64); 10] {
+        [
             ("update_seq", self.update_seq),
             ("documents", self.documents),
             ("deleted", self.deleted),
@@ -86,10 +100,7 @@ impl Counters {
             ("next_body", self.next_body),
             ("purge_seq", self.purge_seq),
             ("revs_limit", self.revs_limit),
-        ] {
-            meta.insert(name, value)?;
-        }
-        Ok(())
+        ]
     }
 
     /// Ancestors remembered behind each leaf.
@@ -140,16 +151,16 @@ impl DatabaseFile {
             transaction.open_table(LOCAL)?;
             let mut meta = transaction.open_table(META)?;
             format::check(&meta)?;
-            let mut counters = Counters::load(&meta)?;
-            if counters.life == 0 {
+            let found = Counters::load(&meta)?;
+            if found.life == 0 {
                 format::stamp(&mut meta)?;
-                counters = Counters {
+                let counters = Counters {
                     life,
                     created: now,
                     next_body: 1,
-                    ..counters
+                    ..found
                 };
-                counters.save(&mut meta)?;
+                counters.save(&found, &mut meta)?;
             }
         }
         transaction.commit()?;
@@ -192,10 +203,11 @@ impl DatabaseFile {
         std::fs::metadata(&self.path).map_or(0, |meta| meta.len())
     }
 
-    /// Writes documents, durably, in order, each with its own outcome.
-    pub(crate) async fn write(
+    /// Writes documents, durably, in order, each with its own outcome. `held` is held until then, also when nobody waits any more.
+    pub(crate) async fn write<H: Send + 'static>(
         &self,
         writes: Vec<DocumentWrite>,
+        held: H,
     ) -> Result<Vec<Outcome>, StoreError> {
         let pulse = self.pulse.clone();
         let work = move |transaction: &WriteTransaction| {
@@ -204,12 +216,12 @@ impl DatabaseFile {
                 .iter()
                 .map(|write| writer.write(write))
                 .collect::<Result<Vec<_>, _>>()?;
-            Ok((outcomes, writer.finish()?.update_seq))
+            Ok((outcomes, writer.finish()?.update_seq, held))
         };
         // Told also when the writer hung up: what is durable is replicated.
         let told = self
             .committer
-            .write_then(work, move |(_, newest)| pulse.tell(*newest));
+            .write_then(work, move |(_, newest, _)| pulse.tell(*newest));
         Ok(told.await?.0)
     }
 

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use adyton_protocol::database::DatabaseHash;
 use redb::{
-    ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
+    ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,10 @@ use super::commit::Committer;
 use super::copy;
 use super::engine::Engine;
 use super::format::{self, META};
+use super::known::{Known, KnownRecords};
+use super::node_indexes::{
+    self, ACCOUNT_TOKENS, Admissions, end_oldest_tokens, has_room_for_account,
+};
 use super::{StoreError, random};
 use crate::directory::Registration;
 use crate::peers::{Candidate, PasswordHash, PeerRow};
@@ -53,6 +58,8 @@ pub(super) const PEER_KIN: TableDefinition<'_, (&str, &str), &[u8]> =
     TableDefinition::new("peer_kin");
 
 const CACHE_BYTES: usize = 16 << 20;
+/// The use of an account is noted by who uses it about so often.
+const USE_NOTED_SECONDS: u64 = 60 * 60;
 /// Expired rows removed by one login at most.
 const FORGET_PER_LOGIN: usize = 64;
 
@@ -63,6 +70,9 @@ pub(crate) struct Account {
     pub(crate) did: String,
     pub(crate) context_name: String,
     pub(crate) storage_limit: u64,
+    /// Unix seconds of its last use; none is known from before it was noted.
+    #[serde(default)]
+    pub(crate) used: u64,
 }
 
 /// A refresh token that counts until it expires or is revoked.
@@ -83,6 +93,8 @@ pub(crate) struct Login {
     pub(crate) token_id: String,
     pub(crate) token: RefreshRow,
     pub(crate) max_accounts: u64,
+    /// Tokens that the account may have; with one more, the oldest ends.
+    pub(crate) max_tokens: usize,
     pub(crate) now: u64,
 }
 
@@ -167,6 +179,7 @@ pub(crate) struct NodeSecrets {
 #[derive(Clone)]
 pub(crate) struct NodeStore {
     committer: Committer,
+    known: KnownRecords,
 }
 
 impl NodeStore {
@@ -191,10 +204,12 @@ impl NodeStore {
             transaction.open_table(PEER_CONTEXTS)?;
             transaction.open_table(REPLICATED)?;
             transaction.open_table(PEER_KIN)?;
+            node_indexes::complete(&transaction)?;
         }
         transaction.commit()?;
         Ok(Self {
             committer: Committer::new(engine),
+            known: KnownRecords::default(),
         })
     }
 
@@ -243,19 +258,23 @@ impl NodeStore {
                 if used.get(login.request_id.as_str())?.is_some() {
                     return Ok(LoginOutcome::Replayed);
                 }
-                let mut accounts = transaction.open_table(ACCOUNTS)?;
-                if accounts.get(login.account_name.as_str())?.is_none() {
-                    if accounts.len()? >= login.max_accounts {
+                let name = login.account_name.as_str();
+                let is_known = transaction.open_table(ACCOUNTS)?.get(name)?.is_some();
+                if !is_known {
+                    if !has_room_for_account(transaction, login.now, login.max_accounts)? {
                         return Ok(LoginOutcome::Full);
                     }
                     let account = to_json(&login.account)?;
-                    accounts.insert(login.account_name.as_str(), account.as_slice())?;
+                    let mut accounts = transaction.open_table(ACCOUNTS)?;
+                    accounts.insert(name, account.as_slice())?;
                 }
+                node_indexes::used(transaction, name, login.now)?;
                 used.insert(login.request_id.as_str(), login.request_expiry)?;
                 transaction
                     .open_table(EXPIRIES)?
                     .insert((login.request_expiry, login.request_id.as_str()), ())?;
                 insert_token(transaction, &login.token_id, &login.token)?;
+                end_oldest_tokens(transaction, name, login.max_tokens)?;
                 Ok(LoginOutcome::Done)
             })
             .await
@@ -327,6 +346,17 @@ impl NodeStore {
             .await
     }
 
+    /// Notes that an account is in use, if that was not noted lately.
+    pub(crate) async fn use_account(&self, name: String, now: u64) -> Result<(), StoreError> {
+        let noted = self.account(name.clone()).await?;
+        if noted.is_none_or(|account| now.saturating_sub(account.used) < USE_NOTED_SECONDS) {
+            return Ok(());
+        }
+        self.committer
+            .write(move |transaction| node_indexes::used(transaction, &name, now))
+            .await
+    }
+
     pub(crate) async fn account(&self, name: String) -> Result<Option<Account>, StoreError> {
         self.committer
             .view(move |view| {
@@ -353,6 +383,22 @@ impl NodeStore {
         self.committer
             .view(move |view| read_database(view, &hash))
             .await
+    }
+
+    /// The same, mostly from memory.
+    pub(crate) async fn known_database(
+        &self,
+        hash: String,
+    ) -> Result<Option<Arc<DatabaseRecord>>, StoreError> {
+        let as_of = match self.known.find(&hash) {
+            Known::Record(record) => return Ok(Some(record)),
+            Known::Nothing(as_of) => as_of,
+        };
+        let record = self.database(hash).await?.map(Arc::new);
+        if let Some(record) = &record {
+            self.known.keep(as_of, record);
+        }
+        Ok(record)
     }
 
     /// The files of those that are no databases of this node.
@@ -417,6 +463,7 @@ impl NodeStore {
     }
 
     pub(crate) async fn put_database(&self, record: DatabaseRecord) -> Result<(), StoreError> {
+        let changing = self.known.changing(&record.database_hash);
         self.committer
             .write(move |transaction| {
                 let hash = record.database_hash.as_str();
@@ -427,9 +474,11 @@ impl NodeStore {
                 transaction
                     .open_table(OWNED)?
                     .insert((record.owner.as_str(), hash), ())?;
-                Ok(())
+                node_indexes::databases_changed(transaction, &record.owner)?;
+                Ok(changing)
             })
             .await
+            .map(drop)
     }
 
     /// Takes a database out of the registry. `note` is called in this write's turn, before it is seen.
@@ -439,6 +488,7 @@ impl NodeStore {
         hash: String,
         note: impl FnOnce(&str) + Send + 'static,
     ) -> Result<(), StoreError> {
+        let changing = self.known.changing(&hash);
         self.committer
             .write(move |transaction| {
                 note(&hash);
@@ -446,9 +496,11 @@ impl NodeStore {
                 transaction
                     .open_table(OWNED)?
                     .remove((owner.as_str(), hash.as_str()))?;
-                Ok(())
+                node_indexes::databases_changed(transaction, &owner)?;
+                Ok(changing)
             })
             .await
+            .map(drop)
     }
 
     // DID documents
@@ -610,24 +662,24 @@ impl NodeStore {
                     account,
                     kin,
                 } = candidate;
-                let mut contexts = transaction.open_table(PEER_CONTEXTS)?;
-                let mut kindred = transaction.open_table(PEER_KIN)?;
+                let mut contexts = Admissions::contexts(transaction)?;
+                let mut kindred = Admissions::kindred(transaction)?;
                 let (context, kin) = (
                     (account.as_str(), name.as_str()),
                     (kin.as_str(), name.as_str()),
                 );
-                let known = peer_row(&kindred, kin)?.map(|row| row.password);
+                let known = kindred.row(kin)?.map(|row| row.password);
                 let Some(password) = given.or(known) else {
                     return Ok(PeerOutcome::NoPassword);
                 };
-                let held = peer_row(&contexts, context)?;
-                let room = held.is_some() || has_room(&mut contexts, now, max)?;
-                if !room || !(known.is_some() || has_room(&mut kindred, now, max)?) {
+                let held = contexts.row(context)?;
+                let room = held.is_some() || contexts.has_room(now, max)?;
+                if !room || !(known.is_some() || kindred.has_room(now, max)?) {
                     return Ok(PeerOutcome::Full);
                 }
-                let row = to_json(&PeerRow { password, until })?;
-                contexts.insert(context, row.as_slice())?;
-                kindred.insert(kin, row.as_slice())?;
+                let row = PeerRow { password, until };
+                contexts.put(context, &row)?;
+                kindred.put(kin, &row)?;
                 let change = match held {
                     None if given.is_some() => PeerChange::Created,
                     Some(held) if held.password == password => PeerChange::Exists,
@@ -656,17 +708,8 @@ impl NodeStore {
     pub(crate) async fn remove_peers_of(&self, account: String) -> Result<(), StoreError> {
         self.committer
             .write(move |transaction| {
-                let mut contexts = transaction.open_table(PEER_CONTEXTS)?;
-                let mut names = Vec::new();
-                for row in contexts.range((account.as_str(), "")..)? {
-                    let key = row?.0;
-                    let (of, name) = key.value();
-                    if of != account {
-                        break;
-                    }
-                    names.push(name.to_owned());
-                }
-                for name in names {
+                let mut contexts = Admissions::contexts(transaction)?;
+                for name in contexts.names(&account)? {
                     contexts.remove((account.as_str(), name.as_str()))?;
                 }
                 Ok(())
@@ -776,19 +819,6 @@ fn peer_row(
         .transpose()
 }
 
-/// Whether one more row fits; what has expired is forgotten when that is needed.
-fn has_room(
-    table: &mut Table<'_, (&'static str, &'static str), &'static [u8]>,
-    now: u64,
-    max: u64,
-) -> Result<bool, StoreError> {
-    if table.len()? < max {
-        return Ok(true);
-    }
-    table.retain(|_, row| from_json::<PeerRow>(row).is_ok_and(|row| now < row.until))?;
-    Ok(table.len()? < max)
-}
-
 fn read_database(view: &ReadTransaction, hash: &str) -> Result<Option<DatabaseRecord>, StoreError> {
     view.open_table(DATABASES)?
         .get(hash)?
@@ -808,6 +838,9 @@ fn insert_token(
     transaction
         .open_table(EXPIRIES)?
         .insert((row.expiry, id), ())?;
+    transaction
+        .open_table(ACCOUNT_TOKENS)?
+        .insert((row.account.as_str(), row.expiry, id), ())?;
     if let Some(device) = &row.device {
         transaction
             .open_table(DEVICES)?
@@ -816,7 +849,7 @@ fn insert_token(
     Ok(())
 }
 
-fn remove_token(transaction: &WriteTransaction, id: &str) -> Result<bool, StoreError> {
+pub(super) fn remove_token(transaction: &WriteTransaction, id: &str) -> Result<bool, StoreError> {
     let removed: Option<RefreshRow> = transaction
         .open_table(REFRESH_TOKENS)?
         .remove(id)?
@@ -826,6 +859,9 @@ fn remove_token(transaction: &WriteTransaction, id: &str) -> Result<bool, StoreE
         return Ok(false);
     };
     transaction.open_table(EXPIRIES)?.remove((row.expiry, id))?;
+    transaction
+        .open_table(ACCOUNT_TOKENS)?
+        .remove((row.account.as_str(), row.expiry, id))?;
     if let Some(device) = &row.device {
         transaction
             .open_table(DEVICES)?
@@ -873,10 +909,10 @@ fn second_keys(
     Ok(found)
 }
 
-fn to_json(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+pub(super) fn to_json(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec(value).map_err(|_| StoreError::Corrupt("a row cannot be written as JSON"))
 }
 
-fn from_json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, StoreError> {
+pub(super) fn from_json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(bytes).map_err(|_| StoreError::Corrupt("a row is not the JSON it was"))
 }

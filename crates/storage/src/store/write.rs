@@ -23,6 +23,27 @@ pub(crate) struct DocumentWrite {
     pub(crate) kind: WriteKind,
 }
 
+/// Bytes that a document takes besides its text, about.
+const ROW_BYTES: u64 = 200;
+/// Bytes of a tombstone that is written where there is no room: enough to say that something is deleted.
+pub(crate) const SMALL_TOMBSTONE_BYTES: u64 = 1 << 10;
+
+impl DocumentWrite {
+    /// Bytes that it adds to a database, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        let contents = self.attachments.iter().map(AttachmentWrite::new_bytes);
+        let text = self.id.as_str().len() + self.members.as_bytes().len();
+        ROW_BYTES + text as u64 + contents.sum::<u64>()
+    }
+
+    /// Whether it only says that something that is there is there no more: that is written where there is no room, too.
+    pub(crate) fn only_deletes(&self) -> bool {
+        matches!(self.kind, WriteKind::Edit { base: Some(_) })
+            && self.liveness == Liveness::Deleted
+            && self.bytes() <= SMALL_TOMBSTONE_BYTES
+    }
+}
+
 /// On what authority a revision is added.
 #[derive(Debug)]
 pub(crate) enum WriteKind {
@@ -48,25 +69,29 @@ pub(super) struct Writer<'t> {
     pub(super) changes: Table<'t, u64, &'static [u8]>,
     meta: Table<'t, &'static str, u64>,
     pub(super) counters: Counters,
+    /// The counters as they are in the file.
+    found: Counters,
 }
 
 impl<'t> Writer<'t> {
     pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, StoreError> {
         let meta = transaction.open_table(META)?;
+        let found = Counters::load(&meta)?;
         Ok(Self {
             transaction,
             attachments: None,
             documents: transaction.open_table(DOCUMENTS)?,
             bodies: transaction.open_table(BODIES)?,
             changes: transaction.open_table(CHANGES)?,
-            counters: Counters::load(&meta)?,
+            counters: found,
+            found,
             meta,
         })
     }
 
     /// Writes the counters; without this, nothing of the writer counts.
     pub(super) fn finish(mut self) -> Result<Counters, StoreError> {
-        self.counters.save(&mut self.meta)?;
+        self.counters.save(&self.found, &mut self.meta)?;
         Ok(self.counters)
     }
 

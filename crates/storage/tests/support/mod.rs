@@ -10,6 +10,8 @@
 
 pub mod fault;
 
+pub mod begun;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

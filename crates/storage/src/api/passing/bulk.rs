@@ -11,9 +11,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{ANSWER_TIME, Going, Passing, told};
-use crate::access::Permit;
-use crate::api::Asked;
+use super::{ANSWER_TIME, Going, Passing, only_deletes};
+use crate::access::Rights;
+use crate::api::asked::Admitted;
 use crate::api::documents::{Done, may_write};
 use crate::api::reply;
 use crate::couch::request;
@@ -23,28 +23,34 @@ use crate::store::{StoreError, blocking};
 const MAX_OUTCOMES_BYTES: usize = 32 << 20;
 
 impl Passing {
-    pub(super) async fn bulk_docs(self, asked: Asked) -> Done {
+    pub(super) async fn bulk_docs(self, asked: Admitted) -> Done {
         let limit = self.app.limits.bulk_bytes;
-        let (asked, body) = match self.body(asked, limit).await {
-            Ok(read) => read,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
-        };
-        self.app.databases.room(&self.permit).await?;
-        let (permit, most) = (self.permit.clone(), self.app.limits.document_bytes);
-        let bulk = blocking(move || Ok(Bulk::judge(body, &permit, most))).await??;
+        let (body, permit, head) = asked.read(&self.app, limit).await?;
+        // What goes on in place of the body counts as the body does.
+        let held = body.claim_copy().map_err(reply::couch_refusal)?;
+        let (body, rights) = (body.into_shared(), permit.rights());
+        let most = self.app.limits.document_bytes;
+        let judged = blocking(move || Ok((Bulk::judge(body, rights, most), held)));
+        let (bulk, _held) = judged.await?;
+        let bulk = bulk?;
         if bulk.refused.len() == bulk.documents && bulk.documents > 0 {
             return Ok(reply::json(StatusCode::CREATED, &bulk.told(Vec::new())?));
         }
+        let _room = match bulk.only_deletes {
+            true => None,
+            false => Some(self.room(&permit, bulk.body.len()).await?),
+        };
         let going = Going {
             method: Method::POST,
             path: request::path(self.hash, &["_bulk_docs"]),
-            headers: request::asked(&asked.headers),
+            headers: request::asked(&head.headers),
             body: bulk.body.clone(),
             liveness: bulk.liveness,
         };
-        let response = self.sent(going, ANSWER_TIME).await?;
+        let changes = self.couch.changes();
+        let response = self.sent(&permit, going, ANSWER_TIME).await?;
         if bulk.refused.is_empty() || !response.status().is_success() {
-            return Ok(told(response));
+            return Ok(self.told(permit, changes, response));
         }
         let outcomes = outcomes_of(response.into_body()).await?;
         Ok(reply::json(StatusCode::CREATED, &bulk.told(outcomes)?))
@@ -58,22 +64,26 @@ struct Bulk {
     new_edits: bool,
     documents: usize,
     liveness: Liveness,
+    /// Whether all that goes on does.
+    only_deletes: bool,
     /// The place of each refused document, and what is told of it.
     refused: Vec<(usize, Value)>,
 }
 
 impl Bulk {
-    fn judge(body: Bytes, permit: &Permit, most: usize) -> Result<Self, CouchError> {
+    fn judge(body: Bytes, rights: Rights, most: usize) -> Result<Self, CouchError> {
         let bulk = BulkDocs::parse(&body)?;
         let (new_edits, documents) = (bulk.new_edits, bulk.docs.len());
         let mut taken = Vec::with_capacity(documents);
         let mut refused = Vec::new();
-        let mut liveness = Liveness::Live;
+        let (mut liveness, mut only_deletes) = (Liveness::Live, new_edits);
         for (place, raw) in bulk.docs.into_iter().enumerate() {
-            match judged(raw, permit, most) {
-                Ok(Liveness::Live) => taken.push(raw),
-                Ok(Liveness::Deleted) => {
-                    liveness = Liveness::Deleted;
+            match judged(raw, rights, most) {
+                Ok(judged) => {
+                    only_deletes &= judged.only_deletes;
+                    if judged.liveness == Liveness::Deleted {
+                        liveness = Liveness::Deleted;
+                    }
                     taken.push(raw);
                 }
                 Err((id, refusal)) => {
@@ -92,6 +102,7 @@ impl Bulk {
             new_edits,
             documents,
             liveness,
+            only_deletes,
             refused,
         })
     }
@@ -130,12 +141,18 @@ fn written(new_edits: bool, docs: &[&RawValue]) -> Result<Bytes, CouchError> {
         .map_err(|_| CouchError::new(ErrorKind::Internal, fault))
 }
 
+/// What a document of a bulk write is.
+struct Judged {
+    liveness: Liveness,
+    only_deletes: bool,
+}
+
 /// What a document of a bulk write is, or why it is not taken.
 fn judged(
     raw: &RawValue,
-    permit: &Permit,
+    rights: Rights,
     most: usize,
-) -> Result<Liveness, (Option<DocumentId>, CouchError)> {
+) -> Result<Judged, (Option<DocumentId>, CouchError)> {
     if raw.get().len() > most {
         let reason = "The document is too large.";
         return Err((None, CouchError::new(ErrorKind::TooLarge, reason)));
@@ -146,14 +163,17 @@ fn judged(
         Some(id) if id.kind() == DocumentKind::Local => Err(CouchError::bad_request(
             "Local documents are written with PUT.",
         )),
-        Some(id) => may_write(permit, id, envelope.liveness),
+        Some(id) => may_write(rights, id, envelope.liveness),
         None => match envelope.liveness {
-            Liveness::Live => permit.write(),
-            Liveness::Deleted => permit.delete(),
+            Liveness::Live => rights.write(),
+            Liveness::Deleted => rights.delete(),
         },
     };
     match right {
-        Ok(()) => Ok(envelope.liveness),
+        Ok(()) => Ok(Judged {
+            liveness: envelope.liveness,
+            only_deletes: only_deletes(&envelope, raw.get().len()),
+        }),
         Err(refusal) => Err((envelope.id, refusal)),
     }
 }

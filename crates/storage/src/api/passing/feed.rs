@@ -1,53 +1,68 @@
-//! A feed of CouchDB's, passed on for as long as its reader may read.
+//! An answer of CouchDB's, passed on for as long as its reader may read: a feed, or any other.
 
 use std::time::Duration;
 
+use adyton_couch::rev_tree::Liveness;
+use adyton_couch::wire::{CouchError, ErrorKind};
 use adyton_protocol::database::DatabaseHash;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use http::{Method, Response, response};
 use http_body::Frame;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
-use super::{ANSWER_TIME, Going, Passing, told};
-use crate::api::Asked;
+use super::{ANSWER_TIME, Going, Passing};
+use crate::access::Permit;
+use crate::api::asked::Admitted;
 use crate::api::documents::Done;
-use crate::api::reply;
+use crate::api::reply::{self, Reply};
 use crate::couch::request::{self, FeedKind};
+use crate::crowd::Place;
 use crate::databases::DatabaseError;
 use crate::store::StoreError;
-use adyton_couch::rev_tree::Liveness;
+use crate::throttle::CallerKey;
 
 /// What a feed that ends by itself may take longer than it was told.
 const FEED_GRACE: Duration = Duration::from_secs(10);
-/// The longest that a feed may live.
+/// The longest that an answer may take.
 const LONGEST_FEED: Duration = Duration::from_secs(24 * 3_600);
-/// How often the right to a feed is looked at when nothing is heard: another node may have changed it.
+/// How often the right to an answer is looked at when nothing is heard: another node may have changed it.
 const FEED_CHECK: Duration = Duration::from_secs(60);
 
 impl Passing {
-    pub(super) async fn changes(self, asked: Asked) -> Done {
-        let limit = self.app.limits.bulk_bytes;
-        let (asked, body) = match self.body(asked, limit).await {
-            Ok(read) => read,
-            Err(refusal) => return Ok(reply::couch_body_refusal(refusal)),
+    pub(super) async fn changes(self, asked: Admitted) -> Done {
+        let (body, permit, head) = match asked.head().method {
+            Method::GET => {
+                let (permit, head) = asked.bodiless();
+                (Bytes::new(), permit, head)
+            }
+            _ => {
+                let limit = self.app.limits.bulk_bytes;
+                let (body, permit, head) = asked.read(&self.app, limit).await?;
+                (body.into_shared(), permit, head)
+            }
         };
-        let left = self
-            .principal
-            .expires()
-            .saturating_sub(self.app.clock.unix_seconds());
-        let life = Duration::from_secs(left).min(LONGEST_FEED);
-        let feed = request::feed(&asked.query, self.app.limits.feed_timeout.min(life))?;
+        let life = self.life(&permit);
+        let feed = request::feed(&head.query, self.app.limits.feed_timeout.min(life))?;
+        let place = match feed.kind {
+            FeedKind::Normal => None,
+            FeedKind::Longpoll | FeedKind::Endless => {
+                let reason = "There are too many open feeds.";
+                let place = self.app.feeds.enter(head.caller.clone(), 1);
+                Some(place.ok_or(CouchError::new(ErrorKind::Unavailable, reason))?)
+            }
+        };
         // Told of changes from before CouchDB is asked on.
         let changes = self.couch.changes();
         let path = request::path(self.hash, &["_changes"]);
         let going = Going {
-            method: asked.method.clone(),
+            method: head.method.clone(),
             path: format!("{path}{}", feed.query),
-            headers: request::asked(&asked.headers),
+            headers: request::asked(&head.headers),
             body,
             liveness: Liveness::Live,
         };
@@ -57,32 +72,63 @@ impl Passing {
             true => life,
             false => (self.app.limits.feed_timeout + FEED_GRACE).max(ANSWER_TIME),
         };
-        let response = self.sent(going, time).await?;
+        let response = self.sent(&permit, going, time).await?;
         if feed.kind == FeedKind::Normal || !response.status().is_success() {
-            return Ok(told(response));
+            return Ok(self.told(permit, changes, response));
         }
         let (head, body) = response.into_parts();
-        let stop = self.app.stop.clone();
         let feed = Feed {
+            stop: self.app.stop.clone(),
             passing: self,
+            permit,
             kind: feed.kind,
             body,
             changes,
-            stop,
             ends,
             // Rights that changed before this feed listened are noticed at once.
             check: Instant::now(),
+            asked: Instant::now(),
+            _place: place,
         };
-        let mut reply = reply::stream(feed.into_stream());
-        *reply.status_mut() = head.status;
-        reply.headers_mut().extend(request::told(&head.headers));
-        Ok(reply)
+        Ok(feed.reply(&head))
+    }
+
+    /// The answer as it comes, as long as its reader may read. One that breaks off breaks off for the caller, too.
+    pub(super) fn told(
+        self,
+        permit: Permit,
+        changes: broadcast::Receiver<DatabaseHash>,
+        response: Response<Incoming>,
+    ) -> Reply {
+        let (head, body) = response.into_parts();
+        let feed = Feed {
+            stop: self.app.stop.clone(),
+            ends: Instant::now() + self.life(&permit),
+            passing: self,
+            permit,
+            kind: FeedKind::Normal,
+            body,
+            changes,
+            check: Instant::now() + FEED_CHECK,
+            asked: Instant::now(),
+            _place: None,
+        };
+        feed.reply(&head)
+    }
+
+    /// How long an answer may be told.
+    fn life(&self, permit: &Permit) -> Duration {
+        let left = permit
+            .expires()
+            .saturating_sub(self.app.clock.unix_seconds());
+        Duration::from_secs(left).min(LONGEST_FEED)
     }
 }
 
-/// A feed under way.
+/// An answer under way.
 struct Feed {
     passing: Passing,
+    permit: Permit,
     kind: FeedKind,
     body: Incoming,
     changes: broadcast::Receiver<DatabaseHash>,
@@ -91,6 +137,10 @@ struct Feed {
     ends: Instant,
     /// When the right is looked at again.
     check: Instant,
+    /// Since when the next piece is waited for.
+    asked: Instant,
+    /// Kept as long as the feed lives. Only feeds that wait need one.
+    _place: Option<Place<CallerKey>>,
 }
 
 /// What a feed waits for.
@@ -100,13 +150,24 @@ enum Heard {
     Rights,
     /// Something about another database.
     Nothing,
+    /// Nothing at all, for long.
+    Silence,
     End,
 }
 
 impl Feed {
+    fn reply(self, head: &response::Parts) -> Reply {
+        let mut reply = reply::stream(self.into_stream());
+        *reply.status_mut() = head.status;
+        *reply.headers_mut() = request::told(&head.headers);
+        reply
+    }
+
     fn into_stream(self) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static {
         unfold(Some(self), |feed| async move {
             let mut feed = feed?;
+            // However long the reader took for the last piece.
+            feed.asked = Instant::now();
             loop {
                 match feed.listen().await {
                     Heard::Piece(None) => return None,
@@ -122,6 +183,7 @@ impl Feed {
                         Err(error) => return Some((Err(error), None)),
                     },
                     Heard::Nothing => {}
+                    Heard::Silence => return Some((Err(StoreError::Away), None)),
                     Heard::End => return feed.cut(),
                 }
             }
@@ -129,9 +191,11 @@ impl Feed {
     }
 
     async fn listen(&mut self) -> Heard {
+        let silent = self.asked + ANSWER_TIME;
         tokio::select! {
             biased;
-            _ = self.stop.wait_for(|stop| *stop) => Heard::End,
+            // What is no feed ends by itself.
+            _ = self.stop.wait_for(|stop| *stop), if self.kind != FeedKind::Normal => Heard::End,
             () = tokio::time::sleep_until(self.ends) => Heard::End,
             changed = self.changes.recv() => match changed {
                 Ok(hash) if hash != self.passing.hash => Heard::Nothing,
@@ -139,19 +203,18 @@ impl Feed {
             },
             () = tokio::time::sleep_until(self.check) => Heard::Rights,
             frame = self.body.frame() => Heard::Piece(frame),
+            () = tokio::time::sleep_until(silent), if self.kind == FeedKind::Normal => Heard::Silence,
         }
     }
 
     async fn is_allowed(&self) -> Result<bool, StoreError> {
-        let Passing {
-            app,
-            principal,
-            hash,
-            ..
-        } = &self.passing;
-        let now = app.clock.unix_seconds();
-        match app.databases.authorise(principal, *hash, now).await {
-            Ok(_) => Ok(now < principal.expires()),
+        let Passing { app, hash, .. } = &self.passing;
+        match app
+            .databases
+            .authorise(self.permit.principal(), *hash)
+            .await
+        {
+            Ok(_) => Ok(true),
             Err(DatabaseError::Refused(_)) => Ok(false),
             Err(DatabaseError::Store(error)) => Err(error),
         }
