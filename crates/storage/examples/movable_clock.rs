@@ -1,8 +1,9 @@
 //! The storage node with a clock that its caller moves: for `interop/js`, where tokens end in the middle of a replication.
 //!
-//! `movable_clock ADDRESS DIRECTORY SECONDS [directory]`: says `listening on http://…` as the program does. The clock is the system's plus SECONDS;
-//! each line on its input is a number of seconds to move it on by, and is answered with `moved`. With `directory` it keeps
-//! registrations of DIDs, too, and lets in who is registered.
+//! `movable_clock ADDRESS DIRECTORY SECONDS [directory | COUCHDB]`: says `listening on http://…` as the program does. The clock is the
+//! system's plus SECONDS; each line on its input is a number of seconds to move it on by, and is answered with `moved`. With
+//! `directory` it keeps registrations of DIDs, too, and lets in who is registered. With the URL of a CouchDB it stands in front of
+//! that, with the credentials of `interop/js/src/couchdb.js`.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use adyton_storage::{Clock, Config, Reach, RegistryChoice, Storage};
+use adyton_storage::{Clock, Config, CouchConfig, Reach, RegistryChoice, Storage, StoreChoice};
 
 #[tokio::main]
 async fn main() {
@@ -23,8 +24,20 @@ async fn main() {
     // The other nodes of a context are on this machine, too.
     config.reach = Reach::AlsoThisMachine;
     let ahead = Arc::new(AtomicU64::new(argument().parse().unwrap()));
-    if arguments.next().is_some_and(|word| word == "directory") {
-        config.registry = RegistryChoice::Directory(Vec::new());
+    match arguments.next().as_deref() {
+        None => {}
+        Some("directory") => config.registry = RegistryChoice::Directory(Vec::new()),
+        Some(url) => {
+            config.store = StoreChoice::Couch(Box::new(CouchConfig {
+                url: url.parse().unwrap(),
+                public_url: None,
+                admin: ("admin".to_owned(), "admin password".to_owned()),
+                access_key: "the access key of the test".to_owned(),
+                refresh_key: "the refresh key of the test".to_owned(),
+                node_key: None,
+                public_user: ("everybody".to_owned(), "public password".to_owned()),
+            }));
+        }
     }
     let read = Arc::clone(&ahead);
     #[expect(

@@ -22,10 +22,12 @@ use crate::abroad::{Abroad, Unresolved};
 use crate::access::{Admission, EXPIRED, Peer, Principal, User};
 use crate::clock::Clock;
 use crate::config::Limits;
+use crate::couch::CouchConfig;
 use crate::did_documents::Freshness;
 use crate::peers::Peers;
+use crate::records::Records;
 use crate::store::StoreError;
-use crate::store::node::{Account, Login, LoginOutcome, NodeSecrets, NodeStore, RefreshRow};
+use crate::store::node::{Account, Login, LoginOutcome, NodeSecrets, RefreshRow};
 use crate::throttle::{CallerKey, TooMany};
 use crate::token::{
     ACCESS_SECONDS, AccessClaims, CHALLENGE_SECONDS, ChallengeClaims, InvalidToken,
@@ -78,16 +80,48 @@ pub(crate) struct Tokens {
 
 /// Issues and checks everything that proves who somebody is.
 pub(crate) struct Auth {
-    node: NodeStore,
+    records: Records,
     resolver: Arc<Abroad>,
     clock: Clock,
     network: Network,
     limits: Limits,
-    challenge_key: TokenKey,
-    refresh_key: TokenKey,
-    access_key: TokenKey,
-    public: PublicCredential,
+    keys: AuthKeys,
     peers: Peers,
+}
+
+/// What proves who made a token, and the public credential.
+pub(crate) struct AuthKeys {
+    challenge: TokenKey,
+    refresh: TokenKey,
+    access: TokenKey,
+    public: PublicCredential,
+}
+
+impl AuthKeys {
+    /// The node's own.
+    pub(crate) fn own(secrets: &NodeSecrets) -> Self {
+        let readable = |bytes: &[u8; 32]| hex::encode(bytes.split_at(16).0);
+        Self {
+            challenge: TokenKey::new(secrets.challenge_key),
+            refresh: TokenKey::new(secrets.refresh_key),
+            access: TokenKey::new(secrets.access_key),
+            public: PublicCredential {
+                username: readable(&secrets.public_user),
+                password: readable(&secrets.public_password),
+            },
+        }
+    }
+
+    /// Those of the original, whose tokens go on counting. A challenge is answered where it was made: its key is the node's own.
+    pub(crate) fn of_couch(secrets: &NodeSecrets, couch: &CouchConfig) -> Self {
+        let (username, password) = couch.public_user.clone();
+        Self {
+            challenge: TokenKey::new(secrets.challenge_key),
+            refresh: TokenKey::new(couch.refresh_key.as_bytes()),
+            access: TokenKey::new(couch.access_key.as_bytes()),
+            public: PublicCredential { username, password },
+        }
+    }
 }
 
 /// The node's public credential: for databases that everyone may read.
@@ -98,29 +132,22 @@ pub(crate) struct PublicCredential {
 
 impl Auth {
     pub(crate) fn new(
-        node: NodeStore,
-        secrets: &NodeSecrets,
+        records: Records,
+        keys: AuthKeys,
         resolver: Arc<Abroad>,
         clock: Clock,
         network: Network,
         limits: Limits,
         peers: Peers,
     ) -> Self {
-        let readable = |bytes: &[u8; 32]| hex::encode(bytes.split_at(16).0);
         Self {
-            node,
+            records,
+            keys,
             peers,
             resolver,
             clock,
             network,
             limits,
-            challenge_key: TokenKey::new(secrets.challenge_key),
-            refresh_key: TokenKey::new(secrets.refresh_key),
-            access_key: TokenKey::new(secrets.access_key),
-            public: PublicCredential {
-                username: readable(&secrets.public_user),
-                password: readable(&secrets.public_password),
-            },
         }
     }
 
@@ -130,7 +157,7 @@ impl Auth {
     }
 
     pub(crate) fn public(&self) -> &PublicCredential {
-        &self.public
+        &self.keys.public
     }
 
     pub(crate) fn challenge(
@@ -140,7 +167,7 @@ impl Auth {
     ) -> Result<Challenge, StoreError> {
         let now = self.clock.unix_seconds();
         let request_id = fresh_id()?;
-        let token = self.challenge_key.issue(&ChallengeClaims {
+        let token = self.keys.challenge.issue(&ChallengeClaims {
             sub: did.lowercase().to_owned(),
             context_name: context.as_str().to_owned(),
             auth_request_id: request_id.clone(),
@@ -161,7 +188,8 @@ impl Auth {
     ) -> Result<Tokens, AuthError> {
         let now = self.clock.unix_seconds();
         let asked: ChallengeClaims = self
-            .challenge_key
+            .keys
+            .challenge
             .verify(challenge, now)
             .map_err(|_| AuthError::Refused)?;
         if asked.sub != did.lowercase() || asked.context_name != context.as_str() {
@@ -193,7 +221,7 @@ impl Auth {
             max_tokens: self.limits.refresh_tokens_per_account,
             now,
         };
-        match self.node.log_in(login).await? {
+        match self.records.log_in(login).await? {
             LoginOutcome::Done => Ok(Tokens {
                 refresh,
                 access: self.access_token(did, context, now)?,
@@ -216,7 +244,7 @@ impl Auth {
         }
         let now = self.clock.unix_seconds();
         let account = ContextHash::of(did, context).couch_user();
-        self.node.use_account(account, now).await?;
+        self.records.use_account(account, now).await?;
         Ok(self.access_token(did, context, now)?)
     }
 
@@ -236,7 +264,7 @@ impl Auth {
             device: device.map(|device| device_hash(&did, context, device)),
             expiry: fresh.exp,
         };
-        match self.node.replace_token(claims.id, fresh.id, row).await? {
+        match self.records.replace_token(claims.id, fresh.id, row).await? {
             true => Ok(token),
             false => Err(AuthError::Refused),
         }
@@ -264,7 +292,7 @@ impl Auth {
         self.signed_by(caller, did, context, text.digest(), signature)
             .await?;
         match self
-            .node
+            .records
             .revoke_device(device_hash(did, context, device))
             .await?
         {
@@ -359,7 +387,10 @@ impl Auth {
         const WRONG: CouchError =
             CouchError::new(ErrorKind::Unauthorized, "Name or password is incorrect.");
         let given = STANDARD.decode(credential).map_err(|_| WRONG)?;
-        let expected = format!("{}:{}", self.public.username, self.public.password);
+        let expected = format!(
+            "{}:{}",
+            self.keys.public.username, self.keys.public.password
+        );
         if bool::from(given.ct_eq(expected.as_bytes())) {
             return Ok(Principal::Public);
         }
@@ -376,7 +407,7 @@ impl Auth {
     }
 
     fn access_user(&self, token: &str) -> Result<User, InvalidToken> {
-        let claims: AccessClaims = self.access_key.verify(token, self.clock.unix_seconds())?;
+        let claims: AccessClaims = self.keys.access.verify(token, self.clock.unix_seconds())?;
         let did = claims.did.parse().map_err(|_| InvalidToken::Malformed)?;
         let context = ContextName::new(claims.context_name).map_err(|_| InvalidToken::Malformed)?;
         Ok(User {
@@ -392,7 +423,7 @@ impl Auth {
         context: &ContextName,
         now: u64,
     ) -> Result<String, StoreError> {
-        self.access_key.issue(&AccessClaims {
+        self.keys.access.issue(&AccessClaims {
             id: fresh_id()?,
             did: did.lowercase().to_owned(),
             sub: ContextHash::of(did, context).couch_user(),
@@ -419,7 +450,7 @@ impl Auth {
             iat: now,
             exp: now + REFRESH_SECONDS,
         };
-        let token = self.refresh_key.issue(&claims)?;
+        let token = self.keys.refresh.issue(&claims)?;
         Ok((claims, token))
     }
 
@@ -429,15 +460,16 @@ impl Auth {
         context: &ContextName,
     ) -> Result<RefreshClaims, AuthError> {
         let claims: RefreshClaims = self
-            .refresh_key
+            .keys
+            .refresh
             .verify(token, self.clock.unix_seconds())
             .map_err(|_| AuthError::Refused)?;
         if claims.context_name != context.as_str() {
             return Err(AuthError::Refused);
         }
-        match self.node.refresh_token(claims.id.clone()).await? {
-            Some(_) => Ok(claims),
-            None => Err(AuthError::Refused),
+        match self.records.knows_token(claims.id.clone()).await? {
+            true => Ok(claims),
+            false => Err(AuthError::Refused),
         }
     }
 }

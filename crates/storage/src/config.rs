@@ -11,6 +11,7 @@ use adyton_resolver::web::plain_url;
 use serde::Deserialize;
 use url::Url;
 
+use crate::couch::{CouchConfig, CouchTable};
 use crate::limits_table::LimitsTable;
 use crate::outbound::Reach;
 use crate::replicate::Pace;
@@ -23,8 +24,10 @@ use crate::tls::TlsFiles;
 pub struct Config {
     /// Address to listen on. Port 0 lets the system choose.
     pub listen: SocketAddr,
-    /// The directory that holds everything the node keeps.
+    /// The directory that holds everything the node keeps itself.
     pub data: PathBuf,
+    /// Who keeps the databases, and the records of people.
+    pub store: StoreChoice,
     /// How clients reach this node, without trailing slash. None: `http://` and the listening address.
     pub public_url: Option<String>,
     /// The network whose entries count in DID documents.
@@ -45,6 +48,16 @@ pub struct Config {
     pub pace: Pace,
     /// What the node takes from one account or one peer.
     pub limits: Limits,
+}
+
+/// Who keeps the databases.
+#[derive(Debug, Clone, Default)]
+pub enum StoreChoice {
+    /// This node, in files of its data directory.
+    #[default]
+    Embedded,
+    /// An existing CouchDB, in the original's layout.
+    Couch(Box<CouchConfig>),
 }
 
 /// Limits of a node. Every allocation that a peer can cause is under one of these or of [`adyton_couch::limits`].
@@ -191,6 +204,7 @@ impl Config {
         Self {
             listen,
             data,
+            store: StoreChoice::Embedded,
             public_url: None,
             network: Network::Banksia,
             registry: RegistryChoice::Own,
@@ -243,6 +257,10 @@ pub struct ConfigFile {
     pub backups: Option<PathBuf>,
     /// Whether connections come from the operator's own proxy: see [`Proxy`].
     pub behind_proxy: Option<bool>,
+    /// `embedded` (the default) or `couchdb`: see [`Config::store`].
+    pub store: Option<String>,
+    /// See the table `[couchdb]`.
+    pub couchdb: Option<CouchTable>,
     /// See the table `[did]`.
     pub did: Option<DidTable>,
     /// See the table `[limits]`.
@@ -417,7 +435,29 @@ impl ConfigFile {
         };
         self.limits.unwrap_or_default().apply(&mut limits)?;
         let (registry, reach) = self.did.unwrap_or_default().read()?;
+        let store = match (self.store.as_deref().unwrap_or("embedded"), self.couchdb) {
+            ("embedded", None) => StoreChoice::Embedded,
+            ("embedded", Some(_)) => {
+                return Err(ConfigError::Invalid(
+                    "couchdb",
+                    "does not belong to this store",
+                ));
+            }
+            ("couchdb", Some(_)) if self.backups.is_some() => {
+                let why = "does not belong to this store: CouchDB has its own ways";
+                return Err(ConfigError::Invalid("backups", why));
+            }
+            ("couchdb", Some(table)) => StoreChoice::Couch(Box::new(table.read(base_url)?)),
+            ("couchdb", None) => return Err(ConfigError::Missing("couchdb")),
+            _ => {
+                return Err(ConfigError::Invalid(
+                    "store",
+                    "not one of embedded, couchdb",
+                ));
+            }
+        };
         Ok(Config {
+            store,
             registry,
             reach,
             metrics: self.metrics_listen,
@@ -429,7 +469,10 @@ impl ConfigFile {
             proxy,
             listen: self.listen.ok_or(ConfigError::Missing("listen"))?,
             data: self.data.ok_or(ConfigError::Missing("data"))?,
-            public_url: self.public_url.map(|url| public_url(&url)).transpose()?,
+            public_url: self
+                .public_url
+                .map(|url| base_url("public-url", &url))
+                .transpose()?,
             network,
             pace: Pace::default(),
             limits,
@@ -438,13 +481,12 @@ impl ConfigFile {
 }
 
 /// A base URL that clients can append `/…` to.
-fn public_url(text: &str) -> Result<String, ConfigError> {
-    const NAME: &str = "public-url";
-    let url = Url::parse(text).map_err(|_| ConfigError::Invalid(NAME, "not a URL"))?;
+fn base_url(name: &'static str, text: &str) -> Result<String, ConfigError> {
+    let url = Url::parse(text).map_err(|_| ConfigError::Invalid(name, "not a URL"))?;
     let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     if !matches!(url.scheme(), "http" | "https") || !plain || url.host().is_none() {
         return Err(ConfigError::Invalid(
-            NAME,
+            name,
             "expected http(s)://host[:port] without a path",
         ));
     }
@@ -529,6 +571,55 @@ mod tests {
         };
         assert_eq!(config.tls, Some(files));
         assert!(with("[tls]\ncertificate = \"c.pem\"").is_err());
+    }
+
+    #[test]
+    fn a_couchdb_is_named_in_the_file_and_its_secrets_in_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secrets.toml");
+        let secrets = "admin = \"a\"\nadmin-password = \"b\"\naccess-key = \"0123456789abcdef\"\n\
+            refresh-key = \"fedcba9876543210\"\npublic-user = \"everybody\"\npublic-password = \"c\"\n";
+        let lines = |url: &str| {
+            let path = path.display();
+            format!("store = \"couchdb\"\n[couchdb]\nurl = \"{url}\"\nsecrets = \"{path}\"")
+        };
+        let here = "http://couch.internal:5984";
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        write(&format!("{secrets}node-key = \"0x{}\"", "07".repeat(32)));
+        let config = with(&lines(here)).unwrap();
+        let StoreChoice::Couch(couch) = &config.store else {
+            panic!("the other store")
+        };
+        assert_eq!(
+            (couch.url.as_str(), couch.node_key),
+            ("http://couch.internal:5984/", Some([7; 32]))
+        );
+        assert!(!format!("{config:?}").contains("0123456789abcdef"));
+        for wrong in [
+            "http://a:b@couch.internal/",
+            "http://couch.internal/x",
+            "ftp://couch.internal/",
+        ] {
+            assert!(with(&lines(wrong)).is_err(), "{wrong}");
+        }
+        for (name, value) in [
+            ("access-key", "short"),
+            ("access-key", "fedcba9876543210"),
+            ("public-user", "a"),
+            ("public-user", "_x"),
+            ("public-user", "a b"),
+        ] {
+            let line = secrets.lines().find(|line| line.starts_with(name)).unwrap();
+            write(&secrets.replace(line, &format!("{name} = \"{value}\"")));
+            assert!(with(&lines(here)).is_err(), "{name} {value}");
+        }
+        write(&format!("{secrets}more = \"a secret\""));
+        let told = with(&lines(here)).unwrap_err().to_string();
+        assert!(!told.contains("a secret"), "{told}");
+        assert!(with(&format!("backups = \"b\"\n{}", lines(here))).is_err());
+        assert!(with("store = \"couchdb\"").is_err());
+        assert!(with("store = \"files\"").is_err());
+        assert!(with(&lines(here).replace("couchdb\"\n", "embedded\"\n")).is_err());
     }
 
     #[test]

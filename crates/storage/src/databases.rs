@@ -10,10 +10,10 @@ use adyton_protocol::database::DatabaseHash;
 use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::Instant;
 
-use crate::access::{Admission, Peer, Permit, Principal};
+use crate::access::{Permit, Principal};
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::peers::PeerRow;
+use crate::keeper::judged;
 use crate::private_files::make_directory;
 use crate::quota::{NoRoom, Quotas, Room, Usage};
 use crate::registry::DatabaseRecord;
@@ -196,22 +196,8 @@ impl Databases {
                 self.node.known_database(hash.to_string()).await?
             }
         };
-        let (Principal::Peer(peer), Some(found)) = (principal, &record) else {
-            let now = self.clock.unix_seconds();
-            return Ok(Permit::grant(principal.clone(), record, now)?.granted_at(as_of));
-        };
-        let row = self.node.peer(peer.name.clone(), found.owner.clone());
-        let row = row.await?;
-        let now = self.clock.unix_seconds();
-        let let_in = |row: &PeerRow| now < row.until && row.password == peer.password;
-        let principal = Principal::Peer(Peer {
-            admission: match row.filter(let_in) {
-                Some(PeerRow { until, .. }) => Admission::Granted { until },
-                None => Admission::Refused,
-            },
-            ..peer.clone()
-        });
-        Ok(Permit::grant(principal, record, now)?.granted_at(as_of))
+        let permit = judged(&self.node, principal, record, &self.clock).await?;
+        Ok(permit.granted_at(as_of))
     }
 
     /// Refuses a permit that would not be given at this moment: its credential ended, or the database or its permissions changed.

@@ -15,9 +15,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::config::Limits;
+use crate::records::Records;
 use crate::store::StoreError;
-use crate::store::node::{DocumentRoom, NodeStore, Registered};
-use crate::stream::BATCH_BYTES;
+use crate::store::node::{DocumentRoom, Registered};
 
 /// Finds the current document of a DID.
 pub trait DidResolver: Send + Sync {
@@ -64,6 +64,8 @@ pub(crate) enum DidDocumentRefusal {
     Invalid(#[from] DidDocumentError),
     #[error("Invalid DID Document: not JSON that can be signed")]
     NotJson,
+    #[error("Invalid DID Document: a member's name begins with an underscore")]
+    Reserved,
     #[error("The DID has as many document versions as this node keeps")]
     TooManyVersions,
     #[error("This node keeps no further DID documents")]
@@ -77,15 +79,15 @@ pub(crate) enum DidDocumentRefusal {
 /// The documents that this node keeps.
 #[derive(Clone)]
 pub(crate) struct DidDocuments {
-    node: NodeStore,
+    records: Records,
     max_versions: u64,
     room: DocumentRoom,
 }
 
 impl DidDocuments {
-    pub(crate) fn new(node: NodeStore, limits: &Limits) -> Self {
+    pub(crate) fn new(records: Records, limits: &Limits) -> Self {
         Self {
-            node,
+            records,
             max_versions: limits.did_document_versions,
             room: DocumentRoom {
                 documents: limits.did_documents,
@@ -160,20 +162,20 @@ impl DidDocuments {
             return Err(DidDocumentRefusal::Signature);
         }
         Ok(self
-            .node
+            .records
             .remove_did_document(did.lowercase().to_owned())
             .await?)
     }
 
     /// The newest version's text.
     pub(crate) async fn text(&self, did: &Did) -> Result<Option<String>, StoreError> {
-        self.node.did_document(did.lowercase().to_owned()).await
+        self.records.did_document(did.lowercase().to_owned()).await
     }
 
     /// The texts of the versions from this one on, the first one first; as many as are answered at once.
     pub(crate) async fn versions(&self, did: &Did, from: u64) -> Result<Vec<String>, StoreError> {
-        self.node
-            .did_document_versions(did.lowercase().to_owned(), from, BATCH_BYTES)
+        self.records
+            .did_document_versions(did.lowercase().to_owned(), from)
             .await
     }
 
@@ -195,7 +197,7 @@ impl DidDocuments {
         text: &RawValue,
     ) -> Result<Registered, StoreError> {
         let (did, text) = (did.lowercase().to_owned(), text.get().to_owned());
-        self.node
+        self.records
             .add_did_document(did, version, text, self.room)
             .await
     }
@@ -215,5 +217,10 @@ fn verified(did: &Did, text: &RawValue) -> Result<DidDocument, DidDocumentRefusa
         return Err(DidDocumentRefusal::NotJson);
     }
     let value: Value = serde_json::from_str(text.get()).map_err(|_| DidDocumentRefusal::NotJson)?;
+    // CouchDB keeps such members for itself: no node of the original can hold them.
+    let members = value.as_object().into_iter().flatten();
+    if members.into_iter().any(|(name, _)| name.starts_with('_')) {
+        return Err(DidDocumentRefusal::Reserved);
+    }
     Ok(DidDocument::verify(value, did)?)
 }

@@ -113,13 +113,19 @@ impl Audience {
         }
     }
 
+    /// Whether this account is named.
+    pub(crate) fn lists(&self, account: &str) -> bool {
+        match self {
+            Self::Owner | Self::Everyone => false,
+            Self::Accounts(names) => names.iter().any(|name| name == account),
+        }
+    }
+
     /// Whether this account (`None`: the public credential) belongs to the audience.
     pub(crate) fn admits(&self, account: Option<&str>) -> bool {
         match self {
             Self::Owner => false,
-            Self::Accounts(names) => {
-                account.is_some_and(|account| names.iter().any(|name| name == account))
-            }
+            Self::Accounts(_) => account.is_some_and(|account| self.lists(account)),
             Self::Everyone => true,
         }
     }

@@ -13,26 +13,32 @@ use tokio::task::JoinHandle;
 
 use crate::abroad::Abroad;
 use crate::api::App;
-use crate::auth::Auth;
+use crate::auth::{Auth, AuthKeys};
 use crate::backup::{BackupError, Copied};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Limits, StoreChoice};
+use crate::couch::CouchConfig;
+use crate::couch::client::CouchClient;
+use crate::couch::databases::CouchDatabases;
+use crate::couch::records::CouchRecords;
 use crate::crowd::Crowd;
 use crate::databases::{Databases, database_files};
 use crate::did_documents::{DidDocuments, DidResolver};
 use crate::directory::Directory;
 use crate::finds::Finds;
 use crate::identity::Identity;
+use crate::keeper::{Keeper, Kept};
 use crate::metrics::Metrics;
 use crate::node_keys::NodeKeys;
 use crate::outbound::Outbound;
 use crate::peers::Peers;
 use crate::private_files::{own_directory, own_file};
+use crate::records::Records;
 use crate::replicate::{News, Standing};
 use crate::resolution::{InvalidRegistry, OwnPlaces, RegisteredDids, RegistryChoice};
 use crate::server::body::BodyBudget;
 use crate::store::StoreError;
-use crate::store::node::NodeStore;
+use crate::store::node::{NodeSecrets, NodeStore};
 use crate::throttle::Throttle;
 use crate::tls::{Certificates, Reload, TlsError};
 
@@ -79,6 +85,9 @@ pub enum StartError {
     /// The registry of DIDs cannot be used as it is configured.
     #[error(transparent)]
     Registry(#[from] InvalidRegistry),
+    /// The CouchDB cannot be used as it is configured.
+    #[error("the CouchDB cannot be used: {0}")]
+    Couch(&'static str),
     /// There are databases, and nothing that says whose they are: a restore that did not end, or a lost file.
     #[error("the directory has databases, but no node.redb: restore it from a backup")]
     NoNodeFile,
@@ -108,7 +117,6 @@ impl Storage {
         own_file(&node_file).map_err(StartError::Directory)?;
         let node = crate::store::blocking(move || NodeStore::open(&node_file)).await?;
         let secrets = node.secrets().await?;
-        let identity = Identity::from_bytes(secrets.identity).map_err(|_| StartError::Identity)?;
 
         let certificates = config.tls.map(Certificates::open).transpose()?;
         let tls = certificates.as_ref().map(Certificates::server_config);
@@ -124,7 +132,35 @@ impl Storage {
             .unwrap_or_else(|| format!("{scheme}://{address}"));
 
         let limits = config.limits;
-        let did_documents = DidDocuments::new(node.clone(), &limits);
+        let news = News::default();
+        let Chosen {
+            records,
+            kept,
+            keys,
+            identity,
+            host,
+        } = match config.store {
+            StoreChoice::Embedded => {
+                let databases = Databases::open(
+                    node.clone(),
+                    databases_directory,
+                    limits.clone(),
+                    (clock.clone(), news.clone()),
+                );
+                Chosen {
+                    records: Records::Embedded(node.clone()),
+                    kept: Kept::Embedded(Arc::new(databases.await?)),
+                    keys: AuthKeys::own(&secrets),
+                    identity: secrets.identity,
+                    host: None,
+                }
+            }
+            StoreChoice::Couch(couch) => {
+                in_front_of(&couch, &node, &secrets, &clock, limits.clone()).await?
+            }
+        };
+        let identity = Identity::from_bytes(identity).map_err(|_| StartError::Identity)?;
+        let did_documents = DidDocuments::new(records.clone(), &limits);
         let directory = Directory::new(node.clone(), limits.registrations);
         let is_directory = matches!(config.registry, RegistryChoice::Directory(_));
         let own = OwnPlaces {
@@ -133,7 +169,6 @@ impl Storage {
         };
         let way_out = Outbound::new(config.reach).map_err(InvalidRegistry::from)?;
         let outbound: Arc<dyn Web> = Arc::new(way_out.clone());
-        let news = News::default();
         let registered = RegisteredDids::open(
             config.registry,
             Arc::clone(&outbound),
@@ -153,19 +188,13 @@ impl Storage {
             clock.clone(),
         ));
         let (stop, stopping) = watch::channel(false);
-        let databases = Databases::open(
-            node.clone(),
-            databases_directory,
-            limits.clone(),
-            (clock.clone(), news.clone()),
-        )
-        .await?;
         let app = App {
             public_url: public_url.clone(),
             uuid: hex::encode(secrets.uuid.split_at(16).0),
+            host: host.unwrap_or_else(|| public_url.clone()),
             auth: Auth::new(
-                node.clone(),
-                &secrets,
+                records.clone(),
+                keys,
                 Arc::clone(&resolver),
                 clock.clone(),
                 config.network,
@@ -174,7 +203,9 @@ impl Storage {
             ),
             node_keys: NodeKeys::new(outbound),
             network: config.network,
-            databases: Arc::new(databases),
+            databases: Keeper::new(node.clone(), clock.clone(), kept),
+            records,
+            node: node.clone(),
             news,
             standing: Standing::default(),
             peer_key: secrets.peer_key,
@@ -187,23 +218,22 @@ impl Storage {
             limits,
             clock,
             identity,
-            node,
             did_documents,
             resolver,
             directory: is_directory.then_some(directory),
             stop: stopping.clone(),
         };
-        let closed = Box::pin(app.node.closed());
+        let closed = Box::pin(node.closed());
+        drop(node);
         let app = Arc::new(app);
         let running = Arc::downgrade(&app);
         let seed = u64::from_be_bytes(crate::store::random()?);
-        let replicating = crate::replicate::run(
-            Arc::clone(&app),
-            way_out,
-            config.pace,
-            seed,
-            stopping.clone(),
-        );
+        let (replicator, paced, stops) = (Arc::clone(&app), config.pace, stopping.clone());
+        let replicating = async move {
+            if replicator.databases.couch().is_none() {
+                crate::replicate::run(replicator, way_out, paced, seed, stops).await;
+            }
+        };
         let connections = crate::server::serve(listener, Arc::clone(&app), tls, stopping.clone());
         let looking = certificates
             .clone()
@@ -269,7 +299,8 @@ impl Storage {
     /// Makes a backup in `target`, which must be an empty directory or none, while the node serves.
     pub async fn backup(&self, target: &Path) -> Result<Copied, BackupError> {
         let app = self.app.upgrade().ok_or(BackupError::Stopped)?;
-        crate::backup::make(&app.databases, target).await
+        let files = app.databases.files().map_err(|_| BackupError::NoNode)?;
+        crate::backup::make(files, target).await
     }
 
     /// Makes a backup in the configured directory, in one of its own named after the time. None: no directory is configured.
@@ -302,4 +333,46 @@ impl Storage {
             tracing::warn!("the node's file is still in use");
         }
     }
+}
+
+/// What the choice of a store decides.
+struct Chosen {
+    records: Records,
+    kept: Kept,
+    keys: AuthKeys,
+    identity: [u8; 32],
+    /// Where clients find the databases, if not here.
+    host: Option<String>,
+}
+
+/// Takes its place in front of a CouchDB, which must be there, take the admin's credential, and take the tokens of this node.
+async fn in_front_of(
+    couch: &CouchConfig,
+    node: &NodeStore,
+    secrets: &NodeSecrets,
+    clock: &Clock,
+    limits: Limits,
+) -> Result<Chosen, StartError> {
+    let client = CouchClient::new(couch).map_err(InvalidRegistry::from)?;
+    let client = Arc::new(client);
+    crate::couch::databases::prepare(&client, couch).await?;
+    let databases = CouchDatabases::new(
+        Arc::clone(&client),
+        &couch.access_key,
+        clock.clone(),
+        couch.public_user.0.clone(),
+        limits,
+    );
+    if !databases.takes_tokens().await? {
+        let why = "it does not take tokens that are signed with the access key ([jwt_keys] hmac:_default, jwt_authentication_handler)";
+        return Err(StartError::Couch(why));
+    }
+    let records = CouchRecords::new(client, node.clone());
+    Ok(Chosen {
+        records: Records::Couch(Arc::new(records)),
+        kept: Kept::Couch(Arc::new(databases)),
+        keys: AuthKeys::of_couch(secrets, couch),
+        identity: couch.node_key.unwrap_or(secrets.identity),
+        host: couch.public_url.clone(),
+    })
 }

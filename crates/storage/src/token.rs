@@ -22,7 +22,7 @@ pub(crate) const MAX_TOKEN_BYTES: usize = 16 << 10;
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
 
 /// The key of one kind of token.
-pub(crate) struct TokenKey([u8; 32]);
+pub(crate) struct TokenKey(Vec<u8>);
 
 /// Claims that say what kind of token they make and when it ends.
 pub(crate) trait Claims: Serialize + DeserializeOwned {
@@ -72,6 +72,25 @@ pub(crate) struct AccessClaims {
     pub(crate) exp: u64,
 }
 
+/// As whom this node asks a CouchDB, which takes `sub` for the name. Nobody who shows one here is let in by it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ActingClaims {
+    pub(crate) sub: String,
+    #[serde(rename = "_couchdb.roles")]
+    pub(crate) roles: Vec<String>,
+    pub(crate) exp: u64,
+}
+
+impl Claims for ActingClaims {
+    fn expires(&self) -> u64 {
+        self.exp
+    }
+
+    fn is_of_its_kind(&self) -> bool {
+        false
+    }
+}
+
 impl Claims for ChallengeClaims {
     fn expires(&self) -> u64 {
         self.exp
@@ -114,8 +133,8 @@ pub(crate) enum InvalidToken {
 }
 
 impl TokenKey {
-    pub(crate) fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub(crate) fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
     }
 
     pub(crate) fn issue(&self, claims: &impl Claims) -> Result<String, StoreError> {

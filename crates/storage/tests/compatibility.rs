@@ -101,8 +101,9 @@ fn every_weakness_of_the_original_names_the_tests_that_answer_it() {
 #[test]
 fn every_difference_from_couchdb_names_tests_that_exist_somewhere() {
     let text = text();
-    let rows = rows(&text, "CouchDB protocol");
-    assert!(rows.len() > 40);
+    let protocol = rows(&text, "CouchDB protocol");
+    let in_front = rows(&text, "In front of a CouchDB");
+    assert!(protocol.len() > 40 && in_front.len() > 10);
     let mut all = String::new();
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders = vec![
@@ -121,7 +122,7 @@ fn every_difference_from_couchdb_names_tests_that_exist_somewhere() {
             }
         }
     }
-    for row in rows {
+    for row in protocol.into_iter().chain(in_front) {
         let [what, _, _, _, tests] = row[..] else {
             panic!("a row is what, CouchDB, here, why, tests: {row:?}")
         };

@@ -1,4 +1,4 @@
-//! Every address × every kind of missing or wrong credential. An endpoint that is not in this table does not compile.
+//! Every address × every kind of missing or wrong credential, in front of files and in front of a CouchDB. An endpoint that is not in this table does not compile.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,6 +6,8 @@
     clippy::panic
 )]
 
+#[path = "support/couch.rs"]
+mod couch;
 mod support;
 
 use adyton_storage::route::Endpoint;
@@ -125,37 +127,41 @@ async fn wrong_credentials(node: &Node, session: &Session) -> Vec<(&'static str,
 
 #[tokio::test]
 async fn nobody_without_a_good_credential_gets_anything() {
-    let node = Node::start().await;
-    let owner = node.session(1).await;
-    let db = owner.database("d").await;
-    owner
-        .put(&format!("{db}/secret"), &json!({"canary": "CANARY"}))
-        .await
-        .expect(201);
-    let did = owner.person.did.lowercase().to_owned();
+    for store in couch::stores().await {
+        let node = &store.node;
+        let owner = node.session(1).await;
+        let db = owner.database("d").await;
+        owner
+            .put(&format!("{db}/secret"), &json!({"canary": "CANARY"}))
+            .await
+            .expect(201);
+        let did = owner.person.did.lowercase().to_owned();
 
-    for (name, credential, couch_status) in wrong_credentials(&node, &owner).await {
-        for endpoint in Endpoint::ALL {
-            let (guard, method, path) = row(*endpoint, &db, &did);
-            let answer = node.client().send(method, &path, &credential, "{}").await;
-            let text = String::from_utf8_lossy(&answer.body).into_owned();
-            let said = format!("{name} at {method} {path}: {} {text}", answer.status);
-            assert!(!text.contains("CANARY"), "{said}");
-            match guard {
-                Guard::Open => assert!(!text.contains("could not do its work"), "{said}"),
-                Guard::Token => {
-                    assert_eq!(answer.status, 401, "{said}");
-                    assert_eq!(text, "Unauthorized", "{said}");
+        for (name, credential, couch_status) in wrong_credentials(node, &owner).await {
+            for endpoint in Endpoint::ALL {
+                let (guard, method, path) = row(*endpoint, &db, &did);
+                let answer = node.client().send(method, &path, &credential, "{}").await;
+                let text = String::from_utf8_lossy(&answer.body).into_owned();
+                let said = format!("{name} at {method} {path}: {} {text}", answer.status);
+                assert!(!text.contains("CANARY"), "{said}");
+                match guard {
+                    Guard::Open => assert!(!text.contains("could not do its work"), "{said}"),
+                    Guard::Token => {
+                        assert_eq!(answer.status, 401, "{said}");
+                        assert_eq!(text, "Unauthorized", "{said}");
+                    }
+                    Guard::Member => {
+                        assert_eq!(answer.status, couch_status, "{said}");
+                        assert!(answer.json()["error"].is_string(), "{said}");
+                    }
+                    Guard::Credential => match name {
+                        "none" => {
+                            assert_eq!(answer.json()["userCtx"]["name"], serde_json::Value::Null)
+                        }
+                        "public" => assert_eq!(answer.status, 200, "{said}"),
+                        _ => assert_eq!(answer.status, couch_status, "{said}"),
+                    },
                 }
-                Guard::Member => {
-                    assert_eq!(answer.status, couch_status, "{said}");
-                    assert!(answer.json()["error"].is_string(), "{said}");
-                }
-                Guard::Credential => match name {
-                    "none" => assert_eq!(answer.json()["userCtx"]["name"], serde_json::Value::Null),
-                    "public" => assert_eq!(answer.status, 200, "{said}"),
-                    _ => assert_eq!(answer.status, couch_status, "{said}"),
-                },
             }
         }
     }
@@ -163,161 +169,168 @@ async fn nobody_without_a_good_credential_gets_anything() {
 
 #[tokio::test]
 async fn an_expired_token_is_refused_everywhere_with_401() {
-    let node = Node::start().await;
-    let owner = node.session(1).await;
-    let db = owner.database("d").await;
-    let did = owner.person.did.lowercase().to_owned();
-    node.pass(600);
-    for endpoint in Endpoint::ALL {
-        let (guard, method, path) = row(*endpoint, &db, &did);
-        let answer = node.client().send(method, &path, &owner.access, "{}").await;
-        if guard != Guard::Open {
-            assert_eq!(answer.status, 401, "{method} {path}");
+    for store in couch::stores().await {
+        let node = &store.node;
+        let owner = node.session(1).await;
+        let db = owner.database("d").await;
+        let did = owner.person.did.lowercase().to_owned();
+        node.pass(600);
+        for endpoint in Endpoint::ALL {
+            let (guard, method, path) = row(*endpoint, &db, &did);
+            let answer = node.client().send(method, &path, &owner.access, "{}").await;
+            if guard != Guard::Open {
+                assert_eq!(answer.status, 401, "{method} {path}");
+            }
         }
     }
 }
 
 #[tokio::test]
 async fn a_foreign_user_gets_nothing_of_a_database_and_only_their_own_of_the_middleware() {
-    let node = Node::start().await;
-    let owner = node.session(1).await;
-    let stranger = node.session(2).await;
-    let db = owner.database("d").await;
-    let did = owner.person.did.lowercase().to_owned();
-    owner
-        .put(&format!("{db}/secret"), &json!({"canary": "CANARY"}))
-        .await
-        .expect(201);
-    for endpoint in Endpoint::ALL {
-        let (guard, method, path) = row(*endpoint, &db, &did);
-        let body = json!({"databaseName": "d", "docs": [{"_id": "y"}]}).to_string();
-        let answer = node
-            .client()
-            .send(method, &path, &stranger.access, body)
-            .await;
-        assert!(
-            !String::from_utf8_lossy(&answer.body).contains("CANARY"),
-            "{method} {path}"
-        );
-        if guard == Guard::Member {
-            let forbidden =
-                json!({"error": "forbidden", "reason": "You are not allowed to access this db."});
-            assert_eq!(answer.expect(403).json(), forbidden, "{method} {path}");
-        }
-    }
-    for (method, path) in [
-        ("PUT", "/x"),
-        ("DELETE", "/secret?rev=1-0"),
-        ("PUT", "/_local/x"),
-        ("DELETE", ""),
-        ("PUT", "/_security"),
-        ("PUT", "/_revs_limit"),
-        ("POST", "/_index"),
-        ("DELETE", "/_index/_design/x/json/x"),
-        ("GET", "/_changes?feed=eventsource"),
-        ("POST", "/_changes?filter=_selector"),
-    ] {
-        node.client()
-            .send(method, &format!("{db}{path}"), &stranger.access, "{}")
+    for store in couch::stores().await {
+        let node = &store.node;
+        let owner = node.session(1).await;
+        let stranger = node.session(2).await;
+        let db = owner.database("d").await;
+        let did = owner.person.did.lowercase().to_owned();
+        owner
+            .put(&format!("{db}/secret"), &json!({"canary": "CANARY"}))
             .await
-            .expect(403);
+            .expect(201);
+        let count = owner.get(&db).await.json()["doc_count"].clone();
+        for endpoint in Endpoint::ALL {
+            let (guard, method, path) = row(*endpoint, &db, &did);
+            let body = json!({"databaseName": "d", "docs": [{"_id": "y"}]}).to_string();
+            let answer = node
+                .client()
+                .send(method, &path, &stranger.access, body)
+                .await;
+            assert!(
+                !String::from_utf8_lossy(&answer.body).contains("CANARY"),
+                "{method} {path}"
+            );
+            if guard == Guard::Member {
+                let forbidden = json!({"error": "forbidden", "reason": "You are not allowed to access this db."});
+                assert_eq!(answer.expect(403).json(), forbidden, "{method} {path}");
+            }
+        }
+        for (method, path) in [
+            ("PUT", "/x"),
+            ("DELETE", "/secret?rev=1-0"),
+            ("PUT", "/_local/x"),
+            ("DELETE", ""),
+            ("PUT", "/_security"),
+            ("PUT", "/_revs_limit"),
+            ("POST", "/_index"),
+            ("DELETE", "/_index/_design/x/json/x"),
+            ("GET", "/_changes?feed=eventsource"),
+            ("POST", "/_changes?filter=_selector"),
+        ] {
+            node.client()
+                .send(method, &format!("{db}{path}"), &stranger.access, "{}")
+                .await
+                .expect(403);
+        }
+        // The stranger's own calls touched the stranger's own databases only.
+        owner.get(&format!("{db}/secret")).await.expect(200);
+        assert_eq!(owner.get(&db).await.json()["doc_count"], count);
     }
-    // The stranger's own calls touched the stranger's own databases only.
-    owner.get(&format!("{db}/secret")).await.expect(200);
-    assert_eq!(owner.get(&db).await.json()["doc_count"], 1);
 }
 
 #[tokio::test]
 async fn readers_read_writers_write_and_owners_design() {
-    let node = Node::start().await;
-    let owner = node.session(1).await;
-    let reader = node.session(2).await;
-    let writer = node.session(3).await;
-    let permissions = json!({
-        "read": "users", "write": "users",
-        "readList": [reader.person.did.as_given()], "writeList": [writer.person.did.as_given()],
-    });
-    let db = owner.database_with("d", &permissions).await;
-    let doc = format!("{db}/x");
-    let denied =
-        json!({"error": "unauthorized", "reason": "User is not permitted to write to database"});
+    for store in couch::stores().await {
+        let node = &store.node;
+        let owner = node.session(1).await;
+        let reader = node.session(2).await;
+        let writer = node.session(3).await;
+        let permissions = json!({
+            "read": "users", "write": "users",
+            "readList": [reader.person.did.as_given()], "writeList": [writer.person.did.as_given()],
+        });
+        let db = owner.database_with("d", &permissions).await;
+        let doc = format!("{db}/x");
+        let denied = json!({"error": "unauthorized", "reason": "User is not permitted to write to database"});
 
-    assert_eq!(
-        reader.put(&doc, &json!({})).await.expect(401).json(),
-        denied
-    );
-    writer.put(&doc, &json!({"by": "writer"})).await.expect(201);
-    reader.get(&doc).await.expect(200);
-    // In bulk the refusal is told per document, so that a replicator goes on.
-    let bulk = json!({"docs": [{"_id": "y"}]});
-    let lines = reader
-        .post(&format!("{db}/_bulk_docs"), &bulk)
-        .await
-        .expect(201)
-        .json();
-    assert_eq!(
-        lines,
-        json!([{"id": "y", "error": "unauthorized", "reason": denied["reason"]}])
-    );
-    // Readers keep checkpoints.
-    reader
-        .put(&format!("{db}/_local/x"), &json!({}))
-        .await
-        .expect(201);
+        assert_eq!(
+            reader.put(&doc, &json!({})).await.expect(401).json(),
+            denied
+        );
+        writer.put(&doc, &json!({"by": "writer"})).await.expect(201);
+        reader.get(&doc).await.expect(200);
+        // In bulk the refusal is told per document, so that a replicator goes on.
+        let bulk = json!({"docs": [{"_id": "y"}]});
+        let lines = reader
+            .post(&format!("{db}/_bulk_docs"), &bulk)
+            .await
+            .expect(201)
+            .json();
+        assert_eq!(
+            lines,
+            json!([{"id": "y", "error": "unauthorized", "reason": denied["reason"]}])
+        );
+        // Readers keep checkpoints.
+        reader
+            .put(&format!("{db}/_local/x"), &json!({}))
+            .await
+            .expect(201);
 
-    let design = format!("{db}/_design/idx-1");
-    writer
-        .put(&design, &json!({"payload": "p"}))
-        .await
-        .expect(401);
-    owner
-        .put(&design, &json!({"payload": "p"}))
-        .await
-        .expect(201);
-    let security = reader
-        .get(&format!("{db}/_security"))
-        .await
-        .expect(200)
-        .json();
-    assert_eq!(security["members"]["names"].as_array().unwrap().len(), 3);
+        let design = format!("{db}/_design/idx-1");
+        writer
+            .put(&design, &json!({"payload": "p"}))
+            .await
+            .expect(401);
+        owner
+            .put(&design, &json!({"payload": "p"}))
+            .await
+            .expect(201);
+        let security = reader
+            .get(&format!("{db}/_security"))
+            .await
+            .expect(200)
+            .json();
+        assert_eq!(security["members"]["names"].as_array().unwrap().len(), 3);
+    }
 }
 
 #[tokio::test]
 async fn the_public_credential_opens_public_databases_only() {
-    let node = Node::start().await;
-    let owner = node.session(1).await;
-    let public = node.client().public().await;
-    let open = owner
-        .database_with("open", &json!({"read": "public", "write": "public"}))
-        .await;
-    let shown = owner
-        .database_with("shown", &json!({"read": "public", "write": "owner"}))
-        .await;
-    let send = |method: &'static str, path: String| {
-        let (client, public) = (node.client(), public.clone());
-        async move { client.send(method, &path, &public, "{}").await }
-    };
-    let written = send("PUT", format!("{open}/x")).await.expect(201).json();
-    let rev = written["rev"].as_str().unwrap();
-    let denied = send("DELETE", format!("{open}/x?rev={rev}")).await;
-    let reason = "User is not permitted to delete from database";
-    assert_eq!(denied.expect(401).json()["reason"], reason);
-    owner
-        .send(
-            "DELETE",
-            &format!("{open}/x?rev={rev}"),
-            &serde_json::Value::Null,
-        )
-        .await
-        .expect(200);
+    for store in couch::stores().await {
+        let node = &store.node;
+        let owner = node.session(1).await;
+        let public = node.client().public().await;
+        let open = owner
+            .database_with("open", &json!({"read": "public", "write": "public"}))
+            .await;
+        let shown = owner
+            .database_with("shown", &json!({"read": "public", "write": "owner"}))
+            .await;
+        let send = |method: &'static str, path: String| {
+            let (client, public) = (node.client(), public.clone());
+            async move { client.send(method, &path, &public, "{}").await }
+        };
+        let written = send("PUT", format!("{open}/x")).await.expect(201).json();
+        let rev = written["rev"].as_str().unwrap();
+        let denied = send("DELETE", format!("{open}/x?rev={rev}")).await;
+        let reason = "User is not permitted to delete from database";
+        assert_eq!(denied.expect(401).json()["reason"], reason);
+        owner
+            .send(
+                "DELETE",
+                &format!("{open}/x?rev={rev}"),
+                &serde_json::Value::Null,
+            )
+            .await
+            .expect(200);
 
-    owner
-        .put(&format!("{shown}/x"), &json!({}))
-        .await
-        .expect(201);
-    send("GET", format!("{shown}/x")).await.expect(200);
-    send("PUT", format!("{shown}/y")).await.expect(401);
-    send("PUT", format!("{shown}/_local/y")).await.expect(403);
-    send("GET", "/vdoesnotexist".into()).await.expect(404);
-    node.client().get(&shown).await.expect(401);
+        owner
+            .put(&format!("{shown}/x"), &json!({}))
+            .await
+            .expect(201);
+        send("GET", format!("{shown}/x")).await.expect(200);
+        send("PUT", format!("{shown}/y")).await.expect(401);
+        send("PUT", format!("{shown}/_local/y")).await.expect(403);
+        send("GET", "/vdoesnotexist".into()).await.expect(404);
+        node.client().get(&shown).await.expect(401);
+    }
 }

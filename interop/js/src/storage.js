@@ -116,8 +116,7 @@ export class Person {
     this.access = (await this.call("auth/connect", known)).accessToken;
   }
 
-  async createDatabase(name) {
-    const permissions = { read: "owner", write: "owner" };
+  async createDatabase(name, permissions = { read: "owner", write: "owner" }) {
     const body = { databaseName: name, options: { permissions } };
     const { databaseHash } = await this.call("user/createDatabase", body);
     return `${this.node.url}/${databaseHash}`;

@@ -106,7 +106,8 @@ impl Asked {
             .databases
             .authorise(self.head.principal()?, hash)
             .await?;
-        if let Principal::Peer(_) = permit.principal() {
+        // In front of a CouchDB nothing is pushed, and nobody takes the news.
+        if let (Principal::Peer(_), None) = (permit.principal(), app.databases.couch()) {
             // It lives: what waits for it need not any more.
             app.news.heard(&permit.record().owner);
         }

@@ -49,7 +49,7 @@ impl App {
         let (permit, Head { query, headers, .. }) = asked.bodiless();
         let query = DocumentQuery::parse(&query)?;
         let file = self.databases.file(&permit).await?;
-        let reader = Reader::new(&self.databases, permit);
+        let reader = Reader::new(self.databases.files()?, permit);
         blocking(move || {
             let view = file.view()?;
             let found = find(&view, &id, &name, &query);

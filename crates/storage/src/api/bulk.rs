@@ -114,7 +114,7 @@ impl App {
         let source = BulkGetSource::new(file, wanted, &query);
         Ok(reply::stream(produce(
             Sending::new(source),
-            Reader::new(&self.databases, permit),
+            Reader::new(self.databases.files()?, permit),
         )))
     }
 
@@ -181,7 +181,7 @@ impl App {
         let source = AllDocsSource::new(file, query);
         Ok(reply::stream(produce(
             Sending::new(source),
-            Reader::new(&self.databases, permit),
+            Reader::new(self.databases.files()?, permit),
         )))
     }
 
@@ -198,7 +198,7 @@ impl App {
         let producer = LocalDocsProducer::new(file, query);
         Ok(reply::stream(produce(
             producer,
-            Reader::new(&self.databases, permit),
+            Reader::new(self.databases.files()?, permit),
         )))
     }
 

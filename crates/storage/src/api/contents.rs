@@ -70,7 +70,7 @@ impl App {
         head: &Head,
     ) -> Done {
         let file = self.databases.file(&permit).await?;
-        let reader = Reader::new(&self.databases, permit);
+        let reader = Reader::new(self.databases.files()?, permit);
         let related = accepts(&head.headers, "multipart/related");
         let mixed = accepts(&head.headers, "multipart/mixed");
         blocking(move || {

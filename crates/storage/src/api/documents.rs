@@ -381,7 +381,7 @@ pub(super) fn may_write(
 }
 
 /// What `GET /{db}` tells.
-pub(super) async fn info(
+pub(crate) async fn info(
     record: &DatabaseRecord,
     file: Arc<DatabaseFile>,
 ) -> Result<Value, StoreError> {
@@ -413,7 +413,7 @@ pub(super) fn fresh_document_id() -> Result<DocumentId, DatabaseError> {
 }
 
 /// The permissions in CouchDB's words: who the admins and members are.
-fn security(permit: &Permit, public_user: &str) -> Reply {
+pub(super) fn security(permit: &Permit, public_user: &str) -> Reply {
     use crate::registry::Audience;
     let record = permit.record();
     let mut members = vec![record.owner.clone()];

@@ -52,7 +52,7 @@ impl App {
         let producer = PageProducer::new(file, query, (page, kept), began.elapsed());
         Ok(reply::stream(produce(
             producer,
-            Reader::new(&self.databases, permit),
+            Reader::new(self.databases.files()?, permit),
         )))
     }
 

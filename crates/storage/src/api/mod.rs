@@ -15,6 +15,7 @@ mod local_docs;
 mod maintenance;
 mod multipart;
 mod open_revs;
+mod passing;
 pub(crate) mod pieces;
 pub(crate) mod read;
 mod repeats;
@@ -38,6 +39,7 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 
 use self::asked::{Asked, Head};
+pub(crate) use self::documents::info;
 use self::reply::Reply;
 use self::route::{Endpoint, Route};
 use crate::abroad::Abroad;
@@ -46,13 +48,14 @@ use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::crowd::Crowd;
-use crate::databases::Databases;
 use crate::did_documents::DidDocuments;
 use crate::directory::Directory;
 use crate::finds::Finds;
 use crate::identity::Identity;
+use crate::keeper::Keeper;
 use crate::metrics::Metrics;
 use crate::node_keys::NodeKeys;
+use crate::records::Records;
 use crate::replicate::{News, Standing};
 use crate::server::body::BodyBudget;
 use crate::store::node::NodeStore;
@@ -62,12 +65,15 @@ use crate::throttle::{CallerKey, Proxy, Throttle, TooMany};
 pub(crate) struct App {
     pub(crate) limits: Limits,
     pub(crate) public_url: String,
+    /// Where clients find the databases: here, or at a CouchDB that they reach directly.
+    pub(crate) host: String,
     pub(crate) uuid: String,
     pub(crate) clock: Clock,
     pub(crate) identity: Identity,
     pub(crate) node: NodeStore,
     pub(crate) auth: Auth,
-    pub(crate) databases: Arc<Databases>,
+    pub(crate) databases: Keeper,
+    pub(crate) records: Records,
     pub(crate) did_documents: DidDocuments,
     pub(crate) resolver: Arc<Abroad>,
     /// The registrations, when this node is a directory.
@@ -135,7 +141,7 @@ impl App {
 
     /// The counters, for the operator's listener.
     pub(crate) async fn metrics_text(&self) -> Reply {
-        match self.node.account_count().await {
+        match self.records.account_count().await {
             Ok(accounts) => {
                 let text = self.metrics.text(accounts);
                 reply::bytes(
@@ -149,6 +155,10 @@ impl App {
     }
 
     async fn dispatch(self: Arc<Self>, route: Route, asked: Asked) -> Reply {
+        if let (Some(couch), Some(hash)) = (self.databases.couch(), route.database()) {
+            let couch = Arc::clone(couch);
+            return self.pass(couch, hash, route, asked).await;
+        }
         match route {
             Route::Plain(endpoint) => self.plain(endpoint, asked).await,
             Route::Did(endpoint, did) => self.did(endpoint, &did, asked).await,

@@ -83,6 +83,8 @@ pub(crate) fn couch_error(error: &CouchError) -> Reply {
     bytes(status, JSON, error.to_json())
 }
 
+/// What everybody is told while a CouchDB that holds the data is not there. Nothing is lost: nothing was acknowledged.
+const AWAY: &str = "The databases cannot be reached now.";
 const FULL: &str = "The storage node has no room left.";
 const PASSING: &str = "The storage node is recovering from a fault of its disk.";
 const FAULT: &str = "The storage node could not do its work.";
@@ -90,6 +92,10 @@ const FAULT: &str = "The storage node could not do its work.";
 /// A fault of ours on the data path: said to the log, not to the peer.
 pub(crate) fn couch_fault(error: &StoreError) -> Reply {
     use adyton_couch::wire::ErrorKind;
+    if let StoreError::Away = error {
+        tracing::warn!(%error, "a request failed");
+        return couch_error(&CouchError::new(ErrorKind::Unavailable, AWAY));
+    }
     tracing::error!(%error, "a request failed");
     let (kind, reason) = match (error.is_full(), error.passes()) {
         (true, _) => (ErrorKind::InsufficientStorage, FULL),
@@ -156,6 +162,10 @@ pub(crate) fn fail_bare(status: StatusCode) -> Reply {
 
 /// A fault of ours in the middleware: said to the log, not to the peer.
 pub(crate) fn fault(error: &StoreError) -> Reply {
+    if let StoreError::Away = error {
+        tracing::warn!(%error, "a request failed");
+        return fail(StatusCode::SERVICE_UNAVAILABLE, AWAY);
+    }
     tracing::error!(%error, "a request failed");
     let (status, words) = match (error.is_full(), error.passes()) {
         (true, _) => (StatusCode::INSUFFICIENT_STORAGE, FULL),

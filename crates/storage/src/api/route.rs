@@ -202,6 +202,17 @@ impl Route {
         }
     }
 
+    /// The database in which something is asked for that could be there.
+    pub(crate) fn database(&self) -> Option<DatabaseHash> {
+        match self {
+            Self::Database(_, hash)
+            | Self::Document(_, hash, _)
+            | Self::Index(hash, ..)
+            | Self::Attachment(hash, ..) => Some(*hash),
+            Self::Plain(_) | Self::Did(..) | Self::InvalidDocument(_) | Self::NoDatabase => None,
+        }
+    }
+
     fn couch(name: &str, rest: Option<&str>) -> Self {
         let Ok(database) = name.parse::<DatabaseHash>() else {
             // What looks like a database name gets CouchDB's answer, everything else the middleware's.

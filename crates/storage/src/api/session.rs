@@ -105,7 +105,7 @@ impl App {
             Ok(tokens) => reply::success(json!({
                 "refreshToken": tokens.refresh,
                 "accessToken": tokens.access,
-                "host": self.public_url,
+                "host": self.host,
             })),
             Err(AuthError::Refused) => refused(),
             Err(error @ (AuthError::Unresolved | AuthError::TooMany(_))) => self.later(&error),
@@ -129,7 +129,7 @@ impl App {
         };
         match self.auth.connect(refresh, &did, &context).await {
             // An account that is full gets in: it must be able to read what it has, and to delete.
-            Ok(access) => reply::success(json!({"accessToken": access, "host": self.public_url})),
+            Ok(access) => reply::success(json!({"accessToken": access, "host": self.host})),
             Err(AuthError::Store(error)) => reply::fault(&error),
             Err(error @ (AuthError::Unresolved | AuthError::TooMany(_))) => self.later(&error),
             Err(AuthError::Refused | AuthError::Full) => refused(),
@@ -199,10 +199,7 @@ impl App {
 
     pub(super) fn public(&self) -> Reply {
         let credential = self.auth.public();
-        let (scheme, host) = self
-            .public_url
-            .split_once("://")
-            .unwrap_or(("http", &self.public_url));
+        let (scheme, host) = self.host.split_once("://").unwrap_or(("http", &self.host));
         let dsn = format!(
             "{scheme}://{}:{}@{host}",
             credential.username, credential.password

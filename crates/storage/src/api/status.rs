@@ -15,7 +15,7 @@ const INTERFACE_VERSION: &str = "4.0.0";
 
 impl App {
     pub(super) async fn status(&self) -> Reply {
-        let accounts = match self.node.account_count().await {
+        let accounts = match self.records.account_count().await {
             Ok(accounts) => accounts,
             Err(error) => return reply::fault(&error),
         };

@@ -173,15 +173,11 @@ impl App {
             .await
             .map_err(DatabaseError::from)?;
         let Some(record) = found else {
-            return Err(Refusal::Fail(
-                StatusCode::NOT_FOUND,
-                "Database not found".to_owned(),
-            ));
+            return Err(missing());
         };
-        let file = self.databases.own_file(&record).await?;
-        let info = super::documents::info(&record, file)
-            .await
-            .map_err(DatabaseError::from)?;
+        let Some(info) = self.databases.info(&record).await? else {
+            return Err(missing());
+        };
         let mut result = described(&record);
         if let Value::Object(members) = &mut result {
             members.remove("databaseHash");
@@ -214,7 +210,7 @@ impl App {
             found.map_err(DatabaseError::from)?.ok_or_else(invalid)?;
         }
         self.databases
-            .restore_files(user.account(), self.clock.unix_seconds())
+            .restore(user.account(), self.clock.unix_seconds())
             .await?;
         self.replicate(user, &user.did, &user.context).await?;
         Ok(json!({"result": {}}))
@@ -278,6 +274,10 @@ impl App {
             Ok(None) | Err(Unresolved::Unreachable | Unresolved::TooMany(_)) => Vec::new(),
             Err(Unresolved::Store(error)) => return Err(DatabaseError::from(error).into()),
         };
+        if self.databases.couch().is_some() {
+            // In front of a CouchDB nothing is pushed, and nobody takes the news.
+            return Ok(json!({"failedEndpoints": nodes, "endpoints": nodes}));
+        }
         if !nodes.is_empty() {
             self.news.asked(&account);
         }
@@ -333,7 +333,7 @@ impl App {
             return refusal;
         }
         // Only the owner's own contexts have names for the owner.
-        match self.node.account(hash.couch_user()).await {
+        match self.records.account(hash.couch_user()).await {
             Ok(Some(account)) if account.did == did.lowercase() => reply::signed(
                 &self.identity,
                 json!({"result": {"contextName": account.context_name}}),
@@ -377,8 +377,9 @@ impl App {
         let account = ContextHash::of(&did, &context).couch_user();
         let this = Arc::clone(&self);
         let destroyed = to_its_end(async move {
-            this.node.remove_peers_of(account.clone()).await?;
-            this.delete_all(&account).await
+            let names = this.delete_all(&account).await?;
+            this.databases.end_context(&account).await?;
+            Ok(names)
         });
         match destroyed.await {
             Ok(names) => reply::signed(&self.identity, json!({"results": names})),
@@ -425,6 +426,10 @@ where
         Ok(done) => done,
         Err(_) => Err(DatabaseError::from(StoreError::Closed).into()),
     }
+}
+
+fn missing() -> Refusal {
+    Refusal::Fail(StatusCode::NOT_FOUND, "Database not found".to_owned())
 }
 
 fn unknown_call() -> Refusal {

@@ -57,6 +57,12 @@ pub enum StoreError {
     /// The file is gone or the server is going down.
     #[error("the store is closed")]
     Closed,
+    /// The CouchDB that holds the data cannot be reached, or cannot do its work now.
+    #[error("the CouchDB cannot be reached")]
+    Away,
+    /// The CouchDB answered with a status that says that something is wrong with its configuration, or with the request.
+    #[error("the CouchDB answered {0}")]
+    Strange(u16),
     /// No random bytes.
     #[error("the system has no random bytes")]
     Random,
@@ -76,6 +82,8 @@ impl StoreError {
             | Self::TooNew { .. }
             | Self::Aborted
             | Self::Closed
+            | Self::Away
+            | Self::Strange(_)
             | Self::Random => false,
         }
     }

@@ -280,6 +280,27 @@ impl NodeStore {
             .await
     }
 
+    /// Notes that a challenge was answered. False when it was before.
+    pub(crate) async fn use_request(
+        &self,
+        id: String,
+        expiry: u64,
+        now: u64,
+    ) -> Result<bool, StoreError> {
+        self.committer
+            .write(move |transaction| {
+                forget_expired(transaction, now)?;
+                let mut used = transaction.open_table(USED_REQUESTS)?;
+                if used.insert(id.as_str(), expiry)?.is_some() {
+                    return Ok(false);
+                }
+                let mut expiries = transaction.open_table(EXPIRIES)?;
+                expiries.insert((expiry, id.as_str()), ())?;
+                Ok(true)
+            })
+            .await
+    }
+
     pub(crate) async fn refresh_token(&self, id: String) -> Result<Option<RefreshRow>, StoreError> {
         self.committer
             .view(move |view| {

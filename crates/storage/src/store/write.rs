@@ -26,7 +26,7 @@ pub(crate) struct DocumentWrite {
 /// Bytes that a document takes besides its text, about.
 const ROW_BYTES: u64 = 200;
 /// Bytes of a tombstone that is written where there is no room: enough to say that something is deleted.
-const SMALL_TOMBSTONE_BYTES: u64 = 1 << 10;
+pub(crate) const SMALL_TOMBSTONE_BYTES: u64 = 1 << 10;
 
 impl DocumentWrite {
     /// Bytes that it adds to a database, about.

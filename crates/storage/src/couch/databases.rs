@@ -1,0 +1,413 @@
+//! The databases of all accounts, in a CouchDB: made and deleted with the original's permissions, and found again.
+//!
+//! Guarantees: a database is described in its account's registry last when it is made, and there until it is gone when it is
+//! deleted, so what breaks off in between is finished by the same request again. Whoever owns a database is read from its
+//! `_security` and proven by its record's hashes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use adyton_couch::wire::{CouchError, ErrorKind};
+use adyton_protocol::database::DatabaseHash;
+use futures_util::{StreamExt, TryStreamExt};
+use http::Method;
+use http::header::HeaderValue;
+use serde_json::{Value, json};
+use tokio::sync::{OwnedMutexGuard, broadcast};
+
+use super::client::{CouchClient, segment};
+use super::config::CouchConfig;
+use super::layout::{self, Acting};
+use crate::access::Permit;
+use crate::clock::Clock;
+use crate::config::Limits;
+use crate::databases::DatabaseError;
+use crate::quota::{NoRoom, Quotas, Room, Usage};
+use crate::registry::DatabaseRecord;
+use crate::store::StoreError;
+use crate::token::{ActingClaims, TokenKey};
+
+/// Databases whose owners are remembered at one time.
+const MAX_REMEMBERED_OWNERS: usize = 100_000;
+/// Databases whose sizes are asked for at one time.
+const SIZES_AT_ONCE: usize = 8;
+/// Accounts whose databases change at one time, from which on those that are done are forgotten.
+const MANY_CHANGING: usize = 1_024;
+/// Changes of permissions that a feed may not have looked at yet. One that missed some looks again.
+const CHANGES_KEPT: usize = 256;
+/// A credential for CouchDB is good for this long.
+const ACTING_SECONDS: u64 = 600;
+
+/// All databases of the node.
+pub(crate) struct CouchDatabases {
+    client: Arc<CouchClient>,
+    key: TokenKey,
+    clock: Clock,
+    public_user: String,
+    limits: Limits,
+    /// Databases whose permissions changed, or that are gone: their feeds look again.
+    changes: broadcast::Sender<DatabaseHash>,
+    /// Held while an account's set of databases changes: who waits, waits for his own.
+    changing: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    quotas: Quotas,
+    /// Whose a database is, proven by its record's hashes: that never changes, whatever else does.
+    owners: Mutex<HashMap<DatabaseHash, String>>,
+}
+
+impl CouchDatabases {
+    pub(crate) fn new(
+        client: Arc<CouchClient>,
+        access_key: &str,
+        clock: Clock,
+        public_user: String,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            client,
+            key: TokenKey::new(access_key.as_bytes()),
+            clock,
+            public_user,
+            limits,
+            changes: broadcast::Sender::new(CHANGES_KEPT),
+            changing: Mutex::default(),
+            quotas: Quotas::default(),
+            owners: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn client(&self) -> &CouchClient {
+        &self.client
+    }
+
+    pub(crate) fn public_user(&self) -> &str {
+        &self.public_user
+    }
+
+    /// Tells of every database whose permissions change through this node.
+    pub(crate) fn changes(&self) -> broadcast::Receiver<DatabaseHash> {
+        self.changes.subscribe()
+    }
+
+    /// What CouchDB takes for a proof that somebody is `acting`.
+    pub(crate) fn credential(&self, acting: &Acting) -> Result<HeaderValue, StoreError> {
+        let token = self.key.issue(&ActingClaims {
+            sub: acting.name.clone(),
+            roles: acting.roles.clone(),
+            exp: self.clock.unix_seconds() + ACTING_SECONDS,
+        })?;
+        let value = HeaderValue::from_str(&format!("Bearer {token}"));
+        let mut value = value.map_err(|_| StoreError::Corrupt("a token"))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    /// Whether CouchDB takes the tokens that this node issues.
+    pub(crate) async fn takes_tokens(&self) -> Result<bool, StoreError> {
+        let acting = Acting {
+            name: self.public_user.clone(),
+            roles: Vec::new(),
+        };
+        let credential = self.credential(&acting)?;
+        let answer = self.client.ask_as(credential, "/_session").await?;
+        Ok(match answer.good() {
+            Ok(session) => {
+                let name = session.pointer("/userCtx/name").and_then(Value::as_str);
+                name == Some(self.public_user.as_str())
+            }
+            Err(StoreError::Away) => return Err(StoreError::Away),
+            Err(_) => false,
+        })
+    }
+
+    /// The record of a database, whosever it is.
+    pub(crate) async fn database(
+        &self,
+        hash: DatabaseHash,
+    ) -> Result<Option<DatabaseRecord>, StoreError> {
+        let known = self.owners().get(&hash).cloned();
+        if let Some(owner) = known {
+            return self.find(&owner, hash).await;
+        }
+        let path = format!("/{hash}/_security");
+        let Some(security) = self.client.get(&path).await? else {
+            return Ok(None);
+        };
+        let owner = security.pointer("/admins/names/0").and_then(Value::as_str);
+        let Some(owner) = owner.filter(|owner| layout::is_account(owner)) else {
+            return Ok(None);
+        };
+        let record = self.find(owner, hash).await?;
+        if record.is_some() {
+            let mut owners = self.owners();
+            if owners.len() >= MAX_REMEMBERED_OWNERS {
+                owners.clear();
+            }
+            owners.insert(hash, owner.to_owned());
+        }
+        Ok(record)
+    }
+
+    /// One database of an account.
+    pub(crate) async fn find(
+        &self,
+        account: &str,
+        hash: DatabaseHash,
+    ) -> Result<Option<DatabaseRecord>, StoreError> {
+        let path = format!("/{}/{hash}", layout::registry_of(account));
+        let document = self.client.get(&path).await?;
+        let record = document.and_then(|document| layout::record_of(&document, account));
+        // The name of the document proves nothing: the record does.
+        Ok(record.filter(|record| record.database_hash == hash.to_string()))
+    }
+
+    /// The databases of an account, by hash.
+    pub(crate) async fn of_account(
+        &self,
+        account: &str,
+    ) -> Result<Vec<DatabaseRecord>, StoreError> {
+        let most = self.limits.databases_per_account;
+        let path = format!(
+            "/{}/_all_docs?include_docs=true&startkey=%22v%22&limit={most}",
+            layout::registry_of(account)
+        );
+        let listed = self.client.get(&path).await?.unwrap_or_default();
+        let rows = listed.get("rows").and_then(Value::as_array);
+        let documents = rows.into_iter().flatten().filter_map(|row| row.get("doc"));
+        Ok(documents
+            .filter_map(|document| layout::record_of(document, account))
+            .collect())
+    }
+
+    /// Makes the database of `record` if it is not there, and gives it the record's permissions. Idempotent.
+    pub(crate) async fn create(&self, record: &DatabaseRecord) -> Result<(), DatabaseError> {
+        let hash = hash_of(record)?;
+        let _changing = self.changing(&record.owner).await;
+        if self.find(&record.owner, hash).await?.is_none() {
+            let existing = self.of_account(&record.owner).await?.len();
+            if existing >= self.limits.databases_per_account {
+                let reason = "The account has as many databases as it may.";
+                return Err(CouchError::new(ErrorKind::InsufficientStorage, reason).into());
+            }
+        }
+        // New databases of CouchDB 3.x are closed to everybody but its admins until `_security` opens them.
+        self.client.make_database(&record.database_hash).await?;
+        self.permit(record).await?;
+        self.register(record).await?;
+        self.changed(hash);
+        Ok(())
+    }
+
+    /// Gives an existing database other permissions. False when there is no such database.
+    pub(crate) async fn update(&self, record: &DatabaseRecord) -> Result<bool, DatabaseError> {
+        let hash = hash_of(record)?;
+        let _changing = self.changing(&record.owner).await;
+        if self.find(&record.owner, hash).await?.is_none() {
+            return Ok(false);
+        }
+        self.permit(record).await?;
+        self.register(record).await?;
+        self.changed(hash);
+        Ok(true)
+    }
+
+    /// Deletes a database with everything in it. False when there is no such database.
+    pub(crate) async fn delete(
+        &self,
+        account: &str,
+        hash: DatabaseHash,
+    ) -> Result<bool, DatabaseError> {
+        let _changing = self.changing(account).await;
+        if self.find(account, hash).await?.is_none() {
+            return Ok(false);
+        }
+        self.client.delete_database(&hash.to_string()).await?;
+        let path = format!("/{}/{hash}", layout::registry_of(account));
+        self.client.delete(&path).await?;
+        self.changed(hash);
+        self.quotas.forget(account);
+        Ok(true)
+    }
+
+    /// Forgets an account's registry: after its databases.
+    pub(crate) async fn end_context(&self, account: &str) -> Result<(), DatabaseError> {
+        let _changing = self.changing(account).await;
+        let registry = layout::registry_of(account);
+        self.client.delete_database(&registry).await?;
+        Ok(())
+    }
+
+    /// Makes registered databases that are not there.
+    pub(crate) async fn restore(&self, account: &str) -> Result<(), DatabaseError> {
+        let _changing = self.changing(account).await;
+        for record in self.of_account(account).await? {
+            if self.info(&record).await?.is_none() {
+                self.client.make_database(&record.database_hash).await?;
+                self.permit(&record).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What CouchDB says of a database.
+    pub(crate) async fn info(&self, record: &DatabaseRecord) -> Result<Option<Value>, StoreError> {
+        self.client.get(&format!("/{}", record.database_hash)).await
+    }
+
+    /// What an account keeps, measured now.
+    pub(crate) async fn usage(&self, account: &str) -> Result<Usage, StoreError> {
+        let measuring = self.quotas.measuring(account);
+        let usage = self.measure(account).await?;
+        self.quotas.measured(account, measuring, usage);
+        Ok(usage)
+    }
+
+    /// The bytes of the databases' files, as the original counts.
+    async fn measure(&self, account: &str) -> Result<Usage, StoreError> {
+        let user = self.client.get(&layout::user_path(account)).await?;
+        let limit = user.and_then(|user| user.get("storageLimit").and_then(Value::as_u64));
+        let records = self.of_account(account).await?;
+        let databases = records.len();
+        let sizes = futures_util::stream::iter(records)
+            .map(|record| async move {
+                let info = self.info(&record).await?.unwrap_or_default();
+                // Apache CouchDB always says it.
+                Ok::<_, StoreError>(info.pointer("/sizes/file").and_then(Value::as_u64))
+            })
+            .buffer_unordered(SIZES_AT_ONCE);
+        let bytes = sizes
+            .try_fold(0_u64, |sum, size| async move {
+                Ok(sum.saturating_add(size.unwrap_or(0)))
+            })
+            .await?;
+        Ok(Usage {
+            databases,
+            bytes,
+            limit: limit.unwrap_or(self.limits.account_bytes),
+        })
+    }
+
+    /// Room for so many bytes in the account of a database's owner, by the same count as in front of files.
+    pub(crate) async fn room(&self, permit: &Permit, bytes: u64) -> Result<Room, DatabaseError> {
+        let full = || {
+            let reason = "Storage limit reached";
+            CouchError::new(ErrorKind::InsufficientStorage, reason)
+        };
+        let owner = &permit.record().owner;
+        if let Some(room) = self.quotas.take(owner, bytes) {
+            return Ok(room);
+        }
+        if self.quotas.is_refused(owner, bytes) {
+            return Err(full().into());
+        }
+        let measuring = self.quotas.measuring(owner);
+        let usage = self.measure(owner).await?;
+        let taken = self.quotas.take_measured(owner, bytes, measuring, usage);
+        Ok(taken.map_err(|NoRoom| full())?)
+    }
+
+    /// Writes a database's permissions in CouchDB's own terms.
+    async fn permit(&self, record: &DatabaseRecord) -> Result<(), StoreError> {
+        let database = format!("/{}", record.database_hash);
+        let security = layout::security(record, &self.public_user);
+        self.secure(&database, &security).await?;
+        for (id, function) in layout::validations(record, &self.public_user) {
+            let path = format!("{database}/{id}");
+            match function {
+                Some(function) => self.client.put(&path, &function).await?,
+                None => drop(self.client.delete(&path).await?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a database in its account's registry.
+    async fn register(&self, record: &DatabaseRecord) -> Result<(), StoreError> {
+        let registry = layout::registry_of(&record.owner);
+        self.client.make_database(&registry).await?;
+        let security = layout::registry_security(&record.owner);
+        self.secure(&format!("/{registry}"), &security).await?;
+        let path = format!("/{registry}/{}", segment(&record.database_hash));
+        self.client.put(&path, &layout::document_of(record)).await
+    }
+
+    async fn secure(&self, database: &str, security: &Value) -> Result<(), StoreError> {
+        let path = format!("{database}/_security");
+        if self.client.get(&path).await?.as_ref() == Some(security) {
+            return Ok(());
+        }
+        let answer = self.client.ask(Method::PUT, &path, Some(security)).await?;
+        answer.good().map(drop)
+    }
+
+    fn changed(&self, hash: DatabaseHash) {
+        // An error says that no feed is open.
+        let _feeds = self.changes.send(hash);
+    }
+
+    /// Waits until nobody else changes the account's set of databases through this node.
+    async fn changing(&self, account: &str) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            if changing.len() >= MANY_CHANGING {
+                changing.retain(|_, lock| lock.strong_count() > 0);
+            }
+            let known = changing.get(account).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let lock = Arc::default();
+                changing.insert(account.to_owned(), Arc::downgrade(&lock));
+                lock
+            })
+        };
+        lock.lock_owned().await
+    }
+
+    fn owners(&self) -> std::sync::MutexGuard<'_, HashMap<DatabaseHash, String>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes the node's own databases, closed to everybody but CouchDB's admins, with their indexes.
+pub(crate) async fn prepare(client: &CouchClient, config: &CouchConfig) -> Result<(), StoreError> {
+    for (database, fields) in [
+        // CouchDB makes this one itself, unless nobody set it up.
+        ("_users", None),
+        (layout::TOKENS, Some("deviceHash")),
+        (layout::TOKENS, Some("expiry")),
+        (layout::DIDS, None),
+    ] {
+        client.make_database(database).await?;
+        if database == "_users" {
+            // CouchDB keeps this one closed itself.
+            continue;
+        }
+        let path = format!("/{database}/_security");
+        let closed = layout::closed();
+        client
+            .ask(Method::PUT, &path, Some(&closed))
+            .await?
+            .good()?;
+        if let Some(field) = fields {
+            let index = json!({"index": {"fields": [field]}, "name": field, "type": "json"});
+            let path = format!("/{database}/_index");
+            client
+                .ask(Method::POST, &path, Some(&index))
+                .await?
+                .good()?;
+        }
+    }
+    // Clients that reach CouchDB directly use it with its password there.
+    let (name, password) = &config.public_user;
+    let path = layout::user_path(name);
+    if config.public_url.is_some() && client.get(&path).await?.is_none() {
+        let user = json!({"name": name, "password": password, "type": "user", "roles": []});
+        client.put_new(&path, &user).await?;
+    }
+    Ok(())
+}
+
+fn hash_of(record: &DatabaseRecord) -> Result<DatabaseHash, StoreError> {
+    record
+        .database_hash
+        .parse()
+        .map_err(|_| StoreError::Corrupt("a database hash"))
+}
