@@ -18,12 +18,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq;
 
-use crate::abroad::{Abroad, Unresolved};
 use crate::access::{Admission, EXPIRED, Peer, Principal, User};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::couch::CouchConfig;
 use crate::did_documents::Freshness;
+use crate::outgoing_resolution::{OutgoingResolution, Unresolved};
 use crate::peers::Peers;
 use crate::records::Records;
 use crate::store::StoreError;
@@ -81,7 +81,7 @@ pub(crate) struct Tokens {
 /// Issues and checks everything that proves who somebody is.
 pub(crate) struct Auth {
     records: Records,
-    resolver: Arc<Abroad>,
+    resolver: Arc<OutgoingResolution>,
     clock: Clock,
     network: Network,
     limits: Limits,
@@ -134,7 +134,7 @@ impl Auth {
     pub(crate) fn new(
         records: Records,
         keys: AuthKeys,
-        resolver: Arc<Abroad>,
+        resolver: Arc<OutgoingResolution>,
         clock: Clock,
         network: Network,
         limits: Limits,

@@ -23,8 +23,8 @@ use tokio::time::Instant;
 
 use crate::access::{Permit, Principal};
 use crate::api::App;
-use crate::crowd::Place;
 use crate::databases::DatabaseError;
+use crate::fair_share::Place;
 use crate::store::database::{DatabaseFile, View};
 use crate::store::row::ChangeRow;
 use crate::store::{StoreError, blocking};

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use adyton_protocol::database::DatabaseHash;
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::access::{Permit, Principal};
+use crate::account_turns::AccountTurns;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::keeper::judged;
@@ -37,8 +38,6 @@ const NEW_FILE_BYTES: u64 = 64 << 10;
 const UNKNOWN: &str = "unknown";
 /// How long an open waits for a file that is just being closed.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
-/// Accounts whose databases change at one time, from which on those that are done are forgotten.
-const MANY_CHANGING: usize = 1_024;
 
 /// Why something cannot be done with a database: a refusal to word, or a fault of ours.
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +63,7 @@ pub(crate) struct Databases {
     standing: Arc<Mutex<Standing>>,
     /// Held while a database is compacted: one at a time.
     compacting: Arc<tokio::sync::Mutex<()>>,
-    /// Held while an account's set of databases changes: who waits, waits for his own.
-    changing: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    turns: AccountTurns,
     quotas: Quotas,
     total: Total,
     /// Counts the changes of the registry: a permit that is older than the last one is looked at again.
@@ -150,7 +148,7 @@ impl Databases {
             uses: AtomicU64::new(0),
             standing: Arc::default(),
             compacting: Arc::default(),
-            changing: Mutex::default(),
+            turns: AccountTurns::default(),
             quotas: Quotas::default(),
             total,
             changes: AtomicU64::new(1),
@@ -272,7 +270,7 @@ impl Databases {
         now: u64,
     ) -> Result<(), DatabaseError> {
         let hash = hash_of(&record)?;
-        let _changing = self.changing(&record.owner).await;
+        let _changing = self.turns.of(&record.owner).await;
         // Before there is a file: no permit for the record of an earlier life of the database is as young as this one.
         self.changes.fetch_add(1, Ordering::SeqCst);
         if self.node.database(hash.to_string()).await?.is_none() {
@@ -294,7 +292,7 @@ impl Databases {
     /// Gives an existing database other permissions. False when there is no such database.
     pub(crate) async fn update(&self, record: DatabaseRecord) -> Result<bool, DatabaseError> {
         let hash = hash_of(&record)?;
-        let _changing = self.changing(&record.owner).await;
+        let _changing = self.turns.of(&record.owner).await;
         if self.node.database(hash.to_string()).await?.is_none() {
             return Ok(false);
         }
@@ -312,7 +310,7 @@ impl Databases {
         account: String,
         now: u64,
     ) -> Result<(), DatabaseError> {
-        let _changing = self.changing(&account).await;
+        let _changing = self.turns.of(&account).await;
         for record in self.node.databases_of(account).await? {
             let hash = hash_of(&record)?;
             if !self.path(hash).exists() {
@@ -328,7 +326,7 @@ impl Databases {
         owner: &str,
         hash: DatabaseHash,
     ) -> Result<bool, DatabaseError> {
-        let _changing = self.changing(owner).await;
+        let _changing = self.turns.of(owner).await;
         let record = self.node.database(hash.to_string()).await?;
         if record.is_none_or(|record| record.owner != owner) {
             return Ok(false);
@@ -476,23 +474,6 @@ impl Databases {
         {
             slots.remove(&hash);
         }
-    }
-
-    /// Waits until nobody else changes the account's set of databases.
-    async fn changing(&self, account: &str) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-            if changing.len() >= MANY_CHANGING {
-                changing.retain(|_, lock| lock.strong_count() > 0);
-            }
-            let known = changing.get(account).and_then(Weak::upgrade);
-            known.unwrap_or_else(|| {
-                let lock = Arc::default();
-                changing.insert(account.to_owned(), Arc::downgrade(&lock));
-                lock
-            })
-        };
-        lock.lock_owned().await
     }
 
     fn counted(&self, file: DatabaseFile) -> Open {

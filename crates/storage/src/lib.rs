@@ -1,8 +1,8 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-mod abroad;
 mod access;
+mod account_turns;
 mod api;
 mod auth;
 mod backup;
@@ -11,10 +11,10 @@ mod check;
 mod clock;
 mod config;
 mod couch;
-mod crowd;
 mod databases;
 mod did_documents;
 mod directory;
+mod fair_share;
 mod finds;
 mod identity;
 mod keeper;
@@ -22,6 +22,7 @@ mod limits_table;
 mod metrics;
 mod node_keys;
 mod outbound;
+mod outgoing_resolution;
 mod peers;
 mod private_files;
 mod query;

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::crowd::Crowd;
+use crate::fair_share::FairShare;
 use crate::throttle::CallerKey;
 
 /// Largest answer of another node that is read, in bytes.
@@ -51,7 +51,7 @@ pub(crate) enum NoKey {
 pub(crate) struct NodeKeys {
     outbound: Arc<dyn Web>,
     nodes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Shown>>>>>,
-    crowd: Crowd<CallerKey>,
+    share: FairShare<CallerKey>,
     asking: Mutex<JoinSet<()>>,
 }
 
@@ -77,7 +77,7 @@ impl NodeKeys {
         Self {
             outbound,
             nodes: Mutex::default(),
-            crowd: Crowd::new(AT_ONCE, AT_ONCE_OF_ONE),
+            share: FairShare::new(AT_ONCE, AT_ONCE_OF_ONE),
             asking: Mutex::default(),
         }
     }
@@ -90,7 +90,7 @@ impl NodeKeys {
         if let Some(shown) = known.filter(Shown::is_young) {
             return shown.key;
         }
-        let place = self.crowd.enter(caller.clone(), 1).ok_or(NoKey::TooMany)?;
+        let place = self.share.enter(caller.clone(), 1).ok_or(NoKey::TooMany)?;
         let (tell, told) = oneshot::channel();
         let outbound = Arc::clone(&self.outbound);
         self.spawn(async move {

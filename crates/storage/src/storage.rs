@@ -11,7 +11,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::abroad::Abroad;
 use crate::api::App;
 use crate::auth::{Auth, AuthKeys};
 use crate::backup::{BackupError, Copied};
@@ -21,16 +20,17 @@ use crate::couch::CouchConfig;
 use crate::couch::client::CouchClient;
 use crate::couch::databases::CouchDatabases;
 use crate::couch::records::CouchRecords;
-use crate::crowd::Crowd;
 use crate::databases::{Databases, database_files};
 use crate::did_documents::{DidDocuments, DidResolver};
 use crate::directory::Directory;
+use crate::fair_share::FairShare;
 use crate::finds::Finds;
 use crate::identity::Identity;
 use crate::keeper::{Keeper, Kept};
 use crate::metrics::Metrics;
 use crate::node_keys::NodeKeys;
 use crate::outbound::Outbound;
+use crate::outgoing_resolution::OutgoingResolution;
 use crate::peers::Peers;
 use crate::private_files::{own_directory, own_file};
 use crate::records::Records;
@@ -182,7 +182,7 @@ impl Storage {
             (None, Some(registered)) => Arc::new(registered),
             (None, None) => Arc::new(did_documents.clone()),
         };
-        let resolver = Arc::new(Abroad::new(
+        let resolver = Arc::new(OutgoingResolution::new(
             resolver,
             limits.rates.resolutions,
             clock.clone(),
@@ -213,7 +213,7 @@ impl Storage {
             proxy: config.proxy,
             metrics: Metrics::new(),
             finds: Finds::new(&limits),
-            feeds: Crowd::new(limits.feeds as u64, limits.feeds_per_caller as u64),
+            feeds: FairShare::new(limits.feeds as u64, limits.feeds_per_caller as u64),
             bodies: BodyBudget::new(&limits),
             limits,
             clock,

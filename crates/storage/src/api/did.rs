@@ -13,8 +13,8 @@ use super::App;
 use super::asked::{Asked, Head};
 use super::reply::{self, Reply};
 use super::route::Endpoint;
-use crate::abroad::Unresolved;
 use crate::did_documents::{DidDocumentRefusal, DidDocuments, Freshness};
+use crate::outgoing_resolution::Unresolved;
 use crate::store::StoreError;
 
 #[derive(Deserialize)]

@@ -42,19 +42,19 @@ use self::asked::{Asked, Head};
 pub(crate) use self::documents::info;
 use self::reply::Reply;
 use self::route::{Endpoint, Route};
-use crate::abroad::Abroad;
 use crate::access::Permit;
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::crowd::Crowd;
 use crate::did_documents::DidDocuments;
 use crate::directory::Directory;
+use crate::fair_share::FairShare;
 use crate::finds::Finds;
 use crate::identity::Identity;
 use crate::keeper::Keeper;
 use crate::metrics::Metrics;
 use crate::node_keys::NodeKeys;
+use crate::outgoing_resolution::OutgoingResolution;
 use crate::records::Records;
 use crate::replicate::{News, Standing};
 use crate::server::body::BodyBudget;
@@ -75,7 +75,7 @@ pub(crate) struct App {
     pub(crate) databases: Keeper,
     pub(crate) records: Records,
     pub(crate) did_documents: DidDocuments,
-    pub(crate) resolver: Arc<Abroad>,
+    pub(crate) resolver: Arc<OutgoingResolution>,
     /// The registrations, when this node is a directory.
     pub(crate) directory: Option<Directory>,
     pub(crate) bodies: Arc<BodyBudget>,
@@ -94,7 +94,7 @@ pub(crate) struct App {
     /// Queries, and feeds by selector, that look through documents at one time; the others wait.
     pub(crate) finds: Finds,
     /// Feeds that wait for changes.
-    pub(crate) feeds: Crowd<CallerKey>,
+    pub(crate) feeds: FairShare<CallerKey>,
     /// Becomes true when the node goes down: feeds end.
     pub(crate) stop: watch::Receiver<bool>,
 }

@@ -5,7 +5,7 @@
 //! `_security` and proven by its record's hashes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use adyton_couch::wire::{CouchError, ErrorKind};
 use adyton_protocol::database::DatabaseHash;
@@ -13,12 +13,13 @@ use futures_util::{StreamExt, TryStreamExt};
 use http::Method;
 use http::header::HeaderValue;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedMutexGuard, broadcast};
+use tokio::sync::broadcast;
 
 use super::client::{CouchClient, segment};
 use super::config::CouchConfig;
 use super::layout::{self, Acting};
 use crate::access::Permit;
+use crate::account_turns::AccountTurns;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::databases::DatabaseError;
@@ -31,8 +32,6 @@ use crate::token::{ActingClaims, TokenKey};
 const MAX_REMEMBERED_OWNERS: usize = 100_000;
 /// Databases whose sizes are asked for at one time.
 const SIZES_AT_ONCE: usize = 8;
-/// Accounts whose databases change at one time, from which on those that are done are forgotten.
-const MANY_CHANGING: usize = 1_024;
 /// Changes of permissions that a feed may not have looked at yet. One that missed some looks again.
 const CHANGES_KEPT: usize = 256;
 /// A credential for CouchDB is good for this long.
@@ -47,8 +46,7 @@ pub(crate) struct CouchDatabases {
     limits: Limits,
     /// Databases whose permissions changed, or that are gone: their feeds look again.
     changes: broadcast::Sender<DatabaseHash>,
-    /// Held while an account's set of databases changes: who waits, waits for his own.
-    changing: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+    turns: AccountTurns,
     quotas: Quotas,
     /// Whose a database is, proven by its record's hashes: that never changes, whatever else does.
     owners: Mutex<HashMap<DatabaseHash, String>>,
@@ -69,7 +67,7 @@ impl CouchDatabases {
             public_user,
             limits,
             changes: broadcast::Sender::new(CHANGES_KEPT),
-            changing: Mutex::default(),
+            turns: AccountTurns::default(),
             quotas: Quotas::default(),
             owners: Mutex::default(),
         }
@@ -181,7 +179,7 @@ impl CouchDatabases {
     /// Makes the database of `record` if it is not there, and gives it the record's permissions. Idempotent.
     pub(crate) async fn create(&self, record: &DatabaseRecord) -> Result<(), DatabaseError> {
         let hash = hash_of(record)?;
-        let _changing = self.changing(&record.owner).await;
+        let _changing = self.turns.of(&record.owner).await;
         if self.find(&record.owner, hash).await?.is_none() {
             let existing = self.of_account(&record.owner).await?.len();
             if existing >= self.limits.databases_per_account {
@@ -200,7 +198,7 @@ impl CouchDatabases {
     /// Gives an existing database other permissions. False when there is no such database.
     pub(crate) async fn update(&self, record: &DatabaseRecord) -> Result<bool, DatabaseError> {
         let hash = hash_of(record)?;
-        let _changing = self.changing(&record.owner).await;
+        let _changing = self.turns.of(&record.owner).await;
         if self.find(&record.owner, hash).await?.is_none() {
             return Ok(false);
         }
@@ -216,7 +214,7 @@ impl CouchDatabases {
         account: &str,
         hash: DatabaseHash,
     ) -> Result<bool, DatabaseError> {
-        let _changing = self.changing(account).await;
+        let _changing = self.turns.of(account).await;
         if self.find(account, hash).await?.is_none() {
             return Ok(false);
         }
@@ -230,7 +228,7 @@ impl CouchDatabases {
 
     /// Forgets an account's registry: after its databases.
     pub(crate) async fn end_context(&self, account: &str) -> Result<(), DatabaseError> {
-        let _changing = self.changing(account).await;
+        let _changing = self.turns.of(account).await;
         let registry = layout::registry_of(account);
         self.client.delete_database(&registry).await?;
         Ok(())
@@ -238,7 +236,7 @@ impl CouchDatabases {
 
     /// Makes registered databases that are not there.
     pub(crate) async fn restore(&self, account: &str) -> Result<(), DatabaseError> {
-        let _changing = self.changing(account).await;
+        let _changing = self.turns.of(account).await;
         for record in self.of_account(account).await? {
             if self.info(&record).await?.is_none() {
                 self.client.make_database(&record.database_hash).await?;
@@ -342,23 +340,6 @@ impl CouchDatabases {
     fn changed(&self, hash: DatabaseHash) {
         // An error says that no feed is open.
         let _feeds = self.changes.send(hash);
-    }
-
-    /// Waits until nobody else changes the account's set of databases through this node.
-    async fn changing(&self, account: &str) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-            if changing.len() >= MANY_CHANGING {
-                changing.retain(|_, lock| lock.strong_count() > 0);
-            }
-            let known = changing.get(account).and_then(Weak::upgrade);
-            known.unwrap_or_else(|| {
-                let lock = Arc::default();
-                changing.insert(account.to_owned(), Arc::downgrade(&lock));
-                lock
-            })
-        };
-        lock.lock_owned().await
     }
 
     fn owners(&self) -> std::sync::MutexGuard<'_, HashMap<DatabaseHash, String>> {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::config::Limits;
-use crate::crowd::{Crowd, Place};
+use crate::fair_share::{FairShare, Place};
 use crate::throttle::{Proxy, network_of};
 
 /// How much of all connections one address may hold, where the operator says nothing.
@@ -11,7 +11,7 @@ const SHARE: usize = 4;
 
 /// Counts connections by address.
 pub(super) struct Addresses {
-    crowd: Crowd<IpAddr>,
+    share: FairShare<IpAddr>,
     counted: Counted,
 }
 
@@ -39,7 +39,7 @@ impl Addresses {
         let share = limits.connections.div_ceil(SHARE);
         let of_one = limits.connections_per_address.unwrap_or(share);
         Self {
-            crowd: Crowd::new(u64::MAX, of_one as u64),
+            share: FairShare::new(u64::MAX, of_one as u64),
             counted,
         }
     }
@@ -51,7 +51,7 @@ impl Addresses {
             Counted::Nobodys => Ok(None),
             Counted::Strangers if network.is_loopback() => Ok(None),
             Counted::Strangers | Counted::Everybodys => {
-                self.crowd.enter(network, 1).map(Some).ok_or(TooMany)
+                self.share.enter(network, 1).map(Some).ok_or(TooMany)
             }
         }
     }

@@ -12,7 +12,7 @@ use hyper::body::{Buf, Incoming};
 use tokio::time::Instant;
 
 use crate::config::Limits;
-use crate::crowd::{Crowd, Place};
+use crate::fair_share::{FairShare, Place};
 use crate::throttle::CallerKey;
 
 /// How much of all room one sender may take, where the operator says nothing.
@@ -23,8 +23,8 @@ const LEAST_RATE: u64 = 16 << 10;
 /// Bytes of request bodies in memory, over all connections.
 #[derive(Debug, Clone)]
 pub(crate) struct BodyBudget {
-    callers: Crowd<CallerKey>,
-    addresses: Crowd<IpAddr>,
+    callers: FairShare<CallerKey>,
+    addresses: FairShare<IpAddr>,
     pace: Pace,
 }
 
@@ -81,8 +81,8 @@ impl BodyBudget {
         let share = (all / SHARE).max((limits.bulk_bytes as u64).saturating_mul(2));
         let of_one = limits.bodies_in_flight_bytes_per_sender.unwrap_or(share);
         Arc::new(Self {
-            callers: Crowd::new(all, of_one),
-            addresses: Crowd::new(all, of_one),
+            callers: FairShare::new(all, of_one),
+            addresses: FairShare::new(all, of_one),
             pace: Pace {
                 stall: limits.stall_timeout,
                 whole: limits.body_timeout,

@@ -28,7 +28,7 @@ use self::handshakes::Handshakes;
 use self::multiplexed::{Answers, Overdue, Taken};
 use self::stall::StallGuard;
 use crate::api::App;
-use crate::crowd::Place;
+use crate::fair_share::Place;
 use crate::tls::{Certificates, Reload};
 
 /// Header fields of one request.

@@ -21,8 +21,8 @@ use crate::api::asked::Admitted;
 use crate::api::documents::Done;
 use crate::api::reply::{self, Reply};
 use crate::couch::request::{self, FeedKind};
-use crate::crowd::Place;
 use crate::databases::DatabaseError;
+use crate::fair_share::Place;
 use crate::store::StoreError;
 use crate::throttle::CallerKey;
 

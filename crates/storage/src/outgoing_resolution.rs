@@ -26,7 +26,7 @@ const TURN_TIME: Duration = Duration::from_secs(10);
 const MANY_CALLERS: usize = 1_024;
 
 /// Resolves DIDs for callers.
-pub(crate) struct Abroad {
+pub(crate) struct OutgoingResolution {
     resolver: Arc<dyn DidResolver>,
     throttle: Throttle,
     clock: Clock,
@@ -62,7 +62,7 @@ impl From<ResolveFailure> for Unresolved {
     }
 }
 
-impl Abroad {
+impl OutgoingResolution {
     /// With so many questions to others a minute for each caller.
     pub(crate) fn new(resolver: Arc<dyn DidResolver>, a_minute: u32, clock: Clock) -> Self {
         let rates = Rates {
@@ -259,7 +259,11 @@ mod tests {
         let registry = Arc::new(Slow(did(9_999)));
         let limits = CacheLimits::default();
         let resolver = Resolver::new(registry, Arc::new(Nobody), clock.reader(), limits);
-        let abroad = Arc::new(Abroad::new(Arc::new(Dids(resolver)), 100_000, clock));
+        let abroad = Arc::new(OutgoingResolution::new(
+            Arc::new(Dids(resolver)),
+            100_000,
+            clock,
+        ));
         let caller = |n: u8| CallerKey::Address([192, 0, 2, n].into());
         for n in 0..600 {
             let (abroad, stranger) = (Arc::clone(&abroad), caller(1));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Those who are in.
 #[derive(Debug, Clone)]
-pub(crate) struct Crowd<K: Hash + Eq> {
+pub(crate) struct FairShare<K: Hash + Eq> {
     inside: Arc<Mutex<Inside<K>>>,
     most: Most,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Place<K: Hash + Eq> {
     size: u64,
 }
 
-impl<K: Hash + Eq + Clone> Crowd<K> {
+impl<K: Hash + Eq + Clone> FairShare<K> {
     /// At most `all`, and `of_one` of one.
     pub(crate) fn new(all: u64, of_one: u64) -> Self {
         let inside = Inside {
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn one_has_its_share_and_all_have_theirs_and_places_come_back() {
-        let crowd = Crowd::new(3, 2);
+        let crowd = FairShare::new(3, 2);
         let first = crowd.enter("a", 1).unwrap();
         let _second = crowd.enter("a", 1).unwrap();
         assert!(crowd.enter("a", 1).is_none());
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_place_grows_as_far_as_there_is_room() {
-        let crowd = Crowd::new(10, 6);
+        let crowd = FairShare::new(10, 6);
         let mut first = crowd.enter("a", 2).unwrap();
         let second = crowd.enter("a", 3).unwrap();
         assert!(!first.grow(2) && first.grow(1));
