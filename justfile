@@ -55,6 +55,6 @@ bench *arguments:
 ci *steps:
     .ci/run {{steps}}
 
-# Each check of the verifier deleted in turn: every time a test must turn red (a quarter of an hour)
+# Each check of the verifier deleted in turn: every time a test must turn red (an hour or more; one list is minutes)
 mutants name="":
     ADYTON_MUTANTS="{{name}}" cargo test -p adyton-attest --test mutants -- --ignored --nocapture

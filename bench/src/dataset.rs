@@ -6,11 +6,11 @@ use std::time::Duration;
 use adyton_attest::Policy;
 use adyton_client::attested_node::{AttestedNode, NodeCredential};
 use adyton_client::clock::Clock;
+use adyton_client::database_registry;
 use adyton_client::did_resolver::StorageNodeResolver;
-use adyton_client::endpoint::EgressPolicy;
+use adyton_client::endpoint::Reach;
 use adyton_client::identity::open_context;
 use adyton_client::record::{PreparedRecord, Save};
-use adyton_client::registry;
 use adyton_client::session::Session;
 use adyton_client::storage_node::StorageNode;
 use adyton_client::transport::Transport;
@@ -23,8 +23,8 @@ use http::Method;
 use rand_core::{OsRng, TryRngCore};
 use serde_json::{Map, Value, json};
 
-use crate::data::{Words, chat, email};
 use crate::server::Server;
+use crate::synthetic::{Words, chat, email};
 use crate::{Outcome, floor};
 
 /// Records of one schema, and the questions that are asked about them.
@@ -54,7 +54,7 @@ impl Person {
     /// Makes the person, on a storage node of its own.
     pub(crate) async fn new(directory: &Path, clock: &Clock) -> Outcome<Self> {
         let storage = Server::storage(directory)?;
-        let transport = Transport::new(EgressPolicy::AlsoLoopback)?;
+        let transport = Transport::new(Reach::AlsoThisMachine)?;
         let (account, _words) = Account::generate(NETWORK.anchor(), &mut OsRng.unwrap_err());
         let nodes = [StorageNode::new(
             transport.clone(),
@@ -87,7 +87,7 @@ impl Person {
             chat
         };
         let database = session.database(&DatabaseName::new(set.database)?);
-        registry::create_registered(&database, &Permissions::default()).await?;
+        database_registry::create_registered(&database, &Permissions::default()).await?;
         let cipher = database.cipher();
         let per_batch = if set.records > 10_000 { 2_000 } else { 50 };
         let mut feed = Vec::new();

@@ -7,7 +7,6 @@
     reason = "printing figures is its work"
 )]
 
-mod data;
 mod dataset;
 mod evidence;
 mod figures;
@@ -16,6 +15,7 @@ mod gets;
 mod search;
 mod server;
 mod storage;
+mod synthetic;
 mod tenants;
 
 use std::path::PathBuf;

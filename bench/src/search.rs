@@ -9,10 +9,10 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::data::Words;
 use crate::dataset::{DataSet, Person, connect};
 use crate::figures::{print_latency, print_machine};
 use crate::server::Server;
+use crate::synthetic::Words;
 
 #[derive(Args)]
 pub(crate) struct Load {

@@ -4,6 +4,7 @@
 //! processors with it. Ours is the program itself (`adyton-storage`, with its own allocator), found beside this one.
 
 mod feeds;
+mod finds;
 mod logins;
 mod peer;
 mod pull;
@@ -53,6 +54,12 @@ pub(crate) struct Load {
     /// Pulls; the median is told.
     #[arg(long, default_value_t = 7)]
     pulls: usize,
+    /// Documents among which queries find by an index.
+    #[arg(long, default_value_t = 100_000)]
+    indexed: usize,
+    /// Such queries, one after another.
+    #[arg(long, default_value_t = 1_000)]
+    queries: usize,
     /// Longpoll feeds that wait at the same time.
     #[arg(long, default_value_t = 5_000)]
     feeds: usize,
@@ -68,6 +75,7 @@ enum Part {
     Writes,
     Bulk,
     Pull,
+    Finds,
     Feeds,
 }
 
@@ -114,6 +122,9 @@ async fn column(kind: Kind, directory: &Path, load: &Load) -> Outcome<Column> {
     }
     if load.has(Part::Pull) {
         pull::measure(&mut peer, load.documents, load.pulls, &mut column).await?;
+    }
+    if load.has(Part::Finds) {
+        finds::measure(&mut peer, load.indexed, load.queries, &mut column).await?;
     }
     if load.has(Part::Feeds) {
         feeds::latency(&mut peer, load.told, &mut column).await?;

@@ -11,7 +11,7 @@ use super::table::{Column, Row};
 use super::wire::{Wire, good};
 use super::{tell_times, writes};
 use crate::Outcome;
-use crate::data::Words;
+use crate::synthetic::Words;
 
 /// Databases that the waiting feeds are spread over.
 const DATABASES: usize = 100;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use adyton_client::clock::Clock;
 use adyton_client::did_resolver::StorageNodeResolver;
-use adyton_client::endpoint::EgressPolicy;
+use adyton_client::endpoint::Reach;
 use adyton_client::identity::open_context;
 use adyton_client::storage_node::StorageNode;
 use adyton_client::transport::Transport;
@@ -102,7 +102,7 @@ impl Peer {
 
     /// Makes a person with a DID of their own, and logs them in.
     async fn log_in(&mut self) -> Outcome<()> {
-        let transport = Transport::new(EgressPolicy::AlsoLoopback)?;
+        let transport = Transport::new(Reach::AlsoThisMachine)?;
         let (account, _words) = Account::generate(NETWORK.anchor(), &mut OsRng.unwrap_err());
         let node = StorageNode::new(transport, self.server.said("url").parse()?)?;
         let context = ContextName::vault();

@@ -7,7 +7,7 @@ use http::Method;
 use super::peer::Peer;
 use super::table::{Column, Row};
 use crate::Outcome;
-use crate::data::Words;
+use crate::synthetic::Words;
 
 /// Characters of a large document's payload: an email of 61 KB, sealed and in base64.
 const LARGE: usize = 81_000;

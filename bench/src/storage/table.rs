@@ -15,6 +15,9 @@ pub(super) enum Row {
     WritersApartWait,
     Bulk,
     Pull,
+    Indexed,
+    Find,
+    FindTail,
     Told,
     ToldTail,
     Feeds,
@@ -28,7 +31,7 @@ enum Better {
 }
 
 impl Row {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 16] = [
         Self::Login,
         Self::LoginTail,
         Self::Write,
@@ -39,6 +42,9 @@ impl Row {
         Self::WritersApartWait,
         Self::Bulk,
         Self::Pull,
+        Self::Indexed,
+        Self::Find,
+        Self::FindTail,
         Self::Told,
         Self::ToldTail,
         Self::Feeds,
@@ -56,6 +62,9 @@ impl Row {
             Self::WritersApartWait => "  of which one waits, p50",
             Self::Bulk => "_bulk_docs, a thousand at a time",
             Self::Pull => "pull of 81 KB documents, _changes?include_docs",
+            Self::Indexed => "an index of all documents, made by the first query",
+            Self::Find => "_find by an index, 25 documents, p50",
+            Self::FindTail => "_find by an index, 25 documents, p99",
             Self::Told => "write sent -> waiting feed has it, p50",
             Self::ToldTail => "write sent -> waiting feed has it, p99",
             Self::Feeds => "resident with every feed waiting",
@@ -70,8 +79,11 @@ impl Row {
             | Self::WriteTail
             | Self::WritersWait
             | Self::WritersApartWait
+            | Self::Find
+            | Self::FindTail
             | Self::Told
             | Self::ToldTail => "ms",
+            Self::Indexed => "s",
             Self::Writers | Self::WritersApart => "writes/s",
             Self::Bulk => "docs/s",
             Self::Pull => "MB/s",
@@ -88,6 +100,9 @@ impl Row {
             | Self::WriteTail
             | Self::WritersWait
             | Self::WritersApartWait
+            | Self::Indexed
+            | Self::Find
+            | Self::FindTail
             | Self::Told
             | Self::ToldTail
             | Self::Feeds => Better::Less,
@@ -108,6 +123,9 @@ impl Row {
             | Self::WriteTail
             | Self::WritersWait
             | Self::WritersApartWait
+            | Self::Indexed
+            | Self::Find
+            | Self::FindTail
             | Self::Told => None,
         }
     }

@@ -9,7 +9,7 @@ use super::peer::Peer;
 use super::table::{Column, Row};
 use super::tell_times;
 use crate::Outcome;
-use crate::data::Words;
+use crate::synthetic::Words;
 
 /// Characters of a small document's payload.
 const SMALL: usize = 300;

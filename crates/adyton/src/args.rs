@@ -11,7 +11,8 @@ use adyton_protocol::context::ContextName;
 use adyton_protocol::did::{Did, Network};
 use adyton_protocol::schema::SchemaUri;
 use adyton_resolver::web::plain_url;
-use clap::{Args, Parser, Subcommand};
+use adyton_sandbox::storage_nodes::MAX_STORAGE_NODES;
+use clap::{Args, Parser, Subcommand, value_parser};
 use clap_complete::Shell;
 use serde_json::{Map, Value};
 use url::Url;
@@ -181,8 +182,13 @@ pub struct DemoArgs {
     #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
     pub listen: Option<SocketAddr>,
     /// Where the storage node listens [default: 127.0.0.1:5100, or any free port].
+    ///
+    /// With several, where the first one does; the others listen on the same port of 127.0.0.2 and so on.
     #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
     pub storage_listen: Option<SocketAddr>,
+    /// How many storage nodes hold the vault together, 1 to 5. Several can be stopped and started again from the demo's terminal.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u8).range(1..=i64::from(MAX_STORAGE_NODES)))]
+    pub storage_nodes: u8,
     /// End as soon as everything is ready and told, for a script that only wants to see that.
     #[arg(long)]
     pub exit_after_ready: bool,

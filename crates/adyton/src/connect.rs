@@ -3,7 +3,7 @@
 use adyton_client::clock::Clock;
 use adyton_client::did_directory::DidDirectory;
 use adyton_client::did_resolver::{DidResolver, RegistryResolver, StorageNodeResolver};
-use adyton_client::endpoint::EgressPolicy;
+use adyton_client::endpoint::Reach;
 use adyton_client::identity::open_context;
 use adyton_client::session::Session;
 use adyton_client::storage_node::StorageNode;
@@ -102,7 +102,8 @@ fn resolver(
     )))
 }
 
-/// Tells the directories where the account's document lies: on the storage nodes given.
+/// Tells the directories where the account's document lies: on the storage nodes given. One of them must be told; those that are away
+/// are told by a later command, and clients ask all of them meanwhile.
 async fn register(
     account: &Account,
     args: &VaultArgs,
@@ -114,6 +115,7 @@ async fn register(
         .iter()
         .map(|node| node.join(&format!("did/{did}")));
     let places: Vec<String> = places.collect();
+    let (mut told, mut failure) = (false, None);
     for endpoint in &args.did_directory {
         let failed = |error: &dyn std::error::Error| {
             Failure::of("cannot register the account with the directory", error)
@@ -121,10 +123,15 @@ async fn register(
         };
         let directory = DidDirectory::new(transport.clone(), endpoint.clone());
         let directory = directory.map_err(|error| failed(&error))?;
-        let done = directory.register(account, &places).await;
-        done.map_err(|error| failed(&error))?;
+        match directory.register(account, &places).await {
+            Ok(()) => told = true,
+            Err(error) => failure = Some(failed(&error)),
+        }
     }
-    Ok(())
+    match failure {
+        Some(failure) if !told => Err(failure),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Connections to public servers only, unless the person named this machine.
@@ -133,11 +140,10 @@ fn transport(args: &VaultArgs) -> Result<Transport, Failure> {
         .storage
         .iter()
         .chain(&args.did_directory)
-        .all(|endpoint| EgressPolicy::PublicHttps.check(endpoint).is_ok());
-    let policy = if public {
-        EgressPolicy::PublicHttps
-    } else {
-        EgressPolicy::AlsoLoopback
+        .all(|endpoint| endpoint.within(&Reach::Public).is_ok());
+    let reach = match public {
+        true => Reach::Public,
+        false => Reach::AlsoThisMachine,
     };
-    Transport::new(policy).map_err(|error| Failure::of("TLS does not work here", &error))
+    Transport::new(reach).map_err(|error| Failure::of("TLS does not work here", &error))
 }

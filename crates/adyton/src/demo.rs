@@ -1,10 +1,11 @@
 //! `adyton demo`: the whole chain on one machine, with lines to try it.
 //!
-//! A storage node keeps ciphertext; a confidential node in a SIMULATED TEE proves what it is, decrypts in its memory
+//! A storage node (or several) keeps ciphertext; a confidential node in a SIMULATED TEE proves what it is, decrypts in its memory
 //! alone, and answers a token that may read mail and nothing else. Before anything is shown, the demo has asked the
 //! node itself, as the app it shows. Guarantees: the only secret it prints is that app's token.
 
 mod lines;
+mod network;
 mod place;
 mod ready;
 
@@ -19,12 +20,14 @@ use adyton_client::session::Session;
 use adyton_keys::context_session::ContextSession;
 use adyton_protocol::context::ContextName;
 use adyton_sandbox::cluster::SandboxError;
+use adyton_sandbox::storage_nodes::storage_addresses;
 use adyton_sandbox::{Options, Sandbox};
 use http::Method;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use self::lines::{Lines, Subject};
+use self::network::Network;
 use self::place::Place;
 use self::ready::Ready;
 use crate::args::DemoArgs;
@@ -54,7 +57,7 @@ const NODE_CONFIG: &str = "names = [\"localhost\", \"127.0.0.1\", \"::1\"]\n\
 pub async fn run(args: &DemoArgs, json: bool, clock: &Clock) -> Result<(), Failure> {
     let started = Instant::now();
     let mut signals = Signals::listen()?;
-    let (running, ready) = tokio::select! {
+    let (mut running, ready) = tokio::select! {
         prepared = prepare(args, json, clock, started) => prepared?,
         () = signals.next() => return Err(interrupted(args)),
     };
@@ -64,7 +67,7 @@ pub async fn run(args: &DemoArgs, json: bool, clock: &Clock) -> Result<(), Failu
     let _ = out.write_all(said.as_bytes()).and_then(|()| out.flush());
     drop((said, ready));
     if !args.exit_after_ready {
-        signals.next().await;
+        running.until_enough(&mut signals).await;
         tell("Ending. Requests under way are finished; once more ends at once.");
     }
     tokio::select! {
@@ -77,7 +80,34 @@ pub async fn run(args: &DemoArgs, json: bool, clock: &Clock) -> Result<(), Failu
 /// What lives until the end. The temporary files go last.
 struct Running {
     sandbox: Sandbox,
+    network: Network,
     _place: Place,
+}
+
+impl Running {
+    /// Does what is typed, where there are several storage nodes, until a signal comes.
+    async fn until_enough(&mut self, signals: &mut Signals) {
+        if self.sandbox.storage().count() == 1 {
+            return signals.next().await;
+        }
+        let mut typed = network::typed();
+        loop {
+            let line = tokio::select! {
+                () = signals.next() => return,
+                line = typed.recv() => line,
+            };
+            let Some(line) = line else {
+                return signals.next().await;
+            };
+            let said = tokio::select! {
+                () = signals.next() => return,
+                said = self.network.obey(&line, &mut self.sandbox) => said,
+            };
+            let mut out = io::stdout();
+            // Nobody is left to tell if this fails.
+            let _ = writeln!(out, "{said}").and_then(|()| out.flush());
+        }
+    }
 }
 
 async fn prepare(
@@ -94,7 +124,7 @@ async fn prepare(
     let owner = mailbox.owner(&[])?;
     let place = Place::open(args.data.as_deref())?;
     let sandbox = start(args, &place).await?;
-    place.remember_storage(sandbox.storage_url())?;
+    place.remember_storage(sandbox.storage().urls())?;
     let (account, is_new) = place.account()?;
     let context = sandbox
         .open_context(&account, &ContextName::vault())
@@ -108,16 +138,17 @@ async fn prepare(
 
     let files = place.write_files(sandbox.certificate_pem(), sandbox.policy(), &app.token)?;
     let key_file = place.key_file();
+    let storage: Vec<String> = sandbox.storage().urls().map(str::to_owned).collect();
     let lines = Lines::new(&Subject {
         node: &sandbox.node_url(),
-        storage: sandbox.storage_url(),
+        storage: &storage,
         token: &app.token,
         key_file: &key_file,
         files: &files,
     });
     let ready = Ready {
         node: sandbox.node_url(),
-        storage: sandbox.storage_url().to_owned(),
+        storage,
         storage_directory: place.storage_directory(),
         is_kept: args.data.is_some(),
         did: account.did().as_given().to_owned(),
@@ -133,6 +164,7 @@ async fn prepare(
     };
     let running = Running {
         sandbox,
+        network: Network::new(context, session, clock.clone()),
         _place: place,
     };
     Ok((running, ready))
@@ -140,17 +172,9 @@ async fn prepare(
 
 async fn start(args: &DemoArgs, place: &Place) -> Result<Sandbox, Failure> {
     let remembered = place.remembered_storage()?;
-    let storage_listen = match (remembered, args.storage_listen) {
-        (Some(kept), Some(asked)) if kept != asked => {
-            return Err(Failure::new(format!(
-                "the data in this directory belongs to a storage node at {kept}, not at {asked}"
-            ))
-            .hint("leave --storage-listen out, or take another --data directory"));
-        }
-        (Some(kept), _) => kept,
-        (None, Some(asked)) => asked,
-        (None, None) => free_or_any(STORAGE_PORT),
-    };
+    let storage_listen = storage_listen(args, remembered.as_deref())?;
+    let first = storage_listen.first().copied();
+    let first = first.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let node_listen = args.listen.unwrap_or_else(|| free_or_any(NODE_PORT));
     let options = Options {
         data: Some(place.storage_directory()),
@@ -161,14 +185,51 @@ async fn start(args: &DemoArgs, place: &Place) -> Result<Sandbox, Failure> {
     Sandbox::start(options)
         .await
         .map_err(|error| {
-            let failure = not_started(&error, storage_listen, node_listen);
-            match (&error, remembered) {
-                (SandboxError::Storage(_), Some(kept)) => failure.hint(format!(
-                    "this data belongs to a storage node at {kept}; end what else listens there or uses this directory"
+            let failure = not_started(&error, first, node_listen);
+            match (&error, &remembered) {
+                (SandboxError::Storage(_), Some(_)) => failure.hint(format!(
+                    "this data belongs to a storage node at {first}; end what else listens there or uses this directory"
                 )),
                 _ => failure,
             }
         })
+}
+
+/// Where the storage nodes listen: where they did, where the person said, or at the usual address if that is free.
+fn storage_listen(
+    args: &DemoArgs,
+    remembered: Option<&[SocketAddr]>,
+) -> Result<Vec<SocketAddr>, Failure> {
+    let count = args.storage_nodes;
+    if let Some(kept) = remembered {
+        let first = kept.first();
+        return match args.storage_listen {
+            Some(asked) if first != Some(&asked) => Err(Failure::new(format!(
+                "the data in this directory belongs to a storage node at {}, not at {asked}",
+                first.map(ToString::to_string).unwrap_or_default()
+            ))
+            .hint("leave --storage-listen out, or take another --data directory")),
+            // The default is what the directory says.
+            _ if kept.len() != usize::from(count) && count != 1 => Err(Failure::new(format!(
+                "the data in this directory belongs to {} storage nodes, not to {count}",
+                kept.len()
+            ))
+            .hint("leave --storage-nodes out, or take another --data directory")),
+            _ => Ok(kept.to_vec()),
+        };
+    }
+    let usual = || free_or_any(STORAGE_PORT);
+    let first = args.storage_listen.unwrap_or_else(usual);
+    if count == 1 {
+        return Ok(vec![first]);
+    }
+    match first.ip() == Ipv4Addr::LOCALHOST {
+        true => Ok(storage_addresses(count, first.port())),
+        false => Err(Failure::new(
+            "several storage nodes begin at 127.0.0.1, with a host of their own each",
+        )
+        .hint("name 127.0.0.1 and a port with --storage-listen")),
+    }
 }
 
 /// The usual address if it is free, or else any.

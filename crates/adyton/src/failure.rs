@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use adyton_attest::with_causes;
+
 /// The end of a command that did not work. Holds no secrets: it is printed.
 #[derive(Debug)]
 pub struct Failure {
@@ -40,18 +42,7 @@ impl Failure {
 
     /// A failure from an error, with what was being done and the causes behind it.
     pub fn of(doing: impl fmt::Display, error: &dyn std::error::Error) -> Self {
-        let mut message = format!("{doing}: {error}");
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // A transparent error repeats its source.
-            if !message.ends_with(&text) {
-                message.push_str(": ");
-                message.push_str(&text);
-            }
-            cause = error.source();
-        }
-        Self::new(message)
+        Self::new(format!("{doing}: {}", with_causes(error)))
     }
 
     /// Says what to do.

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use adyton_client::clock::Clock;
 use adyton_client::database::WriteError;
 use adyton_client::session::Session;
+use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
@@ -61,6 +62,8 @@ pub enum Mailbox {
     File(PathBuf),
     /// A mailbox that is part of this program.
     Bundled(&'static [u8]),
+    /// One that was made here.
+    Memory(Bytes),
 }
 
 impl Mailbox {
@@ -107,6 +110,7 @@ impl Mailbox {
     fn open(&self) -> Result<(Source, u64), Failure> {
         match self {
             Self::Bundled(bytes) => Ok((Box::new(*bytes), bytes.len() as u64)),
+            Self::Memory(bytes) => Ok((Box::new(Cursor::new(bytes.clone())), bytes.len() as u64)),
             Self::File(path) => {
                 let (file, bytes) = open(path)?;
                 Ok((Box::new(file), bytes))
@@ -131,6 +135,7 @@ impl fmt::Display for Mailbox {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Bundled(_) => f.write_str("the bundled sample"),
+            Self::Memory(_) => f.write_str("new mail"),
         }
     }
 }

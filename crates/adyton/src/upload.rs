@@ -7,8 +7,8 @@
 use std::io::Read;
 
 use adyton_client::database::{Database, WriteError};
+use adyton_client::database_registry::create_registered;
 use adyton_client::record::{InvalidRecord, PreparedRecord, Save};
-use adyton_client::registry::create_registered;
 use adyton_client::schema::{SchemaError, SchemaSet};
 use adyton_client::session::{Session, SessionError};
 use adyton_keys::record_cipher::RecordCipher;

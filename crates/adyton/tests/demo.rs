@@ -14,6 +14,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::{Running, adyton, json, stderr, stdout};
@@ -23,6 +24,9 @@ const TWO: &str = "From a@example.org Thu Feb  1 10:11:12 2024\nFrom: Ann <a@exa
     Date: Thu, 1 Feb 2024 10:11:12 +0000\nSubject: quincunx\n\nA zymurgical greeting.\n\n\
     From b@example.org Thu Feb  1 10:12:12 2024\nFrom: Bob <b@example.org>\nTo: a@example.org\n\
     Date: Thu, 1 Feb 2024 10:12:12 +0000\nSubject: Re: quincunx\n\nAnother.\n\n";
+
+/// Longest wait for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const ANY: [&str; 4] = ["--listen", "127.0.0.1:0", "--storage-listen", "127.0.0.1:0"];
 
@@ -221,6 +225,88 @@ fn each_file(folder: &Path, look: &mut dyn FnMut(&Path, &[u8])) {
             look(&path, &fs::read(&path).unwrap());
         }
     }
+}
+
+#[test]
+fn of_three_storage_nodes_one_is_stopped_and_gets_what_it_missed_when_it_starts_again() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("two.mbox"), TWO).unwrap();
+    let three = ["--data", "data", "--mbox", "two.mbox", "--json"];
+    let arguments = [&three[..], &["--storage-nodes", "3"]].concat();
+    let mut running = Running::start_typing(folder.path(), demo(&arguments));
+    let ready: Value = serde_json::from_str(&running.line()).unwrap();
+    let urls: Vec<&str> = ready["storageNodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|url| url.as_str().unwrap())
+        .collect();
+    let hosts: Vec<&str> = urls
+        .iter()
+        .map(|url| url.rsplit_once(':').unwrap().0)
+        .collect();
+    assert_eq!(
+        hosts,
+        ["http://127.0.0.1", "http://127.0.0.2", "http://127.0.0.3"]
+    );
+    assert_eq!(ready["storage"], urls[0]);
+    let owner = ready["lines"]["owner"].as_str().unwrap();
+    assert!(
+        urls.iter()
+            .all(|url| owner.contains(&format!("--storage {url} "))),
+        "{owner}"
+    );
+    let say = |demo: &mut Running, line: &str, lines: usize| {
+        demo.type_line(line);
+        (0..lines).map(|_| demo.line()).collect::<String>()
+    };
+    let help = say(&mut running, "stop 9", 1);
+    assert!(help.contains("stop N") && help.contains("1 to 3"), "{help}");
+    // The last words of all lines: how many emails each has, or that it is stopped.
+    let has = |demo: &mut Running| {
+        let said = say(demo, "nodes", 3);
+        let counts = said
+            .lines()
+            .map(|line| line.rsplit_once("  ").unwrap().1.to_owned());
+        counts.collect::<Vec<_>>()
+    };
+    let stopped = say(&mut running, "stop 2", 1);
+    assert_eq!(stopped, "storage node 2 is stopped\n");
+    for n in 1..=2 {
+        let written = say(&mut running, "write", 1);
+        assert!(
+            written.contains(&format!("email {n} of the demo, without node 2")),
+            "{written}"
+        );
+    }
+    // Two of three have each write when it is acknowledged; a third soon.
+    let began = Instant::now();
+    while has(&mut running) != ["4 emails", "stopped", "4 emails"] {
+        assert!(began.elapsed() < PATIENCE, "{:?}", has(&mut running));
+    }
+    // The app sees it, too, whichever storage node the confidential node had asked before.
+    let app = ready["lines"]["adyton"].as_str().unwrap();
+    while !stdout(&pasted(app)).contains("without node 2") {
+        assert!(began.elapsed() < PATIENCE);
+    }
+    let started = say(&mut running, "start 2", 1);
+    assert!(started.ends_with("it has 4\n"), "{started}");
+    assert_eq!(has(&mut running), ["4 emails"; 3]);
+    let (status, _) = running.end("-INT");
+    assert!(status.success(), "{status}");
+
+    // The directory says how many there are, and where.
+    let again = [
+        &["demo", "--listen", "127.0.0.1:0", "--exit-after-ready"],
+        &three[..],
+    ]
+    .concat();
+    let second = json(&adyton(folder.path(), again));
+    assert_eq!(second["storageNodes"], ready["storageNodes"]);
+    assert_eq!(second["emails"], 4);
+    let two = ["demo", "--data", "data", "--storage-nodes", "2"];
+    let other = stderr(&adyton(folder.path(), two));
+    assert!(other.contains("belongs to 3 storage nodes"), "{other}");
 }
 
 #[test]

@@ -7,6 +7,7 @@
     clippy::panic
 )]
 
+#[allow(dead_code, reason = "each test file uses its part")]
 mod support;
 
 use std::fs;

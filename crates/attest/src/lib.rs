@@ -26,3 +26,4 @@ pub use binding::{
 };
 pub use evidence::{Evidence, TeeKind};
 pub use policy::Policy;
+pub use words::with_causes;

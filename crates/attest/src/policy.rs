@@ -224,12 +224,6 @@ impl Policy {
         self.released.as_ref().map(|released| &released.release)
     }
 
-    /// Whether the policy names release keys, so that a manifest would be of use.
-    #[must_use]
-    pub fn takes_releases(&self) -> bool {
-        self.release_trust.is_some()
-    }
-
     /// The roots that may sign Nitro documents: AWS's, and those that measurements or the release keys name.
     #[must_use]
     pub fn roots(&self) -> Vec<RootHash> {

@@ -1,5 +1,6 @@
-//! Times, ages and foreign text in words a person can read, and that cannot steer a terminal.
+//! Times, ages, errors and foreign text in words a person can read, and that cannot steer a terminal.
 
+use std::error::Error;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -27,6 +28,24 @@ pub(crate) fn span(length: Duration) -> String {
         seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
         seconds => format!("{} days", seconds / 86_400),
     }
+}
+
+/// An error and its causes in one line.
+#[must_use]
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // An error that shows its source repeats it; some end with a line.
+        let next = next.trim_end();
+        if !words.trim_end().ends_with(next) {
+            words.push_str(": ");
+            words.push_str(next);
+        }
+        cause = error.source();
+    }
+    words
 }
 
 /// Text that a peer chose: control characters escaped, cut to a line.
@@ -72,6 +91,26 @@ mod tests {
         assert_eq!(span(Duration::from_secs(120)), "2 min");
         assert_eq!(span(Duration::from_secs(7200)), "2 h");
         assert_eq!(span(Duration::from_secs(400_000)), "4 days");
+    }
+
+    #[test]
+    fn an_error_that_shows_its_source_is_not_said_twice() {
+        #[derive(Debug, thiserror::Error)]
+        enum Cause {
+            #[error("cannot start")]
+            Start(#[source] std::io::Error),
+            #[error(transparent)]
+            Transparent(#[from] std::io::Error),
+            #[error("cannot read: {0}")]
+            Shown(#[source] std::io::Error),
+        }
+        let io = || std::io::Error::other("no disk\n");
+        assert_eq!(with_causes(&Cause::Start(io())), "cannot start: no disk");
+        assert_eq!(with_causes(&Cause::Transparent(io())).trim_end(), "no disk");
+        assert_eq!(
+            with_causes(&Cause::Shown(io())).trim_end(),
+            "cannot read: no disk"
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! where another check would refuse the same.
 //!
 //! That the lists fit the source, and that no refusal is missing in them, is tested always. The mutants themselves are
-//! built and tested by `just mutants` (a quarter of an hour): `just mutants 'chain.rs'` takes only those that match.
+//! built and tested by `just mutants` (an hour or more): `just mutants 'chain.rs'` takes only those that match.
 
 #![allow(
     clippy::unwrap_used,

@@ -8,10 +8,11 @@ use adyton_attest::observe::{
     Connection, NodeAddress, NodeAddressError, ObserveError, Patience, observe,
 };
 use adyton_attest::{Appraised, Nonce, Policy, Refusal};
+use adyton_egress::body;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use rand_core::{OsRng, RngCore, TryRngCore};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -159,10 +160,8 @@ impl AttestedNode {
         let whole = async {
             let response = self.connection.send(request).await?;
             let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
-                .collect()
-                .await;
-            let body = body.map_err(|_| NodeError::Answer)?.to_bytes();
+            let body = body::read(response.into_body(), MAX_ANSWER_BYTES).await;
+            let body = body.map_err(|_| NodeError::Answer)?;
             Ok(NodeAnswer { status, body })
         };
         tokio::time::timeout(ANSWER_TIME, whole)

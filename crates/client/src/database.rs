@@ -320,10 +320,13 @@ impl<'s> Database<'s> {
         query: &str,
     ) -> Result<http::Response<hyper::body::Incoming>, SessionError> {
         let path = format!("{}/_changes?{query}", self.hash);
-        self.session
-            .home()?
-            .open_answer(NodeRequest::new(Method::GET, &path, None))
-            .await
+        let home = self.session.home()?;
+        let answer = home.open_answer(NodeRequest::new(Method::GET, &path, None));
+        let answer = answer.await?;
+        if answer.status().is_success() {
+            self.session.used(home, self.hash);
+        }
+        Ok(answer)
     }
 
     pub(crate) async fn request(
@@ -334,7 +337,11 @@ impl<'s> Database<'s> {
         json: Option<Bytes>,
     ) -> Result<Answer, SessionError> {
         let path = format!("{}{below}", self.hash);
-        link.send(NodeRequest::new(method, &path, json)).await
+        let answer = link.send(NodeRequest::new(method, &path, json)).await?;
+        if answer.status.is_success() {
+            self.session.used(link, self.hash);
+        }
+        Ok(answer)
     }
 }
 

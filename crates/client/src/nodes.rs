@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use adyton_couch::rev::Rev;
@@ -28,7 +28,7 @@ const SEEN_FOR: Duration = Duration::from_secs(600);
 
 /// See the module.
 pub(crate) struct Nodes {
-    links: Vec<NodeLink>,
+    links: Vec<Arc<NodeLink>>,
     /// How many the context names, those included that this session cannot use.
     named: usize,
     /// Whose feeds are followed: a position in a feed means something to its own node only.
@@ -74,7 +74,7 @@ impl Nodes {
     pub(crate) fn new(links: Vec<NodeLink>, named: usize, turn: usize) -> Self {
         Self {
             ack: Ack::usual(named),
-            links,
+            links: links.into_iter().map(Arc::new).collect(),
             named,
             home: turn,
             seen: Mutex::default(),
@@ -90,11 +90,22 @@ impl Nodes {
     }
 
     pub(crate) fn home(&self) -> Option<&NodeLink> {
-        self.links.get(self.home)
+        self.link(self.home)
     }
 
     pub(crate) fn link(&self, n: usize) -> Option<&NodeLink> {
-        self.links.get(n)
+        self.links.get(n).map(Arc::as_ref)
+    }
+
+    /// The same node, for work that outlives the borrow.
+    pub(crate) fn shared(&self, link: &NodeLink) -> Option<&Arc<NodeLink>> {
+        let mut links = self.links.iter();
+        links.find(|known| known.endpoint() == link.endpoint())
+    }
+
+    /// Whether the context lies on several nodes, also if this session can use one of them only.
+    pub(crate) fn are_named_many(&self) -> bool {
+        self.named > 1
     }
 
     /// How many can be used.
@@ -105,6 +116,11 @@ impl Nodes {
     /// Whether there is anybody else to ask.
     pub(crate) fn are_many(&self) -> bool {
         self.links.len() > 1
+    }
+
+    /// How many the context names besides one of them.
+    pub(crate) fn others(&self) -> usize {
+        self.named.saturating_sub(1)
     }
 
     /// How many must have a write.
@@ -162,7 +178,7 @@ impl Nodes {
                     // Whoever rests is asked when there is nobody else, not to confirm.
                     best.is_none() || self.links.get(*n).is_some_and(|link| !link.rests(now))
                 });
-                match next.and_then(|n| Some((n, self.links.get(n)?))) {
+                match next.and_then(|n| Some((n, self.link(n)?))) {
                     Some((n, link)) => running.start(n, ask(link)),
                     None => break,
                 }
@@ -214,7 +230,7 @@ impl Nodes {
         let mut late = 0;
         while done.len() < missing {
             while running.count() < missing - done.len() + late {
-                match waiting.next().and_then(|n| Some((n, self.links.get(n)?))) {
+                match waiting.next().and_then(|n| Some((n, self.link(n)?))) {
                     Some((n, link)) => running.start(n, ask(link)),
                     None => break,
                 }
@@ -245,7 +261,7 @@ impl Nodes {
     where
         F: Future<Output = Result<(), SessionError>> + Send + 'a,
     {
-        let mut running: FuturesUnordered<_> = self.links.iter().map(ask).collect();
+        let mut running: FuturesUnordered<_> = self.links.iter().map(|link| ask(link)).collect();
         let mut failure = SessionError::NoStorageNode;
         let mut done = 0;
         let mut until = None;

@@ -147,21 +147,6 @@ impl AnswerSecret {
     }
 }
 
-/// The key configuration that a client would otherwise fetch (RFC 9458 section 3.1), from the attested key: for
-/// libraries that want one.
-#[must_use]
-pub fn key_configuration(key: &HpkeKey) -> Vec<u8> {
-    let mut out = vec![KEY_ID];
-    out.extend(KEM_ID.to_be_bytes());
-    out.extend(key.as_bytes());
-    out.extend([0, 8]);
-    for aead in [Aead::Aes128Gcm, Aead::Aes256Gcm] {
-        out.extend(KDF_ID.to_be_bytes());
-        out.extend(aead.id().to_be_bytes());
-    }
-    out
-}
-
 fn head(aead: Aead) -> [u8; 7] {
     let [[a, b], [c, d], [e, f]] = [KEM_ID, KDF_ID, aead.id()].map(u16::to_be_bytes);
     [KEY_ID, a, b, c, d, e, f]
@@ -215,11 +200,6 @@ mod tests {
         let answer = node.seal(hex(RESPONSE), &hex(NONCE)).unwrap();
         assert_eq!(answer, hex(SEALED_RESPONSE));
         assert_eq!(client.open(&answer).unwrap(), hex(RESPONSE));
-        let configuration = key_configuration(&public);
-        let theirs = hex(
-            "01002031e1f05a740102115220e9af918f738674aec95f54db6e04eb705aae8e79815500080001000100010003",
-        );
-        assert_eq!(configuration[..41], theirs[..41]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A record as storage nodes see it, on its way to them.
 
 use adyton_couch::rev::Rev;
+use adyton_couch::rev_tree::Revisions;
 use adyton_keys::record_cipher::RecordCipher;
 use rand_core::{OsRng, TryRngCore};
 use serde_json::{Value, json};
@@ -41,6 +42,50 @@ pub(crate) enum Refusal {
     Behind,
     /// Somebody else has changed the record.
     Conflict,
+}
+
+/// A record on its way to a node that only has to keep it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Replica {
+    pub(crate) id: String,
+    pub(crate) rev: Rev,
+    /// The revision before, where this one follows it.
+    pub(crate) parent: Option<Rev>,
+    /// Whether these two are all of its past.
+    pub(crate) is_whole: bool,
+    document: Value,
+}
+
+impl Replica {
+    /// With as much of its past as is known here.
+    pub(crate) fn short(&self) -> Value {
+        let ids = std::iter::once(self.rev).chain(self.parent);
+        let ids: Vec<String> = ids.map(|rev| rev.hash().to_string()).collect();
+        self.behind(json!({ "start": self.rev.generation(), "ids": ids }))
+    }
+
+    /// With its past as a node tells it; none where that is not the past of this revision.
+    pub(crate) fn full(&self, past: &Revisions) -> Option<Value> {
+        let is_own = past.newest() == Ok(self.rev);
+        let is_after = self.parent.is_none() || past.iter().nth(1) == self.parent;
+        let past = serde_json::to_value(past).ok()?;
+        (is_own && is_after).then(|| self.behind(past))
+    }
+
+    fn behind(&self, revisions: Value) -> Value {
+        let mut document = self.document.clone();
+        if let Some(members) = document.as_object_mut() {
+            members.insert("_rev".to_owned(), self.rev.to_string().into());
+            members.insert("_revisions".to_owned(), revisions);
+        }
+        document
+    }
+}
+
+/// Whether a revision and the one before it are all that there is.
+fn is_whole(rev: Rev, parent: Option<Rev>) -> bool {
+    let first = parent.unwrap_or(rev);
+    first.generation() == 1 && rev.generation() <= 2
 }
 
 impl SealedRecord {
@@ -97,6 +142,11 @@ impl SealedRecord {
         self.held.len()
     }
 
+    /// Those nodes.
+    pub(crate) fn holders(&self) -> &[Endpoint] {
+        &self.held
+    }
+
     pub(crate) fn is_held_by(&self, node: &Endpoint) -> bool {
         self.held.contains(node)
     }
@@ -115,19 +165,18 @@ impl SealedRecord {
         &self.document
     }
 
-    /// As it is told to a node that need not know what is before it.
-    pub(crate) fn replica(&self) -> Option<Value> {
+    /// As it is told to a node that need not ask what is before it.
+    pub(crate) fn replica(&self) -> Option<Replica> {
         let rev = self.rev?;
-        let hash = |rev: Rev| rev.hash().to_string();
         let follows = |parent: &Rev| parent.generation() + 1 == rev.generation();
-        let parent = self.parent.filter(follows).map(hash);
-        let ids: Vec<String> = std::iter::once(hash(rev)).chain(parent).collect();
-        let mut document = self.document.clone();
-        let members = document.as_object_mut()?;
-        members.insert("_rev".to_owned(), rev.to_string().into());
-        let revisions = json!({ "start": rev.generation(), "ids": ids });
-        members.insert("_revisions".to_owned(), revisions);
-        Some(document)
+        let parent = self.parent.filter(follows);
+        Some(Replica {
+            id: self.id.clone(),
+            rev,
+            parent,
+            is_whole: is_whole(rev, parent),
+            document: self.document.clone(),
+        })
     }
 
     /// A node has accepted it under this revision; false if no edit of this record can have it.
@@ -142,12 +191,15 @@ impl SealedRecord {
         true
     }
 
-    /// Names the revision here: every node that could is away, and the others only have to keep it.
-    pub(crate) fn name_itself(&mut self) {
+    /// Names the revision here: every node that could is away, and the others only have to keep it. Not where more is before it than
+    /// is known here: a node that is told a part of its past keeps what it has of the rest as another version of the record.
+    #[must_use]
+    pub(crate) fn name_itself(&mut self) -> bool {
         let payload = self.document.get("payload").and_then(Value::as_str);
         let payload = payload.unwrap_or_default().as_bytes();
-        // Only a record of more edits than there can be has no next one.
-        self.rev = Rev::of_edit(self.parent, self.is_deleted, payload).ok();
+        let rev = Rev::of_edit(self.parent, self.is_deleted, payload).ok();
+        self.rev = rev.filter(|rev| is_whole(*rev, self.parent));
+        self.rev.is_some()
     }
 
     pub(crate) fn held_by(&mut self, node: &Endpoint) {
@@ -234,31 +286,49 @@ mod tests {
         assert_eq!(edit.held(), 1);
     }
 
+    fn past(start: u64, of: &[&str]) -> Revisions {
+        let ids = of.iter().map(|text| rev(text).hash()).collect();
+        Revisions::new(start, ids).unwrap()
+    }
+
     #[test]
     fn a_replica_names_what_it_is_on_top_of() {
         let mut edit = sealed(Some("2-a"));
         assert_eq!(edit.replica(), None);
         assert!(edit.named(rev("3-b"), &node()));
-        let [new, old] = ["3-b", "2-a"].map(|text| rev(text).hash().to_string());
         let replica = edit.replica().unwrap();
-        assert_eq!(replica["_rev"], rev("3-b").to_string());
-        assert_eq!(
-            replica["_revisions"],
-            json!({ "start": 3, "ids": [new, old] })
-        );
-        // Made anew over a deleted one: what is between is the node's alone to know.
+        assert!(!replica.is_whole);
+        let short = replica.short();
+        assert_eq!(short["_rev"], rev("3-b").to_string());
+        assert_eq!(short["_revisions"], json!(past(3, &["3-b", "2-a"])));
+        let whole = past(3, &["3-b", "2-a", "1-c"]);
+        assert_eq!(replica.full(&whole).unwrap()["_revisions"], json!(whole));
+        // Another's past is not believed.
+        for wrong in [
+            past(3, &["3-c", "2-a"]),
+            past(3, &["3-b", "2-b"]),
+            past(3, &["3-b"]),
+        ] {
+            assert_eq!(replica.full(&wrong), None);
+        }
+        // Made anew over a deleted one: what is between is the nodes' to know.
         let mut new = sealed(None);
         assert!(new.named(rev("5-b"), &node()));
-        let alone = json!({ "start": 5, "ids": [rev("5-b").hash().to_string()] });
-        assert_eq!(new.replica().unwrap()["_revisions"], alone);
+        let replica = new.replica().unwrap();
+        assert!(!replica.is_whole && replica.full(&past(5, &["5-b", "4-a"])).is_some());
     }
 
     #[test]
-    fn a_record_names_itself_the_same_each_time() {
-        let (mut once, mut again) = (sealed(Some("2-a")), sealed(Some("2-a")));
-        once.name_itself();
-        again.name_itself();
+    fn a_record_names_itself_the_same_each_time_where_its_past_is_known() {
+        let (mut once, mut again) = (sealed(Some("1-a")), sealed(Some("1-a")));
+        assert!(once.name_itself() && again.name_itself());
         assert_eq!(once.rev(), again.rev());
-        assert_eq!(once.rev().map(|rev| rev.generation()), Some(3));
+        assert_eq!(once.rev().map(|rev| rev.generation()), Some(2));
+        assert!(once.replica().unwrap().is_whole);
+        let mut new = sealed(None);
+        assert!(new.name_itself() && new.replica().unwrap().is_whole);
+        let mut later = sealed(Some("2-a"));
+        assert!(!later.name_itself());
+        assert_eq!(later.rev(), None);
     }
 }

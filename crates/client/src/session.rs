@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use adyton_keys::context_session::{ContextSession, InvalidSession, NodeAuth};
 use adyton_keys::keyring::Keyring;
 use adyton_protocol::context::ContextName;
-use adyton_protocol::database::DatabaseName;
+use adyton_protocol::database::{DatabaseHash, DatabaseName};
 use adyton_protocol::did::Did;
 use http::StatusCode;
 use serde::Deserialize;
@@ -20,6 +20,7 @@ use crate::database::Database;
 use crate::endpoint::Endpoint;
 use crate::health::Rank;
 use crate::nodes::{Nodes, Said};
+use crate::ping::Pings;
 use crate::transport::{Answer, Call, Patience, Transport, TransportError};
 
 /// How long an access token is used. Nodes give it 600 s.
@@ -63,6 +64,7 @@ pub struct Session {
     context: ContextName,
     keyring: Keyring,
     nodes: Nodes,
+    pings: Pings,
     clock: Clock,
 }
 
@@ -96,6 +98,7 @@ impl Session {
             context: session.context().clone(),
             keyring,
             nodes,
+            pings: Pings::default(),
             clock,
         })
     }
@@ -138,9 +141,30 @@ impl Session {
         Database::new(self, name.clone())
     }
 
+    /// Whether the context lies on other nodes, too, that this session can use.
+    pub fn has_other_nodes(&self) -> bool {
+        self.nodes.are_many()
+    }
+
+    /// The node whose feeds are followed does not work: sessions that are opened next begin with another one.
+    pub fn give_up_home(&self) {
+        if let Some(home) = self.nodes.home() {
+            home.gave_up();
+        }
+    }
+
     /// The storage nodes.
     pub(crate) fn nodes(&self) -> &Nodes {
         &self.nodes
+    }
+
+    /// A node was used for a database.
+    pub(crate) fn used(&self, link: &NodeLink, database: DatabaseHash) {
+        if self.nodes.are_named_many()
+            && let Some(link) = self.nodes.shared(link)
+        {
+            self.pings.used(link, database);
+        }
     }
 
     /// The node whose feeds are followed.
@@ -364,6 +388,26 @@ impl NodeLink {
             ..NodeRequest::new(http::Method::POST, path, Some(body))
         })
         .await
+    }
+
+    /// Tells the node that a database is in use, as the original's client does. What it thinks of that says nothing about how well it is.
+    pub(crate) async fn ping(&self, database: &DatabaseHash) -> Result<Answer, SessionError> {
+        let access = self.access().await?;
+        let body = json!({
+            "databaseHashes": [database.to_string()],
+            "isWritePublic": false,
+            "did": self.did.to_lowercase(),
+            "contextName": self.context,
+        });
+        let request = NodeRequest {
+            middleware: Some(&self.endpoint),
+            ..NodeRequest::new(
+                http::Method::POST,
+                "user/pingDatabase",
+                Some(body.to_string().into()),
+            )
+        };
+        Ok(self.transport.send(request.call(&access)).await?)
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {

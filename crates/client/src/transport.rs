@@ -1,24 +1,26 @@
-//! HTTP to storage nodes: limits on time and size around every request, and the egress policy
+//! HTTP to storage nodes: limits on time and size around every request, and the reach
 //! applied to every address, names included.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use adyton_egress::body::{self, Unread};
+use adyton_egress::tls::{client_config, compiled_in_roots, connector};
 use adyton_resolver::web::{Ask, Pending, Said, Web, WebError};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::RootCertStore;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::egress::{Dialer, Route, compiled_in_roots};
-use crate::endpoint::{EgressDenied, EgressPolicy, Endpoint};
+use crate::egress::{Dialer, Route};
+use crate::endpoint::{Denied, Endpoint, Reach};
 use crate::health::Health;
 
 /// Longest wait for a connection.
@@ -63,9 +65,9 @@ pub enum TransportError {
     /// The answer is not what the protocol says.
     #[error("the server broke the protocol")]
     Misbehaved,
-    /// The policy does not allow this server.
+    /// This server may not be contacted.
     #[error(transparent)]
-    Denied(#[from] EgressDenied),
+    Denied(#[from] Denied),
 }
 
 /// A complete answer.
@@ -88,52 +90,41 @@ impl Answer {
 #[derive(Clone)]
 pub struct Transport {
     client: Client<HttpsConnector<Dialer>, Full<Bytes>>,
-    policy: EgressPolicy,
+    reach: Reach,
     patience: Patience,
     /// Of the servers that it talks to as storage nodes: whoever shares the pool shares what was learned.
     health: Arc<Health>,
 }
 
 impl Transport {
-    /// A pool under a policy. Public servers are verified against the WebPKI roots compiled in.
-    pub fn new(policy: EgressPolicy) -> Result<Self, rustls::Error> {
-        Self::with_patience(policy, Patience::default())
+    /// A pool within a reach. Public servers are verified against the WebPKI roots compiled in.
+    pub fn new(reach: Reach) -> Result<Self, rustls::Error> {
+        Self::with_patience(reach, Patience::default())
     }
 
     /// A pool that waits longer or less long.
-    pub fn with_patience(policy: EgressPolicy, patience: Patience) -> Result<Self, rustls::Error> {
-        Self::with_route(policy, patience, Route::Direct, compiled_in_roots())
+    pub fn with_patience(reach: Reach, patience: Patience) -> Result<Self, rustls::Error> {
+        Self::with_route(reach, patience, Route::Direct, compiled_in_roots())
     }
 
     /// A pool that connects on a route, and verifies public servers (those of the route, too) against these roots.
     pub fn with_route(
-        policy: EgressPolicy,
+        reach: Reach,
         patience: Patience,
         route: Route,
         roots: Arc<RootCertStore>,
     ) -> Result<Self, rustls::Error> {
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let tls = rustls::ClientConfig::builder_with_provider(provider.into())
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = client_config(roots)?;
         let limit = patience.head.min(CONNECT_TIMEOUT);
-        let tcp = Dialer::new(route, policy, limit, tls.clone());
-        let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
-        let connector = match policy {
-            EgressPolicy::PublicHttps => builder.https_only().enable_http1().wrap_connector(tcp),
-            EgressPolicy::AlsoLoopback => {
-                builder.https_or_http().enable_http1().wrap_connector(tcp)
-            }
-        };
+        let dialer = Dialer::new(route, reach.clone(), limit, tls.clone());
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(60))
             .http1_max_buf_size(512 * 1024)
-            .build(connector);
+            .build(connector(&reach, tls, dialer));
         Ok(Self {
             client,
-            policy,
+            reach,
             patience,
             health: Arc::default(),
         })
@@ -150,7 +141,7 @@ impl Transport {
 
     /// Checks an address before anything is sent there.
     pub fn check<'e>(&self, endpoint: &'e Endpoint) -> Result<&'e Endpoint, TransportError> {
-        Ok(self.policy.check(endpoint)?)
+        Ok(endpoint.within(&self.reach)?)
     }
 
     /// Sends a request to a path below `endpoint` and reads the whole answer.
@@ -158,20 +149,8 @@ impl Transport {
         let whole = async {
             let response = self.open(call).await?;
             let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
-                .collect()
-                .await;
-            let body = body.map_err(|error| {
-                if error.is::<LengthLimitError>() {
-                    TransportError::TooLarge
-                } else {
-                    TransportError::Unreachable
-                }
-            })?;
-            Ok(Answer {
-                status,
-                body: body.to_bytes(),
-            })
+            let body = body::read(response.into_body(), MAX_ANSWER_BYTES).await?;
+            Ok(Answer { status, body })
         };
         tokio::time::timeout(self.patience.answer, whole)
             .await
@@ -180,7 +159,7 @@ impl Transport {
 
     /// Sends a request and returns as soon as the head of the answer is there.
     pub async fn open(&self, call: Call<'_>) -> Result<Response<Incoming>, TransportError> {
-        let endpoint = self.policy.check(call.endpoint)?;
+        let endpoint = call.endpoint.within(&self.reach)?;
         let mut request = Request::new(Full::new(call.body));
         *request.method_mut() = call.method;
         *request.uri_mut() = endpoint
@@ -211,7 +190,7 @@ impl Transport {
 }
 
 impl Web for Transport {
-    /// As every other request: under the policy, no redirect is followed.
+    /// As every other request: within the reach, no redirect is followed.
     fn ask(&self, ask: Ask) -> Pending<'_, Result<Said, WebError>> {
         Box::pin(async move {
             let whole = async {
@@ -224,21 +203,22 @@ impl Web for Transport {
                 };
                 let response = self.open(call).await?;
                 let status = response.status().as_u16();
-                let body = Limited::new(response.into_body(), ask.limit)
-                    .collect()
-                    .await;
-                let body = body.map_err(|error| match error.is::<LengthLimitError>() {
-                    true => WebError::TooLarge,
-                    false => WebError::Unreachable,
-                })?;
-                Ok(Said {
-                    status,
-                    body: body.to_bytes(),
-                })
+                let body = body::read(response.into_body(), ask.limit).await;
+                let body = body.map_err(TransportError::from)?;
+                Ok(Said { status, body })
             };
             let said = tokio::time::timeout(ask.time, whole).await;
             said.unwrap_or(Err(WebError::Timeout))
         })
+    }
+}
+
+impl From<Unread> for TransportError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::TooLarge => Self::TooLarge,
+            Unread::BrokenOff => Self::Unreachable,
+        }
     }
 }
 
@@ -255,7 +235,7 @@ impl From<TransportError> for WebError {
 
 impl std::fmt::Debug for Transport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Transport({:?})", self.policy)
+        write!(f, "Transport({:?})", self.reach)
     }
 }
 

@@ -2,8 +2,7 @@
 //!
 //! 1. One node accepts the write as an edit of what it has, and names its revision: whoever wrote to the same record before is told.
 //!    The nodes are asked in one order by everybody ([`Nodes::writers`]), the next one when one fails.
-//! 2. Others get it as a replica, under that revision (`new_edits: false`), nearest first, until enough have it. This can be repeated
-//!    without harm. Each holds it against the rights of whoever asks, as no node's word counts with another.
+//! 2. Others get it as a replica, under that revision, until enough have it ([`crate::replicas`]).
 //!
 //! Guarantees: a record has one revision on all nodes, and an answer that was lost makes no second one, where nodes name revisions
 //! alike (ours do; CouchDB names them in its own way, and then the same content may have two).
@@ -14,7 +13,6 @@ use std::time::Duration;
 
 use adyton_couch::rev::Rev;
 use adyton_keys::record_cipher::RecordCipher;
-use adyton_protocol::database::Permissions;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -31,12 +29,13 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 /// … and for each second longer, so many bytes.
 const BYTES_A_SECOND: usize = 256 * 1024;
 
+/// A row of the answer to `_bulk_docs`, and the answer to an edit.
 #[derive(Deserialize)]
-struct WriteAnswer {
+pub(crate) struct WriteAnswer {
     #[serde(default)]
     id: String,
     rev: Option<String>,
-    error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -49,16 +48,6 @@ struct LeafDocument {
     #[serde(rename = "_rev")]
     rev: String,
     payload: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct KnownDatabase {
-    result: KnownPermissions,
-}
-
-#[derive(Deserialize)]
-struct KnownPermissions {
-    permissions: Permissions,
 }
 
 impl Database<'_> {
@@ -185,9 +174,11 @@ impl Database<'_> {
             failure.get_or_insert(refusal);
         }
         if is_behind {
-            // Nobody knows better who can be asked, and nothing of what they have is lost by it.
-            sealed.name_itself();
-            return Ok(());
+            // Nobody knows better who can be asked. Nothing of what they have is lost where all that the record grew from is known here.
+            return match sealed.name_itself() {
+                true => Ok(()),
+                false => Err(SessionError::Behind.into()),
+            };
         }
         match nodes.are_many() && sealed.is_unsure() {
             true => self.outcome(sealed).map(|_| ()),
@@ -271,70 +262,6 @@ impl Database<'_> {
         });
         let leaves = leaves.collect::<Result<Vec<_>, TransportError>>()?;
         Ok(sealed.refused_for(&leaves))
-    }
-
-    /// Step 2: tells further nodes, until as many as asked have all of these. What became of each is in the records.
-    async fn replicate(&self, sealed: &mut [&mut SealedRecord]) {
-        let nodes = self.session().nodes();
-        let holds_all = |link: &NodeLink| {
-            let mut held = sealed.iter();
-            held.all(|sealed| sealed.is_held_by(link.endpoint()))
-        };
-        let mut order = nodes.readers(None);
-        order.retain(|n| nodes.link(*n).is_some_and(|link| !holds_all(link)));
-        let missing = nodes.asked().saturating_sub(nodes.usable() - order.len());
-        if missing == 0 || sealed.is_empty() {
-            return;
-        }
-        let replicas: Option<Vec<Value>> = sealed.iter().map(|sealed| sealed.replica()).collect();
-        let Some(replicas) = replicas else { return };
-        let body = &Bytes::from(json!({ "new_edits": false, "docs": replicas }).to_string());
-        let done = nodes
-            .gather(order, missing, |link| self.replicate_to(link, body.clone()))
-            .await;
-        for endpoint in done.into_iter().filter_map(|n| nodes.link(n)) {
-            for sealed in sealed.iter_mut() {
-                sealed.held_by(endpoint.endpoint());
-            }
-        }
-    }
-
-    async fn replicate_to(&self, link: &NodeLink, body: Bytes) -> Result<(), SessionError> {
-        let send = || self.request(link, Method::POST, "/_bulk_docs", Some(body.clone()));
-        let mut answer = send().await?;
-        if answer.status == StatusCode::NOT_FOUND {
-            // It was away when the database was made.
-            self.make_up(link).await?;
-            answer = send().await?;
-        }
-        if !answer.status.is_success() {
-            return Err(refused(answer.status));
-        }
-        // Only what was not taken in is told.
-        let refusals: Vec<WriteAnswer> = answer.json()?;
-        match refusals.iter().any(|row| row.error.is_some()) {
-            true => Err(refused(StatusCode::FORBIDDEN)),
-            false => Ok(()),
-        }
-    }
-
-    /// Creates the database on a node that does not have it, with the permissions that it has elsewhere.
-    async fn make_up(&self, link: &NodeLink) -> Result<(), SessionError> {
-        let nodes = self.session().nodes();
-        let body = &json!({ "databaseName": self.name().as_str() });
-        for other in nodes.writers().into_iter().filter_map(|n| nodes.link(n)) {
-            if other.endpoint() == link.endpoint() {
-                continue;
-            }
-            let told = other.send_user("user/databaseInfo", body).await;
-            if let Ok(answer) = told
-                && answer.status == StatusCode::OK
-            {
-                let known: KnownDatabase = answer.json()?;
-                return self.create_at(link, &known.result.permissions).await;
-            }
-        }
-        Err(refused(StatusCode::NOT_FOUND))
     }
 
     /// Waits for a node no longer than others would take, if there are others.

@@ -13,7 +13,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::document::write_json_text;
-use crate::limits::{MAX_ATTACHMENT_NAME_BYTES, MAX_CONTENT_TYPE_BYTES};
+use crate::limits::{
+    MAX_ATTACHMENT_NAME_BYTES, MAX_CONTENT_TYPE_BYTES, MAX_CONTENT_TYPE_HEADER_BYTES,
+};
 
 pub use sent::{SentAttachment, SentContent, read_attachments};
 
@@ -22,7 +24,7 @@ pub use sent::{SentAttachment, SentContent, read_attachments};
 #[serde(transparent)]
 pub struct AttachmentName(String);
 
-/// The media type that an attachment was given.
+/// What an attachment was given as its media type: any text on one line. What is none is told in documents, and in no header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct ContentType(String);
@@ -57,8 +59,8 @@ pub enum InvalidAttachment {
     /// The same name twice.
     #[error("an attachment is given twice")]
     Twice,
-    /// Not printable ASCII of at most [`MAX_CONTENT_TYPE_BYTES`].
-    #[error("an attachment's content_type is not a media type")]
+    /// Longer than [`MAX_CONTENT_TYPE_BYTES`].
+    #[error("an attachment's content_type is too long")]
     ContentType,
     /// Not `md5-<base64 of 16 bytes>`.
     #[error("an attachment's digest is not an md5 digest")]
@@ -104,27 +106,38 @@ impl fmt::Display for AttachmentName {
 }
 
 impl ContentType {
-    /// The text of the media type.
+    /// The text, as documents tell it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The value of a `Content-Type` header: the text if it can be one, else that nothing is known.
+    pub fn in_header(&self) -> &str {
+        let can = !self.0.trim().is_empty()
+            && self.0.len() <= MAX_CONTENT_TYPE_HEADER_BYTES
+            && self.0.bytes().all(|b| (b' '..=b'~').contains(&b));
+        if can { &self.0 } else { UNKNOWN }
+    }
 }
+
+/// The media type of what nobody knows (RFC 2046 §4.5.1).
+const UNKNOWN: &str = "application/octet-stream";
 
 impl Default for ContentType {
     fn default() -> Self {
-        Self("application/octet-stream".to_owned())
+        Self(UNKNOWN.to_owned())
     }
 }
 
 impl FromStr for ContentType {
     type Err = InvalidAttachment;
 
+    /// Control characters are left out, so that it is on one line.
     fn from_str(text: &str) -> Result<Self, InvalidAttachment> {
-        let good = !text.is_empty()
-            && text.len() <= MAX_CONTENT_TYPE_BYTES
-            && text.bytes().all(|b| (b' '..=b'~').contains(&b));
-        good.then(|| Self(text.to_owned()))
-            .ok_or(InvalidAttachment::ContentType)
+        if text.len() > MAX_CONTENT_TYPE_BYTES {
+            return Err(InvalidAttachment::ContentType);
+        }
+        Ok(Self(text.chars().filter(|c| !c.is_control()).collect()))
     }
 }
 
@@ -218,6 +231,16 @@ pub enum Encodings {
     Undone,
     /// Everything is as it is kept.
     Told,
+}
+
+impl Encodings {
+    /// What `att_encoding_info=true` and `att_encoding_info=false` mean.
+    pub(crate) fn told_if(wanted: bool) -> Self {
+        match wanted {
+            true => Self::Told,
+            false => Self::Undone,
+        }
+    }
 }
 
 impl Attachment {
@@ -332,13 +355,25 @@ mod tests {
         for name in ["", "_a", "a\nb", "a\u{7f}", over.as_str()] {
             assert_eq!(name.parse::<AttachmentName>(), Err(InvalidAttachment::Name));
         }
-        let over = "t".repeat(MAX_CONTENT_TYPE_BYTES + 1);
-        for kind in ["", "text/plain\r\nx: y", "é", over.as_str()] {
-            assert_eq!(
-                kind.parse::<ContentType>(),
-                Err(InvalidAttachment::ContentType)
-            );
+        let longest = "t".repeat(MAX_CONTENT_TYPE_BYTES);
+        let in_header = "t".repeat(MAX_CONTENT_TYPE_HEADER_BYTES);
+        let over_header = format!("{in_header}t");
+        for (kind, kept, told) in [
+            ("text/plain", "text/plain", "text/plain"),
+            ("", "", UNKNOWN),
+            ("text/plain\r\nx: y", "text/plainx: y", "text/plainx: y"),
+            ("é", "é", UNKNOWN),
+            (&in_header, &in_header, &in_header),
+            (&over_header, &over_header, UNKNOWN),
+            (&longest, &longest, UNKNOWN),
+        ] {
+            let kind: ContentType = kind.parse().unwrap();
+            assert_eq!((kind.as_str(), kind.in_header()), (kept, told));
         }
+        assert_eq!(
+            format!("{longest}t").parse::<ContentType>(),
+            Err(InvalidAttachment::ContentType)
+        );
         let empty = "md5-1B2M2Y8AsgTpgAmY7PhCfg==";
         assert_eq!(
             empty.parse::<AttachmentDigest>().unwrap().to_string(),

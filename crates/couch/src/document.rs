@@ -117,6 +117,8 @@ pub struct Envelope {
 pub struct LocalEnvelope {
     /// `_rev`, when given.
     pub rev: Option<LocalRev>,
+    /// `_deleted`.
+    pub liveness: Liveness,
     /// All other members.
     pub members: Members,
 }
@@ -158,6 +160,7 @@ impl LocalEnvelope {
         }
         Ok(Self {
             rev,
+            liveness: raw.liveness()?,
             members: Members(raw.members),
         })
     }
@@ -208,11 +211,7 @@ impl Envelope {
             .map(|text| text.parse())
             .transpose()
             .map_err(|_| InvalidDocument::Rev)?;
-        let liveness = match raw.deleted.map(RawValue::get) {
-            None | Some("false" | "null") => Liveness::Live,
-            Some("true") => Liveness::Deleted,
-            Some(_) => return Err(InvalidDocument::Deleted),
-        };
+        let liveness = raw.liveness()?;
         let revisions: Option<Revisions> = raw
             .revisions
             .map(|json| serde_json::from_str(json.get()))
@@ -333,6 +332,14 @@ struct RawMembers<'a> {
 }
 
 impl RawMembers<'_> {
+    fn liveness(&self) -> Result<Liveness, InvalidDocument> {
+        match self.deleted.map(RawValue::get) {
+            None | Some("false" | "null") => Ok(Liveness::Live),
+            Some("true") => Ok(Liveness::Deleted),
+            Some(_) => Err(InvalidDocument::Deleted),
+        }
+    }
+
     fn text(&self, raw: Option<&RawValue>) -> Result<Option<String>, ()> {
         raw.map(|json| serde_json::from_str(json.get()).map_err(|_| ()))
             .transpose()

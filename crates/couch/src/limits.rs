@@ -26,8 +26,17 @@ pub const MAX_BULK_BYTES: usize = 256 << 20;
 /// Documents in one `_bulk_docs` or `_bulk_get` request, keys in one `_all_docs`, ids in one `_revs_diff`, revisions in one `open_revs`.
 pub const MAX_BULK_ITEMS: usize = 100_000;
 
+/// Lists in one `_all_docs/queries` request. Each may tell a whole database.
+pub const MAX_LISTS: usize = 20;
+
 /// Revisions in one `_revs_diff` request, over all ids.
 pub const MAX_REVS_DIFF_REVS: usize = 1_000_000;
+
+/// Revisions in `atts_since` of one `_bulk_get` request, over all items.
+pub const MAX_ATTS_SINCE_REVS: usize = 1_000_000;
+
+/// Bytes of a revision that only others can have, in `_revs_diff`. It is missing here, and told as it was sent.
+pub const MAX_FOREIGN_REV_BYTES: usize = 1_024;
 
 /// Documents in one `_purge` request, CouchDB's default.
 pub const MAX_PURGED_DOCUMENTS: usize = 100;
@@ -41,8 +50,11 @@ pub const MAX_ATTACHMENTS: usize = 1_000;
 /// Bytes of an attachment's name.
 pub const MAX_ATTACHMENT_NAME_BYTES: usize = 1_024;
 
-/// Bytes of an attachment's media type.
-pub const MAX_CONTENT_TYPE_BYTES: usize = 255;
+/// Bytes of what an attachment is given as its media type.
+pub const MAX_CONTENT_TYPE_BYTES: usize = 64 << 10;
+
+/// Bytes of a media type that is told in a header (RFC 6838 §4.2: 127 for each half). A longer one is told in the document only.
+pub const MAX_CONTENT_TYPE_HEADER_BYTES: usize = 255;
 
 /// Bytes of one attachment. The server may be configured lower, never higher.
 pub const MAX_ATTACHMENT_BYTES: usize = MAX_BULK_BYTES;

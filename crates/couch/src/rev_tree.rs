@@ -7,12 +7,14 @@
 
 mod codec;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{MAX_GENERATION, MAX_LEAVES, MAX_NODES, REVS_LIMIT};
 use crate::rev::{InvalidRev, Rev, RevHash};
+use crate::wire::Object;
 
 pub use codec::CorruptTree;
 
@@ -22,7 +24,7 @@ pub struct BodyRef(pub u64);
 
 /// One revision's ancestry on the wire: `{"start": 3, "ids": [newest, …, oldest known]}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "RawRevisions")]
+#[serde(try_from = "Object<RawRevisions>")]
 pub struct Revisions {
     start: u64,
     ids: Vec<RevHash>,
@@ -34,10 +36,10 @@ struct RawRevisions {
     ids: Vec<RevHash>,
 }
 
-impl TryFrom<RawRevisions> for Revisions {
+impl TryFrom<Object<RawRevisions>> for Revisions {
     type Error = InvalidRev;
 
-    fn try_from(raw: RawRevisions) -> Result<Self, InvalidRev> {
+    fn try_from(Object(raw): Object<RawRevisions>) -> Result<Self, InvalidRev> {
         Self::new(raw.start, raw.ids)
     }
 }
@@ -69,6 +71,13 @@ impl Revisions {
         }
     }
 
+    /// The same, told no further back than to `oldest`.
+    pub fn back_to(mut self, oldest: Rev) -> Self {
+        let told = self.iter().take_while(|rev| *rev != oldest).count();
+        self.ids.truncate(told + 1);
+        self
+    }
+
     /// The newest revision.
     pub fn newest(&self) -> Result<Rev, InvalidRev> {
         let hash = self.ids.first().ok_or(InvalidRev)?;
@@ -91,6 +100,15 @@ pub enum Liveness {
     Live,
     /// A deletion.
     Deleted,
+}
+
+/// What may become of the live leaves that a past, told of a revision that is known, is found to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LiveLeaves {
+    /// They end: who tells it may delete.
+    End,
+    /// They stay, and nothing is taken over of a past that holds one.
+    Stay,
 }
 
 /// A revision that nothing is known to follow.
@@ -116,6 +134,13 @@ pub enum Inserted {
     Known,
 }
 
+/// What [`RevTree::join`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// Bodies whose leaves are found to be the past of others.
+    pub superseded: Vec<BodyRef>,
+}
+
 /// The document has as many branches as we keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the document has too many conflicting revisions")]
@@ -128,6 +153,11 @@ struct Node {
     has_child: bool,
     deleted: bool,
     body: Option<BodyRef>,
+}
+
+/// The winner first.
+fn sort(leaves: &mut [Leaf]) {
+    leaves.sort_by_key(|leaf| std::cmp::Reverse(precedence(leaf)));
 }
 
 /// All that is known of a document's revisions.
@@ -161,19 +191,7 @@ impl RevTree {
         if !known && !self.has_room(revisions) && !self.extends_a_leaf(revisions) {
             return Err(TooManyLeaves);
         }
-        let mut superseded = Vec::new();
-        let mut child: Option<Rev> = None;
-        for rev in revisions.iter() {
-            let node = self.nodes.entry(rev).or_default();
-            if child.is_some() {
-                node.has_child = true;
-                superseded.extend(node.body.take());
-            }
-            if let Some(child) = child.and_then(|c| self.nodes.get_mut(&c)) {
-                child.parent = child.parent.max(Some(rev.hash()));
-            }
-            child = Some(rev);
-        }
+        let (superseded, _) = self.link(revisions);
         if known {
             return Ok(Inserted::Known);
         }
@@ -183,6 +201,75 @@ impl RevTree {
         }
         self.stem_to_limits();
         Ok(Inserted::New { superseded })
+    }
+
+    /// Takes over what is told of the past of a revision that is known: where it was told with a part of its past before, what is kept
+    /// of the rest is found to be its past, and no version of its own. Nothing is done where there is nothing new in it, or no room,
+    /// nor where it contradicts what is known: a revision that has a parent gets no other, and one that is deleted is not told as
+    /// live, nor a live leaf as deleted.
+    pub fn join(
+        &mut self,
+        revisions: &Revisions,
+        liveness: Liveness,
+        live_leaves: LiveLeaves,
+    ) -> Option<Joined> {
+        let newest = self.nodes.get(&revisions.newest().ok()?)?;
+        let contradicts = match liveness {
+            Liveness::Live => newest.deleted,
+            // Of a revision that is known as an ancestor only, nobody said whether it is deleted.
+            Liveness::Deleted => !newest.deleted && !newest.has_child,
+        };
+        if contradicts || self.contradicts(revisions) {
+            return None;
+        }
+        if live_leaves == LiveLeaves::Stay && self.live_ancestors(revisions).next().is_some() {
+            return None;
+        }
+        let new = revisions.iter().filter(|rev| !self.contains(*rev)).count();
+        if self.nodes.len() + new > MAX_NODES {
+            return None;
+        }
+        let (superseded, changed) = self.link(revisions);
+        self.stem_to_limits();
+        changed.then_some(Joined { superseded })
+    }
+
+    /// Whether one of these revisions is known to have another parent.
+    fn contradicts(&self, revisions: &Revisions) -> bool {
+        let children = revisions.iter().map(|rev| self.nodes.get(&rev));
+        let mut steps = children.zip(revisions.iter().skip(1));
+        steps.any(|(child, parent)| {
+            let known = child.and_then(|child| child.parent);
+            known.is_some_and(|known| known != parent.hash())
+        })
+    }
+
+    /// The live leaves among the ancestors that are told of a revision, the nearest first.
+    fn live_ancestors(&self, revisions: &Revisions) -> impl Iterator<Item = Leaf> {
+        let leaves = revisions.iter().skip(1).filter_map(|rev| self.leaf(rev));
+        leaves.filter(|leaf| !leaf.deleted)
+    }
+
+    /// Makes each of these revisions the parent of the one before it. Returns the bodies of leaves that are none any more, and whether
+    /// anything became known by it.
+    fn link(&mut self, revisions: &Revisions) -> (Vec<BodyRef>, bool) {
+        let (mut superseded, mut changed) = (Vec::new(), false);
+        let mut child: Option<Rev> = None;
+        for rev in revisions.iter() {
+            let node = self.nodes.entry(rev).or_default();
+            if child.is_some() {
+                changed |= !node.has_child;
+                node.has_child = true;
+                superseded.extend(node.body.take());
+            }
+            if let Some(child) = child.and_then(|c| self.nodes.get_mut(&c)) {
+                let parent = child.parent.max(Some(rev.hash()));
+                changed |= parent != child.parent;
+                child.parent = parent;
+            }
+            child = Some(rev);
+        }
+        (superseded, changed)
     }
 
     /// Takes over everything that `other` knows.
@@ -202,23 +289,23 @@ impl RevTree {
 
     /// Leaves, the winner first: live before deleted, deeper before shallower, greater hash before smaller.
     pub fn leaves(&self) -> Vec<Leaf> {
-        let mut leaves: Vec<Leaf> = self
-            .nodes
-            .iter()
-            .filter(|(_, node)| !node.has_child)
-            .map(|(rev, node)| Leaf {
-                rev: *rev,
-                deleted: node.deleted,
-                body: node.body,
-            })
-            .collect();
-        leaves.sort_by_key(|leaf| std::cmp::Reverse((!leaf.deleted, leaf.rev)));
+        let mut leaves: Vec<Leaf> = self.unsorted_leaves().collect();
+        sort(&mut leaves);
         leaves
     }
 
     /// The leaf that every node shows for this document.
     pub fn winner(&self) -> Option<Leaf> {
-        self.leaves().first().copied()
+        self.unsorted_leaves().max_by_key(precedence)
+    }
+
+    fn unsorted_leaves(&self) -> impl Iterator<Item = Leaf> + '_ {
+        let leaves = self.nodes.iter().filter(|(_, node)| !node.has_child);
+        leaves.map(|(rev, node)| Leaf {
+            rev: *rev,
+            deleted: node.deleted,
+            body: node.body,
+        })
     }
 
     /// Live leaves that are not the winner.
@@ -256,12 +343,28 @@ impl RevTree {
         self.nodes.contains_key(&rev)
     }
 
-    /// The leaves that descend from `rev` (`rev` itself, if it is one). What `latest=true` asks for.
+    /// The leaves that descend from `rev` (`rev` itself, if it is one), the winner first. What `latest=true` asks for. Each revision
+    /// is looked at once at most.
     pub fn leaves_after(&self, rev: Rev) -> Vec<Leaf> {
-        self.leaves()
-            .into_iter()
-            .filter(|leaf| self.ancestry(leaf.rev).any(|ancestor| ancestor == rev))
-            .collect()
+        if let Some(leaf) = self.leaf(rev) {
+            return vec![leaf];
+        }
+        if !self.contains(rev) {
+            return Vec::new();
+        }
+        let (mut after, mut leaves) = (BTreeSet::from([rev]), Vec::new());
+        // Parents come before their children.
+        for (next, node) in self.nodes.range((Bound::Excluded(rev), Bound::Unbounded)) {
+            let parent = node
+                .parent
+                .and_then(|hash| Rev::new(next.generation() - 1, hash).ok());
+            if parent.is_some_and(|parent| after.contains(&parent)) {
+                after.insert(*next);
+                leaves.extend(self.leaf(*next));
+            }
+        }
+        sort(&mut leaves);
+        leaves
     }
 
     /// The ancestry of a known revision, itself first.
@@ -398,6 +501,11 @@ impl RevTree {
     }
 }
 
+/// The greatest leaf wins.
+fn precedence(leaf: &Leaf) -> (bool, Rev) {
+    (!leaf.deleted, leaf.rev)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -487,6 +595,64 @@ mod tests {
     }
 
     #[test]
+    fn a_revision_told_with_a_part_of_its_past_finds_the_rest_later() {
+        let mut tree = RevTree::new();
+        insert(&mut tree, 1, &[1]);
+        // As by who knows no more: the first revision stays as a version of its own.
+        insert(&mut tree, 3, &[3, 2]);
+        assert_eq!(tree.conflicts(), [rev(1, 1)]);
+        let join = |tree: &mut RevTree, start, bytes: &[u8]| {
+            tree.join(&path(start, bytes), Liveness::Live, LiveLeaves::End)
+        };
+        assert_eq!(join(&mut tree, 3, &[3, 2]), None);
+        assert_eq!(join(&mut tree, 4, &[4, 3, 2, 1]), None);
+        let joined = join(&mut tree, 3, &[3, 2, 1]).unwrap();
+        assert_eq!(joined.superseded, [BodyRef(1)]);
+        let mut straight = RevTree::new();
+        insert(&mut straight, 1, &[1]);
+        insert(&mut straight, 3, &[3, 2, 1]);
+        assert_eq!(tree, straight);
+        assert_eq!(join(&mut tree, 3, &[3, 2, 1]), None);
+    }
+
+    #[test]
+    fn a_past_that_contradicts_what_is_known_ends_no_leaf() {
+        use {LiveLeaves::*, Liveness::*};
+        let mut tree = RevTree::new();
+        insert(&mut tree, 3, &[30, 2, 1]);
+        // Two tombstones of other branches: one whose past is known, one of which nothing was told.
+        for (start, known) in [(4, &[4, 9, 2, 1][..]), (4, &[5])] {
+            tree.insert(&path(start, known), Deleted, None).unwrap();
+        }
+        insert(&mut tree, 4, &[6, 8]);
+        let before = tree.clone();
+        let mut refused = |start, bytes: &[u8], liveness, live_leaves| {
+            let joined = tree.join(&path(start, bytes), liveness, live_leaves);
+            assert_eq!((joined, &tree), (None, &before), "{start} {bytes:?}");
+        };
+        // A second parent, greater than the one that is known or not, right behind it or further back.
+        refused(4, &[4, 30, 2, 1], Deleted, End);
+        refused(4, &[4, 9, 2, 7], Deleted, End);
+        refused(4, &[6, 30, 2, 1], Live, End);
+        // What is deleted is told as live, and what is live as deleted.
+        refused(4, &[5, 30, 2, 1], Live, End);
+        refused(3, &[30, 2, 1], Deleted, End);
+        // A live leaf, by who may not delete.
+        refused(4, &[5, 30, 2, 1], Deleted, Stay);
+        // The past of a parent that is told rightly contradicts what is known.
+        refused(4, &[5, 30, 9], Deleted, End);
+
+        let known = path(4, &[5, 30, 2, 1]);
+        let joined = tree.join(&known, Deleted, End).unwrap();
+        assert_eq!(joined.superseded, [BodyRef(30)]);
+        assert_eq!(tree.winner().unwrap().rev, rev(4, 6));
+        // Who may not delete tells a past that ends no live leaf.
+        let told = tree.join(&path(4, &[6, 8, 2, 1]), Live, Stay);
+        assert_eq!(told, Some(Joined { superseded: vec![] }));
+        assert_eq!(tree.revisions(rev(4, 6)), path(4, &[6, 8, 2, 1]));
+    }
+
+    #[test]
     fn of_two_branches_the_deeper_wins_and_the_other_is_a_conflict() {
         let mut tree = RevTree::new();
         insert(&mut tree, 2, &[9, 1]);
@@ -573,6 +739,14 @@ mod tests {
         assert_eq!(tree.insert(&over, Liveness::Live, None), Err(TooManyLeaves));
         let edit = Revisions::new(2, vec![leaf(7), leaf(7)]).unwrap();
         assert!(tree.insert(&edit, Liveness::Live, None).is_ok());
+    }
+
+    #[test]
+    fn an_ancestry_is_told_back_to_one_of_its_revisions() {
+        let told = path(4, &[4, 3, 2]);
+        assert_eq!(told.clone().back_to(rev(4, 4)), path(4, &[4]));
+        assert_eq!(told.clone().back_to(rev(3, 3)), path(4, &[4, 3]));
+        assert_eq!(told.clone().back_to(rev(1, 1)), told);
     }
 
     #[test]

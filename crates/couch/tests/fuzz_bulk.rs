@@ -3,20 +3,27 @@
 
 use adyton_couch::document::Envelope;
 use adyton_couch::limits::MAX_PURGED_DOCUMENTS;
-use adyton_couch::wire::{BulkDocs, BulkGet, RevsDiff};
+use adyton_couch::wire::{BulkDocs, BulkGet, CouchError, Named, Purge, RevsAsked};
 
 fn check(bytes: &[u8]) {
     if let Ok(bulk) = BulkDocs::parse(bytes) {
         for doc in bulk.docs {
             let _document = Envelope::parse(doc.get().as_bytes());
+            let line = Named::of(doc, bulk.new_edits).refused(CouchError::conflict());
+            serde_json::to_vec(&line).unwrap();
         }
     }
     let _get = BulkGet::parse(bytes);
-    if let Ok(purge) = RevsDiff::parse_purge(bytes) {
+    if let Ok(purge) = Purge::parse(bytes) {
         assert!(purge.0.len() <= MAX_PURGED_DOCUMENTS);
     }
-    if let Ok(diff) = RevsDiff::parse(bytes) {
-        assert!(diff.0.iter().map(|(_, revs)| revs.len()).sum::<usize>() <= bytes.len());
+    if let Ok(asked) = RevsAsked::parse(bytes) {
+        for (_, asked) in asked.0 {
+            assert!(asked.revs.len() * 37 + asked.foreign.as_json().len() <= bytes.len());
+            let items = format!("[{}]", asked.foreign.as_json());
+            let items: Vec<String> = serde_json::from_str(&items).unwrap();
+            assert_eq!(items.is_empty(), asked.foreign.deepest().is_none());
+        }
     }
 }
 
@@ -31,6 +38,9 @@ fn seeds() {
         &br#"{"docs":[{"_id":"a"},3,null,{}],"new_edits":false}"#[..],
         br#"{"docs":[{"id":"a","rev":"1-967a00dff5e02add41819138abb3284d"},{"id":"b"}]}"#,
         br#"{"a":["1-967a00dff5e02add41819138abb3284d"],"b":[]}"#,
+        br#"{"a":["1-abc","2-\u0022\/"],"b":["1-"]}"#,
+        br#"{"docs":[{"id":"a","atts_since":["1-967a00dff5e02add41819138abb3284d","1-",""]}]}"#,
+        br#"{"docs":[{"_id":"a\ud800","k\udc00":1,"_rev":2}],"new_edits":false}"#,
         br#"{"docs":{}}"#,
         br#"{"docs":[],"docs":[]}"#,
         br#"{"new_edits":null}"#,

@@ -3,9 +3,10 @@
 
 use adyton_couch::attachment::{AttachmentDigest, AttachmentName, ContentType};
 use adyton_couch::document::{DocumentId, LocalRev};
+use adyton_couch::limits::MAX_LISTS;
 use adyton_couch::rev::Rev;
 use adyton_couch::seq::{Life, Since};
-use adyton_couch::wire::{AllDocsQuery, ChangesQuery, DocumentQuery};
+use adyton_couch::wire::{AllDocsQuery, ChangesQuery, Destination, DocumentQuery};
 
 fn check(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
@@ -15,12 +16,16 @@ fn check(bytes: &[u8]) {
     if let Ok(id) = text.parse::<DocumentId>() {
         assert_eq!(id.as_str(), text);
     }
+    if let Ok(destination) = Destination::parse(&text) {
+        assert!(!destination.id.as_str().is_empty());
+    }
     let _local = text.parse::<LocalRev>();
     if let Ok(name) = text.parse::<AttachmentName>() {
         assert_eq!(name.to_string(), text);
     }
     if let Ok(kind) = text.parse::<ContentType>() {
-        assert_eq!(kind.as_str(), text);
+        assert!(!kind.as_str().chars().any(char::is_control));
+        assert!(kind.in_header().bytes().all(|b| (b' '..=b'~').contains(&b)));
     }
     if let Ok(digest) = text.parse::<AttachmentDigest>() {
         assert_eq!(digest.to_string(), text);
@@ -36,6 +41,9 @@ fn check(bytes: &[u8]) {
         let _resumed = changes.resume(body);
     }
     let _list = AllDocsQuery::parse(query, body.as_bytes());
+    if let Ok(lists) = AllDocsQuery::parse_several(query, body.as_bytes()) {
+        assert!(lists.len() <= MAX_LISTS);
+    }
     let _document = DocumentQuery::parse(query);
 }
 

@@ -8,10 +8,10 @@ mod inspect;
 mod oyster_command;
 mod release;
 
-use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use adyton_attest::with_causes;
 use clap::Parser as _;
 
 use crate::args::{Args, Command};
@@ -35,20 +35,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error and its causes.
-fn with_causes(error: &dyn Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // An error that shows its source repeats it.
-        if !words.ends_with(&next) {
-            words.push_str(": ");
-            words.push_str(&next);
-        }
-        cause = error.source();
-    }
-    words
 }

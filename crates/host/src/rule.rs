@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use adyton_vsock::public_address::is_public;
+use adyton_egress::public_address::is_public;
 
 /// Which addresses are connected to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

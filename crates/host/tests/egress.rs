@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use adyton_client::egress::{HostRoute, Route};
-use adyton_client::endpoint::{EgressPolicy, Endpoint};
+use adyton_client::endpoint::{Endpoint, Reach};
 use adyton_client::transport::{Call, Patience, Transport, TransportError};
 use adyton_vsock::egress::{Answer, MAX_HEAD, parse_answer, request};
 use adyton_vsock::guest::Host;
@@ -28,7 +28,7 @@ use tokio_rustls::TlsAcceptor;
 
 const NODE: &str = "listen = \"vsock:8443\"\n";
 const LOOPBACK: &str = "[egress]\nallow_loopback = true\n";
-const NAME: &str = "storage.adyton.test";
+const NAME: &str = "storage.localhost";
 
 /// A host, the requests that it got, a resolver, and a server behind TLS that says hello.
 struct Scene {
@@ -72,7 +72,7 @@ impl Scene {
             .map(|resolver| resolver.url().parse().unwrap())
             .collect();
         Transport::with_route(
-            EgressPolicy::AlsoLoopback,
+            Reach::AlsoThisMachine,
             Patience {
                 head: Duration::from_secs(15),
                 ..Patience::default()
@@ -229,7 +229,7 @@ async fn answers_to_something_else_and_too_large_ones_are_refused() {
         assert_eq!(refused, Err(TransportError::Unreachable));
     }
     // A name that nobody knows.
-    let refused = scene.get("nobody.adyton.test").await;
+    let refused = scene.get("nobody.localhost").await;
     assert_eq!(refused, Err(TransportError::Unreachable));
     assert_eq!(scene.asked(), Vec::<String>::new());
 }
@@ -253,8 +253,8 @@ async fn a_resolver_and_a_server_with_a_foreign_certificate_are_not_believed() {
     assert_eq!(answer.unwrap(), "hello");
 
     // A server is verified for the name that was asked for, not for where it is.
-    scene.resolver.says("other.adyton.test", says);
-    let refused = scene.get("other.adyton.test").await;
+    scene.resolver.says("other.localhost", says);
+    let refused = scene.get("other.localhost").await;
     assert_eq!(refused, Err(TransportError::Unreachable));
 }
 

@@ -48,7 +48,6 @@ impl fmt::Debug for ContextSeed {
 pub struct Keyring {
     pub(crate) sign: SigningKey,
     pub(crate) asym: SecretBytes<32>,
-    pub(crate) sym: SecretBytes<32>,
 }
 
 impl Keyring {
@@ -63,7 +62,6 @@ impl Keyring {
         Ok(Self {
             sign: SigningKey::take(&mut master)?,
             asym: SecretBytes::take(&mut branch("asym")),
-            sym: SecretBytes::take(&mut branch("sym")),
         })
     }
 
@@ -81,12 +79,6 @@ impl Keyring {
     /// full order, with which no secret can be shared.
     pub fn shared_box(&self, peer: &[u8; 32]) -> Option<SealedBox> {
         SealedBox::shared(peer, &self.asym)
-    }
-
-    /// The box of the context's own symmetric key. Not used for databases.
-    pub fn own_box(&self) -> SealedBox {
-        let mut copy = *self.sym.expose();
-        SealedBox::of_key(SecretBytes::take(&mut copy))
     }
 
     /// The key of an own database. Depends on its name only, not on permissions.

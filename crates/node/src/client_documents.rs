@@ -11,14 +11,14 @@ use std::time::{Duration, SystemTime};
 
 use adyton_client::clock::Clock;
 use adyton_client::egress::Route;
-use adyton_client::endpoint::{EgressPolicy, Endpoint};
+use adyton_client::endpoint::{Endpoint, Reach};
 use adyton_client::transport::{Call, Patience, Transport};
+use adyton_egress::body::{self, Unread};
 use adyton_oauth::client::Client;
 use adyton_oauth::client_id::{ClientId, DocumentUrl};
 use adyton_oauth::client_metadata::{self, InvalidMetadata, MAX_DOCUMENT_BYTES};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use http_body_util::{BodyExt, Limited};
 use rustls::RootCertStore;
 
 use crate::config::LocalClients;
@@ -84,14 +84,13 @@ impl ClientDocuments {
             answer: PATIENCE,
             silence: PATIENCE,
         };
-        let way =
-            |policy| Transport::with_route(policy, patience, route.clone(), Arc::clone(roots));
+        let way = |reach| Transport::with_route(reach, patience, route.clone(), Arc::clone(roots));
         let local = match local {
             LocalClients::Refused => None,
-            LocalClients::Allowed => Some(way(EgressPolicy::AlsoLoopback)?),
+            LocalClients::Allowed => Some(way(Reach::AlsoThisMachine)?),
         };
         Ok(Self {
-            public: way(EgressPolicy::PublicHttps)?,
+            public: way(Reach::Public)?,
             local,
             remembered: Mutex::default(),
             fetches: Mutex::default(),
@@ -208,14 +207,10 @@ async fn fetch(transport: &Transport, url: &DocumentUrl) -> Result<bytes::Bytes,
     if !is_json {
         return Err(UnknownClient::NotJson);
     }
-    let body = Limited::new(answer.into_body(), MAX_DOCUMENT_BYTES)
-        .collect()
-        .await;
-    body.map(|body| body.to_bytes()).map_err(|error| {
-        match error.is::<http_body_util::LengthLimitError>() {
-            true => UnknownClient::Invalid(InvalidMetadata::TooLong),
-            false => UnknownClient::Unreachable,
-        }
+    let body = body::read(answer.into_body(), MAX_DOCUMENT_BYTES).await;
+    body.map_err(|unread| match unread {
+        Unread::TooLarge => UnknownClient::Invalid(InvalidMetadata::TooLong),
+        Unread::BrokenOff => UnknownClient::Unreachable,
     })
 }
 

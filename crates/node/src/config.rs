@@ -2,14 +2,15 @@
 //!
 //! There are no secrets in it, no environment variables beside it, and nothing changes it at run time.
 
+mod oauth;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use adyton_client::ack::Ack;
 use adyton_client::egress::{DohServer, HostRoute, MAX_RESOLVERS, Route};
-use adyton_client::endpoint::{EgressPolicy, Endpoint};
+use adyton_client::endpoint::{Endpoint, Reach};
 use adyton_client::transport::Patience;
-use adyton_oauth::origin::Origin;
 use adyton_protocol::did::Network;
 use adyton_resolver::chain::MAX_RPC;
 use adyton_resolver::directory::MAX_DIRECTORIES;
@@ -19,6 +20,8 @@ use adyton_vsock::guest::Host;
 use serde::Deserialize;
 use url::Url;
 
+use self::oauth::{CompatTable, ConsentTable, OauthTable};
+pub use self::oauth::{LegacyTokens, LocalClients, OauthConfig, Wallet};
 use crate::key_release::OysterDerive;
 use crate::server::ListenAddress;
 use crate::tee::TeeName;
@@ -34,7 +37,7 @@ pub struct Config {
     /// DNS names and addresses in the node's certificate.
     pub names: Vec<String>,
     /// Which storage nodes may be contacted.
-    pub egress: EgressPolicy,
+    pub egress: Reach,
     /// The way to them.
     pub route: Route,
     /// Largest request body, in bytes.
@@ -61,64 +64,6 @@ pub struct Config {
     pub dids: Option<DidRegistry>,
     /// Who releases the secret that the answer key is derived from. Without, that key is born in memory like the others.
     pub key_release: Option<OysterDerive>,
-}
-
-/// How apps ask for grants.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct OauthConfig {
-    /// The node's one origin, where it is reached by another name than its certificate's or by several. Without, it is the name
-    /// among [`Config::names`] by which a request calls it.
-    pub origin: Option<Origin>,
-    /// Whether a metadata document of an app may be on this machine: for development only.
-    pub local_clients: LocalClients,
-    /// How long tokens live that the original's consent makes (`POST /auth/auth`).
-    pub legacy_tokens: LegacyTokens,
-    /// Where the consent page sends who has a wallet that signs.
-    pub wallet: Option<Wallet>,
-}
-
-/// The page of a wallet that signs consents: an https URL that parameters can be added to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wallet(String);
-
-impl Wallet {
-    /// Longest URL, in bytes.
-    const MAX_LENGTH: usize = 500;
-
-    fn parse(text: &str) -> Option<Self> {
-        let url = Url::parse(text).ok()?;
-        let is_page = text.len() <= Self::MAX_LENGTH
-            && url.scheme() == "https"
-            && url.username().is_empty()
-            && url.password().is_none()
-            && url.fragment().is_none();
-        is_page.then(|| Self(url.into()))
-    }
-
-    /// The URL.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Whether apps on the node's own machine may ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LocalClients {
-    /// No.
-    #[default]
-    Refused,
-    /// Yes: nothing is known of who they are, and the consent page says so.
-    Allowed,
-}
-
-/// How long tokens live that the original's consent makes: they travel in a URL and cannot be refreshed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LegacyTokens {
-    /// As long as other access tokens.
-    #[default]
-    Short,
-    /// As long as the grant.
-    Long,
 }
 
 /// Where a node keeps grants, as ciphertext: in a context of an account of its own.
@@ -196,56 +141,6 @@ struct KeyReleaseTable {
     oyster: String,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct OauthTable {
-    origin: Option<String>,
-    local_clients: bool,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct ConsentTable {
-    wallet: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-struct CompatTable {
-    long_tokens: bool,
-}
-
-impl OauthTable {
-    /// Documents on this machine can be fetched only where this machine may be contacted at all.
-    fn read(
-        self,
-        consent: &ConsentTable,
-        compat: &CompatTable,
-        egress: EgressPolicy,
-    ) -> Result<OauthConfig, InvalidConfig> {
-        let wallet = match &consent.wallet {
-            None => None,
-            Some(text) => Some(Wallet::parse(text).ok_or(InvalidConfig::Range("consent.wallet"))?),
-        };
-        let origin = self.origin.map(|text| Origin::parse(&text)).transpose();
-        Ok(OauthConfig {
-            origin: origin.map_err(|_| InvalidConfig::Range("oauth.origin"))?,
-            local_clients: match (self.local_clients, egress) {
-                (false, _) => LocalClients::Refused,
-                (true, EgressPolicy::AlsoLoopback) => LocalClients::Allowed,
-                (true, EgressPolicy::PublicHttps) => {
-                    return Err(InvalidConfig::Range("oauth.local_clients"));
-                }
-            },
-            legacy_tokens: match compat.long_tokens {
-                true => LegacyTokens::Long,
-                false => LegacyTokens::Short,
-            },
-            wallet,
-        })
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DidTable {
@@ -266,15 +161,12 @@ enum DidRegistryKind {
 
 impl DidTable {
     /// What belongs to the other kind of registry is a mistake, and named.
-    fn read(self, policy: EgressPolicy) -> Result<DidRegistry, InvalidConfig> {
+    fn read(self, reach: &Reach) -> Result<DidRegistry, InvalidConfig> {
         let urls = |name, texts: &[String], most| {
             let found: Vec<Url> = texts
                 .iter()
                 .filter_map(|text| plain_url(text))
-                .filter(|url| {
-                    let endpoint: Option<Endpoint> = url.as_str().parse().ok();
-                    endpoint.is_some_and(|endpoint| policy.check(&endpoint).is_ok())
-                })
+                .filter(|url| reach.check(url).is_ok())
                 .collect();
             match found.len() == texts.len() && found.len() <= most {
                 true => Ok(found),
@@ -318,17 +210,13 @@ struct GrantsTable {
 
 impl GrantsTable {
     /// What is kept must be found again: without a secret that outlives the process it could not be.
-    fn storage(
-        self,
-        policy: EgressPolicy,
-        has_secret: bool,
-    ) -> Result<GrantsStorage, InvalidConfig> {
+    fn storage(self, reach: &Reach, has_secret: bool) -> Result<GrantsStorage, InvalidConfig> {
         if !has_secret {
             return Err(InvalidConfig::Range("grants (without key_release)"));
         }
         let invalid = |_| InvalidConfig::Range("grants.storage");
         let storage: Endpoint = self.storage.parse().map_err(invalid)?;
-        if policy.check(&storage).is_err() {
+        if storage.within(reach).is_err() {
             return Err(InvalidConfig::Range("grants.storage"));
         }
         let network = match self.network {
@@ -361,7 +249,7 @@ const RESOLVERS: [&str; 2] = ["https://1.1.1.1/dns-query", "https://9.9.9.9/dns-
 
 impl EgressTable {
     /// Every resolver must be an address that may be contacted; and without a use for them, naming some is a mistake.
-    fn route(self, policy: EgressPolicy) -> Result<Route, InvalidConfig> {
+    fn route(self, reach: &Reach) -> Result<Route, InvalidConfig> {
         let invalid = InvalidConfig::Range("egress.resolvers");
         let named = match (self.through, self.resolvers) {
             (Through::Direct, None) => return Ok(Route::Direct),
@@ -372,7 +260,7 @@ impl EgressTable {
         let resolvers: Vec<DohServer> = named
             .iter()
             .filter_map(|text| text.parse().ok())
-            .filter(|server: &DohServer| policy.allows_address(server.ip()))
+            .filter(|server: &DohServer| reach.allows_address(server.ip()))
             .collect();
         if resolvers.len() != named.len() || !(1..=MAX_RESOLVERS).contains(&resolvers.len()) {
             return Err(invalid);
@@ -452,8 +340,8 @@ impl Config {
             within(name, value, 1, 7 * 24 * 3600).map(|value| Duration::from_secs(value as u64))
         };
         let egress = match file.allow_loopback_storage {
-            true => EgressPolicy::AlsoLoopback,
-            false => EgressPolicy::PublicHttps,
+            true => Reach::AlsoThisMachine,
+            false => Reach::Public,
         };
         let head = seconds("storage_answer_seconds", limits.storage_answer_seconds)?;
         Ok(Self {
@@ -472,17 +360,17 @@ impl Config {
             },
             grants: match file.grants {
                 None => None,
-                Some(table) => Some(table.storage(egress, file.key_release.is_some())?),
+                Some(table) => Some(table.storage(&egress, file.key_release.is_some())?),
             },
-            dids: file.did.map(|table| table.read(egress)).transpose()?,
+            dids: file.did.map(|table| table.read(&egress)).transpose()?,
             key_release: file
                 .key_release
                 .map(|table| OysterDerive::at(&table.oyster))
                 .transpose()
                 .map_err(|_| InvalidConfig::Range("key_release.oyster"))?,
-            oauth: file.oauth.read(&file.consent, &file.compat, egress)?,
+            oauth: file.oauth.read(&file.consent, &file.compat, &egress)?,
+            route: file.egress.route(&egress)?,
             egress,
-            route: file.egress.route(egress)?,
             body_bytes: mib("body_mib", limits.body_mib)?,
             request_timeout: seconds("request_seconds", limits.request_seconds)?,
             requests_per_minute: u32::try_from(limits.requests_per_minute)
@@ -550,34 +438,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wallet_is_a_page_that_can_be_sent_to() {
-        let wallet = |text: &str| {
-            Config::parse(&format!(
-                "listen = \"127.0.0.1:0\"\n[consent]\nwallet = \"{text}\""
-            ))
-        };
-        let config = wallet("https://wallet.example/sign?from=adyton").unwrap();
-        let wallet_of = |config: &Config| config.oauth.wallet.clone().unwrap();
-        assert_eq!(
-            wallet_of(&config).as_str(),
-            "https://wallet.example/sign?from=adyton"
-        );
-        for text in [
-            "",
-            "wallet.example",
-            "http://wallet.example/",
-            "javascript:alert(1)",
-            "https://me@wallet.example/",
-            "https://me:secret@wallet.example/",
-            "https://wallet.example/#sign",
-            &format!("https://wallet.example/{}", "x".repeat(500)),
-        ] {
-            let refused = InvalidConfig::Range("consent.wallet");
-            assert_eq!(wallet(text).unwrap_err(), refused, "{text}");
-        }
-    }
-
-    #[test]
     fn a_registry_of_dids_is_a_chains_or_a_list_of_directories() {
         let read = |table: &str| {
             let text = format!("listen = \"127.0.0.1:0\"\n[did]\n{table}");
@@ -616,7 +476,7 @@ mod tests {
     #[test]
     fn the_smallest_file_has_the_documented_defaults() {
         let config = Config::parse("listen = \"127.0.0.1:0\"").unwrap();
-        assert_eq!(config.egress, EgressPolicy::PublicHttps);
+        assert_eq!(config.egress, Reach::Public);
         assert_eq!(config.vault.idle, Duration::from_secs(1800));
         assert_eq!(config.body_bytes, 8 << 20);
     }
@@ -673,28 +533,6 @@ mod tests {
             ),
         ] {
             assert!(Config::parse(text).is_err(), "{}", text.len());
-        }
-    }
-
-    #[test]
-    fn the_settings_of_oauth_are_safe_unless_they_say_otherwise() {
-        let parse = |more: &str| Config::parse(&format!("listen = \"127.0.0.1:0\"\n{more}"));
-        assert_eq!(parse("").unwrap().oauth, OauthConfig::default());
-        let whole = "[oauth]\norigin = \"https://data.example\"\n[compat]\nlong_tokens = true";
-        let oauth = parse(whole).unwrap().oauth;
-        assert_eq!(oauth.origin.unwrap().as_str(), "https://data.example");
-        assert_eq!(oauth.legacy_tokens, LegacyTokens::Long);
-        let local = "[oauth]\nlocal_clients = true";
-        assert!(parse(local).is_err());
-        let oauth = parse(&format!("allow_loopback_storage = true\n{local}"));
-        assert_eq!(oauth.unwrap().oauth.local_clients, LocalClients::Allowed);
-        for wrong in [
-            "[oauth]\norigin = \"http://data.example\"",
-            "[oauth]\norigin = \"https://data.example/\"",
-            "[oauth]\nother = 1",
-            "[compat]\nother = 1",
-        ] {
-            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -11,9 +11,9 @@ use std::process::{self, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
-use adyton_attest::ConfigDigest;
 use adyton_attest::attester::Attester;
 use adyton_attest::attester::nsm::{NsmAttester, NsmDevice};
+use adyton_attest::{ConfigDigest, with_causes};
 use adyton_client::clock::Clock;
 use adyton_node::config::Config;
 use adyton_node::harden;
@@ -183,22 +183,6 @@ fn cannot(what: &str, error: &dyn Error) -> Failure {
         status: 1,
         host_should_know: is_first_process(),
     }
-}
-
-/// An error and its causes in one line.
-fn with_causes(error: &dyn Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // An error that shows its source repeats it.
-        if !words.ends_with(&next) {
-            words.push_str(": ");
-            words.push_str(&next);
-        }
-        cause = error.source();
-    }
-    words
 }
 
 fn read(path: &Path) -> Result<Config, Failure> {

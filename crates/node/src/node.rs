@@ -118,8 +118,12 @@ impl Node {
             config.oauth.local_clients,
             clock.clone(),
         )?;
-        let transport =
-            Transport::with_route(config.egress, config.patience, route, surroundings.roots)?;
+        let transport = Transport::with_route(
+            config.egress.clone(),
+            config.patience,
+            route,
+            surroundings.roots,
+        )?;
         let node_context = match (&config.grants, &grants_account) {
             (Some(place), Some(key)) => {
                 let context = NodeContext::new(key, place, transport.clone(), clock.clone());

@@ -8,4 +8,5 @@ pub mod json_rpc;
 pub mod registry;
 pub mod registry_file;
 pub mod resolver;
+mod turns;
 pub mod web;

@@ -15,7 +15,7 @@ use adyton_protocol::did_document::{DidDocument, MAX_DOCUMENT_BYTES};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
@@ -23,6 +23,8 @@ use url::Url;
 use crate::cache::{Cache, CacheLimits, Outcome};
 use crate::chain::Now;
 use crate::registry::{NoAnswer, Opinion, Registered, Registry, place_at};
+pub use crate::turns::Party;
+use crate::turns::{Turn, Turns};
 use crate::web::{Ask, Web, WebError};
 
 /// Largest answer of a place, in bytes: a document and its envelope.
@@ -31,8 +33,12 @@ const MAX_ANSWER_BYTES: usize = MAX_DOCUMENT_BYTES + 1024;
 const MIN_AGE: Duration = Duration::from_secs(5);
 /// DIDs that are asked for at one time, for logins.
 const LOGINS_AT_ONCE: usize = 256;
+/// The same, for those who are known: no stranger takes their turns.
+const KNOWN_AT_ONCE: usize = 64;
 /// The same, for those who only want to see a document. They wait for each other, and for nobody who logs in.
 const LOOK_UPS_AT_ONCE: usize = 64;
+/// All of them: documents that are asked for at one time.
+pub const AT_ONCE: usize = LOGINS_AT_ONCE + KNOWN_AT_ONCE + LOOK_UPS_AT_ONCE;
 /// Lanes after which those that nobody is in are forgotten.
 const MIN_LANES: usize = 1024;
 
@@ -97,8 +103,27 @@ impl Freshness {
 pub enum Purpose {
     /// To check what somebody signed.
     Login,
+    /// The same, of a DID that was let in before.
+    KnownLogin,
     /// To show it, to anybody.
     LookUp,
+}
+
+/// What a document is wanted for, and on whose behalf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asking {
+    /// What for.
+    pub purpose: Purpose,
+    /// Who shares turns fairly with the others.
+    pub party: Party,
+}
+
+impl From<Purpose> for Asking {
+    /// On behalf of whoever embeds this.
+    fn from(purpose: Purpose) -> Self {
+        let party = Party::default();
+        Self { purpose, party }
+    }
 }
 
 /// Finds documents. Dropping it ends what is being asked.
@@ -107,6 +132,7 @@ pub struct Resolver {
     now: Now,
     cache: Arc<Mutex<Cache>>,
     logins: Queue,
+    known: Queue,
     look_ups: Queue,
     asking: Mutex<JoinSet<()>>,
 }
@@ -139,6 +165,7 @@ impl Resolver {
             now,
             cache: Arc::new(Mutex::new(Cache::new(limits))),
             logins: Queue::new(LOGINS_AT_ONCE),
+            known: Queue::new(KNOWN_AT_ONCE),
             look_ups: Queue::new(LOOK_UPS_AT_ONCE),
             asking: Mutex::default(),
         }
@@ -163,50 +190,68 @@ impl Resolver {
         self.resolve_for(Purpose::Login, did, freshness).await
     }
 
-    /// The same, with what it is wanted for.
-    pub async fn resolve_for(&self, purpose: Purpose, did: &Did, freshness: Freshness) -> Outcome {
+    /// The same, with what it is wanted for. Where too many are asked for, those of a party that has many give way to others'.
+    pub async fn resolve_for(
+        &self,
+        asking: impl Into<Asking>,
+        did: &Did,
+        freshness: Freshness,
+    ) -> Outcome {
         let at_most = freshness.at_most();
         if let Some(outcome) = self.remembered(did, at_most) {
             return outcome;
         }
+        let Asking { purpose, party } = asking.into();
         let queue = match purpose {
             Purpose::Login => &self.logins,
+            Purpose::KnownLogin => &self.known,
             Purpose::LookUp => &self.look_ups,
         };
         let resolution = tokio::time::timeout(self.asker.times.whole, async {
-            let lane = queue.lane(did).lock_owned().await;
+            // First the turn: who waits for one holds up nobody else who wants the same DID.
+            let mut turn = queue.turns.take(party).await?;
+            let lane = tokio::select! {
+                lane = queue.lane(did).lock_owned() => lane,
+                () = turn.is_over() => return None,
+            };
             // Somebody else may have asked while this one waited.
             if let Some(outcome) = self.remembered(did, at_most) {
-                return outcome;
+                return Some(outcome);
             }
-            let turn = Arc::clone(&queue.turns).acquire_owned().await;
-            let turn = turn.map_err(|_| ResolveError::Time)?;
-            let found = self.ask(did.clone(), (lane, turn));
-            found.await.unwrap_or(Err(ResolveError::Time))
+            self.ask(did.clone(), lane, turn).await.ok()
         });
         // Nobody could be asked in time: what was seen lately counts then, too. Nothing is kept of what was not asked: whoever made
         // this one wait would decide what others are told.
-        resolution
-            .await
-            .unwrap_or_else(|_| self.cache().late(did, (self.now)()))
+        match resolution.await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) | Err(_) => self.cache().late(did, (self.now)()),
+        }
     }
 
-    /// Asks on its own, so that what is found is kept also when nobody waits for it any more. `held` is until then.
-    fn ask(&self, did: Did, held: impl Send + 'static) -> oneshot::Receiver<Outcome> {
+    /// Asks on its own, so that what is found is kept also when nobody waits for it any more; unless the turn ends before.
+    fn ask(
+        &self,
+        did: Did,
+        lane: impl Send + 'static,
+        mut turn: Turn,
+    ) -> oneshot::Receiver<Outcome> {
         let (tell, told) = oneshot::channel();
         let (asker, cache) = (self.asker.clone(), Arc::clone(&self.cache));
         let now = Arc::clone(&self.now);
         let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         while asking.try_join_next().is_some() {}
         asking.spawn(async move {
-            let found = tokio::time::timeout(asker.times.whole, asker.ask(&did)).await;
+            let found = tokio::select! {
+                found = tokio::time::timeout(asker.times.whole, asker.ask(&did)) => found,
+                () = turn.is_over() => return,
+            };
             let found = found.unwrap_or(Err(ResolveError::Time));
             let outcome =
                 cache
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .keep(&did, found, now());
-            drop(held);
+            drop((lane, turn));
             // Nobody may wait any more.
             drop(tell.send(outcome));
         });
@@ -236,14 +281,14 @@ impl Resolver {
 /// for are only so many.
 struct Queue {
     lanes: Mutex<Lanes>,
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
 }
 
 impl Queue {
     fn new(at_once: usize) -> Self {
         Self {
             lanes: Mutex::default(),
-            turns: Arc::new(Semaphore::new(at_once)),
+            turns: Turns::new(at_once),
         }
     }
 

@@ -17,7 +17,7 @@ use adyton_protocol::signature::{PublicKey, Signature};
 use adyton_resolver::cache::CacheLimits;
 use adyton_resolver::registry::{NoAnswer, Opinion, Registered, Registry};
 use adyton_resolver::registry_file::FileRegistry;
-use adyton_resolver::resolver::{Freshness, Purpose, ResolveError, Resolver, Times};
+use adyton_resolver::resolver::{Asking, Freshness, Party, Purpose, ResolveError, Resolver, Times};
 use adyton_resolver::web::{Ask, Pending, Said, Web, WebError};
 use secp256k1::ecdsa::RecoverableSignature;
 use secp256k1::{Message, SecretKey};
@@ -278,4 +278,44 @@ async fn a_look_up_that_got_no_turn_makes_no_old_document_young() {
         assert!(login.await.unwrap().is_some());
         assert_eq!(registry.asked.load(Ordering::SeqCst), asked + 1, "{minute}");
     }
+}
+
+/// What comes of a login of an honest party while others fill every turn with DIDs that never answer, and how long it takes.
+async fn login_among(purpose: Purpose, parties: u64, each: u16) -> Duration {
+    let (registry, _, resolver, did) = moody(30);
+    registry.hangs.store(true, Ordering::SeqCst);
+    for party in 1..=parties {
+        for n in 0..each {
+            let resolver = Arc::clone(&resolver);
+            let did = nobody(u16::try_from(party).unwrap() * each + n);
+            let asking = Asking {
+                purpose: Purpose::Login,
+                party: Party(party),
+            };
+            tokio::spawn(async move {
+                // Who gives way comes again at once.
+                loop {
+                    let asked = resolver.resolve_for(asking, &did, Freshness::Remembered);
+                    drop(asked.await);
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            });
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    registry.hangs.store(false, Ordering::SeqCst);
+    let (began, party) = (Instant::now(), Party(0));
+    let login = resolver.resolve_for(Asking { purpose, party }, &did, Freshness::Remembered);
+    assert!(login.await.unwrap().is_some());
+    began.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn addresses_that_fill_all_turns_hold_up_no_other_ones_login() {
+    // Sixteen each, of more than a hundred: many times as many as there are turns.
+    assert!(login_among(Purpose::Login, 100, 16).await < Duration::from_millis(50));
+    // So many that each has one turn: theirs give way after two seconds.
+    assert!(login_among(Purpose::Login, 300, 4).await < Duration::from_secs(3));
+    // Who is known here waits for no stranger.
+    assert!(login_among(Purpose::KnownLogin, 300, 4).await < Duration::from_millis(50));
 }

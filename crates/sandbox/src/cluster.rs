@@ -1,14 +1,15 @@
-//! A whole network on one machine: a storage node, and a confidential node in a simulated TEE.
+//! A whole network on one machine: one storage node or several, and a confidential node in a simulated TEE.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use adyton_client::clock::Clock;
-use adyton_client::did_resolver::StorageNodeResolver;
-use adyton_client::endpoint::{EgressPolicy, Endpoint};
+use adyton_client::did_directory::{DidDirectory, DirectoryError};
+use adyton_client::did_resolver::{DidResolver, RegistryResolver, StorageNodeResolver};
+use adyton_client::endpoint::{Endpoint, Reach};
 use adyton_client::identity::{OpenContextError, open_context};
 use adyton_client::storage_node::StorageNode;
 use adyton_client::transport::{Transport, TransportError};
@@ -20,11 +21,14 @@ use adyton_node::node::{Node, StartError, Surroundings};
 use adyton_node::server::ListenAddress;
 use adyton_protocol::context::ContextName;
 use adyton_protocol::did::Network;
-use adyton_storage::Storage;
+use adyton_resolver::registry::Source;
+use futures_util::future::join_all;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
+use url::Url;
 
 use crate::simulated_tee::{SimulatedTee, SimulationError};
+use crate::storage_nodes::{StorageNodes, storage_addresses};
 
 /// The network that the sandbox plays.
 pub const NETWORK: Network = Network::Local;
@@ -32,10 +36,10 @@ pub const NETWORK: Network = Network::Local;
 /// What can be chosen.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where the storage node keeps its data; none: a temporary directory that is removed at the end.
+    /// Where the first storage node keeps its data, and the others beside it; none: a temporary directory that is removed at the end.
     pub data: Option<PathBuf>,
-    /// Where the storage node listens.
-    pub storage_listen: SocketAddr,
+    /// Where the storage nodes listen, each on a host of its own ([`storage_addresses`]).
+    pub storage_listen: Vec<SocketAddr>,
     /// Where the confidential node listens.
     pub node_listen: SocketAddr,
     /// More lines of the node's configuration (TOML).
@@ -44,11 +48,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         Self {
             data: None,
-            storage_listen: any,
-            node_listen: any,
+            storage_listen: storage_addresses(1, 0),
+            node_listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             node_config: String::new(),
         }
     }
@@ -82,6 +85,9 @@ pub enum SandboxError {
     /// The client side.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// A storage node that is a directory does not register somebody.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
     /// TLS on the client side.
     #[error("the client side of TLS cannot be set up: {0}")]
     Tls(String),
@@ -89,7 +95,7 @@ pub enum SandboxError {
 
 /// A running sandbox.
 pub struct Sandbox {
-    storage: Storage,
+    storage: StorageNodes,
     node: RunningNode,
     policy: String,
     transport: Transport,
@@ -99,22 +105,20 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Starts both nodes.
+    /// Starts all nodes.
     pub async fn start(options: Options) -> Result<Self, SandboxError> {
         Self::start_at(options, Clock::system()).await
     }
 
-    /// Starts both nodes, with another clock for the confidential node.
+    /// Starts all nodes, with another clock for the confidential node.
     pub async fn start_at(options: Options, clock: Clock) -> Result<Self, SandboxError> {
         let temporary = options.data.is_none().then(TempDir::new).transpose()?;
         let data = match (&options.data, &temporary) {
             (Some(data), _) => data.clone(),
-            (None, Some(temporary)) => temporary.path().to_owned(),
+            (None, Some(temporary)) => temporary.path().join("storage"),
             (None, None) => return Err(SandboxError::Ended),
         };
-        let mut config = adyton_storage::Config::new(options.storage_listen, data);
-        config.network = NETWORK;
-        let storage = Storage::start(config).await?;
+        let storage = StorageNodes::start(&options.storage_listen, &data).await?;
 
         let ticking = clock.clone();
         let tee = Arc::new(SimulatedTee::start(Arc::new(move || ticking.now()))?);
@@ -124,7 +128,7 @@ impl Sandbox {
         );
         let node =
             RunningNode::start(Config::parse(&config)?, Arc::clone(&tee), clock.clone()).await?;
-        let transport = Transport::new(EgressPolicy::AlsoLoopback)
+        let transport = Transport::new(Reach::AlsoThisMachine)
             .map_err(|error| SandboxError::Tls(error.to_string()))?;
         Ok(Self {
             storage,
@@ -136,9 +140,19 @@ impl Sandbox {
         })
     }
 
-    /// The storage node's URL, without trailing slash.
+    /// The first storage node's URL, without trailing slash.
     pub fn storage_url(&self) -> &str {
-        self.storage.public_url()
+        self.storage.urls().next().unwrap_or_default()
+    }
+
+    /// The storage nodes.
+    pub fn storage(&self) -> &StorageNodes {
+        &self.storage
+    }
+
+    /// The storage nodes, to stop one and start it again.
+    pub fn storage_mut(&mut self) -> &mut StorageNodes {
+        &mut self.storage
     }
 
     /// The confidential node's URL, without trailing slash.
@@ -166,29 +180,78 @@ impl Sandbox {
         &self.transport
     }
 
-    /// The storage node as a client addresses it.
+    /// The first storage node as a client addresses it.
     pub fn storage_node(&self) -> Result<StorageNode, SandboxError> {
-        let endpoint: Endpoint = self
-            .storage_url()
-            .parse()
-            .map_err(|_| TransportError::Misbehaved)?;
-        Ok(StorageNode::new(self.transport.clone(), endpoint)?)
+        let nodes = self.storage_nodes()?.into_iter();
+        Ok(nodes.take(1).next().ok_or(TransportError::Misbehaved)?)
     }
 
-    /// Opens a context as its owner, making DID document and context if they are new.
+    /// All storage nodes as a client addresses them, those that are stopped included.
+    pub fn storage_nodes(&self) -> Result<Vec<StorageNode>, SandboxError> {
+        let endpoints = self.endpoints()?.into_iter();
+        let nodes = endpoints.map(|endpoint| StorageNode::new(self.transport.clone(), endpoint));
+        Ok(nodes.collect::<Result<_, _>>()?)
+    }
+
+    fn endpoints(&self) -> Result<Vec<Endpoint>, TransportError> {
+        let endpoints = self.storage.urls().map(str::parse);
+        let endpoints = endpoints.collect::<Result<_, _>>();
+        endpoints.map_err(|_| TransportError::Misbehaved)
+    }
+
+    /// Opens a context as its owner, on all storage nodes, making DID document and context if they are new.
     pub async fn open_context(
         &self,
         account: &Account,
         context: &ContextName,
     ) -> Result<ContextSession, OpenContextError> {
-        let node = self
-            .storage_node()
+        let nodes = self
+            .storage_nodes()
             .map_err(|_| OpenContextError::NoStorageNode)?;
-        let resolver = StorageNodeResolver::new(vec![node.clone()]);
-        open_context(account, NETWORK, context, &[node], &resolver, &self.clock).await
+        let resolver = self
+            .resolver(account, &nodes)
+            .await
+            .map_err(|_| OpenContextError::NoStorageNode)?;
+        let (nodes, clock) = (&*nodes, &self.clock);
+        open_context(account, NETWORK, context, nodes, &*resolver, clock).await
     }
 
-    /// Ends both nodes.
+    /// How an account's document is found. Several nodes are directories, and then it must be registered.
+    async fn resolver(
+        &self,
+        account: &Account,
+        nodes: &[StorageNode],
+    ) -> Result<Box<dyn DidResolver>, SandboxError> {
+        if nodes.len() == 1 {
+            return Ok(Box::new(StorageNodeResolver::new(nodes.to_vec())));
+        }
+        let endpoints = self.endpoints()?;
+        let did = account.did().lowercase();
+        let places: Vec<String> = endpoints
+            .iter()
+            .map(|endpoint| endpoint.join(&format!("did/{did}")))
+            .collect();
+        let register = |endpoint: Endpoint| async {
+            let directory = DidDirectory::new(self.transport.clone(), endpoint)?;
+            directory.register(account, &places).await
+        };
+        // One that is stopped learns of it from the others.
+        let done = join_all(endpoints.iter().cloned().map(register)).await;
+        if !done.iter().any(Result::is_ok) {
+            done.into_iter().collect::<Result<Vec<()>, _>>()?;
+        }
+        let bases = endpoints.iter().map(|base| Url::parse(base.as_str()));
+        let bases = bases.collect::<Result<_, _>>();
+        let source = Source::Directories(bases.map_err(|_| TransportError::Misbehaved)?);
+        let transport = self.transport.clone();
+        Ok(Box::new(RegistryResolver::new(
+            source,
+            transport,
+            &self.clock,
+        )))
+    }
+
+    /// Ends all nodes.
     pub async fn shutdown(self) {
         self.node.shutdown().await;
         self.storage.shutdown().await;

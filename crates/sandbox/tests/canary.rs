@@ -27,7 +27,7 @@ use std::time::Duration;
 use adyton_client::attested_node::{NodeAnswer, NodeCredential};
 use adyton_client::clock::Clock;
 use adyton_client::did_resolver::StorageNodeResolver;
-use adyton_client::endpoint::EgressPolicy;
+use adyton_client::endpoint::Reach;
 use adyton_client::identity::open_context;
 use adyton_client::storage_node::StorageNode;
 use adyton_client::transport::Transport;
@@ -311,7 +311,7 @@ impl Stage {
 }
 
 async fn open(account: &Account, storage: &str) -> ContextSession {
-    let transport = Transport::new(EgressPolicy::AlsoLoopback).unwrap();
+    let transport = Transport::new(Reach::AlsoThisMachine).unwrap();
     let storage = StorageNode::new(transport, storage.parse().unwrap()).unwrap();
     let resolver = StorageNodeResolver::new(vec![storage.clone()]);
     let vault = ContextName::vault();
@@ -562,7 +562,10 @@ async fn what_holds_a_secret_shows_nothing_of_it() {
             format!("{:?}", stage.account.unlock(&ContextName::vault())),
         ),
         ("Keyring", format!("{keyring:?}")),
-        ("SealedBox", format!("{:?}", keyring.own_box())),
+        (
+            "SealedBox",
+            format!("{:?}", keyring.shared_box(&keyring.asym_public_key())),
+        ),
         ("DatabaseKey", format!("{database:?}")),
         (
             "RecordCipher",

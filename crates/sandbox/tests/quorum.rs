@@ -10,13 +10,13 @@
 #[allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 mod lying_node;
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use adyton_client::ack::Ack;
 use adyton_client::clock::Clock;
 use adyton_client::database::{Database, WriteError};
 use adyton_client::did_resolver::StorageNodeResolver;
-use adyton_client::endpoint::EgressPolicy;
 use adyton_client::identity::open_context;
 use adyton_client::record::{PreparedRecord, Save};
 use adyton_client::session::{Session, SessionError};
@@ -120,7 +120,7 @@ fn transport() -> Transport {
         head: Duration::from_secs(10),
         ..Patience::default()
     };
-    Transport::with_patience(EgressPolicy::AlsoLoopback, patience).unwrap()
+    Transport::with_patience(Reach::AlsoThisMachine, patience).unwrap()
 }
 
 fn notes(session: &Session) -> Database<'_> {
@@ -151,6 +151,16 @@ async fn put(session: &Session, id: &str, rev: Option<Rev>, text: &str) -> Resul
     database
         .put(&note(session, id, rev, text), &database.cipher())
         .await
+}
+
+async fn delete(session: &Session, id: &str, rev: Rev) -> Result<Rev, WriteError> {
+    let members = Map::from_iter([
+        ("_id".to_owned(), json!(id)),
+        ("_rev".to_owned(), json!(rev.to_string())),
+    ]);
+    let tombstone = PreparedRecord::new(members, Save::Delete, None, session).unwrap();
+    let database = notes(session);
+    database.put(&tombstone, &database.cipher()).await
 }
 
 async fn text_of(session: &Session, id: &str) -> Result<Option<String>, SessionError> {
@@ -465,6 +475,76 @@ async fn a_node_that_is_behind_is_no_conflict() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_missed_an_edit_keeps_nothing_that_comes_back_when_the_record_is_deleted() {
+    let world = World::of(3).await;
+    let session = world.open(0).await;
+    make(&session).await.unwrap();
+    let everywhere = world.open(0).await.with_ack(Ack::All);
+    let rev = put(&everywhere, "note", None, "a").await.unwrap();
+    world.fronts[2].go_down();
+    let rev = put(&session, "note", Some(rev), "b").await.unwrap();
+    world.fronts[2].come_up();
+    // It missed that one, and takes part in the next.
+    world.fronts[1].go_down();
+    let session = world.open(0).await;
+    let rev = put(&session, "note", Some(rev), "c").await.unwrap();
+    world.fronts[1].come_up();
+    assert_eq!(world.holders("note", rev).await, [0, 2]);
+    let everywhere = world.open(0).await.with_ack(Ack::All);
+    delete(&everywhere, "note", rev).await.unwrap();
+    for n in 0..3 {
+        assert_eq!(world.rev_at(n, "note").await, None, "node {n}");
+    }
+
+    // Made anew over what is deleted: what is between, each node is told that lacks it.
+    world.fronts[2].go_down();
+    let again = put(&session, "note", None, "d").await.unwrap();
+    world.fronts[2].come_up();
+    let again = put(&everywhere, "note", Some(again), "e").await.unwrap();
+    assert_eq!(world.holders("note", again).await, [0, 1, 2]);
+    delete(&everywhere, "note", again).await.unwrap();
+    for n in 0..3 {
+        assert_eq!(world.rev_at(n, "note").await, None, "node {n}");
+    }
+
+    // With nobody to be reached who knows what the edit is on top of, it is not written: only behind all of its past is it safe.
+    let one = world.open(0).await.with_ack(Ack::One);
+    let first = put(&everywhere, "other", None, "a").await.unwrap();
+    let second = put(&one, "other", Some(first), "b").await.unwrap();
+    world.fronts[0].go_down();
+    let one = world.open(0).await.with_ack(Ack::One);
+    let third = put(&one, "other", Some(second), "c").await;
+    assert_eq!(third, Err(WriteError::Session(SessionError::Behind)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_single_node_says_who_may_read_a_database_that_another_lacks() {
+    let world = World::of(3).await;
+    let session = world.open(0).await;
+    world.fronts[2].go_down();
+    make(&session).await.unwrap();
+    world.fronts[2].come_up();
+    world.fronts[0].lie(|asked| match asked.path.ends_with("user/databaseInfo") {
+        true => Act::Alter(Box::new(|mut told| {
+            told["result"]["permissions"]["read"] = json!("public");
+            told["result"]["permissions"]["write"] = json!("public");
+            told
+        })),
+        false => Act::Honest,
+    });
+    let all = world.open(0).await.with_ack(Ack::All);
+    let written = put(&all, "note", None, "a").await;
+    assert!(
+        matches!(written, Err(WriteError::Unconfirmed { .. })),
+        "{written:?}"
+    );
+    world.fronts[0].lie(|_| Act::Honest);
+    put(&all, "note", None, "a").await.unwrap_err();
+    let rev = put(&all, "another", None, "a").await.unwrap();
+    assert_eq!(world.holders("another", rev).await, [0, 1, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_away_when_the_database_was_made_gets_it_with_the_first_write() {
     let world = World::of(3).await;
     let session = world.open(0).await;
@@ -485,17 +565,128 @@ async fn what_was_deleted_stays_so_for_who_deleted_it() {
     // Two nodes do not hear of the deletion.
     let session = world.open(0).await.with_ack(Ack::One);
     let database = notes(&session);
-    let members = Map::from_iter([
-        ("_id".to_owned(), json!("note")),
-        ("_rev".to_owned(), json!(rev.to_string())),
-    ]);
-    let tombstone = PreparedRecord::new(members, Save::Delete, None, &session).unwrap();
-    database.put(&tombstone, &database.cipher()).await.unwrap();
+    delete(&session, "note", rev).await.unwrap();
     assert_eq!(text_of(&session, "note").await, Ok(None));
     assert_eq!(database.revision("note").await, Ok(None));
     // The only one that knows is away: what the others say is not taken for the truth.
     world.fronts[0].go_down();
     assert_eq!(text_of(&session, "note").await, Err(SessionError::Behind));
+}
+
+/// What is told of databases in use at these nodes, with the number of the node; answered as `act` says.
+fn pings(world: &World, act: fn(usize) -> Act) -> Arc<Mutex<Vec<(usize, Value)>>> {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    for (n, front) in world.fronts.iter().enumerate() {
+        let told = Arc::clone(&told);
+        front.lie(move |asked| {
+            if asked.path != "user/pingDatabase" {
+                return Act::Honest;
+            }
+            assert_eq!((&asked.method, &*asked.query), (&Method::POST, ""));
+            let body = serde_json::from_slice(&asked.body).unwrap();
+            told.lock().unwrap().push((n, body));
+            act(n)
+        });
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_is_told_once_that_a_database_is_in_use_as_the_originals_client_tells_it() {
+    let world = World::of(2).await;
+    let told = pings(&world, |_| Act::Honest);
+    let session = world.open(0).await;
+    make(&session).await.unwrap();
+    for n in 0..10 {
+        let id = format!("note-{n}");
+        put(&session, &id, None, "a").await.unwrap();
+        text_of(&session, &id).await.unwrap();
+    }
+    let wait = Instant::now() + Duration::from_secs(20);
+    while told.lock().unwrap().is_empty() {
+        assert!(Instant::now() < wait);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let told = told.lock().unwrap().clone();
+    let at_home = told.iter().filter(|(n, _)| *n == 0).count();
+    assert!(at_home == 1 && told.len() <= 2, "{told:?}");
+    let expected = json!({
+        "databaseHashes": [notes(&session).hash().to_string()],
+        "isWritePublic": false,
+        "did": session.did().lowercase(),
+        "contextName": "Verida: Vault",
+    });
+    assert!(told.iter().all(|(_, body)| *body == expected), "{told:?}");
+    // Member for member what the original sends.
+    let trace = include_str!("../../../vectors/http_trace_owner.json");
+    let trace: Value = serde_json::from_str(trace).unwrap();
+    let recorded = recorded_ping(&trace).expect("a ping was recorded");
+    let names = |body: &Value| {
+        body.as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let (mut ours, mut theirs) = (names(&expected), names(recorded));
+    ours.sort();
+    theirs.sort();
+    assert_eq!(ours, theirs);
+    assert_eq!(recorded["isWritePublic"], expected["isWritePublic"]);
+    let theirs = recorded["did"].as_str().unwrap();
+    assert_eq!(theirs, theirs.to_lowercase());
+
+    // Where there is no other node, there is nothing to replicate.
+    let alone = World::of(1).await;
+    let told = pings(&alone, |_| Act::Honest);
+    let session = alone.open(0).await;
+    make(&session).await.unwrap();
+    put(&session, "note", None, "a").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(told.lock().unwrap().is_empty());
+}
+
+/// The body of the first ping in a trace, wherever in it the requests are.
+fn recorded_ping(trace: &Value) -> Option<&Value> {
+    match trace {
+        Value::Object(members) if trace["path"] == "/user/pingDatabase" => members.get("body"),
+        Value::Object(members) => members.values().find_map(recorded_ping),
+        Value::Array(items) => items.iter().find_map(recorded_ping),
+        _ => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_does_not_take_what_it_is_told_is_used_as_before() {
+    let world = World::of(3).await;
+    // Refused as the original refuses it, never answered, and cut off.
+    let told = pings(&world, |n| match n {
+        0 => Act::Say(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            json!({"status": "fail", "message": "Server not a valid endpoint"}).to_string(),
+        ),
+        1 => Act::Silence,
+        _ => Act::HangUp,
+    });
+    let session = world.open(0).await.with_ack(Ack::All);
+    make(&session).await.unwrap();
+    let begun = Instant::now();
+    for n in 0..5 {
+        let rev = put(&session, &format!("{n}"), None, "a").await.unwrap();
+        assert_eq!(world.holders(&format!("{n}"), rev).await, [0, 1, 2]);
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
+    let asked: Vec<usize> = told.lock().unwrap().iter().map(|(n, _)| *n).collect();
+    assert!(asked.contains(&0) && asked.contains(&1), "{asked:?}");
+    // Nobody is taken to be ill for it: writers still meet at the first.
+    let one = world.open(0).await.with_ack(Ack::One);
+    let rev = put(&one, "one", None, "a").await.unwrap();
+    assert_eq!(world.holders("one", rev).await, [0]);
 }
 
 /// Three nodes that replicate among themselves, on three addresses as hosts are what they know each other by.

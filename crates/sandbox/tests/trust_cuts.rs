@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("adyton-attest", &[]),
     ("adyton-oauth", &["adyton-protocol"]),
     ("adyton-vsock", &[]),
+    ("adyton-egress", &[]),
     ("adyton-search", &[]),
     ("adyton-resolver", &["adyton-protocol"]),
     ("adyton-init", &["adyton-vsock"]),
@@ -36,6 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "adyton-attest",
             "adyton-resolver",
             "adyton-vsock",
+            "adyton-egress",
         ],
     ),
     (
@@ -44,7 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "adyton-protocol",
             "adyton-couch",
             "adyton-resolver",
-            "adyton-vsock",
+            "adyton-egress",
         ],
     ),
     (
@@ -59,9 +61,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "adyton-resolver",
             "adyton-vsock",
             "adyton-search",
+            "adyton-egress",
         ],
     ),
-    ("adyton-host", &["adyton-vsock"]),
+    ("adyton-host", &["adyton-vsock", "adyton-egress"]),
     ("adyton-verifier", &["adyton-protocol", "adyton-attest"]),
     ("adyton-sandbox", EVERYTHING_BUT_SANDBOX),
     ("adyton-rig", &["adyton-attest"]),
@@ -70,6 +73,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 const EVERYTHING_BUT_SANDBOX: &[&str] = &[
+    "adyton-resolver",
     "adyton-protocol",
     "adyton-keys",
     "adyton-couch",
@@ -105,6 +109,7 @@ const SHIPPED: &[&str] = &[
     "adyton-storage",
     "adyton-verifier",
     "adyton-vsock",
+    "adyton-egress",
     "adyton-search",
     "adyton-resolver",
     "adyton-host",
@@ -278,6 +283,7 @@ fn the_foundations_are_built_from_nothing_of_ours() {
         "adyton-couch",
         "adyton-attest",
         "adyton-vsock",
+        "adyton-egress",
     ] {
         let ours: Vec<_> = names(package, "normal,build")
             .into_iter()

@@ -5,7 +5,7 @@
 
 use crate::bits::Bits;
 use crate::column::Column;
-use crate::plan::{FieldSet, MAX_FIELDS, OTHER_FIELD, Plan, PlannedField, aliases, is_covered};
+use crate::plan::{FieldSet, MAX_FIELDS, OTHER_FIELD, Plan, PlannedField, aliases};
 use crate::postings::{push_varint, read_varint, write_payload};
 use crate::terms::Terms;
 use crate::text::{Language, Reading, Words};
@@ -278,14 +278,16 @@ impl Index {
         found
     }
 
-    /// The fields that leaving out these paths leaves out.
+    /// The fields that are left out for whoever may not ask for all paths; `None`: for whoever may.
     #[must_use]
-    pub fn covered_by(&self, hidden: &[String]) -> FieldSet {
+    pub fn left_out(&self, may_ask: Option<&dyn Fn(&str) -> bool>) -> FieldSet {
         let mut found = FieldSet::default();
+        let Some(may_ask) = may_ask else {
+            return found;
+        };
         for (at, field) in (0_u8..).zip(&self.plan.fields) {
             // What is in the shared field is not known any more.
-            let is_shared = field.path.is_empty() && !hidden.is_empty();
-            if is_shared || hidden.iter().any(|path| is_covered(&field.path, path)) {
+            if field.path.is_empty() || !may_ask(&field.path) {
                 found = found.with(at);
             }
         }

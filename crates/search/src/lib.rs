@@ -17,7 +17,7 @@ mod text;
 pub use bits::Bits;
 pub use highlight::{Highlighter, snippets};
 pub use index::{Draft, Index, MAX_WORDS};
-pub use plan::{FieldSet, MAX_FIELDS, Plan, PlannedField, is_covered};
+pub use plan::{FieldSet, MAX_FIELDS, Plan, PlannedField};
 pub use query::{Query, QueryTooLarge, parse_time};
 pub use search::{
     After, Combine, FieldNotSeen, Gathered, Hit, Match, Options, Prefix, Sight, Spelling,

@@ -241,17 +241,6 @@ impl FieldSet {
     }
 }
 
-/// Whether leaving out `hidden` leaves out (a part of) `path`.
-#[must_use]
-pub fn is_covered(path: &str, hidden: &str) -> bool {
-    let is_below = |inner: &str, outer: &str| {
-        inner
-            .strip_prefix(outer)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    is_below(path, hidden) || is_below(hidden, path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,13 +258,5 @@ mod tests {
         for open in ["social/calendar", "my/file", "recipe"] {
             assert!(plan(open).is_open, "{open}");
         }
-    }
-
-    #[test]
-    fn a_left_out_field_covers_what_is_in_it_and_what_it_is_in() {
-        assert!(is_covered("attachments.textContent", "attachments"));
-        assert!(is_covered("attachments", "attachments.textContent"));
-        assert!(is_covered("name", "name"));
-        assert!(!is_covered("nameOfGroup", "name"));
     }
 }

@@ -130,13 +130,6 @@ impl Query {
         self.leaves.iter().map(|leaf| leaf.words.len()).sum()
     }
 
-    /// The words as they were folded.
-    pub fn folded_words(&self) -> impl Iterator<Item = &str> {
-        self.leaves
-            .iter()
-            .flat_map(|leaf| leaf.words.iter().map(String::as_str))
-    }
-
     /// The names of fields that it asks about.
     pub fn fields(&self) -> impl Iterator<Item = &str> {
         self.leaves.iter().filter_map(|leaf| leaf.field.as_deref())

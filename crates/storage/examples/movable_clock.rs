@@ -14,6 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use percent_encoding::percent_decode_str;
+use url::Url;
+
 use adyton_storage::{Clock, Config, CouchConfig, Reach, RegistryChoice, Storage, StoreChoice};
 
 #[tokio::main]
@@ -28,15 +31,23 @@ async fn main() {
         None => {}
         Some("directory") => config.registry = RegistryChoice::Directory(Vec::new()),
         Some(url) => {
-            config.store = StoreChoice::Couch(Box::new(CouchConfig {
-                url: url.parse().unwrap(),
-                public_url: None,
-                admin: ("admin".to_owned(), "admin password".to_owned()),
-                access_key: "the access key of the test".to_owned(),
-                refresh_key: "the refresh key of the test".to_owned(),
-                node_key: None,
-                public_user: ("everybody".to_owned(), "public password".to_owned()),
-            }));
+            let mut url: Url = url.parse().unwrap();
+            let word = |text: &str| percent_decode_str(text).decode_utf8().unwrap().into_owned();
+            let admin = match url.password() {
+                None => ("admin".to_owned(), "admin password".to_owned()),
+                Some(password) => (word(url.username()), word(password)),
+            };
+            url.set_username("").unwrap();
+            url.set_password(None).unwrap();
+            config.store = StoreChoice::Couch(Box::new(CouchConfig::new(
+                url,
+                admin,
+                (
+                    "the access key of the test".to_owned(),
+                    "the refresh key of the test".to_owned(),
+                ),
+                ("everybody".to_owned(), "public password".to_owned()),
+            )));
         }
     }
     let read = Arc::clone(&ahead);

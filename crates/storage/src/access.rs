@@ -8,8 +8,8 @@ use adyton_couch::wire::{CouchError, ErrorKind};
 use adyton_protocol::context::{ContextHash, ContextName};
 use adyton_protocol::did::Did;
 
+use crate::database_record::DatabaseRecord;
 use crate::peers::PasswordHash;
-use crate::registry::DatabaseRecord;
 
 /// Who makes a request to the data path, as far as the credential proves.
 #[derive(Debug, Clone)]

@@ -1,11 +1,11 @@
-//! Whoever changes an account's set of databases does it alone, and waits for nobody else's account.
+//! Whoever changes an account's set of databases, or compacts one of them, does it alone, and waits for nobody else's account.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::OwnedMutexGuard;
 
-/// Accounts that change at one time, from which on those that are done are forgotten.
+/// Accounts that have a turn at one time, from which on those that are done are forgotten.
 const MANY_CHANGING: usize = 1_024;
 
 /// The turns of all accounts.
@@ -15,7 +15,7 @@ pub(crate) struct AccountTurns {
 }
 
 impl AccountTurns {
-    /// Waits until nobody else changes the account's set of databases.
+    /// Waits until nobody else has the account's turn.
     pub(crate) async fn of(&self, account: &str) -> OwnedMutexGuard<()> {
         let lock = {
             let mut changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,16 +2,18 @@
 //!
 //! 1. `challenge`: a signed, stateless question that lives a minute.
 //! 2. `authenticate`: the answer, taken once; the signer must be the DID's account key or the context's signing key.
-//! 3. `connect`: a refresh token for an access token.
+//! 3. `connect`: a refresh token for an access token, as long as the key that signed (2) may log in.
 //!
 //! The token's own subject, context and kind decide; what a request claims besides must agree.
 
 use std::sync::Arc;
 
 use adyton_couch::wire::{CouchError, ErrorKind};
+use adyton_protocol::address::Address;
 use adyton_protocol::consent;
 use adyton_protocol::context::{ContextHash, ContextName};
 use adyton_protocol::did::{Did, Network};
+use adyton_protocol::did_document::DidDocument;
 use adyton_protocol::hash::{keccak256, to_hex};
 use adyton_protocol::signature::Signature;
 use base64::Engine;
@@ -25,7 +27,7 @@ use crate::couch::CouchConfig;
 use crate::did_documents::Freshness;
 use crate::outgoing_resolution::{OutgoingResolution, Unresolved};
 use crate::peers::Peers;
-use crate::records::Records;
+use crate::records::{LivingToken, Records};
 use crate::store::StoreError;
 use crate::store::node::{Account, Login, LoginOutcome, NodeSecrets, RefreshRow};
 use crate::throttle::{CallerKey, TooMany};
@@ -196,7 +198,8 @@ impl Auth {
             return Err(AuthError::Refused);
         }
         let text = consent::authenticate(did, context, &asked.auth_request_id);
-        self.signed_by(caller, did, context, text.digest(), signature)
+        let signer = self
+            .signed_by(caller, did, context, text.digest(), signature)
             .await?;
 
         let (refresh_claims, refresh) = self.refresh_token(did, context, device, now)?;
@@ -214,6 +217,7 @@ impl Auth {
                 account: account_name.clone(),
                 device: device.map(|device| device_hash(did, context, device)),
                 expiry: refresh_claims.exp,
+                signer: Some(signer.lowercase()),
             },
             token_id: refresh_claims.id,
             account_name,
@@ -238,10 +242,11 @@ impl Auth {
         did: &Did,
         context: &ContextName,
     ) -> Result<String, AuthError> {
-        let claims = self.living_refresh_token(refresh, context).await?;
+        let (claims, token) = self.living_refresh_token(refresh, context).await?;
         if claims.sub != did.lowercase() {
             return Err(AuthError::Refused);
         }
+        self.key_counts(did, context, claims.id, &token).await?;
         let now = self.clock.unix_seconds();
         let account = ContextHash::of(did, context).couch_user();
         self.records.use_account(account, now).await?;
@@ -254,8 +259,10 @@ impl Auth {
         refresh: &str,
         context: &ContextName,
     ) -> Result<String, AuthError> {
-        let claims = self.living_refresh_token(refresh, context).await?;
+        let (claims, held) = self.living_refresh_token(refresh, context).await?;
         let did: Did = claims.sub.parse().map_err(|_| AuthError::Refused)?;
+        self.key_counts(&did, context, claims.id.clone(), &held)
+            .await?;
         let device = claims.device_id.as_deref();
         let (fresh, token) =
             self.refresh_token(&did, context, device, self.clock.unix_seconds())?;
@@ -263,6 +270,7 @@ impl Auth {
             account: ContextHash::of(&did, context).couch_user(),
             device: device.map(|device| device_hash(&did, context, device)),
             expiry: fresh.exp,
+            signer: held.signer,
         };
         match self.records.replace_token(claims.id, fresh.id, row).await? {
             true => Ok(token),
@@ -276,7 +284,7 @@ impl Auth {
         refresh: &str,
         context: &ContextName,
     ) -> Result<u64, AuthError> {
-        Ok(self.living_refresh_token(refresh, context).await?.exp)
+        Ok(self.living_refresh_token(refresh, context).await?.0.exp)
     }
 
     /// Revokes every refresh token of a device.
@@ -301,31 +309,80 @@ impl Auth {
         }
     }
 
-    /// Checks that the DID's own key, or the context's signing key, made this signature.
-    pub(crate) async fn signed_by(
+    /// Checks that the DID's own key, or the context's signing key, made this signature, and says which.
+    async fn signed_by(
         &self,
         caller: &CallerKey,
         did: &Did,
         context: &ContextName,
         digest: [u8; 32],
         signature: &str,
-    ) -> Result<(), AuthError> {
+    ) -> Result<Address, AuthError> {
         let signature: Signature = signature.parse().map_err(|_| AuthError::Refused)?;
         // A key that was exchanged must count at once: what does not fit what is remembered is held against what is there now.
         for freshness in [Freshness::Remembered, Freshness::Asked] {
-            let document = self.resolver.resolve(caller, did, freshness).await?;
+            let document = self.document(caller, did, context, freshness).await?;
             let Some(document) = document.filter(|document| !document.is_deactivated()) else {
                 continue;
             };
             let signers = document.login_addresses(self.network, context);
             let signed = signers
-                .iter()
-                .any(|signer| signature.verify(digest, signer).is_ok());
-            if signed {
-                return Ok(());
+                .into_iter()
+                .find(|signer| signature.verify(digest, signer).is_ok());
+            if let Some(signer) = signed {
+                return Ok(signer);
             }
         }
         Err(AuthError::Refused)
+    }
+
+    /// Refuses a refresh token, and ends it, when the key that it was made for may not log in any more. Of a token from before that was
+    /// kept, only the DID itself is known. While the DID cannot be resolved, nothing says that the key does not count.
+    async fn key_counts(
+        &self,
+        did: &Did,
+        context: &ContextName,
+        id: String,
+        token: &LivingToken,
+    ) -> Result<(), AuthError> {
+        // Taken from its own allowance: nobody else can use that up to have it let in, or kept out.
+        let caller = CallerKey::Account(ContextHash::of(did, context).couch_user());
+        for freshness in [Freshness::Remembered, Freshness::Asked] {
+            let found = match self.document(&caller, did, context, freshness).await {
+                Err(AuthError::Unresolved) if freshness == Freshness::Remembered => return Ok(()),
+                found => found?,
+            };
+            let Some(document) = found.filter(|document| !document.is_deactivated()) else {
+                continue;
+            };
+            let Some(signer) = &token.signer else {
+                return Ok(());
+            };
+            let signers = document.login_addresses(self.network, context);
+            if signers.iter().any(|known| known.lowercase() == *signer) {
+                return Ok(());
+            }
+        }
+        self.records.end_token(id).await?;
+        Err(AuthError::Refused)
+    }
+
+    /// The document that lets somebody in. Who has an account here waits for no stranger, where others must be asked.
+    async fn document(
+        &self,
+        caller: &CallerKey,
+        did: &Did,
+        context: &ContextName,
+        freshness: Freshness,
+    ) -> Result<Option<DidDocument>, AuthError> {
+        let account = ContextHash::of(did, context).couch_user();
+        let is_known =
+            !self.resolver.is_at_hand(did, freshness) && self.records.is_at_hand(account).await?;
+        let found = match is_known {
+            true => self.resolver.resolve_known(caller, did, freshness).await,
+            false => self.resolver.resolve(caller, did, freshness).await,
+        };
+        Ok(found?)
     }
 
     /// Checks that the DID's own key made this signature.
@@ -458,7 +515,7 @@ impl Auth {
         &self,
         token: &str,
         context: &ContextName,
-    ) -> Result<RefreshClaims, AuthError> {
+    ) -> Result<(RefreshClaims, LivingToken), AuthError> {
         let claims: RefreshClaims = self
             .keys
             .refresh
@@ -467,9 +524,9 @@ impl Auth {
         if claims.context_name != context.as_str() {
             return Err(AuthError::Refused);
         }
-        match self.records.knows_token(claims.id.clone()).await? {
-            true => Ok(claims),
-            false => Err(AuthError::Refused),
+        match self.records.token(claims.id.clone()).await? {
+            Some(token) => Ok((claims, token)),
+            None => Err(AuthError::Refused),
         }
     }
 }

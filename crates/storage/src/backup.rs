@@ -19,6 +19,7 @@ use adyton_couch::wire::ErrorKind;
 use adyton_protocol::database::DatabaseHash;
 use sha2::{Digest, Sha256};
 
+use crate::check::Report;
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::databases::{BackupUnderWay, DatabaseError, Databases, file_in};
@@ -31,6 +32,11 @@ use crate::store::{StoreError, blocking};
 const SUMS: &str = "SHA256SUMS";
 const NODE_FILE: &str = "node.redb";
 const DATABASES: &str = "databases";
+/// The node's file until it is whole: no node starts with it.
+const UNFINISHED_NODE_FILE: &str = "node.redb.unfinished";
+/// Stands in a directory from before the first file of a restore until after the last one.
+const RESTORING: &str = "RESTORE-UNFINISHED";
+const WRONG_LIST: &str = "the list of files is wrong";
 /// Bytes of a line of the list.
 const MAX_LINE_BYTES: u64 = 512;
 /// Bytes that are hashed or copied at a time.
@@ -61,9 +67,20 @@ pub enum BackupError {
     /// Where it should go is something already.
     #[error("the target is not an empty directory")]
     TargetNotEmpty,
+    /// A restore into the directory did not end.
+    #[error("a restore into this directory did not end: remove it, and restore again")]
+    HalfRestored,
     /// There is nothing to back up.
     #[error("there is no storage node's data in this directory")]
     NoNode,
+    /// What should be backed up is a backup: opening it would change it, and no restore would take it any more.
+    #[error("this is a backup: copy it as it is. Where a node runs in it since, remove SHA256SUMS")]
+    IsBackup,
+    /// The databases are not this node's to copy.
+    #[error(
+        "the databases are in a CouchDB, which has its own ways; of this node's own file a backup is made while it does not run"
+    )]
+    InCouchDb,
     /// Another process has the data.
     #[error("the data is in use: of a running node, a backup is made with SIGUSR1")]
     InUse,
@@ -88,19 +105,32 @@ pub enum BackupError {
     /// The stored data cannot be read, or not written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A file or a directory cannot be read, or not written.
+    #[error("{path}: {1}", path = .0.display())]
+    File(PathBuf, #[source] io::Error),
     /// The file system failed.
     #[error("the file system failed: {0}")]
     Io(#[from] io::Error),
 }
 
+/// Which one it was.
+pub(crate) fn named(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
+    let path = path.to_owned();
+    move |error| BackupError::File(path, error)
+}
+
 /// Backs up a directory whose node does not run.
 pub async fn back_up(data: &Path, target: &Path) -> Result<Copied, BackupError> {
     let node_file = data.join(NODE_FILE);
-    if !node_file.is_file() {
-        return Err(BackupError::NoNode);
+    expect_node(data, &node_file)?;
+    let sums = data.join(SUMS);
+    if sums.try_exists().map_err(named(&sums))? {
+        return Err(BackupError::IsBackup);
     }
-    let node = match blocking(move || NodeStore::open(&node_file)).await {
+    let opened = node_file.clone();
+    let node = match blocking(move || NodeStore::open(&opened)).await {
         Err(StoreError::Closed) => return Err(BackupError::InUse),
+        Err(StoreError::Io(error)) => return Err(named(&node_file)(error)),
         opened => opened?,
     };
     let databases = Databases::new(
@@ -140,7 +170,9 @@ pub(crate) async fn make(databases: &Databases, target: &Path) -> Result<Copied,
     let root = target.to_owned();
     let finished = blocking(move || {
         Ok((|| {
-            view.copy_to(&root.join(NODE_FILE), &copies)?;
+            let unfinished = root.join(UNFINISHED_NODE_FILE);
+            view.copy_to(&unfinished, &copies)?;
+            std::fs::rename(unfinished, root.join(NODE_FILE))?;
             finish(&root, &copies)
         })())
     });
@@ -217,46 +249,99 @@ fn finish(target: &Path, copies: &BTreeSet<String>) -> Result<Copied, BackupErro
     Ok(copied)
 }
 
-/// Makes a node's directory of a backup, after every file was found to be what it was. The node's own file comes last: until it is
-/// there, no node starts in the directory.
-pub fn restore(source: &Path, data: &Path) -> Result<Copied, BackupError> {
-    let list = match File::open(source.join(SUMS)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(BackupError::Unfinished);
-        }
-        opened => opened?,
+/// Whether a restore into this directory began and did not end.
+pub(crate) fn is_half_restored(data: &Path) -> io::Result<bool> {
+    data.join(RESTORING).try_exists()
+}
+
+/// Whether there is a node's data in the directory. What may not be looked at is not the same as nothing.
+pub(crate) fn expect_node(data: &Path, node_file: &Path) -> Result<(), BackupError> {
+    if is_half_restored(data).map_err(named(data))? {
+        return Err(BackupError::HalfRestored);
+    }
+    match node_file.try_exists().map_err(named(node_file))? {
+        true => Ok(()),
+        false => Err(BackupError::NoNode),
+    }
+}
+
+/// The databases on the list of a backup, whose files are held against it, as a restore holds them. None: there is no list.
+pub(crate) fn held(
+    source: &Path,
+    report: &mut Report,
+) -> Result<Option<BTreeSet<String>>, BackupError> {
+    let Some(list) = List::open(source)? else {
+        return Ok(None);
     };
+    let (mut databases, mut has_node) = (BTreeSet::new(), false);
+    for line in list {
+        let (sum, listed) = match line {
+            Ok((_, sum, listed)) => (sum, listed),
+            Err(BackupError::List(_)) => {
+                report.fault(source.join(SUMS), WRONG_LIST);
+                break;
+            }
+            Err(error) => return Err(error),
+        };
+        let path = listed.path(source);
+        let is_new = match listed {
+            Listed::Node => !std::mem::replace(&mut has_node, true),
+            Listed::Database(hash) => databases.insert(hash.to_string()),
+        };
+        if !is_new {
+            report.fault(source.join(SUMS), WRONG_LIST);
+        }
+        let found = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                report.fault(path, "the backup lacks a file");
+                continue;
+            }
+            opened => hashed(&mut opened.map_err(named(&path))?, &mut io::sink()),
+        };
+        if found.map_err(named(&path))?.0 != sum {
+            report.fault(path, "is not what it was when the backup was made");
+        }
+    }
+    if !has_node {
+        report.fault(source.join(SUMS), "the node's file is not on the list");
+    }
+    Ok(Some(databases))
+}
+
+/// Makes a node's directory of a backup, after every file was found to be what it was. A mark is there before the first file, and goes
+/// after the last one, the node's own: until then, no node starts in the directory.
+pub fn restore(source: &Path, data: &Path) -> Result<Copied, BackupError> {
+    let list = List::open(source)?.ok_or(BackupError::Unfinished)?;
     empty_directory(data)?;
+    let mark = data.join(RESTORING);
+    new_file(&mark)?.sync_all()?;
+    File::open(data)?.sync_all()?;
     let mut copied = Copied {
         databases: 0,
         bytes: 0,
     };
     let mut node_file = None;
-    let mut list = BufReader::new(list);
-    for number in 1.. {
-        let mut line = String::new();
-        if list.by_ref().take(MAX_LINE_BYTES).read_line(&mut line)? == 0 {
-            break;
-        }
-        let (sum, listed) = Listed::parse(&line).ok_or(BackupError::List(number))?;
-        let (from, to) = match listed {
-            Listed::Database(hash) => {
+    for line in list {
+        let (number, sum, listed) = line?;
+        let (from, to) = (listed.path(source), listed.path(data));
+        let to = match listed {
+            Listed::Database(_) => {
                 copied.databases += 1;
-                let from = file_in(&source.join(DATABASES), hash);
-                (from, file_in(&data.join(DATABASES), hash))
+                to
             }
             Listed::Node if node_file.is_some() => return Err(BackupError::List(number)),
             Listed::Node => {
-                let to = data.join("node.redb.unfinished");
+                let to = data.join(UNFINISHED_NODE_FILE);
                 node_file = Some(to.clone());
-                (source.join(NODE_FILE), to)
+                to
             }
         };
         if let Some(parent) = to.parent() {
             make_directory(parent)?;
         }
+        let mut original = File::open(&from).map_err(named(&from))?;
         let mut file = new_file(&to)?;
-        let (found, bytes) = hashed(&mut File::open(from)?, &mut file)?;
+        let (found, bytes) = hashed(&mut original, &mut file)?;
         if found != sum {
             return Err(BackupError::Changed(number));
         }
@@ -271,7 +356,47 @@ pub fn restore(source: &Path, data: &Path) -> Result<Copied, BackupError> {
     File::open(data.join(DATABASES))?.sync_all()?;
     std::fs::rename(node_file, data.join(NODE_FILE))?;
     File::open(data)?.sync_all()?;
+    std::fs::remove_file(mark)?;
+    File::open(data)?.sync_all()?;
     Ok(copied)
+}
+
+/// The list of a backup, line by line: the line's number, the hash, the file.
+struct List {
+    lines: BufReader<File>,
+    number: u64,
+}
+
+impl List {
+    /// None: there is none.
+    fn open(backup: &Path) -> Result<Option<Self>, BackupError> {
+        let path = backup.join(SUMS);
+        match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => Ok(Some(Self {
+                lines: BufReader::new(opened.map_err(named(&path))?),
+                number: 0,
+            })),
+        }
+    }
+}
+
+impl Iterator for List {
+    type Item = Result<(u64, [u8; 32], Listed), BackupError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.number += 1;
+        let mut line = Vec::new();
+        let mut lines = self.lines.by_ref().take(MAX_LINE_BYTES);
+        match lines.read_until(b'\n', &mut line) {
+            Err(error) => return Some(Err(error.into())),
+            Ok(0) => return None,
+            Ok(_) => {}
+        }
+        let line = std::str::from_utf8(&line).ok().and_then(Listed::parse);
+        let line = line.map(|(sum, listed)| (self.number, sum, listed));
+        Some(line.ok_or(BackupError::List(self.number)))
+    }
 }
 
 /// A line of the list.
@@ -282,6 +407,14 @@ enum Listed {
 }
 
 impl Listed {
+    /// Where the file is, in a backup or in a node's directory.
+    fn path(self, directory: &Path) -> PathBuf {
+        match self {
+            Self::Node => directory.join(NODE_FILE),
+            Self::Database(hash) => file_in(&directory.join(DATABASES), hash),
+        }
+    }
+
     /// `<64 hex>  <path>`, where the path is the one that such a file has and no other.
     fn parse(line: &str) -> Option<([u8; 32], Self)> {
         let (sum, path) = line.strip_suffix('\n')?.split_once("  ")?;
@@ -317,9 +450,9 @@ fn hashed(from: &mut impl Read, to: &mut impl Write) -> io::Result<([u8; 32], u6
 fn empty_directory(path: &Path) -> Result<(), BackupError> {
     make_directory(path).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => BackupError::TargetNotEmpty,
-        _ => error.into(),
+        _ => named(path)(error),
     })?;
-    match std::fs::read_dir(path)?.next() {
+    match std::fs::read_dir(path).map_err(named(path))?.next() {
         None => Ok(()),
         Some(_) => Err(BackupError::TargetNotEmpty),
     }

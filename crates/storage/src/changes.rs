@@ -1,18 +1,22 @@
 //! The feed of changes: told in order from a position, streamed, and then awaited for as long as was asked.
 //!
 //! Guarantees: a change that was acknowledged before the feed reads is told; a position handed out is never ahead of what was
-//! told; the right to read is checked again before every further reading. A feed at rest holds no file and no thread.
+//! told, unless that is told downwards; the right to read is checked again before every further reading. A feed at rest holds no file
+//! and no thread.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use adyton_couch::attachment::Encodings;
 use adyton_couch::document::{on_one_line, write_json_text};
 use adyton_couch::rev::Rev;
 use adyton_couch::rev_tree::BodyRef;
 use adyton_couch::selector::Selector;
 use adyton_couch::seq::{Life, Seq};
-use adyton_couch::wire::{ChangesQuery, CouchError, ErrorKind, Filter, Style, changes};
+use adyton_couch::wire::{
+    AttachmentsWanted, ChangesQuery, CouchError, ErrorKind, Filter, Style, changes,
+};
 use adyton_protocol::database::DatabaseHash;
 use bytes::Bytes;
 use futures_util::Stream;
@@ -23,12 +27,15 @@ use tokio::time::Instant;
 
 use crate::access::{Permit, Principal};
 use crate::api::App;
+use crate::api::contents::{self, ContentPlace, Wish};
+use crate::api::pieces::{Piece, PieceProducer};
+use crate::api::read::Extras;
 use crate::databases::DatabaseError;
 use crate::fair_share::Place;
 use crate::store::database::{DatabaseFile, View};
 use crate::store::row::ChangeRow;
 use crate::store::{StoreError, blocking};
-use crate::stream::BATCH_BYTES;
+use crate::stream::{BATCH_BYTES, Producer};
 use crate::throttle::CallerKey;
 
 /// Rows that one batch reads at most.
@@ -53,7 +60,8 @@ pub(crate) struct Feed {
     newest: u64,
     /// Rows that may still be told.
     left: u64,
-    told: bool,
+    /// Where the last row is that was told.
+    told: Option<u64>,
     /// How long to wait for the next change.
     patience: Duration,
     /// Where the present wait ends.
@@ -69,6 +77,8 @@ pub(crate) struct Feed {
 enum Phase {
     /// A batch is being read.
     Reading(JoinHandle<Result<Option<Batch>, StoreError>>),
+    /// A batch with contents of attachments is being told.
+    Telling(Box<Telling>),
     /// There is nothing to tell yet.
     Waiting,
     /// The last words are ready.
@@ -91,12 +101,36 @@ enum Horizon {
     Now,
 }
 
-/// Rows that were read, as text.
+/// Rows that were read.
 struct Batch {
+    read: Read,
+    text: Text,
+}
+
+/// What a batch tells.
+enum Text {
+    Made(Vec<Bytes>),
+    /// With contents of attachments, which are made when they are sent.
+    WithContents(Box<PieceProducer>),
+}
+
+/// A batch under way whose contents are made some at a time, the next ones while the last ones are sent.
+struct Telling {
+    read: Read,
+    made: JoinHandle<Contents>,
+}
+
+/// What is left of a batch, and what was made of it; nothing at its end.
+type Contents = (Box<PieceProducer>, Result<Option<Vec<Bytes>>, StoreError>);
+
+/// How far a batch read.
+#[derive(Clone, Copy)]
+struct Read {
     /// Where the reading ends.
     newest: u64,
-    pieces: Vec<Bytes>,
     rows: u64,
+    /// Where the last of them is.
+    last: Option<u64>,
     /// Told up to here (down to here, when descending).
     cursor: u64,
     /// Nothing more in the range.
@@ -148,7 +182,7 @@ impl Feed {
             cursor: after,
             newest: counters.update_seq,
             left: query.limit.unwrap_or(u64::MAX),
-            told: false,
+            told: None,
             patience,
             deadline: expires.min(Instant::now() + patience),
             expires,
@@ -190,6 +224,7 @@ impl Feed {
                     Some(batch) => Box::pin(self.tell(batch)).await?,
                     None => self.end(),
                 },
+                Phase::Telling(telling) => Box::pin(self.tell_contents(*telling)).await?,
                 Phase::Waiting => match self.wait().await {
                     Woken::Beat => return Ok(Some(self.beat())),
                     Woken::News => Box::pin(self.look()).await?,
@@ -203,28 +238,61 @@ impl Feed {
         }
     }
 
-    /// Takes a batch over, and decides how to go on.
+    /// Takes a batch over.
     async fn tell(&mut self, batch: Batch) -> Result<(), StoreError> {
-        self.told |= batch.rows > 0;
-        self.left = self.left.saturating_sub(batch.rows);
-        self.ready.extend(batch.pieces);
-        self.newest = batch.newest;
+        match batch.text {
+            Text::Made(pieces) => {
+                self.ready.extend(pieces);
+                self.go_on(batch.read).await
+            }
+            Text::WithContents(producer) => {
+                let file = self.same_file().await?;
+                self.phase = Phase::Telling(Box::new(Telling::start(producer, batch.read, file)));
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes over what was made of a batch with contents.
+    async fn tell_contents(&mut self, telling: Telling) -> Result<(), StoreError> {
+        let (producer, pieces) = telling.made.await.map_err(|_| StoreError::Closed)?;
+        let Some(pieces) = pieces? else {
+            return self.go_on(telling.read).await;
+        };
+        let file = self.same_file().await?;
+        self.ready.extend(pieces);
+        self.phase = Phase::Telling(Box::new(Telling::start(producer, telling.read, file)));
+        Ok(())
+    }
+
+    /// The file, to go on in the middle of a row. A reader whose right ended is cut off there.
+    async fn same_file(&self) -> Result<Arc<DatabaseFile>, StoreError> {
+        let file = self.file().await?;
+        file.filter(|file| file.life() == self.life)
+            .ok_or(StoreError::Closed)
+    }
+
+    /// Decides how to go on after a batch.
+    async fn go_on(&mut self, read: Read) -> Result<(), StoreError> {
+        self.told = read.last.or(self.told);
+        self.left = self.left.saturating_sub(read.rows);
+        self.newest = read.newest;
         if self.query.descending {
-            self.newest = batch.cursor.saturating_sub(1);
+            self.newest = read.cursor.saturating_sub(1);
         } else {
-            self.cursor = batch.cursor;
+            self.cursor = read.cursor;
         }
         let waits = match self.query.feed {
             changes::Feed::Normal => false,
-            changes::Feed::Longpoll => !self.told,
+            changes::Feed::Longpoll => self.told.is_none(),
             changes::Feed::Continuous | changes::Feed::EventSource => true,
         } && !self.query.descending;
-        if batch.rows > 0 {
+        if read.rows > 0 {
             self.deadline = self.expires.min(Instant::now() + self.patience);
         }
-        if self.left == 0 || (batch.complete && !waits) {
+        if self.left == 0 || (read.complete && !waits) {
             self.end();
-        } else if batch.complete {
+        } else if read.complete {
             self.phase = Phase::Waiting;
         } else if let Some(file) = self.file().await? {
             self.read(file, Horizon::Newest).await?;
@@ -276,7 +344,10 @@ impl Feed {
             .authorise(&self.principal, self.hash)
             .await
         {
-            Ok(permit) => self.app.databases.file(&permit).await,
+            Ok(mut permit) => {
+                let files = self.app.databases.files()?;
+                files.file_again(&mut permit).await
+            }
             Err(refused) => Err(refused),
         };
         match opened {
@@ -307,7 +378,7 @@ impl Feed {
             after: self.cursor,
             up_to: self.newest,
             left: self.left,
-            comma: self.told,
+            comma: self.told.is_some(),
         };
         self.phase = Phase::Reading(tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -318,21 +389,25 @@ impl Feed {
             if let Horizon::Now = horizon {
                 reading.up_to = view.counters.update_seq;
             }
-            reading.batch(&view).map(Some)
+            let (read, pieces) = reading.batch(&view)?;
+            let made: Option<Vec<Bytes>> = pieces.iter().map(Piece::made).collect();
+            let text = match made {
+                Some(pieces) => Text::Made(pieces),
+                None => Text::WithContents(Box::new(PieceProducer::new(pieces))),
+            };
+            Ok(Some(Batch { read, text }))
         }));
         Ok(())
     }
 
     fn end(&mut self) {
+        // Downwards the cursor stays where the range begins: nobody could go on from there.
+        let told = self.told.filter(|_| self.query.descending);
         let last = Seq {
-            number: self.cursor,
+            number: told.unwrap_or(self.cursor),
             life: self.life,
         };
-        let pending = if self.query.descending {
-            0
-        } else {
-            self.newest.saturating_sub(self.cursor)
-        };
+        let pending = self.newest.saturating_sub(self.cursor);
         let text = match self.query.feed {
             changes::Feed::Continuous => {
                 format!("{{\"last_seq\":\"{last}\",\"pending\":{pending}}}\n")
@@ -349,6 +424,17 @@ impl Feed {
     }
 }
 
+impl Telling {
+    /// The file is held until the next contents are made.
+    fn start(mut producer: Box<PieceProducer>, read: Read, file: Arc<DatabaseFile>) -> Self {
+        let made = tokio::task::spawn_blocking(move || {
+            let pieces = producer.batch(&file);
+            (producer, pieces)
+        });
+        Self { read, made }
+    }
+}
+
 /// One reading of a range of the feed.
 struct Reading {
     query: Arc<ChangesQuery>,
@@ -361,11 +447,12 @@ struct Reading {
 }
 
 impl Reading {
-    fn batch(mut self, view: &View) -> Result<Batch, StoreError> {
-        let mut batch = Batch {
+    fn batch(mut self, view: &View) -> Result<(Read, Vec<Piece>), StoreError> {
+        let mut pieces = Vec::new();
+        let mut batch = Read {
             newest: self.up_to,
-            pieces: Vec::new(),
             rows: 0,
+            last: None,
             cursor: self.after,
             complete: true,
         };
@@ -392,12 +479,14 @@ impl Reading {
             batch.cursor = seq;
             let mut examined = 0;
             let wanted = self.wanted(view, &row, &mut examined)?;
-            bytes += examined;
+            bytes = bytes.saturating_add(examined);
             if wanted.is_empty() {
                 continue;
             }
             batch.rows += 1;
-            bytes += self.row(view, seq, &row, &wanted, &mut text, &mut batch.pieces)?;
+            batch.last = Some(seq);
+            let told = self.row(view, seq, &row, &wanted, &mut text, &mut pieces)?;
+            bytes = bytes.saturating_add(told);
         }
         // A completed range was seen to its end, even where rows were filtered or superseded.
         if batch.complete {
@@ -408,9 +497,9 @@ impl Reading {
             };
         }
         if !text.is_empty() {
-            batch.pieces.push(text.into());
+            pieces.push(Piece::Text(text.into()));
         }
-        Ok(batch)
+        Ok((batch, pieces))
     }
 
     /// The revisions of a row to tell; none when the row is not wanted. `examined` counts the bytes read to decide it.
@@ -479,7 +568,7 @@ impl Reading {
         row: &ChangeRow,
         wanted: &[Rev],
         text: &mut Vec<u8>,
-        pieces: &mut Vec<Bytes>,
+        pieces: &mut Vec<Piece>,
     ) -> Result<usize, StoreError> {
         let feed = self.query.feed;
         if feed == changes::Feed::EventSource {
@@ -508,6 +597,10 @@ impl Reading {
             text.extend_from_slice(b",\"doc\":");
             match row.body {
                 None => text.extend_from_slice(b"null"),
+                Some(_) if self.tells_attachments() => {
+                    pieces.push(Piece::Text(std::mem::take(text).into()));
+                    bytes += self.with_attachments(view, row, pieces)?;
+                }
                 Some(body) => {
                     let mut body = view.body(body)?;
                     if feed.is_endless() {
@@ -519,8 +612,8 @@ impl Reading {
                     if body.len() < SHARE_FROM_BYTES {
                         text.extend_from_slice(body.get(..end).unwrap_or_default());
                     } else {
-                        pieces.push(std::mem::take(text).into());
-                        pieces.push(body.slice(..end));
+                        pieces.push(Piece::Text(std::mem::take(text).into()));
+                        pieces.push(Piece::Text(body.slice(..end)));
                     }
                     if let Some(conflicts) = conflicts {
                         text.extend_from_slice(conflicts.as_bytes());
@@ -537,6 +630,43 @@ impl Reading {
             changes::Feed::Normal | changes::Feed::Longpoll => {}
         }
         Ok(bytes)
+    }
+
+    /// Whether documents are told otherwise than they are stored.
+    fn tells_attachments(&self) -> bool {
+        self.query.attachments != AttachmentsWanted::Stubs
+            || self.query.encodings != Encodings::Undone
+    }
+
+    /// Appends the winner with its attachments as they are wished for, and counts its bytes.
+    fn with_attachments(
+        &self,
+        view: &View,
+        row: &ChangeRow,
+        pieces: &mut Vec<Piece>,
+    ) -> Result<usize, StoreError> {
+        const LOST: StoreError = StoreError::Corrupt("a change of a document that is not there");
+        let document = view.document(&row.id)?.ok_or(LOST)?;
+        let winner = document.tree.winner().ok_or(LOST)?;
+        let extras = Extras {
+            conflicts: self.query.conflicts,
+            ..Extras::default()
+        };
+        let wish = Wish {
+            attachments: self.query.attachments.clone(),
+            encodings: self.query.encodings,
+            place: ContentPlace::Inline,
+        };
+        let told = contents::revision(view, &document, winner, extras, &wish)?;
+        let mut bytes: u64 = 0;
+        for piece in told.pieces {
+            bytes = bytes.saturating_add(piece.length());
+            pieces.push(match piece {
+                Piece::Text(text) if self.query.feed.is_endless() => Piece::Text(one_line(text)),
+                piece => piece,
+            });
+        }
+        Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
     /// `,"_conflicts":[…]}` to end a document with, when asked for and there are any.

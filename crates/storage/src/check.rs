@@ -1,12 +1,12 @@
-//! `adyton-storage check`: whether everything that a node keeps is there and whole. The node must not run.
+//! `adyton-storage check`: whether everything that a node keeps, or a backup has, is there and whole. The node must not run.
 //!
-//! Guarantees: what it finds is told by kind and file, so that a report may be shown to others. A file that a killed process left
-//! is repaired by the engine, as at every start; nothing else is changed.
+//! Guarantees: what it finds is told by kind and file, so that a report may be shown to others. Nothing is changed, and nothing need be
+//! writable: what a killed process left is repaired in memory, as the next start repairs it on disk.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::backup::BackupError;
+use crate::backup::{self, BackupError, named};
 use crate::databases::{database_files, file_in};
 use crate::store::StoreError;
 use crate::store::check::Faults;
@@ -25,6 +25,10 @@ pub struct Report {
 }
 
 impl Report {
+    pub(crate) fn fault(&mut self, path: PathBuf, what: &'static str) {
+        self.faults.push((path, what, 1));
+    }
+
     fn take(&mut self, path: &Path, faults: Faults) {
         let faults = faults.0.into_iter();
         self.faults
@@ -35,22 +39,26 @@ impl Report {
 /// Checks the directory of a node that does not run. May block for as long as all of it takes to read.
 pub fn check(data: &Path) -> Result<Report, BackupError> {
     let (node_file, directory) = (data.join("node.redb"), data.join("databases"));
-    if !node_file.is_file() {
-        return Err(BackupError::NoNode);
-    }
+    backup::expect_node(data, &node_file)?;
     let mut report = Report::default();
-    let (facts, faults) = in_use(crate::store::check_node::node(&node_file))?;
-    report.bytes += std::fs::metadata(&node_file)?.len();
+    let listed = backup::held(data, &mut report)?;
+    let (facts, faults) = checked(&node_file, crate::store::check_node::node(&node_file))?;
+    report.bytes += bytes_of(&node_file)?;
     // Without the node's file, nothing is known about whose the others are.
     let node_is_readable = faults.0.is_empty();
     report.take(&node_file, faults);
     let mut kept: BTreeMap<&str, u64> = BTreeMap::new();
-    for (hash, path) in database_files(&directory)? {
-        let bytes = std::fs::metadata(&path)?.len();
+    for (hash, path) in checked(&directory, database_files(&directory))? {
+        let bytes = bytes_of(&path)?;
         report.databases += 1;
         report.bytes += bytes;
         match facts.databases.get(&hash.to_string()) {
             Some(owner) => *kept.entry(owner).or_default() += bytes,
+            None if facts.deleted.contains(&hash.to_string()) => {
+                let notice = "a deletion did not end; the next start ends it";
+                *report.notices.entry(notice).or_default() += 1;
+                continue;
+            }
             None if node_is_readable => {
                 let notice = "a file belongs to no database; the next start moves it aside";
                 *report.notices.entry(notice).or_default() += 1;
@@ -59,14 +67,16 @@ pub fn check(data: &Path) -> Result<Report, BackupError> {
             }
             None => {}
         }
-        let faults = in_use(crate::store::check::database(&path))?;
+        let faults = checked(&path, crate::store::check::database(&path))?;
         report.take(&path, faults);
     }
     for hash in facts.databases.keys() {
         let path = hash.parse().map(|hash| file_in(&directory, hash));
         let path = path.unwrap_or_else(|_| directory.clone());
-        if !path.is_file() {
-            report.faults.push((path, "a database has no file", 1));
+        if !path.try_exists().map_err(named(&path))? {
+            report.fault(path, "a database has no file");
+        } else if listed.as_ref().is_some_and(|listed| !listed.contains(hash)) {
+            report.fault(path, "a database is not in the list of the backup's files");
         }
     }
     for (owner, bytes) in kept {
@@ -78,9 +88,15 @@ pub fn check(data: &Path) -> Result<Report, BackupError> {
     Ok(report)
 }
 
-fn in_use<T>(checked: Result<T, StoreError>) -> Result<T, BackupError> {
+fn bytes_of(path: &Path) -> Result<u64, BackupError> {
+    Ok(std::fs::metadata(path).map_err(named(path))?.len())
+}
+
+/// What stands against a check is told with the file.
+fn checked<T>(path: &Path, checked: Result<T, StoreError>) -> Result<T, BackupError> {
     match checked {
         Err(StoreError::Closed) => Err(BackupError::InUse),
+        Err(StoreError::Io(error)) => Err(named(path)(error)),
         checked => Ok(checked?),
     }
 }

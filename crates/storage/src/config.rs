@@ -1,9 +1,10 @@
 //! What the storage node is told at start: one file or flags, nothing else.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use adyton_egress::Reach;
 use adyton_protocol::did::Network;
 use adyton_resolver::chain::MAX_RPC;
 use adyton_resolver::directory::MAX_DIRECTORIES;
@@ -11,13 +12,14 @@ use adyton_resolver::web::plain_url;
 use serde::Deserialize;
 use url::Url;
 
+use crate::acme::AcmeTable;
 use crate::couch::{CouchConfig, CouchTable};
-use crate::limits_table::LimitsTable;
-use crate::outbound::Reach;
+use crate::limits_table::{LimitsTable, above_nothing, set};
 use crate::replicate::Pace;
+use crate::replication_table::ReplicationTable;
 use crate::resolution::RegistryChoice;
 use crate::throttle::{Proxy, Rates};
-use crate::tls::TlsFiles;
+use crate::tls::{TlsChoice, TlsFiles};
 
 /// The configuration of a storage node.
 #[derive(Debug, Clone)]
@@ -28,20 +30,21 @@ pub struct Config {
     pub data: PathBuf,
     /// Who keeps the databases, and the records of people.
     pub store: StoreChoice,
-    /// How clients reach this node, without trailing slash. None: `http://` and the listening address.
+    /// How clients reach this node, without trailing slash. None: the scheme and the listening address, or the first name that a
+    /// certificate is asked for.
     pub public_url: Option<String>,
     /// The network whose entries count in DID documents.
     pub network: Network,
     /// Who says where DID documents lie.
     pub registry: RegistryChoice,
-    /// Which servers the node may ask for that.
+    /// Which servers the node may ask for that, and push to.
     pub reach: Reach,
     /// Where counters are shown to the operator. None: nowhere.
     pub metrics: Option<SocketAddr>,
     /// Where backups go that a signal asks for. None: nowhere.
     pub backups: Option<PathBuf>,
     /// The certificate and key of TLS. None: plain HTTP.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<TlsChoice>,
     /// Whether an operator's proxy stands before the node.
     pub proxy: Proxy,
     /// How fast it replicates to the other nodes of a context.
@@ -87,7 +90,7 @@ pub struct Limits {
     pub bulk_bytes: usize,
     /// Bytes of any other request body.
     pub body_bytes: usize,
-    /// Bytes of request bodies that are in memory at one time, over all connections.
+    /// Bytes of request bodies that are in memory at one time, with what is made of them, over all connections.
     pub bodies_in_flight_bytes: u64,
     /// Bytes of request bodies that one account or one address has in memory at one time. None: a quarter of all, and never less than
     /// the largest request takes.
@@ -99,6 +102,8 @@ pub struct Limits {
     /// Open connections of one address, where no proxy stands before the node. None: a quarter of all; then those from this machine
     /// are not counted.
     pub connections_per_address: Option<usize>,
+    /// Connections on which one account has requests under way, from wherever they come. None: half of all.
+    pub connections_per_account: Option<usize>,
     /// Feeds that wait for changes.
     pub feeds: usize,
     /// Feeds of one caller that wait for changes.
@@ -119,6 +124,11 @@ pub struct Limits {
     pub find_documents: u64,
     /// Bytes of documents that one query may look at.
     pub find_bytes: u64,
+    /// Documents that were written since an index was made and that a query looks at one by one; with more, it brings the index up
+    /// to date first.
+    pub find_unindexed: u64,
+    /// Time that one query may take to bring its index up to date. What it has done by then stays.
+    pub find_indexing_time: Duration,
     /// Versions of one DID document.
     pub did_document_versions: u64,
     /// Versions of all DID documents together.
@@ -129,6 +139,8 @@ pub struct Limits {
     pub did_documents_bytes: u64,
     /// DIDs that the node registers, when it is a directory.
     pub registrations: u64,
+    /// Versions of DID documents, and registrations, that one address may bring, a minute. Those from this machine do not count.
+    pub did_writes_per_minute: u32,
     /// Contexts, of all accounts, into which other nodes are let.
     pub peers: u64,
     /// Requests a minute.
@@ -141,6 +153,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// The longest that a feed waits for a change before it ends.
     pub feed_timeout: Duration,
+    /// How often the right to an answer that is being told is looked at again in front of a CouchDB, where another node may change it.
+    pub rights_time: Duration,
 }
 
 impl Default for Limits {
@@ -163,6 +177,7 @@ impl Default for Limits {
             repeated_bytes: 64 << 20,
             connections: 4_096,
             connections_per_address: None,
+            connections_per_account: None,
             feeds: 20_000,
             feeds_per_caller: 10_000,
             handshakes: 256,
@@ -173,28 +188,57 @@ impl Default for Limits {
             find_pages_bytes: 256 << 20,
             find_documents: 100_000,
             find_bytes: 256 << 20,
+            find_unindexed: 200,
+            find_indexing_time: Duration::from_secs(5),
             did_document_versions: 10_000,
             did_documents: 1_000_000,
             did_document_bytes: 16 << 20,
             did_documents_bytes: 16 << 30,
             registrations: 100_000,
+            did_writes_per_minute: 60,
             peers: 100_000,
             rates: Rates::default(),
             header_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
             feed_timeout: Duration::from_secs(60),
+            rights_time: Duration::from_secs(60),
         }
     }
 }
 
 impl Limits {
+    /// Bytes of the largest request and what is made of it: its texts, and its items besides.
+    pub(crate) fn of_largest_request(&self) -> u64 {
+        let largest = self.bulk_bytes as u64;
+        largest.saturating_mul(2).saturating_add(largest / 4)
+    }
+
+    /// Connections of one address: a quarter of all, where the operator says nothing.
+    pub(crate) fn of_one_address(&self) -> usize {
+        const SHARE: usize = 4;
+        let share = self.connections.div_ceil(SHARE);
+        self.connections_per_address.unwrap_or(share)
+    }
+
     /// Files and sockets that a node with these limits may have open at one time, about: connections, databases, the places that the
-    /// resolver asks (320 DIDs at one time), and a thousand for its own files and other servers.
+    /// resolver asks, and a thousand for its own files and other servers.
     pub fn open_files(&self) -> u64 {
         const OWN: u64 = 1_024;
-        const PLACES: u64 = 320 * adyton_resolver::registry::MAX_PLACES as u64;
+        const PLACES: u64 =
+            (adyton_resolver::resolver::AT_ONCE * adyton_resolver::registry::MAX_PLACES) as u64;
         OWN + PLACES + self.connections as u64 + self.open_databases as u64
+    }
+
+    /// Lowers what this node has open at one time, when the system allows only so many files: a connection that is accepted and then
+    /// finds no file for its database is worse than one that waits.
+    pub fn fit_into(&mut self, allowed: u64) {
+        let rest = self.open_files().saturating_sub(self.connections as u64);
+        let connections = allowed.saturating_sub(rest).max(allowed / 4).max(1);
+        let lower = |limit: usize, most: u64| limit.min(usize::try_from(most).unwrap_or(limit));
+        self.connections = lower(self.connections, connections);
+        // Twice as many may be open for a moment.
+        self.open_databases = lower(self.open_databases, (allowed / 8).max(1));
     }
 }
 
@@ -219,7 +263,7 @@ impl Config {
     }
 }
 
-/// The configuration file: TOML, the same names as the flags.
+/// The configuration file: TOML. Some of its names are flags, too.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ConfigFile {
@@ -255,28 +299,49 @@ pub struct ConfigFile {
     pub metrics_listen: Option<SocketAddr>,
     /// See [`Config::backups`].
     pub backups: Option<PathBuf>,
-    /// Whether connections come from the operator's own proxy: see [`Proxy`].
+    /// Whether all connections come from the operator's own proxy: see [`Proxy`].
     pub behind_proxy: Option<bool>,
+    /// Addresses of the operator's own proxies, where clients may come directly, too: see [`Proxy::At`].
+    pub proxies: Option<Vec<IpAddr>>,
     /// `embedded` (the default) or `couchdb`: see [`Config::store`].
     pub store: Option<String>,
     /// See the table `[couchdb]`.
     pub couchdb: Option<CouchTable>,
     /// See the table `[did]`.
     pub did: Option<DidTable>,
+    /// See the table `[replication]`.
+    pub replication: Option<ReplicationTable>,
     /// See the table `[limits]`.
     pub limits: Option<LimitsTable>,
     /// See the table `[tls]`.
     pub tls: Option<TlsTable>,
 }
 
-/// `[tls]`: the node's own certificate.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// `[tls]`: the node's own certificate, from files or from an authority.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct TlsTable {
     /// See [`TlsFiles::certificate`].
-    pub certificate: PathBuf,
+    pub certificate: Option<PathBuf>,
     /// See [`TlsFiles::key`].
-    pub key: PathBuf,
+    pub key: Option<PathBuf>,
+    /// See the table `[tls.acme]`.
+    pub acme: Option<AcmeTable>,
+}
+
+impl TlsTable {
+    fn read(self, public_url: Option<&str>) -> Result<TlsChoice, ConfigError> {
+        match (self.certificate, self.key, self.acme) {
+            (Some(certificate), Some(key), None) => Ok(TlsFiles { certificate, key }.into()),
+            (None, None, Some(acme)) => Ok(acme.read(public_url)?.into()),
+            (_, _, Some(_)) => {
+                let why = "files with a certificate and a key, or `acme`, not both";
+                Err(ConfigError::Invalid("tls", why))
+            }
+            (None, _, None) => Err(ConfigError::Missing("tls.certificate")),
+            (Some(_), None, None) => Err(ConfigError::Missing("tls.key")),
+        }
+    }
 }
 
 /// `[did]`: how DIDs are resolved (ADR 24).
@@ -335,7 +400,8 @@ impl DidTable {
             }
             "file" => {
                 let path = self.file.ok_or(ConfigError::Missing("did.file"))?;
-                RegistryChoice::File(std::fs::read(path)?)
+                let read = std::fs::read(&path);
+                RegistryChoice::File(read.map_err(unread("did.file", &path))?)
             }
             _ => {
                 let expected = "not one of own, chain, directory, file";
@@ -357,7 +423,7 @@ fn servers(
         return Err(ConfigError::Invalid(name, "too many"));
     }
     let urls = texts.iter().map(|text| {
-        let url = plain_url(text).filter(|url| reach.allows_url(url));
+        let url = plain_url(text).filter(|url| reach.check(url).is_ok());
         url.ok_or(ConfigError::Invalid(
             name,
             "expected https URLs of public servers",
@@ -370,21 +436,36 @@ fn servers(
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration file: {0}")]
-    Read(#[from] std::io::Error),
+    /// The configuration file, or one that a setting names, cannot be read.
+    #[error("cannot read the file of `{0}`, {path}: {2}", path = .1.display())]
+    File(&'static str, PathBuf, #[source] std::io::Error),
     /// The file is not what it should be.
     #[error("the configuration file is wrong: {0}")]
     Parse(#[from] toml::de::Error),
     /// Something must be given.
-    #[error("`{0}` must be given, in the file or as a flag")]
+    #[error("`{0}` must be given")]
     Missing(&'static str),
     /// Something is not what it should be.
     #[error("`{0}` is wrong: {1}")]
     Invalid(&'static str, &'static str),
 }
 
+/// Which file cannot be read.
+pub(crate) fn unread(
+    name: &'static str,
+    path: &Path,
+) -> impl FnOnce(std::io::Error) -> ConfigError {
+    let path = path.to_owned();
+    move |error| ConfigError::File(name, path, error)
+}
+
 impl ConfigFile {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path);
+        Self::parse(&text.map_err(unread("--config", path))?)
+    }
+
     /// Reads TOML text.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         Ok(toml::from_str(text)?)
@@ -393,12 +474,26 @@ impl ConfigFile {
     /// The configuration, with what is not given at its default.
     pub fn into_config(self) -> Result<Config, ConfigError> {
         let mut limits = Limits::default();
-        limits.accounts = self.max_accounts.unwrap_or(limits.accounts);
-        limits.account_bytes = self.account_bytes.unwrap_or(limits.account_bytes);
-        limits.node_bytes = self.node_bytes;
-        limits.connections = self.connections.unwrap_or(limits.connections);
-        limits.open_databases = self.open_databases.unwrap_or(limits.open_databases);
-        limits.document_bytes = self.document_bytes.unwrap_or(limits.document_bytes);
+        set("max-accounts", &mut limits.accounts, self.max_accounts)?;
+        set(
+            "account-bytes",
+            &mut limits.account_bytes,
+            self.account_bytes,
+        )?;
+        let node_bytes = self.node_bytes;
+        let node_bytes = node_bytes.map(|bytes| above_nothing("node-bytes", bytes));
+        limits.node_bytes = node_bytes.transpose()?;
+        set("connections", &mut limits.connections, self.connections)?;
+        set(
+            "open-databases",
+            &mut limits.open_databases,
+            self.open_databases,
+        )?;
+        set(
+            "document-bytes",
+            &mut limits.document_bytes,
+            self.document_bytes,
+        )?;
         if limits.document_bytes > adyton_couch::limits::MAX_DOCUMENT_BYTES {
             return Err(ConfigError::Invalid(
                 "document-bytes",
@@ -425,16 +520,33 @@ impl ConfigFile {
             })?,
         };
         let rates = &mut limits.rates;
-        rates.account = self.requests_per_minute.unwrap_or(rates.account);
-        rates.address = self
-            .requests_per_minute_per_address
-            .unwrap_or(rates.address);
-        let proxy = match self.behind_proxy.unwrap_or(false) {
-            true => Proxy::Trusted,
-            false => Proxy::None,
+        set(
+            "requests-per-minute",
+            &mut rates.account,
+            self.requests_per_minute,
+        )?;
+        set(
+            "requests-per-minute-per-address",
+            &mut rates.address,
+            self.requests_per_minute_per_address,
+        )?;
+        let proxy = match (self.behind_proxy.unwrap_or(false), self.proxies) {
+            (true, Some(_)) => {
+                let why = "with `behind-proxy` every address is one";
+                return Err(ConfigError::Invalid("proxies", why));
+            }
+            (false, Some(addresses)) => Proxy::At(addresses),
+            (true, None) => Proxy::Trusted,
+            (false, None) => Proxy::None,
         };
         self.limits.unwrap_or_default().apply(&mut limits)?;
         let (registry, reach) = self.did.unwrap_or_default().read()?;
+        let listen = self.listen.ok_or(ConfigError::Missing("listen"))?;
+        let public_url = self.public_url.map(|url| base_url("public-url", &url));
+        let public_url = public_url.transpose()?;
+        let own = public_url.clone();
+        let own = own.unwrap_or_else(|| format!("http://{listen}"));
+        let reach = self.replication.unwrap_or_default().apply(reach, &own)?;
         let store = match (self.store.as_deref().unwrap_or("embedded"), self.couchdb) {
             ("embedded", None) => StoreChoice::Embedded,
             ("embedded", Some(_)) => {
@@ -456,23 +568,25 @@ impl ConfigFile {
                 ));
             }
         };
+        let tls = self.tls.map(|table| table.read(public_url.as_deref()));
+        let tls = tls.transpose()?;
+        // With an authority's certificate, clients are told its first name.
+        let told = public_url.is_some() || matches!(tls, Some(TlsChoice::Acme(_)));
+        if !told && listen.ip().to_canonical().is_unspecified() {
+            let why = "must be given, as clients are told an address and `listen` names none";
+            return Err(ConfigError::Invalid("public-url", why));
+        }
         Ok(Config {
             store,
             registry,
             reach,
             metrics: self.metrics_listen,
             backups: self.backups,
-            tls: self.tls.map(|table| TlsFiles {
-                certificate: table.certificate,
-                key: table.key,
-            }),
+            tls,
             proxy,
-            listen: self.listen.ok_or(ConfigError::Missing("listen"))?,
+            listen,
             data: self.data.ok_or(ConfigError::Missing("data"))?,
-            public_url: self
-                .public_url
-                .map(|url| base_url("public-url", &url))
-                .transpose()?,
+            public_url,
             network,
             pace: Pace::default(),
             limits,
@@ -484,164 +598,15 @@ impl ConfigFile {
 fn base_url(name: &'static str, text: &str) -> Result<String, ConfigError> {
     let url = Url::parse(text).map_err(|_| ConfigError::Invalid(name, "not a URL"))?;
     let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    if !matches!(url.scheme(), "http" | "https") || !plain || url.host().is_none() {
+    let open = url.username().is_empty() && url.password().is_none();
+    if !matches!(url.scheme(), "http" | "https") || !plain || !open || url.host().is_none() {
         return Err(ConfigError::Invalid(
             name,
-            "expected http(s)://host[:port] without a path",
+            "expected http(s)://host[:port] without a path and without a credential",
         ));
     }
     Ok(text.trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_names_what_flags_name() {
-        let text = "listen = \"127.0.0.1:0\"\ndata = \"d\"\npublic-url = \"https://node.example:443/\"\nnetwork = \"myrtle\"\n";
-        let config = ConfigFile::parse(text).unwrap().into_config().unwrap();
-        assert_eq!(
-            config.public_url.as_deref(),
-            Some("https://node.example:443")
-        );
-        assert_eq!(config.network, Network::Myrtle);
-        assert_eq!(config.limits, Limits::default());
-    }
-
-    fn with(lines: &str) -> Result<Config, ConfigError> {
-        let text = format!("listen = \"127.0.0.1:0\"\ndata = \"d\"\n{lines}");
-        ConfigFile::parse(&text)?.into_config()
-    }
-
-    #[test]
-    fn a_registry_has_its_own_settings_and_no_others() {
-        let choice = |lines: &str| with(lines).unwrap().registry;
-        let url = |text: &str| Url::parse(text).unwrap();
-        assert_eq!(choice(""), RegistryChoice::Own);
-        assert_eq!(
-            choice("[did]\nregistry = \"chain\""),
-            RegistryChoice::Chain(vec![])
-        );
-        let rpc =
-            "[did]\nregistry = \"chain\"\nrpc = [\"https://a.example/x\", \"https://b.example/\"]";
-        let rpc_urls = vec![url("https://a.example/x"), url("https://b.example/")];
-        assert_eq!(choice(rpc), RegistryChoice::Chain(rpc_urls));
-        let own = "[did]\nregistry = \"chain\"\nallow-loopback = true\nrpc = [\"http://127.0.0.1:8545/\"]";
-        // The flag is about the servers that are named, not about whatever else listens here.
-        let reach = with(own).unwrap().reach;
-        assert!(reach.allows_url(&url("http://127.0.0.1:8545/")));
-        assert!(!reach.allows_url(&url("http://127.0.0.1:5984/")));
-        let directory = "[did]\nregistry = \"directory\"\ndirectories = [\"https://a.example/\"]";
-        let others = vec![url("https://a.example/")];
-        assert_eq!(choice(directory), RegistryChoice::Directory(others));
-        for wrong in [
-            "registry = \"nowhere\"",
-            "registry = \"file\"",
-            "registry = \"file\"\nfile = \"/does/not/exist\"",
-            "rpc = [\"https://a.example/\"]",
-            "registry = \"chain\"\nrpc = [\"http://127.0.0.1:8545/\"]",
-            "registry = \"chain\"\nrpc = [\"https://10.0.0.1/\"]",
-            "registry = \"chain\"\nrpc = [\"https://user:word@a.example/\"]",
-            "registry = \"chain\"\nfile = \"x\"",
-            "registry = \"directory\"\ndirectories = [\"https://a.example/x\"]",
-            "registry = \"directory\"\nrpc = [\"https://a.example/\"]",
-        ] {
-            assert!(with(&format!("[did]\n{wrong}")).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn the_operators_settings_are_read() {
-        let config = with(
-            "requests-per-minute = 7\nrequests-per-minute-per-address = 8\nmetrics-listen = \"127.0.0.1:9100\"\nbehind-proxy = true\nbackups = \"b\"\n[limits]\nresolutions-per-minute = 9\n[tls]\ncertificate = \"c.pem\"\nkey = \"k.pem\"",
-        )
-        .unwrap();
-        let rates = Rates {
-            account: 7,
-            address: 8,
-            resolutions: 9,
-        };
-        assert_eq!((config.limits.rates, config.proxy), (rates, Proxy::Trusted));
-        assert_eq!(config.metrics.unwrap().port(), 9100);
-        assert_eq!(config.backups, Some("b".into()));
-        let files = TlsFiles {
-            certificate: "c.pem".into(),
-            key: "k.pem".into(),
-        };
-        assert_eq!(config.tls, Some(files));
-        assert!(with("[tls]\ncertificate = \"c.pem\"").is_err());
-    }
-
-    #[test]
-    fn a_couchdb_is_named_in_the_file_and_its_secrets_in_another() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("secrets.toml");
-        let secrets = "admin = \"a\"\nadmin-password = \"b\"\naccess-key = \"0123456789abcdef\"\n\
-            refresh-key = \"fedcba9876543210\"\npublic-user = \"everybody\"\npublic-password = \"c\"\n";
-        let lines = |url: &str| {
-            let path = path.display();
-            format!("store = \"couchdb\"\n[couchdb]\nurl = \"{url}\"\nsecrets = \"{path}\"")
-        };
-        let here = "http://couch.internal:5984";
-        let write = |text: &str| std::fs::write(&path, text).unwrap();
-        write(&format!("{secrets}node-key = \"0x{}\"", "07".repeat(32)));
-        let config = with(&lines(here)).unwrap();
-        let StoreChoice::Couch(couch) = &config.store else {
-            panic!("the other store")
-        };
-        assert_eq!(
-            (couch.url.as_str(), couch.node_key),
-            ("http://couch.internal:5984/", Some([7; 32]))
-        );
-        assert!(!format!("{config:?}").contains("0123456789abcdef"));
-        for wrong in [
-            "http://a:b@couch.internal/",
-            "http://couch.internal/x",
-            "ftp://couch.internal/",
-        ] {
-            assert!(with(&lines(wrong)).is_err(), "{wrong}");
-        }
-        for (name, value) in [
-            ("access-key", "short"),
-            ("access-key", "fedcba9876543210"),
-            ("public-user", "a"),
-            ("public-user", "_x"),
-            ("public-user", "a b"),
-        ] {
-            let line = secrets.lines().find(|line| line.starts_with(name)).unwrap();
-            write(&secrets.replace(line, &format!("{name} = \"{value}\"")));
-            assert!(with(&lines(here)).is_err(), "{name} {value}");
-        }
-        write(&format!("{secrets}more = \"a secret\""));
-        let told = with(&lines(here)).unwrap_err().to_string();
-        assert!(!told.contains("a secret"), "{told}");
-        assert!(with(&format!("backups = \"b\"\n{}", lines(here))).is_err());
-        assert!(with("store = \"couchdb\"").is_err());
-        assert!(with("store = \"files\"").is_err());
-        assert!(with(&lines(here).replace("couchdb\"\n", "embedded\"\n")).is_err());
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        assert!(ConfigFile::parse("lisen = 1").is_err());
-        let missing = ConfigFile::parse("listen = \"127.0.0.1:0\"")
-            .unwrap()
-            .into_config();
-        assert!(matches!(missing, Err(ConfigError::Missing("data"))));
-        for line in [
-            "public-url = \"node\"",
-            "public-url = \"http://h/couch\"",
-            "network = \"x\"",
-            "document-bytes = 99999999999",
-            "attachment-bytes = 99999999999",
-            "attachments-bytes = 99999999999",
-        ] {
-            let text = format!("listen = \"127.0.0.1:0\"\ndata = \"d\"\n{line}");
-            assert!(
-                ConfigFile::parse(&text).unwrap().into_config().is_err(),
-                "{line}"
-            );
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! The databases of all accounts: made, found, opened on demand, deleted. Open files are few; the least used are closed.
+//! The databases of all accounts: made, found, opened on demand, deleted.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,38 +7,42 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use adyton_protocol::database::DatabaseHash;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::access::{Permit, Principal};
 use crate::account_turns::AccountTurns;
 use crate::clock::Clock;
 use crate::config::Limits;
+use crate::database_record::DatabaseRecord;
 use crate::keeper::judged;
 use crate::private_files::make_directory;
-use crate::quota::{NoRoom, Quotas, Room, Usage};
-use crate::registry::DatabaseRecord;
+use crate::quota::{Extent, Need, NoRoom, Quotas, Room, Usage};
 use crate::replicate::News;
 use crate::store::database::DatabaseFile;
 use crate::store::node::NodeStore;
 use crate::store::pulse::Pulse;
 use crate::store::{StoreError, blocking};
-use crate::total::{NodeFull, Total};
+use crate::total::{NodeFull, Total, bytes_on_disk};
 
 use adyton_couch::wire::{CouchError, ErrorKind};
 
 mod backup;
+mod compaction;
+mod opening;
 
 pub(crate) use backup::BackupUnderWay;
 use backup::Standing;
+use compaction::Compactions;
+use opening::Open;
 
 /// About what an empty database takes on disk.
 const NEW_FILE_BYTES: u64 = 64 << 10;
 /// Below the databases: files that the node's file does not know.
 const UNKNOWN: &str = "unknown";
-/// How long an open waits for a file that is just being closed.
-const CLOSING_TIME: Duration = Duration::from_secs(5);
-
+/// How long whoever is being told something waits for a file, while too many are in use.
+const GOING_ON_TIME: Duration = Duration::from_secs(30);
 /// Why something cannot be done with a database: a refusal to word, or a fault of ours.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DatabaseError {
@@ -46,6 +50,13 @@ pub(crate) enum DatabaseError {
     Refused(#[from] CouchError),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<NoRoom> for DatabaseError {
+    fn from(_: NoRoom) -> Self {
+        let reason = "Storage limit reached";
+        CouchError::new(ErrorKind::InsufficientStorage, reason).into()
+    }
 }
 
 /// All databases of the node.
@@ -57,17 +68,23 @@ pub(crate) struct Databases {
     news: News,
     slots: Mutex<HashMap<DatabaseHash, Arc<Slot>>>,
     open_files: Arc<AtomicUsize>,
+    /// Held while files are closed for those for whom there is no room.
+    making_room: tokio::sync::Mutex<()>,
     /// Counts uses, to find the file that was not used for longest.
     uses: AtomicU64,
     /// While a backup is made: what of it still stands.
     standing: Arc<Mutex<Standing>>,
     /// Held while a database is compacted: one at a time.
     compacting: Arc<tokio::sync::Mutex<()>>,
+    /// And of an account's databases one waits to be.
+    compactions: AccountTurns,
     turns: AccountTurns,
     quotas: Quotas,
     total: Total,
     /// Counts the changes of the registry: a permit that is older than the last one is looked at again.
-    changes: AtomicU64,
+    changes: Arc<AtomicU64>,
+    /// Deletions under way: done to their end, whether somebody waits or not.
+    ending: Mutex<JoinSet<()>>,
 }
 
 /// A database's place: its file when open, and the pulse that wakes its feeds, open or not.
@@ -76,53 +93,20 @@ struct Slot {
     pulse: watch::Sender<u64>,
     used: AtomicU64,
     compacting: AtomicBool,
+    compactions: Compactions,
 }
 
 impl Slot {
-    /// Refuses to wait for a compaction: nobody knows how long it takes.
-    fn is_free(&self) -> Result<(), CouchError> {
-        if self.compacting.load(Ordering::Relaxed) {
-            let reason = "The database is being compacted.";
-            return Err(CouchError::new(ErrorKind::Unavailable, reason));
-        }
+    /// Removes its file. Nobody opens it meanwhile, and its feeds look again.
+    async fn remove_file(&self, path: PathBuf) -> Result<(), StoreError> {
+        let mut held = Arc::clone(&self.file).lock_owned().await;
+        blocking(move || {
+            drop(held.take());
+            remove_durably(&path)
+        })
+        .await?;
+        self.pulse.send_modify(|_| {});
         Ok(())
-    }
-}
-
-/// An open file, counted as long as it is one.
-struct Open {
-    file: Arc<DatabaseFile>,
-    _count: Counted,
-}
-
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn one_of(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Marks a place whose file is being compacted.
-struct Compacting(Arc<Slot>);
-
-impl Compacting {
-    fn begin(slot: Arc<Slot>) -> Self {
-        slot.compacting.store(true, Ordering::Relaxed);
-        Self(slot)
-    }
-}
-
-impl Drop for Compacting {
-    fn drop(&mut self) {
-        self.0.compacting.store(false, Ordering::Relaxed);
     }
 }
 
@@ -145,18 +129,21 @@ impl Databases {
             news,
             slots: Mutex::default(),
             open_files: Arc::default(),
+            making_room: tokio::sync::Mutex::default(),
             uses: AtomicU64::new(0),
             standing: Arc::default(),
             compacting: Arc::default(),
+            compactions: AccountTurns::default(),
             turns: AccountTurns::default(),
             quotas: Quotas::default(),
             total,
-            changes: AtomicU64::new(1),
+            changes: Arc::new(AtomicU64::new(1)),
+            ending: Mutex::default(),
         }
     }
 
-    /// Takes over the directory. Files that no database owns are moved aside: a creation or a deletion did not end, or the node's
-    /// file is older than they are, and they are all that there is of what it lacks.
+    /// Takes over the directory. Deletions that did not end are brought to their end. Other files that no database owns are moved
+    /// aside: a creation did not end, or the node's file is older than they are, and they are all that there is of what it lacks.
     pub(crate) async fn open(
         node: NodeStore,
         directory: PathBuf,
@@ -164,6 +151,12 @@ impl Databases {
         (clock, news): (Clock, News),
     ) -> Result<Self, StoreError> {
         let this = Self::new(node, directory, limits, (clock, news));
+        let deleted = this.node.deleted().await?;
+        if !deleted.is_empty() {
+            let paths: Vec<PathBuf> = deleted.iter().map(|hash| this.path(*hash)).collect();
+            blocking(move || paths.iter().try_for_each(|path| remove_durably(path))).await?;
+            this.node.forget_deleted(deleted).await?;
+        }
         let directory = this.directory.clone();
         let found = blocking(move || database_files(&directory)).await?;
         let unknown = this.node.without_owner(found).await?;
@@ -229,32 +222,25 @@ impl Databases {
         opened
     }
 
-    /// Forgets what a database need not remember, and gives unused bytes back, if nobody uses the file at that moment.
-    pub(crate) async fn compact(&self, permit: &Permit) -> Result<(), DatabaseError> {
-        let one = Arc::clone(&self.compacting).lock_owned().await;
+    /// The same for whoever goes on reading: the permit is renewed, if it is given at this moment. It may be for a database that was
+    /// made anew by now. While too many files are in use, he waits.
+    pub(crate) async fn file_again(
+        &self,
+        permit: &mut Permit,
+    ) -> Result<Arc<DatabaseFile>, DatabaseError> {
         let hash = hash_of(permit.record())?;
-        self.file(permit).await?.stem().await?;
-        let compacting = Compacting::begin(self.slot(hash));
-        // Done to its end, whether somebody waits for it or not. Who opens the database meanwhile waits.
-        blocking(move || {
-            let _one = one;
-            let mut held = compacting.0.file.blocking_lock();
-            let Some(Open { file, _count }) = held.take() else {
-                return Ok(());
-            };
-            let (file, done) = match Arc::try_unwrap(file) {
-                Err(in_use) => (in_use, Ok(())),
-                Ok(file) => {
-                    let (file, done) = file.shrunk();
-                    (Arc::new(file), done)
-                }
-            };
-            *held = Some(Open { file, _count });
-            done
-        })
-        .await?;
-        self.quotas.forget(&permit.record().owner);
-        Ok(())
+        let deadline = Instant::now() + GOING_ON_TIME;
+        loop {
+            let opened = self.open_file(hash).await;
+            // Afterwards, as above.
+            if let Some(again) = self.renewed(permit).await? {
+                *permit = again;
+            }
+            match opened {
+                Err(DatabaseError::Refused(_)) if Instant::now() < deadline => {}
+                opened => return opened,
+            }
+        }
     }
 
     /// The pulse of a database that the caller may read: changes whenever there is something new.
@@ -279,11 +265,13 @@ impl Databases {
                 let reason = "The account has as many databases as it may.";
                 return Err(CouchError::new(ErrorKind::InsufficientStorage, reason).into());
             }
-            self.room_on_node(NEW_FILE_BYTES).await?;
+            self.room_on_node(NEW_FILE_BYTES.into()).await?;
             self.slot(hash).is_free()?;
             self.remove_file(hash).await?;
+            self.make_file(hash, now).await?;
+        } else {
+            self.open_file(hash).await?;
         }
-        self.make_file(hash, now).await?;
         self.node.put_database(record).await?;
         self.slot(hash).pulse.send_modify(|_| {});
         Ok(())
@@ -304,18 +292,15 @@ impl Databases {
         Ok(true)
     }
 
-    /// Makes the files of registered databases that lack one.
-    pub(crate) async fn restore_files(
-        &self,
-        account: String,
-        now: u64,
-    ) -> Result<(), DatabaseError> {
+    /// Says to the log how many databases of an account have no file. None is made: an empty one would be taken for the whole.
+    pub(crate) async fn look_for_files(&self, account: String) -> Result<(), DatabaseError> {
         let _changing = self.turns.of(&account).await;
+        let mut lacking = 0;
         for record in self.node.databases_of(account).await? {
-            let hash = hash_of(&record)?;
-            if !self.path(hash).exists() {
-                self.make_file(hash, now).await?;
-            }
+            lacking += usize::from(!self.path(hash_of(&record)?).exists());
+        }
+        if lacking > 0 {
+            tracing::error!(lacking, "{}", StoreError::Lacking);
         }
         Ok(())
     }
@@ -326,24 +311,53 @@ impl Databases {
         owner: &str,
         hash: DatabaseHash,
     ) -> Result<bool, DatabaseError> {
-        let _changing = self.turns.of(owner).await;
+        let changing = self.turns.of(owner).await;
         let record = self.node.database(hash.to_string()).await?;
         if record.is_none_or(|record| record.owner != owner) {
             return Ok(false);
         }
-        self.slot(hash).is_free()?;
+        let slot = self.slot(hash);
+        slot.is_free()?;
         self.changes.fetch_add(1, Ordering::SeqCst);
-        // First it is not there any more, then its bytes go.
         let standing = Arc::clone(&self.standing);
         let note = move |hash: &str| Standing::deleted(&standing, hash);
-        self.node
-            .remove_database(owner.to_owned(), hash.to_string(), note)
-            .await?;
-        self.changes.fetch_add(1, Ordering::SeqCst);
-        self.remove_file(hash).await?;
+        let (node, changes, path) = (
+            self.node.clone(),
+            Arc::clone(&self.changes),
+            self.path(hash),
+        );
+        let account = owner.to_owned();
+        self.to_its_end(async move {
+            let _changing = changing;
+            // First it is not there any more, then its bytes go, then that they were to go is forgotten.
+            node.remove_database(account, hash.to_string(), note)
+                .await?;
+            changes.fetch_add(1, Ordering::SeqCst);
+            slot.remove_file(path).await?;
+            node.forget_deleted(vec![hash]).await
+        })
+        .await?;
         self.forget(hash);
         self.quotas.forget(owner);
         Ok(true)
+    }
+
+    /// Does something to its end, whether somebody waits for it or not: as long as the node runs.
+    async fn to_its_end(
+        &self,
+        work: impl Future<Output = Result<(), StoreError>> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let (tell, told) = oneshot::channel();
+        {
+            let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+            while ending.try_join_next().is_some() {}
+            ending.spawn(async move {
+                let done = work.await;
+                // Nobody may wait any more.
+                drop(tell.send(done));
+            });
+        }
+        told.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// The databases of an account.
@@ -374,10 +388,7 @@ impl Databases {
 
     /// What an account keeps, measured now.
     pub(crate) async fn usage(&self, account: &str) -> Result<Usage, StoreError> {
-        let measuring = self.quotas.measuring(account);
-        let usage = self.measure(account).await?;
-        self.quotas.measured(account, measuring, usage);
-        Ok(usage)
+        self.quotas.usage(account, self.measure(account)).await
     }
 
     async fn measure(&self, account: &str) -> Result<Usage, StoreError> {
@@ -397,7 +408,7 @@ impl Databases {
             Ok(paths
                 .iter()
                 .filter_map(|path| std::fs::metadata(path).ok())
-                .map(|m| m.len())
+                .map(|file| bytes_on_disk(&file))
                 .sum())
         })
         .await?;
@@ -409,28 +420,33 @@ impl Databases {
     }
 
     /// Room for so many bytes in the account of a database's owner. To be kept until they are written.
-    pub(crate) async fn room(&self, permit: &Permit, bytes: u64) -> Result<Room, DatabaseError> {
-        let full = || {
-            let reason = "Storage limit reached";
-            CouchError::new(ErrorKind::InsufficientStorage, reason)
-        };
+    pub(crate) async fn room(&self, permit: &Permit, need: Need) -> Result<Room, DatabaseError> {
         let owner = &permit.record().owner;
-        self.room_on_node(bytes).await?;
-        if let Some(room) = self.quotas.take(owner, bytes) {
-            return Ok(room);
+        self.room_on_node(need).await?;
+        let taken = self.quotas.room(owner, need, self.measure(owner)).await?;
+        Ok(taken?)
+    }
+
+    /// The same for a step of an index, after which its rows may take `expected` bytes more. A fifth of the account stays for writes.
+    pub(crate) async fn room_for_rows(
+        &self,
+        permit: &Permit,
+        bytes: u64,
+        expected: u64,
+    ) -> Result<Room, DatabaseError> {
+        if bytes > 0 {
+            let usage = self.usage(&permit.record().owner).await?;
+            let then = usage.bytes.saturating_add(expected.saturating_mul(2));
+            if then > Extent::LeavingAFifth.of(usage.limit, 0) {
+                return Err(NoRoom.into());
+            }
         }
-        if self.quotas.is_refused(owner, bytes) {
-            return Err(full().into());
-        }
-        let measuring = self.quotas.measuring(owner);
-        let usage = self.measure(owner).await?;
-        let taken = self.quotas.take_measured(owner, bytes, measuring, usage);
-        Ok(taken.map_err(|NoRoom| full())?)
+        self.room(permit, bytes.into()).await
     }
 
     /// Room for so many bytes, whoever writes them.
-    async fn room_on_node(&self, bytes: u64) -> Result<(), DatabaseError> {
-        let taken = self.total.take(bytes).await?;
+    async fn room_on_node(&self, need: Need) -> Result<(), DatabaseError> {
+        let taken = self.total.take(need).await?;
         let reason = "The node keeps as much as it may.";
         Ok(taken.map_err(|NodeFull| CouchError::new(ErrorKind::InsufficientStorage, reason))?)
     }
@@ -439,9 +455,10 @@ impl Databases {
         let slot = self.slot(hash);
         let mut file = slot.file.lock().await;
         if file.is_none() {
+            let count = self.room_for_a_file(hash).await?;
             let (path, pulse) = (self.path(hash), self.pulse_of(hash, &slot));
             let made = blocking(move || DatabaseFile::create(&path, now, pulse)).await?;
-            *file = Some(self.counted(made));
+            *file = Some(self.opened(made, count));
             drop(file);
             self.close_surplus(hash).await;
         }
@@ -450,19 +467,7 @@ impl Databases {
 
     /// Removes the file of a database that is not registered. Nobody opens it meanwhile, and its feeds look again.
     async fn remove_file(&self, hash: DatabaseHash) -> Result<(), DatabaseError> {
-        let slot = self.slot(hash);
-        let mut held = Arc::clone(&slot.file).lock_owned().await;
-        let path = self.path(hash);
-        blocking(move || {
-            drop(held.take());
-            match std::fs::remove_file(path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-                _ => Ok(()),
-            }
-        })
-        .await?;
-        slot.pulse.send_modify(|_| {});
-        Ok(())
+        Ok(self.slot(hash).remove_file(self.path(hash)).await?)
     }
 
     /// Forgets the place of a database that is gone, unless somebody still has to do with it.
@@ -473,82 +478,6 @@ impl Databases {
             .is_some_and(|slot| Arc::strong_count(slot) == 1)
         {
             slots.remove(&hash);
-        }
-    }
-
-    fn counted(&self, file: DatabaseFile) -> Open {
-        Open {
-            file: Arc::new(file),
-            _count: Counted::one_of(&self.open_files),
-        }
-    }
-
-    async fn open_file(&self, hash: DatabaseHash) -> Result<Arc<DatabaseFile>, DatabaseError> {
-        let slot = self.slot(hash);
-        slot.used
-            .store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-        let mut file = slot.file.lock().await;
-        if let Some(open) = &*file {
-            return Ok(Arc::clone(&open.file));
-        }
-        if self.open_files.load(Ordering::Relaxed) >= 2 * self.limits.open_databases {
-            let reason = "Too many databases are in use.";
-            return Err(CouchError::new(ErrorKind::Unavailable, reason).into());
-        }
-        let deadline = Instant::now() + CLOSING_TIME;
-        let open = loop {
-            let (path, pulse) = (self.path(hash), self.pulse_of(hash, &slot));
-            match blocking(move || DatabaseFile::open(&path, pulse)).await {
-                Err(StoreError::Closed) if Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                opened => break self.counted(opened?),
-            }
-        };
-        let opened = Arc::clone(&open.file);
-        *file = Some(open);
-        drop(file);
-        self.close_surplus(hash).await;
-        Ok(opened)
-    }
-
-    /// Closes files that were not used for longest and that nobody holds, when there are too many.
-    async fn close_surplus(&self, just_opened: DatabaseHash) {
-        let open = self.open_files.load(Ordering::Relaxed);
-        if open <= self.limits.open_databases {
-            return;
-        }
-        let mut candidates: Vec<Arc<Slot>> = self
-            .slots()
-            .iter()
-            .filter(|(hash, _)| **hash != just_opened)
-            .map(|(_, slot)| Arc::clone(slot))
-            .collect();
-        candidates.sort_by_key(|slot| slot.used.load(Ordering::Relaxed));
-        let mut surplus = open - self.limits.open_databases;
-        for slot in candidates {
-            if surplus == 0 {
-                return;
-            }
-            let Ok(mut held) = Arc::clone(&slot.file).try_lock_owned() else {
-                continue;
-            };
-            if held
-                .as_ref()
-                .is_none_or(|open| Arc::strong_count(&open.file) > 1)
-            {
-                continue;
-            }
-            // Closing writes; the slot stays locked, and the file counted, until it is done, whether somebody waits or not.
-            let closed = blocking(move || {
-                drop(held.take());
-                Ok(())
-            })
-            .await;
-            if let Err(error) = closed {
-                tracing::error!(%error, "closing a database failed");
-            }
-            surplus -= 1;
         }
     }
 
@@ -568,6 +497,7 @@ impl Databases {
                 pulse: watch::Sender::new(0),
                 used: AtomicU64::new(0),
                 compacting: AtomicBool::new(false),
+                compactions: Compactions::default(),
             })
         });
         Arc::clone(slot)
@@ -613,6 +543,18 @@ pub(crate) fn database_files(directory: &Path) -> Result<Vec<(DatabaseHash, Path
         }
     }
     Ok(found)
+}
+
+/// Removes a file, if it is there, so that it is gone after a power cut, too.
+fn remove_durably(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        removed => removed?,
+    }
+    if let Some(directory) = path.parent() {
+        std::fs::File::open(directory)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Moves files into a directory for their owner alone, under names that nothing there has.

@@ -7,25 +7,35 @@ use std::future::Future;
 use std::pin::Pin;
 
 use adyton_protocol::consent;
-use adyton_protocol::did::Did;
+use adyton_protocol::context::ContextHash;
+use adyton_protocol::did::{Did, Network};
 use adyton_protocol::did_document::{DidDocument, DidDocumentError};
 use adyton_protocol::signature::Signature;
-pub use adyton_resolver::resolver::Freshness;
+pub use adyton_resolver::resolver::{Asking, Freshness};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::config::Limits;
 use crate::records::Records;
 use crate::store::StoreError;
-use crate::store::node::{DocumentRoom, Registered};
+use crate::store::node::{DocumentRoom, Kept, NewVersion};
+
+/// Contexts of a document whose accounts are looked for here.
+const MAX_CONTEXTS: usize = 32;
 
 /// Finds the current document of a DID.
 pub trait DidResolver: Send + Sync {
     /// The verified document, or none when there is none.
     fn resolve<'a>(&'a self, did: &'a Did, freshness: Freshness) -> Resolution<'a>;
 
-    /// The same, for somebody who only wants to see it: they wait for each other, and no login waits for them.
-    fn look_up<'a>(&'a self, did: &'a Did, freshness: Freshness) -> Resolution<'a> {
+    /// The same, with what it is wanted for, and on whose behalf: they share turns fairly, and no login waits for somebody who only
+    /// wants to see a document.
+    fn resolve_for<'a>(
+        &'a self,
+        _asking: Asking,
+        did: &'a Did,
+        freshness: Freshness,
+    ) -> Resolution<'a> {
         self.resolve(did, freshness)
     }
 
@@ -60,6 +70,10 @@ pub(crate) enum DidDocumentRefusal {
     Exists,
     #[error("DID Document not found")]
     NotFound,
+    #[error(
+        "The DID Document was deleted. Another one must be created later than its last version."
+    )]
+    Deleted,
     #[error("Invalid DID Document: {0}")]
     Invalid(#[from] DidDocumentError),
     #[error("Invalid DID Document: not JSON that can be signed")]
@@ -80,14 +94,16 @@ pub(crate) enum DidDocumentRefusal {
 #[derive(Clone)]
 pub(crate) struct DidDocuments {
     records: Records,
+    network: Network,
     max_versions: u64,
     room: DocumentRoom,
 }
 
 impl DidDocuments {
-    pub(crate) fn new(records: Records, limits: &Limits) -> Self {
+    pub(crate) fn new(records: Records, network: Network, limits: &Limits) -> Self {
         Self {
             records,
+            network,
             max_versions: limits.did_document_versions,
             room: DocumentRoom {
                 documents: limits.did_documents,
@@ -97,7 +113,8 @@ impl DidDocuments {
         }
     }
 
-    /// Keeps the first version of a DID's document.
+    /// Keeps the first version of a DID's document. After a deletion, one that is younger than what was deleted: or whoever has that
+    /// could put it back, and with it keys that count no more.
     pub(crate) async fn create(
         &self,
         did: &Did,
@@ -106,11 +123,12 @@ impl DidDocuments {
         if self.text(did).await?.is_some() {
             return Err(DidDocumentRefusal::Exists);
         }
-        verified(did, text)?.as_first()?;
-        match self.add(did, 0, text).await? {
-            Registered::Done => Ok(()),
-            Registered::Overtaken => Err(DidDocumentRefusal::Exists),
-            Registered::Full => Err(DidDocumentRefusal::Full),
+        let first = verified(did, text)?.as_first()?;
+        match self.add(&first, text).await? {
+            Kept::Done => Ok(()),
+            Kept::Overtaken => Err(DidDocumentRefusal::Exists),
+            Kept::Deleted => Err(DidDocumentRefusal::Deleted),
+            Kept::Full => Err(DidDocumentRefusal::Full),
         }
     }
 
@@ -129,11 +147,12 @@ impl DidDocuments {
         if version >= self.max_versions {
             return Err(DidDocumentRefusal::TooManyVersions);
         }
-        match self.add(did, version, text).await? {
-            Registered::Done => Ok(()),
-            Registered::Full => Err(DidDocumentRefusal::Full),
+        match self.add(&next, text).await? {
+            Kept::Done => Ok(()),
+            Kept::Full => Err(DidDocumentRefusal::Full),
+            Kept::Deleted => Err(DidDocumentRefusal::NotFound),
             // Somebody else's update came between: the same refusal as one request later.
-            Registered::Overtaken => Err(DidDocumentError::Version {
+            Kept::Overtaken => Err(DidDocumentError::Version {
                 expected: version + 1,
             }
             .into()),
@@ -161,10 +180,18 @@ impl DidDocuments {
         if !signed {
             return Err(DidDocumentRefusal::Signature);
         }
-        Ok(self
-            .records
-            .remove_did_document(did.lowercase().to_owned())
-            .await?)
+        loop {
+            let Some(newest) = self.text(did).await? else {
+                return Err(DidDocumentRefusal::NotFound);
+            };
+            let (version, last) = last_of(&newest)?;
+            let did = did.lowercase().to_owned();
+            // None: an update came between.
+            let removed = self.records.remove_did_document(did, version, last);
+            if let Some(removed) = removed.await? {
+                return Ok(removed);
+            }
+        }
     }
 
     /// The newest version's text.
@@ -179,7 +206,8 @@ impl DidDocuments {
             .await
     }
 
-    async fn current(&self, did: &Did) -> Result<Option<DidDocument>, StoreError> {
+    /// The newest version.
+    pub(crate) async fn current(&self, did: &Did) -> Result<Option<DidDocument>, StoreError> {
         let Some(text) = self.text(did).await? else {
             return Ok(None);
         };
@@ -190,16 +218,20 @@ impl DidDocuments {
             .map_err(|_| StoreError::Corrupt("a DID document's proof"))
     }
 
-    async fn add(
-        &self,
-        did: &Did,
-        version: u64,
-        text: &RawValue,
-    ) -> Result<Registered, StoreError> {
-        let (did, text) = (did.lowercase().to_owned(), text.get().to_owned());
-        self.records
-            .add_did_document(did, version, text, self.room)
-            .await
+    async fn add(&self, document: &DidDocument, text: &RawValue) -> Result<Kept, StoreError> {
+        let version = NewVersion {
+            did: document.did().lowercase().to_owned(),
+            number: document.version_id(),
+            created: time_of(&document.to_json(), "created").to_owned(),
+            text: text.get().to_owned(),
+            accounts: document
+                .contexts(self.network)
+                .iter()
+                .take(MAX_CONTEXTS)
+                .map(ContextHash::couch_user)
+                .collect(),
+        };
+        self.records.add_did_document(version, self.room).await
     }
 }
 
@@ -210,6 +242,24 @@ impl DidResolver for DidDocuments {
 
     /// Nothing is remembered: what is kept is read.
     fn forget(&self, _did: &Did) {}
+}
+
+/// The number of a kept version, and the latest time that it names: nothing that was signed before it is younger.
+fn last_of(text: &str) -> Result<(u64, String), StoreError> {
+    let version: Value =
+        serde_json::from_str(text).map_err(|_| StoreError::Corrupt("a DID document"))?;
+    let number = version.get("versionId").and_then(Value::as_u64);
+    let number = number.ok_or(StoreError::Corrupt("a DID document"))?;
+    let last = time_of(&version, "created").max(time_of(&version, "updated"));
+    Ok((number, last.to_owned()))
+}
+
+/// A time in a document. All are written alike (`DidDocument::verify`): order of text is order of time.
+fn time_of<'a>(document: &'a Value, name: &str) -> &'a str {
+    document
+        .get(name)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 fn verified(did: &Did, text: &RawValue) -> Result<DidDocument, DidDocumentRefusal> {

@@ -34,6 +34,23 @@ pub(crate) struct Place<K: Hash + Eq> {
     size: u64,
 }
 
+/// Why there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// All have as much as all may have.
+    All,
+    /// One has as much as one may have.
+    One,
+}
+
+/// What one has beside the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) own: u64,
+    /// How many have something.
+    pub(crate) ones: usize,
+}
+
 impl<K: Hash + Eq + Clone> FairShare<K> {
     /// At most `all`, and `of_one` of one.
     pub(crate) fn new(all: u64, of_one: u64) -> Self {
@@ -55,38 +72,73 @@ impl<K: Hash + Eq + Clone> FairShare<K> {
             of: one,
             size: 0,
         };
-        place.grow(size).then_some(place)
+        place.grow(size).ok()?;
+        Some(place)
     }
 }
 
 impl<K: Hash + Eq + Clone> Place<K> {
-    /// Takes so much more, or nothing: whether there was room.
-    pub(crate) fn grow(&mut self, more: u64) -> bool {
+    /// Takes so much more, or nothing.
+    pub(crate) fn grow(&mut self, more: u64) -> Result<(), Full> {
+        self.grow_leaving(more, 0)
+    }
+
+    /// The same, if so much is left of what all may have.
+    pub(crate) fn grow_leaving(&mut self, more: u64, left: u64) -> Result<(), Full> {
+        if more == 0 {
+            return Ok(());
+        }
         let mut inside = lock(&self.inside);
         let own = inside.of_each.get(&self.of).copied().unwrap_or(0);
         let (all, own) = (inside.all.saturating_add(more), own.saturating_add(more));
-        if all > self.most.all || own > self.most.of_one {
-            return false;
+        if own > self.most.of_one {
+            return Err(Full::One);
+        }
+        if all > self.most.all.saturating_sub(left) {
+            return Err(Full::All);
         }
         inside.all = all;
         inside.of_each.insert(self.of.clone(), own);
         drop(inside);
         self.size += more;
-        true
+        Ok(())
+    }
+
+    /// Gives so much of it back.
+    pub(crate) fn shrink(&mut self, by: u64) {
+        let by = by.min(self.size);
+        self.size -= by;
+        lock(&self.inside).give_back(&self.of, by);
+    }
+}
+
+impl<K: Hash + Eq> Inside<K> {
+    fn give_back(&mut self, of: &K, size: u64) {
+        self.all = self.all.saturating_sub(size);
+        let left = self.of_each.get_mut(of).map(|own| {
+            *own = own.saturating_sub(size);
+            *own
+        });
+        if left == Some(0) {
+            self.of_each.remove(of);
+        }
+    }
+}
+
+impl<K: Hash + Eq> Place<K> {
+    /// How the one that has it stands.
+    pub(crate) fn standing(&self) -> Standing {
+        let inside = lock(&self.inside);
+        Standing {
+            own: inside.of_each.get(&self.of).copied().unwrap_or(0),
+            ones: inside.of_each.len(),
+        }
     }
 }
 
 impl<K: Hash + Eq> Drop for Place<K> {
     fn drop(&mut self) {
-        let mut inside = lock(&self.inside);
-        inside.all = inside.all.saturating_sub(self.size);
-        let left = inside.of_each.get_mut(&self.of).map(|own| {
-            *own = own.saturating_sub(self.size);
-            *own
-        });
-        if left == Some(0) {
-            inside.of_each.remove(&self.of);
-        }
+        lock(&self.inside).give_back(&self.of, self.size);
     }
 }
 
@@ -107,7 +159,8 @@ mod tests {
         let other = crowd.enter("b", 1).unwrap();
         assert!(crowd.enter("c", 1).is_none());
         drop(first);
-        let _third = crowd.enter("a", 1).unwrap();
+        let third = crowd.enter("a", 1).unwrap();
+        assert_eq!(third.standing(), Standing { own: 2, ones: 2 });
         assert!(crowd.enter("c", 1).is_none());
         drop(other);
         assert_eq!(lock(&crowd.inside).of_each.len(), 1);
@@ -119,11 +172,16 @@ mod tests {
         let crowd = FairShare::new(10, 6);
         let mut first = crowd.enter("a", 2).unwrap();
         let second = crowd.enter("a", 3).unwrap();
-        assert!(!first.grow(2) && first.grow(1));
+        assert_eq!((first.grow(2), first.grow(1)), (Err(Full::One), Ok(())));
         drop(second);
-        assert!(first.grow(3));
+        assert_eq!(first.grow(3), Ok(()));
         assert!(crowd.enter("b", 5).is_none() && crowd.enter("b", 4).is_some());
-        drop(first);
+        let mut other = crowd.enter("b", 1).unwrap();
+        assert_eq!(other.grow_leaving(2, 2), Err(Full::All));
+        assert_eq!(other.grow_leaving(1, 2), Ok(()));
+        first.shrink(5);
+        assert_eq!(other.grow(4), Ok(()));
+        drop((first, other));
         assert!(lock(&crowd.inside).of_each.is_empty());
         assert_eq!(lock(&crowd.inside).all, 0);
     }

@@ -41,7 +41,13 @@ pub(crate) struct Turn {
     caller: Arc<Caller>,
     pages: Arc<Semaphore>,
     _turns: [OwnedSemaphorePermit; 2],
-    _place: Option<OwnedSemaphorePermit>,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+/// A query between two turns: it keeps its place among its caller's, and nobody waits for it.
+pub(crate) struct Pause {
+    caller: Arc<Caller>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 /// The room of a page, given back when this is dropped.
@@ -75,6 +81,11 @@ impl Finds {
         self.turn(self.caller(caller), None).await
     }
 
+    /// Another turn after a pause, behind those who wait already.
+    pub(crate) async fn go_on(&self, pause: Pause) -> Result<Turn, StoreError> {
+        self.turn(pause.caller, pause.place).await
+    }
+
     async fn turn(
         &self,
         caller: Arc<Caller>,
@@ -90,7 +101,7 @@ impl Finds {
             caller,
             pages: Arc::clone(&self.pages),
             _turns: [one, own],
-            _place: place,
+            place,
         })
     }
 
@@ -113,6 +124,14 @@ impl Finds {
 }
 
 impl Turn {
+    /// Gives the turn back, and keeps the place.
+    pub(crate) fn pause(self) -> Pause {
+        Pause {
+            caller: self.caller,
+            place: self.place,
+        }
+    }
+
     /// Ends the turn, and takes room for the page that was found.
     pub(crate) fn keep(self, bytes: usize) -> Result<Kept, DatabaseError> {
         let full = || busy("The server has too many answers in hand.");
@@ -183,6 +202,23 @@ mod tests {
         finds.ask(&b).await.ok().unwrap();
         drop(looking);
         finds.ask(&a).await.ok().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_query_that_pauses_gives_its_turn_back_and_keeps_its_place() {
+        let finds = Finds::new(&Limits {
+            finds_at_once: 1,
+            find_queue: 0,
+            ..Limits::default()
+        });
+        let (a, b) = (caller("a"), caller("b"));
+        let pause = finds.ask(&a).await.ok().unwrap().pause();
+        assert!(finds.ask(&a).await.is_err());
+        let looking = finds.ask(&b).await.ok().unwrap();
+        let mut goes_on = std::pin::pin!(finds.go_on(pause));
+        assert!(waits(goes_on.as_mut()).await);
+        drop(looking);
+        goes_on.await.unwrap();
     }
 
     #[tokio::test]

@@ -11,10 +11,10 @@ use tokio::sync::watch;
 use crate::access::{Admission, Peer, Permit, Principal};
 use crate::clock::Clock;
 use crate::couch::databases::CouchDatabases;
+use crate::database_record::DatabaseRecord;
 use crate::databases::{DatabaseError, Databases};
 use crate::peers::PeerRow;
-use crate::quota::{Room, Usage};
-use crate::registry::DatabaseRecord;
+use crate::quota::{Need, Room, Usage};
 use crate::store::StoreError;
 use crate::store::database::DatabaseFile;
 use crate::store::node::NodeStore;
@@ -107,12 +107,21 @@ impl Keeper {
         }
     }
 
-    /// Makes registered databases that are not there.
-    pub(crate) async fn restore(&self, account: String, now: u64) -> Result<(), DatabaseError> {
+    /// Makes registered databases that a CouchDB lacks; of files only those that are lacking are named.
+    pub(crate) async fn restore(&self, account: String) -> Result<(), DatabaseError> {
         match &self.kept {
-            Kept::Embedded(files) => files.restore_files(account, now).await,
+            Kept::Embedded(files) => files.look_for_files(account).await,
             Kept::Couch(couch) => couch.restore(&account).await,
         }
+    }
+
+    /// Whose a database is; none when there is none.
+    pub(crate) async fn owner(&self, hash: DatabaseHash) -> Result<Option<String>, StoreError> {
+        let record = match &self.kept {
+            Kept::Embedded(_) => self.node.database(hash.to_string()).await?,
+            Kept::Couch(couch) => couch.database(hash).await?,
+        };
+        Ok(record.map(|record| record.owner))
     }
 
     /// The databases of an account.
@@ -161,10 +170,14 @@ impl Keeper {
     }
 
     /// Room for so many bytes in the account of a database's owner. To be kept until they are written.
-    pub(crate) async fn room(&self, permit: &Permit, bytes: u64) -> Result<Room, DatabaseError> {
+    pub(crate) async fn room(
+        &self,
+        permit: &Permit,
+        need: impl Into<Need>,
+    ) -> Result<Room, DatabaseError> {
         match &self.kept {
-            Kept::Embedded(files) => files.room(permit, bytes).await,
-            Kept::Couch(couch) => couch.room(permit, bytes).await,
+            Kept::Embedded(files) => files.room(permit, need.into()).await,
+            Kept::Couch(couch) => couch.room(permit, need.into()).await,
         }
     }
 

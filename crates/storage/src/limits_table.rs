@@ -24,6 +24,8 @@ pub struct LimitsTable {
     pub databases_per_account: Option<usize>,
     /// See [`Limits::connections_per_address`].
     pub connections_per_address: Option<usize>,
+    /// See [`Limits::connections_per_account`].
+    pub connections_per_account: Option<usize>,
     /// See [`Limits::feeds`].
     pub feeds: Option<usize>,
     /// See [`Limits::feeds_per_caller`].
@@ -38,6 +40,8 @@ pub struct LimitsTable {
     pub header_seconds: Option<u32>,
     /// See [`crate::Rates::resolutions`].
     pub resolutions_per_minute: Option<u32>,
+    /// See [`Limits::did_writes_per_minute`].
+    pub did_writes_per_minute: Option<u32>,
 }
 
 impl LimitsTable {
@@ -55,16 +59,20 @@ impl LimitsTable {
             &mut limits.bodies_in_flight_bytes,
             self.bodies_in_flight_bytes,
         )?;
-        // A batch and what is made of it must fit, or none of that size is ever taken.
-        if limits.bodies_in_flight_bytes < 2 * limits.bulk_bytes as u64 {
-            let too_small = "less than twice limits.bulk-bytes";
+        // A batch and what is made of it must fit beside what is kept for small bodies, or none of that size is ever taken.
+        if limits.bodies_in_flight_bytes < 3 * limits.bulk_bytes as u64 {
+            let too_small = "less than three times limits.bulk-bytes";
             return Err(ConfigError::Invalid(
                 "limits.bodies-in-flight-bytes",
                 too_small,
             ));
         }
         if let Some(bytes) = self.bodies_in_flight_bytes_per_sender {
-            let bytes = above_nothing("limits.bodies-in-flight-bytes-per-sender", bytes)?;
+            if bytes < limits.of_largest_request() {
+                let too_small = "less than two and a quarter times limits.bulk-bytes";
+                let name = "limits.bodies-in-flight-bytes-per-sender";
+                return Err(ConfigError::Invalid(name, too_small));
+            }
             limits.bodies_in_flight_bytes_per_sender = Some(bytes);
         }
         if let Some(bytes) = self.repeated_bytes {
@@ -78,6 +86,10 @@ impl LimitsTable {
         if let Some(most) = self.connections_per_address {
             let most = above_nothing("limits.connections-per-address", most)?;
             limits.connections_per_address = Some(most);
+        }
+        if let Some(most) = self.connections_per_account {
+            let most = above_nothing("limits.connections-per-account", most)?;
+            limits.connections_per_account = Some(most);
         }
         set("limits.feeds", &mut limits.feeds, self.feeds)?;
         set(
@@ -112,6 +124,11 @@ impl LimitsTable {
             }
         }
         set(
+            "limits.did-writes-per-minute",
+            &mut limits.did_writes_per_minute,
+            self.did_writes_per_minute,
+        )?;
+        set(
             "limits.resolutions-per-minute",
             &mut limits.rates.resolutions,
             self.resolutions_per_minute,
@@ -119,7 +136,7 @@ impl LimitsTable {
     }
 }
 
-fn set<T: Default + PartialEq>(
+pub(crate) fn set<T: Default + PartialEq>(
     name: &'static str,
     field: &mut T,
     given: Option<T>,
@@ -130,7 +147,10 @@ fn set<T: Default + PartialEq>(
     Ok(())
 }
 
-fn above_nothing<T: Default + PartialEq>(name: &'static str, given: T) -> Result<T, ConfigError> {
+pub(crate) fn above_nothing<T: Default + PartialEq>(
+    name: &'static str,
+    given: T,
+) -> Result<T, ConfigError> {
     match given == T::default() {
         true => Err(ConfigError::Invalid(name, "must be above zero")),
         false => Ok(given),
@@ -151,23 +171,25 @@ mod tests {
     #[test]
     fn what_is_given_counts_and_the_rest_stays() {
         assert_eq!(read("").unwrap(), Limits::default());
-        let all = "body-bytes = 1\nbulk-bytes = 2\nbodies-in-flight-bytes = 4\nrepeated-bytes = 0\ndatabases-per-account = 5\n\
+        let all = "body-bytes = 1\nbulk-bytes = 2\nbodies-in-flight-bytes = 6\nrepeated-bytes = 0\ndatabases-per-account = 5\n\
             connections-per-address = 6\nfeeds = 7\nfeeds-per-caller = 8\nfeed-seconds = 9\nstall-seconds = 10\nheader-seconds = 11\n\
-            resolutions-per-minute = 12\nbodies-in-flight-bytes-per-sender = 13\nbody-seconds = 14";
+            resolutions-per-minute = 12\nbodies-in-flight-bytes-per-sender = 13\nbody-seconds = 14\nconnections-per-account = 15\ndid-writes-per-minute = 16";
         let mut expected = Limits {
             body_bytes: 1,
             bulk_bytes: 2,
-            bodies_in_flight_bytes: 4,
+            bodies_in_flight_bytes: 6,
             bodies_in_flight_bytes_per_sender: Some(13),
             repeated_bytes: 0,
             databases_per_account: 5,
             connections_per_address: Some(6),
+            connections_per_account: Some(15),
             feeds: 7,
             feeds_per_caller: 8,
             feed_timeout: Duration::from_secs(9),
             stall_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(11),
             body_timeout: Duration::from_secs(14),
+            did_writes_per_minute: 16,
             ..Limits::default()
         };
         expected.rates.resolutions = 12;

@@ -8,11 +8,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use adyton_storage::{BackupError, Config, ConfigError, ConfigFile, Copied, Reload, Storage};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::task::JoinSet;
+
+/// How long a thread for blocking work stays without work: each keeps its stack and memory of the allocator.
+const BLOCKING_THREAD_REST: Duration = Duration::from_secs(1);
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -67,14 +71,18 @@ enum Work {
 impl Arguments {
     fn config(self) -> Result<Config, ConfigError> {
         let file = match &self.config {
-            Some(path) => ConfigFile::parse(&std::fs::read_to_string(path)?)?,
+            Some(path) => ConfigFile::read(path)?,
             None => ConfigFile::default(),
         };
+        let network = self.network.or(file.network);
+        if network.is_none() {
+            tracing::warn!("no `network` is given: banksia, the test net");
+        }
         ConfigFile {
             listen: self.listen.or(file.listen),
             data: self.data.or(file.data),
             public_url: self.public_url.or(file.public_url),
-            network: self.network.or(file.network),
+            network,
             ..file
         }
         .into_config()
@@ -108,6 +116,7 @@ fn anything(error: ConfigError) -> Anything {
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
+        .thread_keep_alive(BLOCKING_THREAD_REST)
         .enable_all()
         .build()
 }
@@ -149,8 +158,12 @@ impl Work {
 }
 
 #[expect(clippy::print_stdout, reason = "the address is this program's output")]
-fn run(config: Config) -> Result<ExitCode, Anything> {
-    open_files::raise(config.limits.open_files());
+fn run(mut config: Config) -> Result<ExitCode, Anything> {
+    if let Some(allowed) = open_files::raise(config.limits.open_files()) {
+        config.limits.fit_into(allowed);
+        let (connections, databases) = (config.limits.connections, config.limits.open_databases);
+        tracing::warn!(connections, databases, "so many are open at a time instead");
+    }
     runtime()?.block_on(async {
         // Before it can be told anything: a signal that nobody takes ends the program.
         let mut signals = Signals::new()?;
@@ -199,6 +212,9 @@ fn reload(storage: &Storage) {
     match storage.reload_certificate() {
         Ok(Reload::New) => tracing::info!("another certificate is shown from now on"),
         Ok(Reload::Same) => tracing::info!("the certificate is the same"),
+        Ok(Reload::Asked) => {
+            tracing::info!("if the certificate is due, its authority is asked now")
+        }
         Err(error) => tracing::error!(%error, "the certificate stays as it was"),
     }
 }

@@ -3,11 +3,13 @@
 //! Guarantees: no identity, name, address or size of anybody's is in it, for every label is a member of an enum of ours.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
 
 use crate::api::route::Endpoint;
+use crate::tls::Certificates;
 
 /// 1xx to 5xx.
 const CLASSES: usize = 5;
@@ -20,6 +22,7 @@ pub(crate) struct Metrics {
     throttled: AtomicU64,
     connections: AtomicU64,
     replication: Replication,
+    certificates: Option<Arc<Certificates>>,
 }
 
 /// What was pushed to other nodes.
@@ -47,7 +50,8 @@ impl Replication {
 pub(crate) struct Open<'m>(&'m Metrics);
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    /// With what is shown to clients of TLS.
+    pub(crate) fn new(certificates: Option<Arc<Certificates>>) -> Self {
         let kinds = Endpoint::ALL.len();
         Self {
             requests: (0..kinds).map(|_| Default::default()).collect(),
@@ -55,6 +59,7 @@ impl Metrics {
             throttled: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             replication: Replication::default(),
+            certificates,
         }
     }
 
@@ -121,7 +126,30 @@ impl Metrics {
                 );
             }
         }
-        for (name, kind, help, value) in [
+        let standing = self.certificates.as_ref().map(|all| all.standing());
+        let of_tls = standing.into_iter().flat_map(|standing| {
+            [
+                (
+                    "tls_certificate_expiry_timestamp_seconds",
+                    "gauge",
+                    "When the certificate ends, in seconds since 1970; 0 without one.",
+                    standing.ends,
+                ),
+                (
+                    "tls_renewals_total",
+                    "counter",
+                    "Times that another certificate was shown.",
+                    standing.renewals,
+                ),
+                (
+                    "tls_renewal_failures_total",
+                    "counter",
+                    "Times that no other could be had.",
+                    standing.failures,
+                ),
+            ]
+        });
+        let counted = [
             (
                 "throttled_total",
                 "counter",
@@ -153,7 +181,8 @@ impl Metrics {
                 read(&self.replication.failed),
             ),
             ("accounts", "gauge", "Accounts that the node has.", accounts),
-        ] {
+        ];
+        for (name, kind, help, value) in counted.into_iter().chain(of_tls) {
             let name = format!("adyton_storage_{name}");
             let _ = writeln!(
                 text,

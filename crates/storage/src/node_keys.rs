@@ -28,7 +28,7 @@ const AT_ONCE: u64 = 16;
 const AT_ONCE_OF_ONE: u64 = 4;
 /// How long a key is taken from memory.
 const SHOWN: Duration = Duration::from_secs(60);
-/// How long a node that shows none is not asked again: short, as a way to it may have failed.
+/// How long a node that shows none, or another than is looked for, is not asked again: short, as a way to it may have failed.
 const FAILED: Duration = Duration::from_secs(2);
 /// Nodes that are remembered.
 const MAX_NODES: usize = 4_096;
@@ -63,10 +63,11 @@ struct Shown {
 }
 
 impl Shown {
-    fn is_young(&self) -> bool {
-        let life = match self.key {
-            Ok(_) => SHOWN,
-            Err(_) => FAILED,
+    fn is_young(&self, fits: impl Fn(&PublicKey) -> bool) -> bool {
+        let life = match &self.key {
+            Ok(key) if fits(key) => SHOWN,
+            // It may have another key by now: one that lost its data, or was exchanged.
+            Ok(_) | Err(_) => FAILED,
         };
         self.at.elapsed() < life
     }
@@ -82,12 +83,17 @@ impl NodeKeys {
         }
     }
 
-    /// The key that the node at this address shows, or showed lately.
-    pub(crate) async fn of(&self, caller: &CallerKey, endpoint: &Url) -> Result<PublicKey, NoKey> {
+    /// The key that the node at this address shows, or showed lately if that one fits.
+    pub(crate) async fn of(
+        &self,
+        caller: &CallerKey,
+        endpoint: &Url,
+        fits: impl Fn(&PublicKey) -> bool,
+    ) -> Result<PublicKey, NoKey> {
         let url = endpoint.join("/status").map_err(|_| NoKey::NotAUrl)?;
         // One at a time asks; those who waited find what it learned.
         let mut known = self.node(url.as_str()).lock_owned().await;
-        if let Some(shown) = known.filter(Shown::is_young) {
+        if let Some(shown) = known.filter(|shown| shown.is_young(fits)) {
             return shown.key;
         }
         let place = self.share.enter(caller.clone(), 1).ok_or(NoKey::TooMany)?;
@@ -193,17 +199,36 @@ mod tests {
         let mut waiting = JoinSet::new();
         for n in 0..100 {
             let (keys, good) = (Arc::clone(&keys), good.clone());
-            waiting.spawn(async move { keys.of(&caller(n), &good).await });
+            waiting.spawn(async move { keys.of(&caller(n), &good, |_| true).await });
         }
         for key in waiting.join_all().await {
             assert_eq!(key, Ok(KEY.parse().unwrap()));
         }
         tokio::time::advance(SHOWN - Duration::from_secs(1)).await;
-        keys.of(&caller(1), &good).await.unwrap();
+        keys.of(&caller(1), &good, |_| true).await.unwrap();
         assert_eq!(nodes.asked(), 1);
         tokio::time::advance(Duration::from_secs(1)).await;
-        keys.of(&caller(1), &good).await.unwrap();
+        keys.of(&caller(1), &good, |_| true).await.unwrap();
         assert_eq!(nodes.asked(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_does_not_fit_is_asked_for_anew_and_not_more_often_than_one_that_is_not_shown()
+     {
+        let (nodes, keys) = keys();
+        let good = url("https://good.example/");
+        keys.of(&caller(1), &good, |_| true).await.unwrap();
+        for asked in [1, 2] {
+            // However many signatures of another key come.
+            for _ in 0..10 {
+                keys.of(&caller(1), &good, |_| false).await.unwrap();
+                assert_eq!(nodes.asked(), asked);
+            }
+            tokio::time::advance(FAILED).await;
+            keys.of(&caller(1), &good, |_| true).await.unwrap();
+            assert_eq!(nodes.asked(), asked);
+            keys.of(&caller(1), &good, |_| false).await.unwrap();
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -212,15 +237,17 @@ mod tests {
         let stranger = caller(1);
         for n in 0..100 {
             let silent = url(&format!("https://n{}.example/", n % 10));
-            let impatient = keys.of(&stranger, &silent);
+            let impatient = keys.of(&stranger, &silent, |_| true);
             let waited = tokio::time::timeout(Duration::from_millis(1), impatient).await;
             assert!(waited.is_err() || waited == Ok(Err(NoKey::TooMany)));
         }
         assert_eq!(nodes.asked(), AT_ONCE_OF_ONE);
-        let good = keys.of(&caller(2), &url("https://good.example/")).await;
+        let good = url("https://good.example/");
+        let good = keys.of(&caller(2), &good, |_| true).await;
         assert_eq!(good, Ok(KEY.parse().unwrap()));
         tokio::time::sleep(STATUS_TIME).await;
-        let silent = keys.of(&caller(1), &url("https://n0.example/")).await;
+        let silent = url("https://n0.example/");
+        let silent = keys.of(&caller(1), &silent, |_| true).await;
         assert_eq!(silent, Err(NoKey::Web(WebError::Timeout)));
         assert_eq!(nodes.asked(), AT_ONCE_OF_ONE + 1);
     }

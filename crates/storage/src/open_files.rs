@@ -28,8 +28,8 @@ impl Allowance {
     }
 }
 
-/// Asks the system for as many as are wanted, and says it when there are fewer.
-pub(crate) fn raise(wanted: u64) {
+/// Asks the system for as many as are wanted, and says it when there are fewer: how many there are.
+pub(crate) fn raise(wanted: u64) -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let mut allowance = Allowance::of(limit.current, limit.maximum, wanted);
     if let Some(ask) = allowance.ask {
@@ -41,13 +41,13 @@ pub(crate) fn raise(wanted: u64) {
             allowance.short = limit.current;
         }
     }
-    if let Some(allowed) = allowance.short {
-        tracing::warn!(
-            allowed,
-            wanted,
-            "the system allows fewer open files than this node's limits need"
-        );
-    }
+    let allowed = allowance.short?;
+    tracing::warn!(
+        allowed,
+        wanted,
+        "the system allows fewer open files than this node's limits need"
+    );
+    Some(allowed)
 }
 
 #[cfg(test)]

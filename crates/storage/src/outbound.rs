@@ -1,32 +1,29 @@
-//! The way out: HTTPS to registries and other nodes, for the resolution of DIDs and for replication.
+//! The way out: HTTPS to registries and other nodes, for the resolution of DIDs and for replication, and to the authority that
+//! makes the node's certificate.
 //!
-//! Guarantees: only public addresses are contacted, whatever a name resolves to (besides the servers on this machine that the
-//! operator names: their scheme, host and port, and nothing else here, as strangers write most of the URLs that are asked); no
-//! redirect is followed; an answer has a limit and a time. What this node keeps itself is answered without a connection. Refuses
+//! Guarantees: only servers within the [`Reach`] are contacted, whatever a name resolves to, as strangers write most of the
+//! URLs that are asked; no redirect is followed; an answer has a limit and a time. What this node keeps itself is answered without a connection. Refuses
 //! to know: what is fetched.
 
-use std::future::Future;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
+use adyton_egress::body::{self, Unread};
+use adyton_egress::names::{self, GuardedNames};
+use adyton_egress::tls::{client_config, compiled_in_roots, connector};
+use adyton_egress::{Denied, Reach};
 use adyton_resolver::web::{Ask, Pending, Said, Web, WebError};
-use adyton_vsock::public_address::is_public;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use http_body_util::{BodyExt, Full};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tower::Service;
-use url::{Host, Origin, Url};
+use rustls::RootCertStore;
+use url::Url;
 
 use crate::store::StoreError;
 
@@ -36,68 +33,6 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 const IDLE_TIME: Duration = Duration::from_secs(10);
 /// Connections that are kept of one server.
 const MAX_IDLE_OF_HOST: usize = 4;
-
-/// Which addresses may be contacted.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Reach {
-    /// HTTPS to public addresses.
-    #[default]
-    Public,
-    /// Also these servers on this machine, with or without TLS.
-    AlsoThese(Arc<[Origin]>),
-    /// Also everything on this machine, without TLS: for tests with many nodes. No configuration says so.
-    AlsoThisMachine,
-}
-
-impl Reach {
-    /// Also those of these servers that are on this machine.
-    pub fn also<'a>(servers: impl IntoIterator<Item = &'a Url>) -> Self {
-        let local = servers.into_iter().filter(|url| is_local(url));
-        Self::AlsoThese(local.map(Url::origin).collect())
-    }
-
-    /// What the URL itself tells; names are looked at again when they are resolved.
-    pub(crate) fn allows_url(&self, url: &Url) -> bool {
-        match self {
-            Self::AlsoThese(origins) if origins.contains(&url.origin()) => true,
-            Self::AlsoThisMachine if is_local(url) => matches!(url.scheme(), "http" | "https"),
-            // A name that leads to this machine leads there for the servers that were named only.
-            Self::AlsoThese(_) | Self::AlsoThisMachine | Self::Public => {
-                let public = match url.host() {
-                    Some(Host::Ipv4(ip)) => is_public(IpAddr::V4(ip)),
-                    Some(Host::Ipv6(ip)) => is_public(IpAddr::V6(ip)),
-                    Some(Host::Domain(name)) => !is_local_name(name),
-                    None => false,
-                };
-                public && url.scheme() == "https"
-            }
-        }
-    }
-
-    /// Whether a name may lead to this address.
-    fn allows(&self, name: &str, ip: IpAddr) -> bool {
-        let local = match self {
-            Self::Public => false,
-            Self::AlsoThese(_) | Self::AlsoThisMachine => is_local_name(name),
-        };
-        is_public(ip) || (local && ip.is_loopback())
-    }
-}
-
-/// Whether a URL says itself that it is of this machine.
-fn is_local(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => is_local_name(name),
-        None => false,
-    }
-}
-
-/// The name of this machine for itself, as URLs have it: in lower case.
-fn is_local_name(name: &str) -> bool {
-    name == "localhost"
-}
 
 /// The body of a request: in memory, or made while it is sent.
 pub(crate) type SentBody = UnsyncBoxBody<Bytes, StoreError>;
@@ -119,39 +54,25 @@ pub(crate) struct Sent {
 /// Sends requests to other servers.
 #[derive(Clone)]
 pub(crate) struct Outbound {
-    client: Client<HttpsConnector<HttpConnector<PublicNames>>, SentBody>,
+    client: Client<HttpsConnector<HttpConnector<GuardedNames>>, SentBody>,
     reach: Reach,
 }
 
 impl Outbound {
     /// Servers are verified against the roots that are compiled in: those of the WebPKI, as Mozilla trusts them.
     pub(crate) fn new(reach: Reach) -> Result<Self, rustls::Error> {
-        let roots = rustls::RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        };
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let tls = rustls::ClientConfig::builder_with_provider(provider.into())
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let mut tcp = HttpConnector::new_with_resolver(PublicNames {
-            system: GaiResolver::new(),
-            reach: reach.clone(),
-        });
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(CONNECT_TIME));
-        let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
-        let connector = match reach {
-            Reach::Public => builder.https_only().enable_http1().wrap_connector(tcp),
-            Reach::AlsoThese(_) | Reach::AlsoThisMachine => {
-                builder.https_or_http().enable_http1().wrap_connector(tcp)
-            }
-        };
+        Self::trusting(compiled_in_roots(), reach)
+    }
+
+    /// Servers are verified against these roots.
+    pub(crate) fn trusting(roots: Arc<RootCertStore>, reach: Reach) -> Result<Self, rustls::Error> {
+        let tls = client_config(roots)?;
+        let tcp = names::tcp(reach.clone(), CONNECT_TIME);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIME)
             .pool_max_idle_per_host(MAX_IDLE_OF_HOST)
-            .build(connector);
+            .build(connector(&reach, tls, tcp));
         Ok(Self { client, reach })
     }
 
@@ -163,31 +84,52 @@ impl Outbound {
     }
 
     async fn send(&self, sent: Sent) -> Result<Said, WebError> {
-        if !self.reach.allows_url(&sent.url) {
-            return Err(WebError::Denied);
-        }
+        let url = self.reach.check(&sent.url);
+        let url = url.map_err(|Denied| WebError::Denied)?;
+        let limit = sent.limit;
         let (kind, body) = sent.body.unzip();
         let mut request = Request::new(body.unwrap_or_else(|| in_memory(Bytes::new())));
-        *request.uri_mut() = sent.url.as_str().parse().map_err(|_| WebError::Denied)?;
+        *request.uri_mut() = url.as_str().parse().map_err(|_| WebError::Denied)?;
         *request.method_mut() = sent.method;
         let headers = request.headers_mut();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.extend(kind.map(|kind| (CONTENT_TYPE, kind)));
         headers.extend(sent.authorization.map(|word| (AUTHORIZATION, word)));
-        let response = self.client.request(request).await;
-        let response = response.map_err(|_| WebError::Unreachable)?;
-        let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), sent.limit)
-            .collect()
-            .await;
-        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
-            true => WebError::TooLarge,
-            false => WebError::Unreachable,
-        })?;
+        let response = self.exchange(request, limit).await?;
         Ok(Said {
-            status,
-            body: body.to_bytes(),
+            status: response.status().as_u16(),
+            body: response.into_body(),
         })
+    }
+
+    /// Sends a request whose fields matter, and reads its answer with its fields, within a time.
+    pub(crate) async fn converse(
+        &self,
+        request: Request<SentBody>,
+        limit: usize,
+        time: Duration,
+    ) -> Result<Response<Bytes>, WebError> {
+        let url = Url::parse(&request.uri().to_string()).map_err(|_| WebError::Denied)?;
+        let checked = self.reach.check(&url);
+        checked.map_err(|Denied| WebError::Denied)?;
+        let said = tokio::time::timeout(time, self.exchange(request, limit)).await;
+        said.unwrap_or(Err(WebError::Timeout))
+    }
+
+    /// A request as it stands, to a URL that was checked. The caller has a time.
+    async fn exchange(
+        &self,
+        request: Request<SentBody>,
+        limit: usize,
+    ) -> Result<Response<Bytes>, WebError> {
+        let response = self.client.request(request).await;
+        let (head, body) = response.map_err(|_| WebError::Unreachable)?.into_parts();
+        let body = body::read(body, limit).await;
+        let body = body.map_err(|unread| match unread {
+            Unread::TooLarge => WebError::TooLarge,
+            Unread::BrokenOff => WebError::Unreachable,
+        })?;
+        Ok(Response::from_parts(head, body))
     }
 }
 
@@ -239,115 +181,5 @@ impl Web for WithOwn {
                 None => self.outbound.ask(ask).await,
             }
         })
-    }
-}
-
-/// Resolves names, and drops the addresses that may not be contacted: a public name that points to a private address leads
-/// nowhere.
-#[derive(Clone)]
-struct PublicNames {
-    system: GaiResolver,
-    reach: Reach,
-}
-
-impl Service<Name> for PublicNames {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.system.poll_ready(cx)
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let (text, reach) = (name.as_str().to_owned(), self.reach.clone());
-        let resolving = self.system.call(name);
-        Box::pin(async move {
-            let all = resolving.await?;
-            let allowed: Vec<_> = all
-                .filter(|address| reach.allows(&text, address.ip()))
-                .collect();
-            match allowed.is_empty() {
-                true => Err(io::ErrorKind::PermissionDenied.into()),
-                false => Ok(allowed.into_iter()),
-            }
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_https_to_public_addresses_is_contacted_unless_this_machine_is_allowed() {
-        let url = |text: &str| Url::parse(text).unwrap();
-        for text in [
-            "https://node.example/",
-            "https://8.8.8.8/",
-            "https://[2606:4700::1]/",
-        ] {
-            assert!(Reach::Public.allows_url(&url(text)), "{text}");
-        }
-        for text in [
-            "http://node.example/",
-            "https://127.0.0.1/",
-            "https://10.0.0.1/",
-            "https://169.254.169.254/latest/meta-data",
-            "https://[::1]/",
-            "https://[::ffff:10.0.0.1]/",
-            "https://2130706433/",
-            "ftp://node.example/",
-        ] {
-            assert!(!Reach::Public.allows_url(&url(text)), "{text}");
-        }
-        assert!(Reach::AlsoThisMachine.allows_url(&url("http://127.0.0.1:8545/")));
-        assert!(Reach::AlsoThisMachine.allows_url(&url("http://localhost/")));
-        for text in [
-            "http://node.example/",
-            "http://10.0.0.1/",
-            "https://192.168.0.1/",
-        ] {
-            assert!(!Reach::AlsoThisMachine.allows_url(&url(text)), "{text}");
-        }
-    }
-
-    #[test]
-    fn of_this_machine_only_the_servers_that_were_named_are_contacted() {
-        let url = |text: &str| Url::parse(text).unwrap();
-        let named = [
-            url("http://127.0.0.1:8545/rpc"),
-            url("https://localhost:7000/"),
-            url("https://a.example/"),
-        ];
-        let reach = Reach::also(&named);
-        for text in [
-            "http://127.0.0.1:8545/",
-            "https://localhost:7000/x",
-            "https://node.example/",
-        ] {
-            assert!(reach.allows_url(&url(text)), "{text}");
-        }
-        for text in [
-            "http://127.0.0.1/",
-            "http://127.0.0.1:5984/",
-            "http://127.0.0.2:8545/",
-            "https://127.0.0.1:8545/",
-            "https://localhost/",
-            "https://localhost:7001/",
-            "http://localhost:8545/",
-            "http://[::1]:8545/",
-            "http://a.example/",
-            "https://10.0.0.1/",
-        ] {
-            assert!(!reach.allows_url(&url(text)), "{text}");
-        }
-        let loopback = IpAddr::from([127, 0, 0, 1]);
-        assert!(reach.allows("localhost", loopback));
-        // Somebody's name that leads here.
-        assert!(
-            !reach.allows("a.example", loopback) && !Reach::Public.allows("localhost", loopback)
-        );
-        assert!(!reach.allows("localhost", IpAddr::from([10, 0, 0, 1])));
     }
 }

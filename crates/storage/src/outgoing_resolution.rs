@@ -1,15 +1,18 @@
 //! Resolutions of DIDs, where one may make this node ask others: each caller may cause only so many of those.
 //!
 //! Guarantees: whoever names DIDs that nobody knows, in logins or in look-ups, sends this node to others at a lower rate than
-//! requests have, and only so many at one time, whether it waits for the answers or hangs up; what is at hand costs nothing and waits
-//! for nothing. Refuses to know what the documents say.
+//! requests have, and only so many at one time, whether it waits for the answers or hangs up; many who do so give way to whoever has
+//! fewer turns, and take none of those kept for people who have an account here (`adyton_resolver`'s turns); what is at hand costs
+//! nothing and waits for nothing. Refuses to know what the documents say.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use adyton_protocol::did::Did;
 use adyton_protocol::did_document::DidDocument;
+use adyton_resolver::resolver::{Asking, Party, Purpose};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 
@@ -32,13 +35,8 @@ pub(crate) struct OutgoingResolution {
     clock: Clock,
     turns: Mutex<HashMap<CallerKey, Weak<Semaphore>>>,
     asking: Mutex<JoinSet<()>>,
-}
-
-/// What a document is wanted for.
-#[derive(Clone, Copy)]
-enum Purpose {
-    Login,
-    LookUp,
+    /// Makes parties of callers, in a way that no caller foresees.
+    parties: RandomState,
 }
 
 /// The DID could not be resolved for this caller now.
@@ -76,6 +74,7 @@ impl OutgoingResolution {
             clock,
             turns: Mutex::default(),
             asking: Mutex::default(),
+            parties: RandomState::new(),
         }
     }
 
@@ -87,6 +86,21 @@ impl OutgoingResolution {
         freshness: Freshness,
     ) -> Result<Option<DidDocument>, Unresolved> {
         self.ask(Purpose::Login, caller, did, freshness).await
+    }
+
+    /// The same, of somebody who has an account here: no stranger takes the turns for those.
+    pub(crate) async fn resolve_known(
+        &self,
+        caller: &CallerKey,
+        did: &Did,
+        freshness: Freshness,
+    ) -> Result<Option<DidDocument>, Unresolved> {
+        self.ask(Purpose::KnownLogin, caller, did, freshness).await
+    }
+
+    /// Whether a document is had without asking others.
+    pub(crate) fn is_at_hand(&self, did: &Did, freshness: Freshness) -> bool {
+        self.resolver.is_at_hand(did, freshness)
     }
 
     /// The document, for somebody who wants to see it.
@@ -125,15 +139,19 @@ impl OutgoingResolution {
         did: &Did,
         freshness: Freshness,
     ) -> Result<Option<DidDocument>, Unresolved> {
-        if self.resolver.is_at_hand(did, freshness) {
-            return Ok(purpose.resolve(&*self.resolver, did, freshness).await?);
+        let asking = Asking {
+            purpose,
+            party: Party(self.parties.hash_one(caller)),
+        };
+        if self.is_at_hand(did, freshness) {
+            return Ok(self.resolver.resolve_for(asking, did, freshness).await?);
         }
         self.may_ask(caller)?;
         let turn = tokio::time::timeout(TURN_TIME, self.turns_of(caller).acquire_owned());
         let Ok(Ok(turn)) = turn.await else {
             return Err(TooMany { seconds: 1 }.into());
         };
-        let told = self.spawn(purpose, did.clone(), freshness, turn);
+        let told = self.spawn(asking, did.clone(), freshness, turn);
         let outcome = told.await.unwrap_or(Err(ResolveFailure::Unreachable));
         Ok(outcome?)
     }
@@ -141,7 +159,7 @@ impl OutgoingResolution {
     /// Asks on its own: who hangs up does not have its turn back before the answer is there.
     fn spawn(
         &self,
-        purpose: Purpose,
+        wish: Asking,
         did: Did,
         freshness: Freshness,
         turn: OwnedSemaphorePermit,
@@ -151,7 +169,7 @@ impl OutgoingResolution {
         let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         while asking.try_join_next().is_some() {}
         asking.spawn(async move {
-            let outcome = purpose.resolve(&*resolver, &did, freshness).await;
+            let outcome = resolver.resolve_for(wish, &did, freshness).await;
             drop(turn);
             // Nobody may wait any more.
             drop(tell.send(outcome));
@@ -170,20 +188,6 @@ impl OutgoingResolution {
         let turns = Arc::new(Semaphore::new(AT_ONCE_OF_ONE));
         all.insert(caller.clone(), Arc::downgrade(&turns));
         turns
-    }
-}
-
-impl Purpose {
-    async fn resolve(
-        self,
-        resolver: &dyn DidResolver,
-        did: &Did,
-        freshness: Freshness,
-    ) -> Result<Option<DidDocument>, ResolveFailure> {
-        match self {
-            Self::Login => resolver.resolve(did, freshness).await,
-            Self::LookUp => resolver.look_up(did, freshness).await,
-        }
     }
 }
 
@@ -232,8 +236,17 @@ mod tests {
 
     impl DidResolver for Dids {
         fn resolve<'a>(&'a self, did: &'a Did, freshness: Freshness) -> Resolution<'a> {
+            self.resolve_for(Purpose::KnownLogin.into(), did, freshness)
+        }
+
+        fn resolve_for<'a>(
+            &'a self,
+            asking: Asking,
+            did: &'a Did,
+            freshness: Freshness,
+        ) -> Resolution<'a> {
             Box::pin(async move {
-                let found = self.0.resolve(did, freshness).await;
+                let found = self.0.resolve_for(asking, did, freshness).await;
                 found.map_err(|_| ResolveFailure::Unreachable)
             })
         }
@@ -251,6 +264,32 @@ mod tests {
         let mut bytes = [0; 20];
         bytes[..2].copy_from_slice(&n.to_be_bytes());
         Did::of_account(Anchor::Polamoy, Address::from_bytes(bytes))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn logins_of_many_addresses_hold_up_no_first_login_of_another() {
+        let clock = Clock::from_fn(|| UNIX_EPOCH);
+        let registry = Arc::new(Slow(did(9_999)));
+        let limits = CacheLimits::default();
+        let resolver = Resolver::new(registry, Arc::new(Nobody), clock.reader(), limits);
+        let resolver = Arc::new(Dids(resolver));
+        let abroad = Arc::new(OutgoingResolution::new(resolver, 100_000, clock));
+        // Twice as many as fill all turns for logins, each with as many as it may have.
+        for n in 0..32 * 16u16 {
+            let abroad = Arc::clone(&abroad);
+            tokio::spawn(async move {
+                let stranger = CallerKey::Address([192, 0, 2, n.to_be_bytes()[1] % 32].into());
+                let did = did(n);
+                let login = abroad.resolve(&stranger, &did, Freshness::Remembered);
+                login.await
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let (began, honest) = (Instant::now(), did(9_999));
+        let newcomer = CallerKey::Address([198, 51, 100, 1].into());
+        let login = abroad.resolve(&newcomer, &honest, Freshness::Remembered);
+        assert!(matches!(login.await, Ok(None)));
+        assert!(began.elapsed() < Duration::from_millis(5));
     }
 
     #[tokio::test(start_paused = true)]

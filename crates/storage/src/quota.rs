@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 /// A measurement is good for this long. What is written meanwhile is counted; what the engine takes besides is not.
 const MEMORY: Duration = Duration::from_secs(5);
+/// What checkpoints may take in an account that is full, in all of its databases together.
+const LENT_BYTES: u64 = 64 << 20;
 /// Accounts that are remembered at one time, besides those that are just writing.
 const MAX_ACCOUNTS: usize = 10_000;
 
@@ -28,8 +30,59 @@ impl Usage {
     }
 
     /// Whether there is no room for so many bytes more.
-    fn refuses(&self, bytes: u64) -> bool {
-        self.is_exhausted() || self.bytes.saturating_add(bytes) > self.limit
+    fn refuses(&self, need: Need) -> bool {
+        let limit = need.extent.of(self.limit, LENT_BYTES);
+        self.bytes >= limit || self.bytes.saturating_add(need.bytes) > limit
+    }
+}
+
+/// Bytes that room is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Need {
+    pub(crate) bytes: u64,
+    pub(crate) extent: Extent,
+}
+
+/// How much of what may be kept may be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// A fifth stays for what the owner writes.
+    LeavingAFifth,
+    /// All.
+    Whole,
+    /// All, and what is lent.
+    Lent,
+}
+
+impl Extent {
+    /// Of a limit, in bytes, beyond which so many are lent.
+    pub(crate) fn of(self, limit: u64, lent: u64) -> u64 {
+        match self {
+            Self::LeavingAFifth => limit / 5 * 4,
+            Self::Whole => limit,
+            Self::Lent => limit.saturating_add(lent),
+        }
+    }
+}
+
+impl Need {
+    /// For checkpoints of who writes here, too: without them he could not read on in a full account.
+    pub(crate) fn of_checkpoints(bytes: u64) -> Self {
+        let extent = Extent::Lent;
+        Self { bytes, extent }
+    }
+
+    /// For checkpoints of who may only read: with all of them he takes no room that the owner's writes need.
+    pub(crate) fn of_readers(bytes: u64) -> Self {
+        let extent = Extent::LeavingAFifth;
+        Self { bytes, extent }
+    }
+}
+
+impl From<u64> for Need {
+    fn from(bytes: u64) -> Self {
+        let extent = Extent::Whole;
+        Self { bytes, extent }
     }
 }
 
@@ -68,7 +121,7 @@ struct Measured {
 
 /// A measurement that has begun.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Measuring {
+struct Measuring {
     finished: u64,
 }
 
@@ -80,15 +133,45 @@ pub(crate) struct Room {
 }
 
 impl Quotas {
+    /// What an account keeps, by `measure`, which begins when it is waited for.
+    pub(crate) async fn usage<E>(
+        &self,
+        account: &str,
+        measure: impl Future<Output = Result<Usage, E>>,
+    ) -> Result<Usage, E> {
+        let measuring = self.measuring(account);
+        let usage = measure.await?;
+        self.measured(account, measuring, usage);
+        Ok(usage)
+    }
+
+    /// Room for so many bytes: by what is remembered, or by `measure`, where that could change the answer.
+    pub(crate) async fn room<E>(
+        &self,
+        account: &str,
+        need: Need,
+        measure: impl Future<Output = Result<Usage, E>>,
+    ) -> Result<Result<Room, NoRoom>, E> {
+        if let Some(room) = self.take(account, need) {
+            return Ok(Ok(room));
+        }
+        if self.is_refused(account, need) {
+            return Ok(Err(NoRoom));
+        }
+        let measuring = self.measuring(account);
+        let usage = measure.await?;
+        Ok(self.take_measured(account, need, measuring, usage))
+    }
+
     /// To be called before the files are looked at.
-    pub(crate) fn measuring(&self, account: &str) -> Measuring {
+    fn measuring(&self, account: &str) -> Measuring {
         let mut accounts = self.lock();
         let finished = accounts.of(account).finished;
         Measuring { finished }
     }
 
     /// What was found since [`Self::measuring`].
-    pub(crate) fn measured(&self, account: &str, measuring: Measuring, usage: Usage) {
+    fn measured(&self, account: &str, measuring: Measuring, usage: Usage) {
         self.lock().measured(account, measuring, usage);
     }
 
@@ -100,46 +183,49 @@ impl Quotas {
     }
 
     /// Room for so many bytes, as far as is known. None: the account must be measured first.
-    pub(crate) fn take(&self, account: &str, bytes: u64) -> Option<Room> {
+    fn take(&self, account: &str, need: impl Into<Need>) -> Option<Room> {
+        let need = need.into();
         let mut accounts = self.lock();
         let known = accounts.all.get(account)?;
         let measured = known.measured.as_ref()?;
-        if measured.at.elapsed() >= MEMORY || known.counted(measured).refuses(bytes) {
+        if measured.at.elapsed() >= MEMORY || known.counted(measured).refuses(need) {
             return None;
         }
-        Some(self.room(&mut accounts, account, bytes))
+        Some(self.hand_out(&mut accounts, account, need.bytes))
     }
 
     /// Whether a refusal by what is remembered is one by what was measured, and young: to measure again would change nothing.
-    pub(crate) fn is_refused(&self, account: &str, bytes: u64) -> bool {
+    fn is_refused(&self, account: &str, need: impl Into<Need>) -> bool {
+        let need = need.into();
         let accounts = self.lock();
         let known = accounts.all.get(account);
         known
             .and_then(|account| account.measured.as_ref())
-            .is_some_and(|measured| measured.at.elapsed() < MEMORY && measured.usage.refuses(bytes))
+            .is_some_and(|measured| measured.at.elapsed() < MEMORY && measured.usage.refuses(need))
     }
 
     /// Room for so many bytes, by what was measured just now.
-    pub(crate) fn take_measured(
+    fn take_measured(
         &self,
         account: &str,
-        bytes: u64,
+        need: impl Into<Need>,
         measuring: Measuring,
         usage: Usage,
     ) -> Result<Room, NoRoom> {
+        let need = need.into();
         let mut accounts = self.lock();
         let known = accounts.measured(account, measuring, usage);
         let counted = match &known.measured {
             Some(measured) => known.counted(measured),
             None => usage,
         };
-        match counted.refuses(bytes) {
+        match counted.refuses(need) {
             true => Err(NoRoom),
-            false => Ok(self.room(&mut accounts, account, bytes)),
+            false => Ok(self.hand_out(&mut accounts, account, need.bytes)),
         }
     }
 
-    fn room(&self, accounts: &mut Accounts, account: &str, bytes: u64) -> Room {
+    fn hand_out(&self, accounts: &mut Accounts, account: &str, bytes: u64) -> Room {
         let known = accounts.of(account);
         known.pending = known.pending.saturating_add(bytes);
         Room {
@@ -220,6 +306,29 @@ mod tests {
     fn measured(quotas: &Quotas, bytes: u64) {
         let measuring = quotas.measuring("a");
         quotas.measured("a", measuring, usage(bytes));
+    }
+
+    #[tokio::test]
+    async fn a_full_account_is_lent_only_so_much_for_checkpoints() {
+        let quotas = Quotas::default();
+        measured(&quotas, 100);
+        assert!(quotas.take("a", 1).is_none());
+        let half = Need::of_checkpoints(LENT_BYTES / 2);
+        let _first = quotas.take("a", half).unwrap();
+        let _second = quotas.take("a", half).unwrap();
+        assert!(quotas.take("a", Need::of_checkpoints(1)).is_none());
+        measured(&quotas, 100 + LENT_BYTES);
+        assert!(quotas.is_refused("a", Need::of_checkpoints(1)));
+    }
+
+    #[tokio::test]
+    async fn readers_leave_a_fifth_to_writers() {
+        let quotas = Quotas::default();
+        measured(&quotas, 70);
+        assert!(quotas.take("a", Need::of_readers(11)).is_none());
+        let _reader = quotas.take("a", Need::of_readers(10)).unwrap();
+        assert!(quotas.take("a", Need::of_readers(1)).is_none());
+        assert!(quotas.take("a", 20).is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,9 +5,16 @@ use std::sync::Arc;
 use crate::couch::records::CouchRecords;
 use crate::store::StoreError;
 use crate::store::node::{
-    Account, DocumentRoom, Login, LoginOutcome, NodeStore, RefreshRow, Registered,
+    Account, DocumentRoom, Kept, Login, LoginOutcome, NewVersion, NodeStore, RefreshRow,
 };
 use crate::stream::BATCH_BYTES;
+
+/// A refresh token that counts, unless its key does not any more.
+#[derive(Debug)]
+pub(crate) struct LivingToken {
+    /// See [`RefreshRow::signer`].
+    pub(crate) signer: Option<String>,
+}
 
 /// Where they are.
 #[derive(Clone)]
@@ -24,11 +31,21 @@ impl Records {
         }
     }
 
-    /// Whether a refresh token counts.
-    pub(crate) async fn knows_token(&self, id: String) -> Result<bool, StoreError> {
+    pub(crate) async fn token(&self, id: String) -> Result<Option<LivingToken>, StoreError> {
         match self {
-            Self::Embedded(node) => Ok(node.refresh_token(id).await?.is_some()),
-            Self::Couch(couch) => couch.knows_token(&id).await,
+            Self::Embedded(node) => {
+                let row = node.refresh_token(id).await?;
+                Ok(row.map(|row| LivingToken { signer: row.signer }))
+            }
+            Self::Couch(couch) => couch.token(&id).await,
+        }
+    }
+
+    /// Ends a refresh token.
+    pub(crate) async fn end_token(&self, id: String) -> Result<(), StoreError> {
+        match self {
+            Self::Embedded(node) => node.end_token(id).await,
+            Self::Couch(couch) => couch.end_token(&id).await,
         }
     }
 
@@ -69,6 +86,21 @@ impl Records {
         }
     }
 
+    pub(crate) async fn has_account(&self, name: String) -> Result<bool, StoreError> {
+        match self {
+            Self::Embedded(node) => Ok(node.account(name).await?.is_some()),
+            Self::Couch(couch) => couch.has_account(&name).await,
+        }
+    }
+
+    /// Whether there is such an account, as far as that is known without asking anybody: in front of a CouchDB, of none.
+    pub(crate) async fn is_at_hand(&self, name: String) -> Result<bool, StoreError> {
+        match self {
+            Self::Embedded(node) => Ok(node.account(name).await?.is_some()),
+            Self::Couch(_) => Ok(false),
+        }
+    }
+
     pub(crate) async fn account_count(&self) -> Result<u64, StoreError> {
         match self {
             Self::Embedded(node) => node.account_count().await,
@@ -96,25 +128,29 @@ impl Records {
         }
     }
 
-    /// Adds the next version if nobody else did, and there is room for one.
+    /// Adds the next version if nobody else did, and there is room for one; the first one after a deletion if it is younger than what
+    /// was deleted.
     pub(crate) async fn add_did_document(
         &self,
-        did: String,
-        version: u64,
-        text: String,
+        version: NewVersion,
         room: DocumentRoom,
-    ) -> Result<Registered, StoreError> {
+    ) -> Result<Kept, StoreError> {
         match self {
-            Self::Embedded(node) => node.add_did_document(did, version, text, room).await,
-            Self::Couch(couch) => couch.add_did_document(&did, version, &text, room).await,
+            Self::Embedded(node) => node.add_did_document(version, room).await,
+            Self::Couch(couch) => couch.add_did_document(&version, room).await,
         }
     }
 
-    /// Removes every version, and says how many there were.
-    pub(crate) async fn remove_did_document(&self, did: String) -> Result<u64, StoreError> {
+    /// Removes every version, if `newest` is the last one, and says how many there were. `last` stays: the last time that they name.
+    pub(crate) async fn remove_did_document(
+        &self,
+        did: String,
+        newest: u64,
+        last: String,
+    ) -> Result<Option<u64>, StoreError> {
         match self {
-            Self::Embedded(node) => node.remove_did_document(did).await,
-            Self::Couch(couch) => couch.remove_did_document(&did).await,
+            Self::Embedded(node) => node.remove_did_document(did, newest, last).await,
+            Self::Couch(couch) => couch.remove_did_document(&did, newest, &last).await,
         }
     }
 }

@@ -12,7 +12,7 @@ use adyton_resolver::cache::CacheLimits;
 use adyton_resolver::directory::UNREGISTERED;
 use adyton_resolver::registry::Source;
 use adyton_resolver::registry_file::FileRegistry;
-use adyton_resolver::resolver::{Purpose, Resolver};
+use adyton_resolver::resolver::{Asking, Purpose, Resolver};
 use adyton_resolver::web::{Pending, Said, Web};
 use serde_json::{Value, json};
 use url::Url;
@@ -90,11 +90,11 @@ impl RegisteredDids {
 impl RegisteredDids {
     async fn found(
         &self,
-        purpose: Purpose,
+        asking: Asking,
         did: &Did,
         freshness: Freshness,
     ) -> Result<Option<DidDocument>, ResolveFailure> {
-        let found = self.0.resolve_for(purpose, did, freshness).await;
+        let found = self.0.resolve_for(asking, did, freshness).await;
         found.map_err(|error| {
             tracing::debug!(%error, "a DID could not be resolved");
             ResolveFailure::Unreachable
@@ -104,11 +104,17 @@ impl RegisteredDids {
 
 impl DidResolver for RegisteredDids {
     fn resolve<'a>(&'a self, did: &'a Did, freshness: Freshness) -> Resolution<'a> {
-        Box::pin(self.found(Purpose::Login, did, freshness))
+        // The node's own wish: for somebody who has an account here.
+        Box::pin(self.found(Purpose::KnownLogin.into(), did, freshness))
     }
 
-    fn look_up<'a>(&'a self, did: &'a Did, freshness: Freshness) -> Resolution<'a> {
-        Box::pin(self.found(Purpose::LookUp, did, freshness))
+    fn resolve_for<'a>(
+        &'a self,
+        asking: Asking,
+        did: &'a Did,
+        freshness: Freshness,
+    ) -> Resolution<'a> {
+        Box::pin(self.found(asking, did, freshness))
     }
 
     fn forget(&self, did: &Did) {

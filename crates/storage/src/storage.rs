@@ -11,7 +11,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::api::App;
+use crate::acme::Acme;
+use crate::api::{App, Coder};
 use crate::auth::{Auth, AuthKeys};
 use crate::backup::{BackupError, Copied};
 use crate::clock::Clock;
@@ -37,10 +38,11 @@ use crate::records::Records;
 use crate::replicate::{News, Standing};
 use crate::resolution::{InvalidRegistry, OwnPlaces, RegisteredDids, RegistryChoice};
 use crate::server::body::BodyBudget;
+use crate::server::line::Lines;
 use crate::store::StoreError;
 use crate::store::node::{NodeSecrets, NodeStore};
-use crate::throttle::Throttle;
-use crate::tls::{Certificates, Reload, TlsError};
+use crate::throttle::{Rates, Throttle};
+use crate::tls::{Certificates, Reload, TlsChoice, TlsError};
 
 /// A running storage node. Dropping it stops it without ceremony; [`Storage::shutdown`] lets requests end.
 pub struct Storage {
@@ -53,7 +55,7 @@ pub struct Storage {
     certificates: Option<Arc<Certificates>>,
     stop: watch::Sender<bool>,
     server: JoinHandle<()>,
-    /// Ends when the node's own file is closed.
+    /// Ends when the node's own file and those of all databases are closed.
     closed: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
 }
 
@@ -73,9 +75,15 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error("the data directory cannot be used: {0}")]
     Directory(#[source] std::io::Error),
+    /// Another process has the data directory.
+    #[error("another process has the data directory, {}", .0.display())]
+    InUse(PathBuf),
     /// The address cannot be listened on.
-    #[error("cannot listen: {0}")]
+    #[error("cannot listen (`listen`): {0}")]
     Listen(#[source] std::io::Error),
+    /// The address for counters cannot be listened on.
+    #[error("cannot listen (`metrics-listen`): {0}")]
+    ListenForMetrics(#[source] std::io::Error),
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -91,6 +99,9 @@ pub enum StartError {
     /// There are databases, and nothing that says whose they are: a restore that did not end, or a lost file.
     #[error("the directory has databases, but no node.redb: restore it from a backup")]
     NoNodeFile,
+    /// A restore into the directory did not end.
+    #[error("a restore into the data directory did not end: remove it, and restore again")]
+    HalfRestored,
     /// The stored node key is not a key.
     #[error("the stored node key is not a key")]
     Identity,
@@ -108,30 +119,72 @@ impl Storage {
         clock: Clock,
         resolver: Option<Arc<dyn DidResolver>>,
     ) -> Result<Self, StartError> {
+        Self::start_listening(config, clock, resolver, None).await
+    }
+
+    /// Starts a node on a listener that is there already, so that others know its address before it starts.
+    pub async fn start_on(listener: TcpListener, config: Config) -> Result<Self, StartError> {
+        Self::start_listening(config, Clock::system(), None, Some(listener)).await
+    }
+
+    async fn start_listening(
+        config: Config,
+        clock: Clock,
+        resolver: Option<Arc<dyn DidResolver>>,
+        listener: Option<TcpListener>,
+    ) -> Result<Self, StartError> {
+        if crate::backup::is_half_restored(&config.data).map_err(StartError::Directory)? {
+            return Err(StartError::HalfRestored);
+        }
         let databases_directory = config.data.join("databases");
         own_directory(&databases_directory).map_err(StartError::Directory)?;
         let node_file = config.data.join("node.redb");
-        if !node_file.exists() && !database_files(&databases_directory)?.is_empty() {
+        let has_node = node_file.try_exists().map_err(StartError::Directory)?;
+        if !has_node && !database_files(&databases_directory)?.is_empty() {
             return Err(StartError::NoNodeFile);
         }
         own_file(&node_file).map_err(StartError::Directory)?;
-        let node = crate::store::blocking(move || NodeStore::open(&node_file)).await?;
+        let node = match crate::store::blocking(move || NodeStore::open(&node_file)).await {
+            Err(StoreError::Closed) => return Err(StartError::InUse(config.data)),
+            opened => opened?,
+        };
         let secrets = node.secrets().await?;
+        if secrets.is_new {
+            tell_that_it_is_new(&config, &secrets)?;
+        }
 
-        let certificates = config.tls.map(Certificates::open).transpose()?;
+        let (acme, certificates) = match config.tls {
+            None => (None, None),
+            Some(TlsChoice::Files(files)) => (None, Some(Certificates::open(files)?)),
+            Some(TlsChoice::Acme(acme)) => {
+                let acme = Acme::open(*acme, &config.data, clock.clone())?;
+                let certificates = acme.certificates();
+                (Some(acme), Some(certificates))
+            }
+        };
         let tls = certificates.as_ref().map(Certificates::server_config);
         let tls = tls.transpose()?;
         let scheme = if tls.is_some() { "https" } else { "http" };
 
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(StartError::Listen)?;
+        let listener = match listener {
+            Some(listener) => Ok(listener),
+            None => TcpListener::bind(config.listen).await,
+        };
+        let listener = listener.map_err(StartError::Listen)?;
         let address = listener.local_addr().map_err(StartError::Listen)?;
+        let host = match acme.as_ref().map(Acme::name) {
+            // Nobody's certificate is for an address.
+            Some(name) => format!("{name}:{}", address.port()),
+            None => address.to_string(),
+        };
         let public_url = config
             .public_url
-            .unwrap_or_else(|| format!("{scheme}://{address}"));
+            .unwrap_or_else(|| format!("{scheme}://{host}"));
 
-        let limits = config.limits;
+        let mut limits = config.limits;
+        if let StoreChoice::Couch(couch) = &config.store {
+            couch.bound_feeds(&mut limits);
+        }
         let news = News::default();
         let Chosen {
             records,
@@ -160,7 +213,7 @@ impl Storage {
             }
         };
         let identity = Identity::from_bytes(identity).map_err(|_| StartError::Identity)?;
-        let did_documents = DidDocuments::new(records.clone(), &limits);
+        let did_documents = DidDocuments::new(records.clone(), config.network, &limits);
         let directory = Directory::new(node.clone(), limits.registrations);
         let is_directory = matches!(config.registry, RegistryChoice::Directory(_));
         let own = OwnPlaces {
@@ -210,9 +263,15 @@ impl Storage {
             standing: Standing::default(),
             peer_key: secrets.peer_key,
             throttle: Throttle::new(limits.rates),
+            did_writes: Throttle::new(Rates {
+                address: limits.did_writes_per_minute,
+                ..limits.rates
+            }),
+            lines: Lines::new(&limits, &config.proxy),
             proxy: config.proxy,
-            metrics: Metrics::new(),
+            metrics: Metrics::new(certificates.clone()),
             finds: Finds::new(&limits),
+            coder: Coder::default(),
             feeds: FairShare::new(limits.feeds as u64, limits.feeds_per_caller as u64),
             bodies: BodyBudget::new(&limits),
             limits,
@@ -229,32 +288,28 @@ impl Storage {
         let running = Arc::downgrade(&app);
         let seed = u64::from_be_bytes(crate::store::random()?);
         let (replicator, paced, stops) = (Arc::clone(&app), config.pace, stopping.clone());
-        let replicating = async move {
-            if replicator.databases.couch().is_none() {
-                crate::replicate::run(replicator, way_out, paced, seed, stops).await;
+        let replicating = crate::replicate::run(replicator, way_out, paced, seed, stops);
+        let connections = crate::server::serve(listener, Arc::clone(&app), tls, stopping.clone());
+        let (looked, stops) = (certificates.clone(), stopping.clone());
+        let looking = async move {
+            match (acme, looked) {
+                (Some(acme), _) => acme.run(stops).await,
+                (None, Some(looked)) => crate::server::watch_certificate(looked, stops).await,
+                (None, None) => {}
             }
         };
-        let connections = crate::server::serve(listener, Arc::clone(&app), tls, stopping.clone());
-        let looking = certificates
-            .clone()
-            .map(|certificates| crate::server::watch_certificate(certificates, stopping.clone()));
         let serving = async move {
-            match looking {
-                None => {
-                    tokio::join!(connections, replicating);
-                }
-                Some(looking) => {
-                    tokio::join!(connections, replicating, looking);
-                }
-            }
+            tokio::join!(connections, replicating, looking);
         };
         let (metrics_address, server) = match config.metrics {
             None => (None, tokio::spawn(serving)),
             Some(address) => {
                 let listener = TcpListener::bind(address)
                     .await
-                    .map_err(StartError::Listen)?;
-                let address = listener.local_addr().map_err(StartError::Listen)?;
+                    .map_err(StartError::ListenForMetrics)?;
+                let address = listener
+                    .local_addr()
+                    .map_err(StartError::ListenForMetrics)?;
                 let showing = crate::server::metrics::serve(listener, app, stopping);
                 let both = async move {
                     tokio::join!(serving, showing);
@@ -299,7 +354,7 @@ impl Storage {
     /// Makes a backup in `target`, which must be an empty directory or none, while the node serves.
     pub async fn backup(&self, target: &Path) -> Result<Copied, BackupError> {
         let app = self.app.upgrade().ok_or(BackupError::Stopped)?;
-        let files = app.databases.files().map_err(|_| BackupError::NoNode)?;
+        let files = app.databases.files().map_err(|_| BackupError::InCouchDb)?;
         crate::backup::make(files, target).await
     }
 
@@ -311,7 +366,8 @@ impl Storage {
         Some(self.backup(&directory.join(name)).await)
     }
 
-    /// Reads the certificate and its key again. May block for as long as that takes. Connections that are open go on.
+    /// Reads the certificate and its key again, or has its authority asked now, if it is due. May block for as long as reading takes.
+    /// Connections that are open go on.
     pub fn reload_certificate(&self) -> Result<Reload, TlsError> {
         match &self.certificates {
             None => Ok(Reload::Same),
@@ -330,9 +386,25 @@ impl Storage {
             .await
             .is_err()
         {
-            tracing::warn!("the node's file is still in use");
+            tracing::warn!("files of the node are still in use");
         }
     }
+}
+
+/// A directory that is empty because its disk is not mounted makes another node: nobody may find that out by what is missing there.
+fn tell_that_it_is_new(config: &Config, secrets: &NodeSecrets) -> Result<(), StartError> {
+    let key = match &config.store {
+        StoreChoice::Embedded => None,
+        StoreChoice::Couch(couch) => couch.node_key,
+    };
+    let identity = Identity::from_bytes(key.unwrap_or(secrets.identity));
+    let public_key = identity.map_err(|_| StartError::Identity)?.public_key_hex();
+    tracing::warn!(
+        data = %config.data.display(),
+        public_key,
+        "a new node was made, with no accounts: if there was one before, stop, and look whether the disk of `data` is mounted"
+    );
+    Ok(())
 }
 
 /// What the choice of a store decides.
@@ -355,18 +427,11 @@ async fn in_front_of(
 ) -> Result<Chosen, StartError> {
     let client = CouchClient::new(couch).map_err(InvalidRegistry::from)?;
     let client = Arc::new(client);
-    crate::couch::databases::prepare(&client, couch).await?;
-    let databases = CouchDatabases::new(
-        Arc::clone(&client),
-        &couch.access_key,
-        clock.clone(),
-        couch.public_user.0.clone(),
-        limits,
-    );
-    if !databases.takes_tokens().await? {
-        let why = "it does not take tokens that are signed with the access key ([jwt_keys] hmac:_default, jwt_authentication_handler)";
-        return Err(StartError::Couch(why));
+    let databases = CouchDatabases::new(Arc::clone(&client), couch, clock.clone(), limits);
+    if let Some(hindrance) = crate::couch::start::hindrance(&client, &databases).await? {
+        return Err(StartError::Couch(hindrance.words()));
     }
+    crate::couch::databases::prepare(&client, couch).await?;
     let records = CouchRecords::new(client, node.clone());
     Ok(Chosen {
         records: Records::Couch(Arc::new(records)),

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-use http::HeaderMap;
+use http::header::{HeaderMap, HeaderName};
 
 /// Callers that are remembered at one time.
 const MAX_CALLERS: usize = 65_536;
@@ -98,9 +98,14 @@ impl Throttle {
         if all.len() >= MAX_CALLERS && !all.contains_key(&caller) {
             make_room(&mut all, now);
         }
-        let spent = all.get(&caller).map_or(0.0, |spent| spent.at(now));
+        let known = all.get_mut(&caller);
+        let spent = known.as_ref().map_or(0.0, |spent| spent.at(now));
         // A hair beyond the span: sums of fractions are not exact.
         if spent + cost > span + 1e-6 {
+            if let Some(known) = known {
+                // The clock may have been set back: from now on its time counts.
+                known.at = known.at.min(now);
+            }
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
@@ -128,26 +133,43 @@ fn make_room(all: &mut HashMap<CallerKey, Spent>, now: u64) {
     }
 }
 
+/// Who a proxy says that it speaks for, last.
+const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// Where connections come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Proxy {
     /// From clients: the connection's address is theirs.
     #[default]
     None,
-    /// From the operator's own proxy, which writes the client's address last into `X-Forwarded-For`.
+    /// All from the operator's own proxy, which writes the client's address last into `X-Forwarded-For`.
     Trusted,
+    /// The same, from these addresses; from others, clients.
+    At(Vec<IpAddr>),
 }
 
 impl Proxy {
+    /// Whether a connection from there is the proxy's.
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        match self {
+            Self::None => false,
+            Self::Trusted => true,
+            Self::At(addresses) => {
+                let known = addresses.iter().map(IpAddr::to_canonical);
+                known.into_iter().any(|known| known == peer.to_canonical())
+            }
+        }
+    }
+
     /// The address that a request is counted for.
-    pub(crate) fn client(self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let forwarded = || {
-            let last = headers.get_all("x-forwarded-for").iter().next_back()?;
+            let last = headers.get_all(FORWARDED).iter().next_back()?;
             last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
         };
-        let address = match self {
-            Self::None => peer,
-            Self::Trusted => forwarded().unwrap_or(peer),
+        let address = match self.trusts(peer) {
+            false => peer,
+            true => forwarded().unwrap_or(peer),
         };
         network_of(address)
     }
@@ -193,9 +215,17 @@ mod tests {
         assert!(throttle.take(CallerKey::Account("v".into()), now).is_err());
         assert_eq!(throttle.take(address("10.0.0.1"), now + 1_000), Ok(()));
         assert!(throttle.take(address("10.0.0.1"), now + 1_000).is_err());
-        // A clock that was set back gives nothing, and takes nothing for ever.
-        assert!(throttle.take(address("10.0.0.1"), 0).is_err());
-        assert_eq!(throttle.take(address("10.0.0.1"), now + 61_000), Ok(()));
+        // A clock that was set back gives nothing, and takes nothing for ever: its own time counts from then on.
+        let hour = 3_600_000;
+        let ahead = now + hour;
+        for _ in 0..60 {
+            assert_eq!(throttle.take(address("10.0.0.3"), ahead), Ok(()));
+        }
+        assert!(throttle.take(address("10.0.0.3"), now).is_err());
+        for _ in 0..60 {
+            assert_eq!(throttle.take(address("10.0.0.3"), now + 60_000), Ok(()));
+        }
+        assert!(throttle.take(address("10.0.0.3"), now + 60_000).is_err());
     }
 
     #[test]
@@ -223,6 +253,18 @@ mod tests {
         assert_eq!(Proxy::None.client(peer, &headers), peer);
         let named: IpAddr = "5.6.7.8".parse().unwrap();
         assert_eq!(Proxy::Trusted.client(peer, &headers), named);
+        let at = |address: &str| Proxy::At(vec![address.parse().unwrap()]);
+        assert_eq!(at("10.0.0.1").client(peer, &headers), named);
+        assert_eq!(at("::ffff:10.0.0.1").client(peer, &headers), named);
+        assert_eq!(at("10.0.0.2").client(peer, &headers), peer);
+        // Whatever a client writes there.
+        bolero::check!().for_each(|bytes: &[u8]| {
+            if let Ok(value) = bytes.try_into() {
+                let headers: HeaderMap = [(FORWARDED, value)].into_iter().collect();
+                let _client = Proxy::Trusted.client(peer, &headers);
+                assert_eq!(Proxy::None.client(peer, &headers), peer);
+            }
+        });
         headers.insert("x-forwarded-for", "unknown".parse().unwrap());
         assert_eq!(Proxy::Trusted.client(peer, &headers), peer);
     }

@@ -231,6 +231,25 @@ mod tests {
     }
 
     #[test]
+    fn any_bytes_are_a_token_of_ours_or_none() {
+        let key = TokenKey::new([1; 32]);
+        bolero::check!().for_each(|bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            assert!(key.verify::<AccessClaims>(&text, 0).is_err());
+            // Also whatever was signed by mistake.
+            let signed = format!("{HEADER}.{}", URL_SAFE_NO_PAD.encode(bytes));
+            let tag = key.mac(&signed).unwrap().finalize().into_bytes();
+            let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag));
+            if let Ok(claims) = key.verify::<AccessClaims>(&token, 7) {
+                assert!(claims.kind == "access" && claims.exp > 7);
+            }
+            if let Ok(claims) = key.verify::<RefreshClaims>(&token, 7) {
+                assert!(claims.kind == "refresh" && claims.exp > 7);
+            }
+        });
+    }
+
+    #[test]
     fn every_changed_character_is_noticed() {
         let key = TokenKey::new([1; 32]);
         let token = key.issue(&claims("access")).unwrap();

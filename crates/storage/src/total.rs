@@ -3,18 +3,24 @@
 //! Guarantees: bytes that are to be written count at once; what was counted and not kept counts until the next measurement only.
 //! Refuses to know whose they are.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::quota::{Extent, Need};
 use crate::store::{StoreError, blocking};
 
 /// A measurement is good for this long. What the engine takes besides what is written is found by the next one.
 const MEMORY: Duration = Duration::from_secs(60);
 /// However full the node seems, it is measured no more often.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// Which part of what a node may keep it lends besides.
+const LENT_PART: u64 = 64;
 
 /// The node has no room for the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +54,20 @@ impl Total {
         }
     }
 
-    /// Counts so many bytes as written, if there is room for them.
-    pub(crate) async fn take(&self, bytes: u64) -> Result<Result<(), NodeFull>, StoreError> {
+    /// Counts so many bytes as written, if there is room for them. A node that is full lends, too: a part of what it may keep, to all
+    /// accounts together.
+    pub(crate) async fn take(
+        &self,
+        need: impl Into<Need>,
+    ) -> Result<Result<(), NodeFull>, StoreError> {
+        let Need { bytes, extent } = need.into();
         let Some(most) = self.most else {
             return Ok(Ok(()));
+        };
+        let most = match extent {
+            // The fifth is the account's.
+            Extent::LeavingAFifth | Extent::Whole => most,
+            Extent::Lent => most.saturating_add(most / LENT_PART),
         };
         if self.count(bytes, most, MEMORY) {
             return Ok(Ok(()));
@@ -99,6 +115,13 @@ impl Total {
     }
 }
 
+/// What a file takes of its disk. The engine makes a file longer by as much as it has, and what is not written of that takes nothing.
+pub(crate) fn bytes_on_disk(file: &Metadata) -> u64 {
+    /// Of one block, whatever the file system's own are (`stat(2)`).
+    const BLOCK_BYTES: u64 = 512;
+    file.len().min(file.blocks() * BLOCK_BYTES)
+}
+
 /// Files that go away meanwhile have no bytes.
 fn bytes_below(directory: PathBuf) -> std::io::Result<u64> {
     let (mut bytes, mut left) = (0, vec![directory]);
@@ -107,7 +130,7 @@ fn bytes_below(directory: PathBuf) -> std::io::Result<u64> {
             let entry = entry?;
             match entry.metadata() {
                 Ok(found) if found.is_dir() => left.push(entry.path()),
-                Ok(found) if found.is_file() => bytes += found.len(),
+                Ok(found) if found.is_file() => bytes += bytes_on_disk(&found),
                 Ok(_) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -120,6 +143,18 @@ fn bytes_below(directory: PathBuf) -> std::io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_file_has_before_it_and_is_not_written_takes_nothing() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 30).unwrap();
+        assert_eq!(bytes_on_disk(&file.metadata().unwrap()), 0);
+        let text = [1; 100_000];
+        std::os::unix::fs::FileExt::write_all_at(&file, &text, 0).unwrap();
+        file.sync_all().unwrap();
+        let taken = bytes_on_disk(&file.metadata().unwrap());
+        assert!((100_000..1_000_000).contains(&taken), "{taken}");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_written_counts_at_once_and_what_is_gone_counts_no_more() {

@@ -13,6 +13,7 @@ use adyton_storage::Limits;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use support::{Answer, Credential, Node, Session, rev};
 
@@ -188,7 +189,7 @@ async fn an_attachment_is_put_read_replaced_and_deleted() {
     session
         .with("PUT", &format!("{doc}/_a"), &[], "x")
         .await
-        .expect(404);
+        .expect(400);
 }
 
 #[tokio::test]
@@ -381,11 +382,13 @@ async fn replicated_stubs_stand_for_what_an_ancestor_has() {
     assert_eq!(write(4, "4321", stub.clone()).await, json!([]));
     assert_eq!(read(4, '4').await.expect(200).text(), "hello");
     assert_eq!(read(2, '9').await.expect(200).text(), "b");
-    // With its digest it may come from another branch of the document.
+    // With its digest only that content, and none of another branch, which it does not descend from.
     let digest = json!({"a": {"stub": true, "digest": format!("md5-{HELLO}")}});
-    assert_eq!(write(3, "891", digest).await, json!([]));
-    assert_eq!(read(3, '8').await.expect(200).text(), "hello");
-    // A stranger's history has no right to a name.
+    let refused = write(3, "891", digest.clone()).await;
+    assert_eq!(refused[0]["error"], "missing_stub");
+    assert_eq!(write(5, "54321", digest).await, json!([]));
+    assert_eq!(read(5, '5').await.expect(200).text(), "hello");
+    // A stranger's history has no right to a name, nor to a content.
     assert_eq!(write(3, "765", stub).await[0]["error"], "missing_stub");
     let all = session.get(&format!("{db}/x?open_revs=all")).await.json();
     let revpos = |digit: char| {
@@ -395,7 +398,7 @@ async fn replicated_stubs_stand_for_what_an_ancestor_has() {
             .find(|doc| doc["_rev"].as_str().unwrap().contains(digit));
         row.unwrap()["_attachments"]["a"]["revpos"].clone()
     };
-    assert_eq!((revpos('4'), revpos('8')), (json!(2), json!(2)));
+    assert_eq!((revpos('5'), revpos('9')), (json!(2), json!(2)));
 }
 
 #[tokio::test]
@@ -829,4 +832,154 @@ async fn a_content_is_counted_once_freed_with_its_last_revision_and_survives_a_r
     let (access, node) = (session.access.clone(), node.restart().await);
     let read = node.client().send("GET", &path, &access, "").await;
     assert_eq!(read.expect(200).body, content);
+}
+
+#[tokio::test]
+async fn any_text_is_kept_as_a_content_type_and_told_in_a_header_if_it_can_be() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let long = "x".repeat(300);
+    for (i, (sent, kept, told)) in [
+        ("text/plain", "text/plain", "text/plain"),
+        ("", "", "application/octet-stream"),
+        (long.as_str(), long.as_str(), "application/octet-stream"),
+        (
+            "text/plain; charset=ü",
+            "text/plain; charset=ü",
+            "application/octet-stream",
+        ),
+        ("a\r\nb: c", "ab: c", "ab: c"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let revisions = json!({"start": 1, "ids": ["a".repeat(32)]});
+        let attachments = json!({"f": {"content_type": sent, "data": "YQ=="}});
+        let document =
+            json!({"_id": i.to_string(), "_revisions": revisions, "_attachments": attachments});
+        let body = json!({"docs": [document], "new_edits": false});
+        let lines = session.post(&format!("{db}/_bulk_docs"), &body).await;
+        assert_eq!(lines.expect(201).json(), json!([]));
+        let read = session.get(&format!("{db}/{i}")).await.expect(200).json();
+        assert_eq!(read["_attachments"]["f"]["content_type"], kept);
+        let content = session.get(&format!("{db}/{i}/f")).await;
+        assert_eq!(text(content.expect(200), "content-type"), told);
+        let accept = [("accept", "multipart/related")];
+        let parts = session
+            .get_with(&format!("{db}/{i}?attachments=true"), &accept)
+            .await;
+        assert!(
+            parts.text().contains(&format!("Content-Type: {told}\r\n")),
+            "{}",
+            parts.text()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_reader_who_takes_his_time_keeps_nothing_from_being_given_back() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let content = large(8 << 20);
+    let path = format!("{db}/a/f");
+    session
+        .with("PUT", &path, &[], content.clone())
+        .await
+        .expect(201);
+    let gzipped = gzip(&large(4 << 20));
+    let coding = [("content-encoding", "gzip")];
+    session
+        .with("PUT", &format!("{db}/g/f"), &coding, gzipped)
+        .await
+        .expect(201);
+    let before = session.get(&db).await.json()["sizes"]["file"]
+        .as_u64()
+        .unwrap();
+
+    // Each has begun to read, and goes on when he likes.
+    let open = async |path: String| {
+        let client = &session.client;
+        let mut answer = client
+            .open("GET", &path, &session.access, "")
+            .await
+            .into_body();
+        let first = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+        (first.to_vec(), answer)
+    };
+    let (mut read, mut slow) = open(path).await;
+    let _others = [
+        open(format!("{db}/g/f")).await,
+        open(format!("{db}/a?attachments=true")).await,
+        open(format!("{db}/_all_docs?include_docs=true&attachments=true")).await,
+        open(format!("{db}/_changes?include_docs=true&attachments=true")).await,
+        open(format!("{db}/a?open_revs=all&attachments=true")).await,
+    ];
+    let mut document = json!({});
+    for n in 0..150 {
+        document["f"] = format!("{n}{}", "f".repeat(200_000)).into();
+        let written = session
+            .put(&format!("{db}/d"), &document)
+            .await
+            .expect(201)
+            .json();
+        document["_rev"] = written["rev"].clone();
+        if let Some(frame) = slow.frame().await {
+            read.extend(frame.unwrap().into_data().unwrap());
+        }
+    }
+    let after = session.get(&db).await.json()["sizes"]["file"]
+        .as_u64()
+        .unwrap();
+    assert!(after < before * 2, "{before} bytes have become {after}");
+    while let Some(frame) = slow.frame().await {
+        read.extend(frame.unwrap().into_data().unwrap());
+    }
+    assert!(read == content);
+}
+
+#[tokio::test]
+async fn a_content_that_goes_while_it_is_told_ends_its_answer_in_the_middle() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let path = format!("{db}/a/f");
+    let content = large(32 << 20);
+    session
+        .with("PUT", &path, &[], content.clone())
+        .await
+        .expect(201);
+    let client = &session.client;
+    let answer = client.open("GET", &path, &session.access, "").await;
+    assert_eq!(
+        text_of(&answer, "content-length"),
+        content.len().to_string()
+    );
+    let mut answer = answer.into_body();
+    let mut read = answer
+        .frame()
+        .await
+        .unwrap()
+        .unwrap()
+        .into_data()
+        .unwrap()
+        .len();
+    let rev = session.rev_of(&format!("{db}/a")).await;
+    session
+        .send("DELETE", &format!("{db}/a?rev={rev}"), &Value::Null)
+        .await
+        .expect(200);
+    let broken = loop {
+        match answer.frame().await {
+            Some(Ok(frame)) => read += frame.into_data().unwrap().len(),
+            Some(Err(_)) => break true,
+            None => break false,
+        }
+    };
+    assert!(broken && read < content.len(), "{read}");
+}
+
+fn text_of(answer: &http::Response<hyper::body::Incoming>, header: &str) -> String {
+    answer.headers()[header].to_str().unwrap().to_owned()
 }

@@ -6,9 +6,13 @@
     clippy::panic
 )]
 
+#[path = "support/program.rs"]
+mod program;
 mod support;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
@@ -104,6 +108,10 @@ async fn a_backup_beside_writers_has_every_write_acknowledged_before_it_began() 
     for writer in writers {
         writer.await.unwrap();
     }
+    // Where nothing can be made is named.
+    let below = target.join("node.redb").join("x");
+    let nowhere = node.storage.backup(&below).await.unwrap_err().to_string();
+    assert!(nowhere.contains(below.to_str().unwrap()), "{nowhere}");
     // A target that is something already is left as it is.
     let again = node.storage.backup(&target).await;
     assert!(matches!(again, Err(BackupError::TargetNotEmpty)));
@@ -188,6 +196,45 @@ async fn what_is_deleted_and_made_while_a_backup_is_made_leaves_it_whole() {
     storage.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_who_stands_behind_a_backup_skips_nothing_of_what_is_written_after_it_was_restored()
+ {
+    let node = Node::start().await;
+    let owner = node.session(1).await;
+    let db = owner.database("d").await;
+    let write = async |owner: &Session, ids: std::ops::Range<u32>| {
+        for n in ids {
+            let path = format!("{db}/w-{n:02}");
+            owner.put(&path, &json!({})).await.expect(201);
+        }
+    };
+    write(&owner, 0..4).await;
+    let out = tempfile::tempdir().unwrap();
+    let (target, data) = (out.path().join("backup"), out.path().join("restored"));
+    node.storage.backup(&target).await.unwrap();
+    write(&owner, 4..8).await;
+    let read = owner.get(&format!("{db}/_changes")).await;
+    let stands = read.expect(200).json()["last_seq"].clone();
+    let stands = stands.as_str().unwrap().to_owned();
+
+    restore(&target, &data).unwrap();
+    let storage = node_at(&data, node.now()).await.unwrap();
+    let restored = client(&storage);
+    let owner = Person::new(1).log_in(&restored).await;
+    // As many as were lost: the numbers are the same again.
+    write(&owner, 10..14).await;
+    let news = owner.get(&format!("{db}/_changes?since={stands}")).await;
+    let news = news.expect(200).json();
+    let row = |id: &str| {
+        let rows = news["results"].as_array().unwrap();
+        rows.iter().any(|row| row["id"] == id)
+    };
+    for n in 10..14 {
+        assert!(row(&format!("w-{n:02}")), "w-{n:02} was skipped: {news}");
+    }
+    storage.shutdown().await;
+}
+
 /// A node's directory with a database, at rest, and a backup of it.
 async fn at_rest() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let node = Node::start().await;
@@ -245,9 +292,15 @@ async fn a_backup_that_was_cut_changed_or_is_none_is_not_restored() {
     // Nothing starts in what a restore left behind.
     let started = node_at(&to("c"), support::START).await;
     assert!(
-        matches!(started, Err(StartError::NoNodeFile)),
+        matches!(started, Err(StartError::HalfRestored)),
         "{started:?}"
     );
+    for done in [
+        check(&to("c")).map(drop),
+        back_up(&to("c"), &to("cc")).await.map(drop),
+    ] {
+        assert!(matches!(done, Err(BackupError::HalfRestored)), "{done:?}");
+    }
     std::fs::write(&file, whole).unwrap();
 
     for wrong in [
@@ -449,41 +502,177 @@ async fn a_check_finds_what_is_not_whole() {
         }),
         ["the number of bytes of DID documents"]
     );
+    // Lines that stand for nothing, in the tables that follow from others.
+    assert_eq!(
+        damaged(&|data, _| {
+            let node = Database::open(data.join("node.redb")).unwrap();
+            let transaction = node.begin_write().unwrap();
+            macro_rules! stray {
+                ($key:ty, $table:expr, $row:expr) => {
+                    let table = TableDefinition::<$key, ()>::new($table);
+                    transaction
+                        .open_table(table)
+                        .unwrap()
+                        .insert($row, ())
+                        .unwrap();
+                };
+            }
+            stray!((u64, &str), "accounts_without_databases", (1, "v"));
+            stray!((&str, u64, &str), "account_tokens", ("v", 1, "t"));
+            stray!((u64, &str, &str), "peer_context_expiries", (1, "v", "n"));
+            stray!((u64, &str, &str), "peer_kin_expiries", (1, "v", "n"));
+            transaction.commit().unwrap();
+        }),
+        [
+            "a line about an account without databases stands for none",
+            "a line about an account's refresh token stands for none",
+            "a line about the end of another node's row stands for none",
+        ]
+    );
 }
 
-/// The program, and what it says.
-mod program {
-    use std::io::{BufRead, BufReader};
-    use std::net::SocketAddr;
-    use std::process::{Child, Command, Output, Stdio};
+/// Every file below a directory, and what is in it.
+fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => files.extend(self::files(&path)),
+            false => drop(files.insert(path.clone(), std::fs::read(&path).unwrap())),
+        }
+    }
+    files
+}
 
-    use super::Path;
-
-    pub(crate) fn run(arguments: &[&Path]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_adyton-storage"));
-        command.args(arguments).output().unwrap()
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_was_checked_is_the_same_to_the_last_byte_and_is_restored() {
+    let node = Node::start().await;
+    let owner = node.session(1).await;
+    let db = owner.database("d").await;
+    for n in 0..50 {
+        let body = json!({"n": n, "_attachments": {"a": {"data": "aGVsbG8="}}});
+        owner.put(&format!("{db}/{n}"), &body).await.expect(201);
+    }
+    let out = tempfile::tempdir().unwrap();
+    let to = |name: &str| out.path().join(name);
+    node.storage.backup(&to("running")).await.unwrap();
+    // As a killed process leaves it.
+    for (path, bytes) in files(node.dir.path()) {
+        let copy = to("killed").join(path.strip_prefix(node.dir.path()).unwrap());
+        std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        std::fs::write(copy, bytes).unwrap();
+    }
+    node.storage.shutdown().await;
+    back_up(node.dir.path(), &to("at rest")).await.unwrap();
+    for name in ["running", "at rest", "killed"] {
+        let before = files(&to(name));
+        for _ in 0..2 {
+            let report = check(&to(name)).unwrap();
+            assert_eq!((report.faults, report.databases), (vec![], 1), "{name}");
+            assert!(files(&to(name)) == before, "{name} is changed");
+        }
+    }
+    for name in ["running", "at rest"] {
+        let before = files(&to(name));
+        let again = back_up(&to(name), &to("again")).await;
+        assert!(matches!(again, Err(BackupError::IsBackup)), "{again:?}");
+        assert!(files(&to(name)) == before, "{name} is changed");
+        restore(&to(name), &to("restored").join(name)).unwrap();
     }
 
-    pub(crate) fn start(config: &Path) -> (Child, SocketAddr) {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_adyton-storage"))
-            .arg("--config")
-            .arg(config)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        output.read_line(&mut line).unwrap();
-        let address = line.split("http://").nth(1).unwrap();
-        (child, address.split(' ').next().unwrap().parse().unwrap())
-    }
+    // What a restore refuses, or leaves behind, a check finds.
+    let (backup, list) = (to("at rest"), to("at rest").join("SHA256SUMS"));
+    let lines = std::fs::read_to_string(&list).unwrap();
+    let (database, node_line) = lines.split_once('\n').unwrap();
+    let found = || {
+        let report = check(&backup).unwrap();
+        let name = |path: &Path| path.file_name().unwrap().to_owned();
+        let faults = report.faults.iter();
+        let faults = faults.map(|(path, what, _)| (name(path), *what));
+        faults.collect::<Vec<_>>()
+    };
+    let changed = "is not what it was when the backup was made";
+    let node_file = backup.join("node.redb");
+    let whole = std::fs::read(&node_file).unwrap();
+    std::fs::write(&node_file, [&whole[..], b"x"].concat()).unwrap();
+    assert_eq!(found()[0], ("node.redb".into(), changed));
+    std::fs::write(&node_file, whole).unwrap();
+    std::fs::write(&list, node_line).unwrap();
+    let path = backup.join(database.split_once("  ").unwrap().1);
+    let name = path.file_name().unwrap();
+    let unlisted = "a database is not in the list of the backup's files";
+    assert_eq!(found(), [(name.to_owned(), unlisted)]);
+    std::fs::write(&list, format!("{database}\n")).unwrap();
+    let lacks_node = "the node's file is not on the list";
+    assert_eq!(found(), [("SHA256SUMS".into(), lacks_node)]);
+    std::fs::write(&list, format!("{lines}{node_line}x")).unwrap();
+    let wrong = "the list of files is wrong";
+    assert_eq!(found()[0], ("SHA256SUMS".into(), wrong));
+    std::fs::write(&list, lines).unwrap();
+    assert_eq!(found(), []);
+    std::fs::remove_file(&path).unwrap();
+    let (lacks, has_none) = ("the backup lacks a file", "a database has no file");
+    let gone = [(name.to_owned(), lacks), (name.to_owned(), has_none)];
+    assert_eq!(found(), gone);
+    let refused = restore(&backup, &to("refused")).unwrap_err().to_string();
+    assert!(refused.contains(name.to_str().unwrap()), "{refused}");
+}
 
-    pub(crate) fn signal(child: &Child, name: &str) {
-        let mut kill = Command::new("kill");
-        kill.args([name, &child.id().to_string()]);
-        assert!(kill.status().unwrap().success());
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_of_what_may_only_be_read_finds_no_faults() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65_534;
+    let (dir, _data, made) = at_rest().await;
+    let out = tempfile::tempdir().unwrap();
+    // Who may do everything is somebody else for this.
+    let root = out.path().metadata().unwrap().uid() == 0;
+    let (backup, program) = (out.path().join("backup"), out.path().join("program"));
+    std::fs::rename(&made, &backup).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_adyton-storage"), &program).unwrap();
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let directories = |with: u32| {
+        mode(out.path(), with);
+        for file in files(&backup).keys() {
+            for directory in file.ancestors().skip(1) {
+                match directory.starts_with(&backup) {
+                    true => mode(directory, with),
+                    false => break,
+                }
+            }
+        }
+    };
+    let checked = || {
+        let mut command = std::process::Command::new(&program);
+        command.arg("check").arg(&backup);
+        if root {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let done = command.output().unwrap();
+        let said = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
+        (done.status.success(), said)
+    };
+    let node_file = backup.join("node.redb");
+    for file in files(&backup).keys() {
+        mode(file, 0o444);
     }
+    directories(0o555);
+    let (whole, said) = checked();
+    assert!(whole && said.contains("0 kinds of faults"), "{said}");
+    // What may not even be read is no fault of the file.
+    for harm in [&node_file, &backup] {
+        let before = std::fs::metadata(harm).unwrap().permissions().mode();
+        mode(harm, 0);
+        let (whole, said) = checked();
+        mode(harm, before);
+        assert!(!whole && !said.contains("faults"), "{said}");
+        assert!(said.contains("Permission denied"), "{said}");
+        assert!(said.contains(harm.to_str().unwrap()), "{said}");
+    }
+    directories(0o755);
+    drop(dir);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -493,7 +682,7 @@ async fn an_operator_backs_up_a_running_node_checks_and_restores_with_the_progra
     let config = out.path().join("storage.toml");
     let lines = format!("listen = \"127.0.0.1:0\"\ndata = {data:?}\nbackups = {backups:?}\n");
     std::fs::write(&config, lines).unwrap();
-    let (mut child, address) = program::start(&config);
+    let (mut child, address) = program::start(&config, Stdio::null());
     let client = Client { address };
     client.get("/status").await.expect(200);
     // Without a certificate there is nothing to read again; it does not end the program.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use adyton_storage::Limits;
 use serde_json::{Value, json};
-use support::{Credential, Node, Session};
+use support::{Credential, Node, Session, history, rev};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -277,6 +277,313 @@ async fn an_account_that_is_full_may_read_and_delete_but_not_write() {
 }
 
 #[tokio::test]
+async fn the_owner_of_a_full_account_closes_a_database() {
+    let limits = Limits {
+        account_bytes: 2 << 20,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let (owner, stranger) = (node.session(1).await, node.session(2).await);
+    let db = owner
+        .database_with("d", &json!({"read": "public", "write": "public"}))
+        .await;
+    stranger
+        .put(&format!("{db}/0"), &json!({}))
+        .await
+        .expect(201);
+    let document = json!({"f": "f".repeat(1 << 20)});
+    for n in 1.. {
+        assert!(n < 4, "2 MiB hold more than is in them");
+        if stranger.put(&format!("{db}/{n}"), &document).await.status == 507 {
+            break;
+        }
+    }
+    let permissions = json!({"permissions": {"read": "owner", "write": "owner"}});
+    let body = json!({"databaseName": "d", "options": permissions});
+    call(&owner, "updateDatabase", body).await.expect(200);
+    stranger.get(&format!("{db}/0")).await.expect(403);
+    owner.get(&format!("{db}/0")).await.expect(200);
+}
+
+#[tokio::test]
+async fn who_may_not_delete_ends_no_leaf_by_a_known_tombstone() {
+    let node = Node::start().await;
+    let (owner, stranger) = (node.session(1).await, node.session(2).await);
+    let permissions = json!({
+        "read": "public", "write": "public", "deleteList": [owner.person.did.as_given()],
+    });
+    let db = owner.database_with("d", &permissions).await;
+    let told = async |by: &Session, generation: u64, digits: &str, deleted: bool| {
+        let mut revision = history("x", generation, digits, json!(digits));
+        if deleted {
+            revision["_deleted"] = true.into();
+        }
+        let body = json!({"docs": [revision], "new_edits": false});
+        let lines = by.post(&format!("{db}/_bulk_docs"), &body).await;
+        lines.expect(201).json()
+    };
+    let member = async |rev: &str| {
+        let read = owner.get(&format!("{db}/x?rev={rev}")).await;
+        read.json()["member"].clone()
+    };
+    // A live revision, beside tombstones whose past was told and was not.
+    told(&owner, 3, "a21", false).await;
+    told(&owner, 4, "dc21", true).await;
+    told(&owner, 4, "e", true).await;
+    let refused = told(&stranger, 4, "fa21", true).await;
+    assert_eq!(refused[0]["error"], "unauthorized");
+    for digits in ["da21", "ea21"] {
+        told(&stranger, 4, digits, false).await;
+        assert_eq!(owner.get(&format!("{db}/x")).await.json()["member"], "a21");
+    }
+    // Nor by a live revision, or one that both know as an ancestor only: what follows may be a tombstone.
+    told(&owner, 5, "98", true).await;
+    told(&stranger, 4, "8a21", false).await;
+    told(&stranger, 4, "7", false).await;
+    told(&stranger, 4, "7a21", false).await;
+    assert_eq!(member(&rev(3, 'a')).await, "a21");
+    // An edit is what he may do; who may delete mends the tree by a past that is true.
+    told(&owner, 4, "7a21", false).await;
+    assert_eq!(member(&rev(4, '7')).await, "7");
+    let leaves = owner.get(&format!("{db}/x?open_revs=all")).await.json();
+    let live = leaves
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|leaf| leaf["ok"]["_deleted"] != true);
+    assert_eq!(live.count(), 1);
+}
+
+#[tokio::test]
+async fn a_replicator_reads_a_full_account_and_empties_it() {
+    let limits = Limits {
+        account_bytes: 4 << 20,
+        local_documents_for_readers: 3,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let bulk = format!("{db}/_bulk_docs");
+    let docs: Vec<Value> = (0..120)
+        .map(|i| history(&format!("s{i}"), 1, "a", json!(i)))
+        .collect();
+    let push = async |docs: &[Value]| {
+        let body = json!({"docs": docs, "new_edits": false});
+        session.post(&bulk, &body).await
+    };
+    push(&docs).await.expect(201);
+    let document = json!({"f": "f".repeat(100 << 10)});
+    let mut large = 0;
+    while session
+        .put(&format!("{db}/l{large}"), &document)
+        .await
+        .status
+        == 201
+    {
+        large += 1;
+    }
+
+    // Reading: every batch ends with a checkpoint.
+    let checkpoint = |n: usize, bytes: usize| {
+        let path = format!("{db}/_local/reader{n}");
+        let session = &session;
+        async move {
+            let known = session.get(&path).await;
+            let mut next = json!({"last_seq": "1-x", "history": "h".repeat(bytes)});
+            if known.status == 200 {
+                next["_rev"] = known.json()["_rev"].clone();
+            }
+            session.put(&path, &next).await
+        }
+    };
+    for n in 0..3 {
+        checkpoint(n, 100).await.expect(201);
+        checkpoint(n, 30 << 10).await.expect(201);
+    }
+    checkpoint(3, 100).await.expect(507);
+    checkpoint(0, 33 << 10).await.expect(507);
+    let local = json!({"docs": [{"_id": "_local/other"}]});
+    let lines = session.post(&bulk, &local).await.expect(201).json();
+    assert_eq!(lines[0]["error"], "insufficient_storage");
+
+    // Deletions that another replica made: a batch of them, then beside what is none.
+    let gone = |id: &str, generation: u64, digits: &str| {
+        let mut tombstone = history(id, generation, digits, Value::Null);
+        tombstone.as_object_mut().unwrap().remove("member");
+        tombstone["_deleted"] = true.into();
+        tombstone
+    };
+    let tombstones: Vec<Value> = (0..100).map(|i| gone(&format!("s{i}"), 2, "ba")).collect();
+    assert_eq!(push(&tombstones).await.expect(201).json(), json!([]));
+    // They are known now: that is no news, and needs no room.
+    push(&tombstones).await.expect(201);
+    let path = format!("{db}/s100?new_edits=false");
+    session
+        .put(&path, &gone("s100", 3, "cba"))
+        .await
+        .expect(200);
+    for other in [
+        history("new", 1, "a", json!(1)),
+        gone("never", 1, "a"),
+        gone("s102", 2, "bc"),
+        {
+            let mut large = gone("s102", 2, "ba");
+            large["f"] = "f".repeat(1 << 10).into();
+            large
+        },
+    ] {
+        let full = push(&[gone("s101", 2, "ba"), other]).await;
+        assert_eq!(full.expect(507).json()["reason"], "Storage limit reached");
+    }
+    let deleted = session.get(&format!("{db}/s101")).await.expect(404).json();
+    assert_eq!(deleted["reason"], "deleted");
+    session.get(&format!("{db}/s102")).await.expect(200);
+    for id in ["new", "never"] {
+        let missing = session.get(&format!("{db}/{id}")).await.expect(404).json();
+        assert_eq!(missing["reason"], "missing");
+    }
+    let info = session.get(&db).await.json();
+    assert_eq!(
+        (&info["doc_count"], &info["doc_del_count"]),
+        (&json!(18 + large), &json!(102))
+    );
+}
+
+#[tokio::test]
+async fn a_full_account_learns_no_past() {
+    let limits = Limits {
+        account_bytes: 4 << 20,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let push = async |docs: &[Value]| {
+        let body = json!({"docs": docs, "new_edits": false});
+        session.post(&format!("{db}/_bulk_docs"), &body).await
+    };
+    let live = |id: &str| json!({"_id": id, "_rev": rev(2_000, 'a')});
+    // A tombstone of these revisions, the newest first, and of nine hundred that nobody made.
+    let gone = |id: &str, generation: u64, digits: &str| {
+        let told = digits.chars().map(|digit| digit.to_string().repeat(32));
+        let made_up = (0..900).map(|n| format!("{n:032x}"));
+        let ids: Vec<String> = told.chain(made_up).collect();
+        json!({
+            "_id": id, "_rev": format!("{generation}-{}", ids[0]), "_deleted": true,
+            "_revisions": {"start": generation, "ids": ids},
+        })
+    };
+    push(&[live("edited"), live("missed"), live("alone")])
+        .await
+        .expect(201);
+    let small = json!({"_id": "alone", "_rev": rev(2_001, 'b'), "_deleted": true});
+    push(&[small]).await.expect(201);
+    let mut large = 0;
+    for bytes in [100 << 10, 4 << 10, 0] {
+        let document = json!({"f": "f".repeat(bytes)});
+        while session
+            .put(&format!("{db}/{large}"), &document)
+            .await
+            .status
+            == 201
+        {
+            large += 1;
+        }
+    }
+    let known = async |id: &str, generation: u64, digit: char| {
+        let path = format!("{db}/{id}?revs=true&rev={}", rev(generation, digit));
+        let told = session.get(&path).await.expect(200).json();
+        assert_eq!(told["_deleted"], true);
+        told["_revisions"]["ids"].as_array().unwrap().len()
+    };
+    // Twice: what ends something, and what is known then.
+    for _ in 0..2 {
+        push(&[gone("edited", 2_001, "ba")]).await.expect(201);
+        assert_eq!(known("edited", 2_001, 'b').await, 2);
+        push(&[gone("missed", 2_002, "cba")]).await.expect(201);
+        assert_eq!(known("missed", 2_002, 'c').await, 3);
+        push(&[gone("alone", 2_001, "b")]).await.expect(201);
+        assert_eq!(known("alone", 2_001, 'b').await, 1);
+    }
+    // With room, it is learnt.
+    for n in 0..large {
+        let path = format!("{db}/{n}");
+        let read = session.get(&path).await.json();
+        let path = format!("{path}?rev={}", read["_rev"].as_str().unwrap());
+        session
+            .send("DELETE", &path, &Value::Null)
+            .await
+            .expect(200);
+    }
+    session
+        .post(&format!("{db}/_compact"), &json!({}))
+        .await
+        .expect(202);
+    push(&[gone("alone", 2_001, "b")]).await.expect(201);
+    assert_eq!(known("alone", 2_001, 'b').await, 901);
+}
+
+#[tokio::test]
+async fn many_small_attachments_copies_and_ancestors_count_against_the_limit() {
+    let limits = Limits {
+        account_bytes: 4 << 20,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let push = async |docs: Vec<Value>, new_edits: bool| {
+        let body = json!({"docs": docs, "new_edits": new_edits});
+        session.post(&format!("{db}/_bulk_docs"), &body).await
+    };
+    let attachments = |content: Value| -> serde_json::Map<String, Value> {
+        let each = (0..1_000).map(|n| (format!("n{n}"), content.clone()));
+        each.collect()
+    };
+    let empty = attachments(json!({"data": ""}));
+    let many = (0..11).map(|_| json!({"_attachments": empty}));
+    push(many.collect(), true).await.expect(507);
+    let past = |n: u64| {
+        let ids: Vec<String> = (0..1_000)
+            .map(|m| format!("{:032x}", n * 1_000 + m))
+            .collect();
+        json!({
+            "_id": n.to_string(), "_rev": format!("1000-{}", ids[0]),
+            "_revisions": {"start": 1_000, "ids": ids},
+        })
+    };
+    push((0..220).map(past).collect(), false).await.expect(507);
+    assert_eq!(session.get(&db).await.json()["doc_count"], 0);
+
+    // What a document keeps from its parent or from another is a row, too.
+    let first = session
+        .put(&format!("{db}/x"), &json!({"_attachments": empty}))
+        .await
+        .expect(201)
+        .json();
+    let kept = attachments(json!({"stub": true}));
+    let edits = (0..11).map(|_| json!({"_id": "x", "_rev": first["rev"], "_attachments": kept}));
+    push(edits.collect(), true).await.expect(507);
+    let mut copies = 0;
+    let refused = loop {
+        let to = format!("c{copies}");
+        let headers = [("destination", to.as_str())];
+        let path = format!("{db}/x");
+        let copied = session
+            .client
+            .open_with("COPY", &path, &session.access, &headers, "");
+        let copied = support::Answer::read(copied.await).await;
+        if copied.status != 201 {
+            break copied;
+        }
+        copies += 1;
+    };
+    refused.expect(507);
+    assert!((1..10).contains(&copies), "{copies} copies");
+}
+
+#[tokio::test]
 async fn a_node_that_is_full_is_full_for_every_account_and_is_read_all_the_same() {
     let limits = Limits {
         node_bytes: Some(24 << 20),
@@ -428,6 +735,44 @@ async fn what_is_left_of_a_deleted_database_is_not_in_a_new_one_of_its_name() {
     session.database_with("mail", &everybody).await;
     session.get(&format!("{db}/x")).await.expect(404);
     assert_eq!(session.get(&db).await.expect(200).json()["doc_count"], 0);
+}
+
+#[tokio::test]
+async fn a_database_whose_file_is_gone_is_not_made_anew() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let (mail, notes) = (
+        session.database("mail").await,
+        session.database("notes").await,
+    );
+    session
+        .put(&format!("{mail}/x"), &json!({"n": 1}))
+        .await
+        .expect(201);
+    let path = file_of(&node, &session.hash("mail"));
+    let elsewhere = node.dir.path().join("elsewhere");
+
+    let node = node
+        .restart_with(|_| std::fs::rename(&path, &elsewhere).unwrap())
+        .await;
+    let call = async |name: &str, body: Value| {
+        let path = format!("/user/{name}");
+        node.client()
+            .send("POST", &path, &session.access, body.to_string())
+            .await
+    };
+    let get = async |path: String| node.client().send("GET", &path, &session.access, "").await;
+    get(mail.clone()).await.expect(503);
+    call("checkReplication", json!({})).await.expect(200);
+    call("createDatabase", json!({"databaseName": "mail"}))
+        .await
+        .expect(503);
+    get(format!("{mail}/_changes")).await.expect(503);
+    assert!(!path.exists());
+    get(notes).await.expect(200);
+
+    std::fs::rename(&elsewhere, &path).unwrap();
+    assert_eq!(get(format!("{mail}/x")).await.expect(200).json()["n"], 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,8 @@
 use std::process::Command;
 
 /// Whatever opens a user's ciphertext, or could be used to. TLS (`rustls`, `aws-lc-rs`) is not among it: it carries what is said
-/// to other nodes and to clients, and nothing here calls it for anything else.
+/// to other nodes and to clients, signs for the node's own certificate (`rcgen`, `instant-acme`), and nothing here calls it for
+/// anything else.
 const FORBIDDEN: &[&str] = &[
     "adyton-keys",
     "adyton-client",

@@ -6,9 +6,13 @@
     clippy::panic
 )]
 
+#[path = "support/couch.rs"]
+mod couch;
 mod support;
 
 use adyton_protocol::consent;
+use adyton_storage::StoreChoice;
+use couch::{Couch, config_of};
 use serde_json::{Value, json};
 use support::{Answer, Credential, Node, Person};
 
@@ -251,6 +255,82 @@ async fn a_document_is_deleted_on_its_owners_word() {
 }
 
 #[tokio::test]
+async fn a_deleted_document_is_not_put_back_by_who_only_has_its_text() {
+    for store in couch::stores().await {
+        let node = &store.node;
+        let (anna, client) = (node.person(1).await, node.client());
+        let at = |seconds: i64| {
+            let start = i64::try_from(support::START).unwrap();
+            let time = time::OffsetDateTime::from_unix_timestamp(start + seconds).unwrap();
+            time.format(&time::format_description::well_known::Rfc3339)
+                .unwrap()
+        };
+        let first = anna.document(node.now());
+        let next = json!({"versionId": 1, "updated": at(60)});
+        let next = anna.document_with(node.now(), &next);
+        send(node, "PUT", &anna, next.clone()).await.expect(200);
+        node.pass(120);
+        let deleted = anna.delete_document(&client, node.now()).await;
+        assert_eq!(deleted.expect(200).json()["data"]["revisions"], 2);
+        let put_back = async || {
+            let refused = send(node, "POST", &anna, first.clone()).await;
+            fails(&refused, "was deleted");
+            // Nor one that the owner signed for another place, before the last version.
+            let other = json!({"created": at(60), "updated": at(90)});
+            let other = anna.document_with(node.now(), &other);
+            fails(&send(node, "POST", &anna, other).await, "was deleted");
+            fails(
+                &send(node, "PUT", &anna, next.clone()).await,
+                "DID Document not found",
+            );
+            client
+                .get(&format!("/did/{}", anna.did.lowercase()))
+                .await
+                .expect(404);
+        };
+        put_back().await;
+        fails(
+            &anna.delete_document(&client, node.now()).await,
+            "DID Document not found",
+        );
+
+        // The owner begins anew, and ends that, too.
+        let anew = anna.document_with(node.now(), &json!({"updated": at(0)}));
+        send(node, "POST", &anna, anew.clone()).await.expect(200);
+        fails(
+            &send(node, "POST", &anna, first.clone()).await,
+            "already exists",
+        );
+        let deleted = anna.delete_document(&client, node.now()).await;
+        deleted.expect(200);
+        put_back().await;
+        fails(&send(node, "POST", &anna, anew).await, "was deleted");
+        anna.publish(&client, node.now() + 1).await;
+        store.is_documented();
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_of_deleted_documents_counts_and_gives_its_place_to_the_next() {
+    let node = Node::with_config(|config| config.limits.did_documents = 1).await;
+    let (anna, client) = (node.person(1).await, node.client());
+    let deleted = anna.delete_document(&client, node.now()).await;
+    deleted.expect(200);
+    let bert = Person::new(2);
+    let refused = send(&node, "POST", &bert, bert.document(node.now())).await;
+    fails(&refused, "keeps no further DID documents");
+    let node = node
+        .restart_with(|config| config.limits.did_documents = 1)
+        .await;
+    let first = anna.document(node.now());
+    fails(&send(&node, "POST", &anna, first).await, "was deleted");
+    anna.publish(&node.client(), node.now() + 1).await;
+    let dir = node.dir;
+    node.storage.shutdown().await;
+    assert_eq!(adyton_storage::check(dir.path()).unwrap().faults, []);
+}
+
+#[tokio::test]
 async fn a_full_node_keeps_no_further_documents_and_those_that_it_has() {
     let node = Node::with_config(|config| config.limits.did_documents = 2).await;
     let first = Person::new(1);
@@ -259,10 +339,49 @@ async fn a_full_node_keeps_no_further_documents_and_those_that_it_has() {
     let third = Person::new(3);
     let refused = send(&node, "POST", &third, third.document(node.now())).await;
     fails(&refused, "keeps no further DID documents");
-    let next = first.document_with(support::START, &json!({"versionId": 1}));
-    let refused = send(&node, "PUT", &first, next).await;
-    fails(&refused, "keeps no further DID documents");
     first.log_in(&node.client()).await;
+}
+
+#[tokio::test]
+async fn a_full_node_takes_the_next_version_of_whom_it_knows() {
+    let (anna, bert, carl) = (Person::new(1), Person::new(2), Person::new(3));
+    let padded = |version: u64| {
+        let changes = json!({"versionId": version, "padding": "x".repeat(1_000)});
+        anna.document_with(support::START, &changes)
+    };
+    let couch = Couch::start().await;
+    for choice in [
+        StoreChoice::Embedded,
+        StoreChoice::Couch(Box::new(config_of(&couch))),
+    ] {
+        let node = Node::with_config(|config| {
+            config.store = choice;
+            config.limits.did_documents = 2;
+            config.limits.did_document_bytes = 8_000;
+        })
+        .await;
+        anna.publish(&node.client(), node.now()).await;
+        bert.publish(&node.client(), node.now()).await;
+        let refused = send(&node, "POST", &carl, carl.document(node.now())).await;
+        fails(&refused, "keeps no further DID documents");
+        send(&node, "PUT", &anna, padded(1)).await.expect(200);
+        send(&node, "PUT", &anna, padded(2)).await.expect(200);
+        // As far as it would come in a node that is not full.
+        for version in 3.. {
+            assert!(version < 8, "more than the limit's bytes");
+            let answer = send(&node, "PUT", &anna, padded(version)).await;
+            if answer.status != 200 {
+                fails(&answer, "keeps no further DID documents");
+                break;
+            }
+        }
+        let deleted = bert.delete_document(&node.client(), node.now()).await;
+        deleted.expect(200);
+        bert.publish(&node.client(), node.now() + 1).await;
+        let refused = send(&node, "POST", &carl, carl.document(node.now())).await;
+        fails(&refused, "keeps no further DID documents");
+    }
+    assert_eq!(couch.undocumented(), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -293,14 +412,10 @@ async fn documents_are_kept_up_to_so_many_bytes_of_one_did_and_of_all() {
     let refused = send(&node, "POST", &bert, bert.document(node.now())).await;
     fails(&refused, "keeps no further DID documents");
     // What is deleted gives its room back.
-    let minute = (node.now() + 30) / 60;
-    let signature = anna.sign(consent::delete_did_document(&anna.did, minute).digest());
-    let path = format!("/did/{}", anna.did.lowercase());
-    let headers = [("signature", signature.as_str())];
-    let client = node.client();
-    let deleted = client.open_with("DELETE", &path, &Credential::None, &headers, "");
-    assert_eq!(deleted.await.status(), 200);
+    let deleted = anna.delete_document(&node.client(), node.now()).await;
+    deleted.expect(200);
     bert.publish(&node.client(), node.now()).await;
+    node.pass(1);
     anna.publish(&node.client(), node.now()).await;
 }
 

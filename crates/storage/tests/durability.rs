@@ -1,5 +1,6 @@
 //! An acknowledged write survives `kill -9`: the real program is killed at random moments under load, again and again, also while
-//! it starts. Edits and merged history, attachments, deletions, purges, compaction, databases made and deleted, feeds that follow.
+//! it starts. Edits and merged history, attachments, deletions, purges, compaction, databases made and deleted, feeds that follow,
+//! backups made beside them.
 //! Twelve kills; `ADYTON_KILLS=500` for as many as one likes, `ADYTON_SEED` for other moments.
 #![allow(
     clippy::unwrap_used,
@@ -9,17 +10,18 @@
     clippy::print_stderr
 )]
 
+#[path = "support/program.rs"]
+mod program;
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use adyton_storage::{BackupError, restore};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -41,14 +43,36 @@ struct Program {
     client: Client,
 }
 
-fn spawn(data: &Path) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_adyton-storage"))
-        .args(["--listen", "127.0.0.1:0", "--data"])
-        .arg(data)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+fn config(data: &Path) -> PathBuf {
+    let config = data.with_extension("toml");
+    let backups = backups(data);
+    let lines = format!("listen = \"127.0.0.1:0\"\ndata = {data:?}\nbackups = {backups:?}\n");
+    std::fs::write(&config, lines).unwrap();
+    config
+}
+
+fn backups(data: &Path) -> PathBuf {
+    data.with_extension("backups")
+}
+
+/// Backups that were begun: each is whole, or none. How many were whole.
+fn look_at_backups(data: &Path) -> u64 {
+    let mut whole = 0;
+    for made in std::fs::read_dir(backups(data)).into_iter().flatten() {
+        let made = made.unwrap().path();
+        let restored = data.with_extension("restored");
+        match restore(&made, &restored) {
+            Ok(_) => {
+                check(&restored);
+                std::fs::remove_dir_all(restored).unwrap();
+                whole += 1;
+            }
+            Err(BackupError::Unfinished) => {}
+            Err(error) => panic!("{error}"),
+        }
+        std::fs::remove_dir_all(made).unwrap();
+    }
+    whole
 }
 
 /// `kill -9`.
@@ -59,13 +83,7 @@ fn kill(mut child: Child) {
 
 impl Program {
     fn start(data: &Path) -> Self {
-        let mut child = spawn(data);
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let address = line.split("http://").nth(1).unwrap().split(' ').next();
-        let address: SocketAddr = address.unwrap().parse().unwrap();
+        let (child, address) = program::start(&config(data), Stdio::null());
         Self {
             child,
             client: Client { address },
@@ -559,7 +577,8 @@ async fn every_acknowledged_write_is_there_after_kill_9() {
     let mut chance = Chance(given("ADYTON_SEED").unwrap_or(now));
     eprintln!("ADYTON_SEED={}", chance.0);
     let dir = tempfile::tempdir().unwrap();
-    let mut program = Program::start(dir.path());
+    let data = dir.path().join("data");
+    let mut program = Program::start(&data);
     Person::new(1).publish(&program.client, now).await;
     let session = Person::new(1).log_in(&program.client).await;
     let mut databases = Vec::new();
@@ -596,6 +615,7 @@ async fn every_acknowledged_write_is_there_after_kill_9() {
         chance: Chance(chance.next()),
         known: BTreeMap::new(),
     };
+    let mut whole_backups = 0;
     let (ticks, acknowledged) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
 
     for round in 0..kills {
@@ -646,7 +666,12 @@ async fn every_acknowledged_write_is_there_after_kill_9() {
             tokio::time::sleep(Duration::from_millis(1)).await;
             assert!(!writing.iter().any(tokio::task::JoinHandle::is_finished));
         }
-        tokio::time::sleep(Duration::from_micros(chance.below(150_000))).await;
+        if round % 3 == 0 {
+            program::signal(&program.child, "-USR1");
+        }
+        // Some of them long enough for a backup to end.
+        let longest = if round % 6 == 0 { 1_500_000 } else { 150_000 };
+        tokio::time::sleep(Duration::from_micros(chance.below(longest))).await;
         kill(program.child);
         for task in writing {
             writers.push(task.await.unwrap());
@@ -663,14 +688,15 @@ async fn every_acknowledged_write_is_there_after_kill_9() {
         }
 
         if chance.below(4) == 0 {
-            let starting = spawn(dir.path());
+            let starting = program::spawn(&config(&data), Stdio::null());
             tokio::time::sleep(Duration::from_micros(chance.below(60_000))).await;
             kill(starting);
         }
         if round % 4 == 3 {
-            check(dir.path());
+            check(&data);
         }
-        program = Program::start(dir.path());
+        whole_backups += look_at_backups(&data);
+        program = Program::start(&data);
         let session = Person::new(1).log_in(&program.client).await;
         for db in &databases {
             let current = current(&session, db, &json!(0)).await;
@@ -696,7 +722,9 @@ async fn every_acknowledged_write_is_there_after_kill_9() {
         }
     }
     kill(program.child);
-    check(dir.path());
+    check(&data);
     let acknowledged = acknowledged.load(Ordering::SeqCst);
-    eprintln!("{kills} kills, {acknowledged} acknowledged writes, none lost");
+    eprintln!(
+        "{kills} kills, {acknowledged} acknowledged writes, none lost; {whole_backups} whole backups"
+    );
 }

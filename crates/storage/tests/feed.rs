@@ -108,6 +108,69 @@ async fn changes_are_told_in_order_and_from_a_position() {
 }
 
 #[tokio::test]
+async fn the_newest_change_is_a_position_to_go_on_from() {
+    let node = Node::start().await;
+    let session = node.session(1).await;
+    let db = session.database("d").await;
+    let told = async |query: &str| {
+        let feed = session.get(&format!("{db}/_changes?{query}")).await;
+        feed.expect(200).json()
+    };
+    let empty = told("descending=true").await;
+    assert_eq!(
+        (&empty["results"], &empty["pending"]),
+        (&json!([]), &json!(0))
+    );
+    assert_eq!(empty["last_seq"], told("").await["last_seq"]);
+    for id in ["a", "b", "c", "d", "e"] {
+        write(&session, &db, id).await;
+    }
+    let newest = told("descending=true&limit=1").await;
+    assert_eq!(newest["results"][0]["id"], "e");
+    assert_eq!(newest["last_seq"], newest["results"][0]["seq"]);
+    assert_eq!(newest["last_seq"], told("").await["last_seq"]);
+    assert_eq!(newest["pending"], 4);
+    let since = newest["last_seq"].as_str().unwrap().to_owned();
+    assert_eq!(told(&format!("since={since}")).await["results"], json!([]));
+    write(&session, &db, "f").await;
+    let later = told(&format!("since={since}")).await;
+    assert_eq!(later["results"][0]["id"], "f");
+
+    // Page by page downwards, `pending` says whether there is more.
+    let first = told("").await["results"][0]["seq"].take();
+    for (query, rows, pending) in [
+        ("limit=4", 4, 2),
+        ("limit=5", 5, 1),
+        ("limit=6", 6, 0),
+        ("limit=7", 6, 0),
+        ("since=4", 2, 0),
+        ("since=4&limit=1", 1, 1),
+        ("since=now", 0, 0),
+    ] {
+        let page = told(&format!("descending=true&{query}")).await;
+        let results = page["results"].as_array().unwrap();
+        assert_eq!((results.len(), &page["pending"]), (rows, &json!(pending)));
+        if let Some(last) = results.last() {
+            assert_eq!(page["last_seq"], last["seq"], "{query}");
+        }
+    }
+    assert_eq!(told("descending=true").await["last_seq"], first);
+    let one = "descending=true&limit=1&feed=continuous&timeout=100";
+    let lines = session.get(&format!("{db}/_changes?{one}")).await.text();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines[1]["last_seq"], lines[0]["seq"]);
+    // With a filter it is a row that was told.
+    let some = "descending=true&filter=_doc_ids&doc_ids=%5B%22b%22%5D";
+    let some = told(some).await;
+    assert_eq!(some["results"][0]["id"], "b");
+    assert_eq!(some["last_seq"], some["results"][0]["seq"]);
+    assert_eq!(some["pending"], 0);
+}
+
+#[tokio::test]
 async fn a_changed_document_is_told_once_at_its_last_change() {
     let node = Node::start().await;
     let session = node.session(1).await;

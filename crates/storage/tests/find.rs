@@ -219,6 +219,11 @@ async fn indexes_are_made_listed_explained_and_deleted() {
         (&explained["limit"], &explained["fields"]),
         (&json!(25), &json!(["n"]))
     );
+    let read = &explained["mrargs"];
+    assert_eq!(
+        (&read["start_key"], &read["end_key"], &read["direction"]),
+        (&json!([1, null]), &json!([1, "<MAX>"]), &json!("fwd"))
+    );
     let unused = json!({"selector": {"n": 1}, "use_index": ["_design/by", "even"]});
     let found = find(&session, &db, unused).await;
     let warning = found["warning"].as_str().unwrap().to_owned();

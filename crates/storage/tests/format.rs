@@ -16,11 +16,17 @@ use std::time::{Duration, UNIX_EPOCH};
 use adyton_protocol::context::ContextName;
 use adyton_protocol::database::{DatabaseHash, DatabaseName};
 use adyton_storage::{Clock, Config, Storage, back_up, check};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use redb::{Database, ReadableDatabase, ReadableTableMetadata, TableDefinition, TableHandle};
+use hmac::{Hmac, KeyInit, Mac};
+use redb::{
+    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, TableHandle,
+};
 use serde_json::json;
+use sha2::Sha256;
 use support::{Client, Node, Person, START, history};
 use tempfile::TempDir;
 
@@ -50,7 +56,9 @@ async fn a_fixture_is_made() {
     let first = put("edited", json!({"n": 1})).await;
     put("edited", json!({"n": 2, "_rev": first["rev"]})).await;
     let gone = put("gone", json!({})).await;
-    put("gone", json!({"_rev": gone["rev"], "_deleted": true})).await;
+    let tombstone = json!({"_rev": gone["rev"], "_deleted": true});
+    let gone = owner.put(&format!("{db}/gone"), &tombstone).await;
+    gone.expect(200);
     let data = json!({"a": {"content_type": "text/plain", "data": "aGVsbG8="}});
     put("attached", json!({"_attachments": data})).await;
     put("_local/checkpoint", json!({"seq": 7})).await;
@@ -149,6 +157,30 @@ fn rows(path: &Path) -> BTreeMap<String, u64> {
     tables.collect()
 }
 
+/// The refresh token that the node's file knows, as the node signed it.
+fn kept_token(node_file: &Path, person: &Person) -> String {
+    const SECRETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("secrets");
+    const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("refresh_tokens");
+    let database = Database::open(node_file).unwrap();
+    let read = database.begin_read().unwrap();
+    let tokens = read.open_table(TOKENS).unwrap();
+    let (id, row) = tokens.iter().unwrap().next().unwrap().unwrap();
+    let row: serde_json::Value = serde_json::from_slice(row.value()).unwrap();
+    assert_eq!(row.get("signer"), None);
+    let claims = json!({
+        "id": id.value(), "sub": person.did.lowercase(), "contextName": support::CONTEXT, "type": "refresh",
+        "iat": START, "exp": row["expiry"],
+    });
+    let secrets = read.open_table(SECRETS).unwrap();
+    let key = secrets.get("refresh_key").unwrap().unwrap();
+    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
+    let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.value()).unwrap();
+    mac.update(signed.as_bytes());
+    let tag = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+    format!("{signed}.{tag}")
+}
+
 #[tokio::test]
 async fn a_backup_has_every_row_but_tokens_and_the_keys_that_make_them() {
     let (dir, db) = unpacked();
@@ -164,7 +196,11 @@ async fn a_backup_has_every_row_but_tokens_and_the_keys_that_make_them() {
     let device_or_used = |name: &str| {
         matches!(
             name,
-            "device_tokens" | "used_auth_requests" | "accounts_without_databases"
+            "device_tokens"
+                | "used_auth_requests"
+                | "accounts_without_databases"
+                | "deleted_databases"
+                | "deleted_did_documents"
         )
     };
     let any = |(name, rows): (&String, &u64)| *rows > 0 || device_or_used(name);
@@ -186,6 +222,7 @@ async fn a_backup_has_every_row_but_tokens_and_the_keys_that_make_them() {
 async fn a_directory_of_the_first_layout_opens_with_everything_that_is_in_it() {
     let (dir, db) = unpacked();
     let person = Person::new(1);
+    let token = kept_token(&dir.path().join("node.redb"), &person);
     let report = check(dir.path()).unwrap();
     assert_eq!(
         (report.faults, report.notices.len(), report.databases),
@@ -199,7 +236,12 @@ async fn a_directory_of_the_first_layout_opens_with_everything_that_is_in_it() {
         address: storage.address(),
     };
     // The DID document is there, or this would not be let in.
-    let owner = person.log_in(&client).await;
+    let owner = Person::new(1).log_in(&client).await;
+    // A token from before it was kept whose key made it.
+    let connect = json!({
+        "refreshToken": token, "did": person.did.as_given(), "contextName": support::CONTEXT,
+    });
+    client.post("/auth/connect", &connect).await.expect(200);
     let get = |path: &str| {
         let (owner, path) = (&owner, format!("{db}/{path}"));
         async move { owner.get(&path).await }

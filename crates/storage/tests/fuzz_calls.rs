@@ -8,7 +8,7 @@
 
 mod support;
 
-use adyton_storage::{Reach, RegistryChoice};
+use adyton_storage::{Proxy, Reach, RegistryChoice};
 use serde_json::{Value, json};
 use support::{Answer, Credential, Node};
 
@@ -114,6 +114,9 @@ fn any_bytes_as_a_call_are_answered_or_refused_and_the_node_lives() {
     let node = runtime.block_on(Node::with_config(|config| {
         config.registry = RegistryChoice::Directory(Vec::new());
         config.reach = Reach::Public;
+        // For as long as one likes.
+        config.limits.rates.address = u32::MAX;
+        config.limits.rates.resolutions = u32::MAX;
     }));
     let owner = runtime.block_on(async { support::Person::new(1) });
     let calls = calls(owner.did.lowercase());
@@ -170,9 +173,11 @@ fn any_bytes_as_headers_queries_and_bodies_of_the_data_path_are_answered_or_refu
         ("PUT", "/_local/x"),
     ];
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let node = runtime.block_on(Node::with_limits(adyton_storage::Limits {
-        feed_timeout: std::time::Duration::from_millis(1),
-        ..Default::default()
+    let node = runtime.block_on(Node::with_config(|config| {
+        config.limits.feed_timeout = std::time::Duration::from_millis(1);
+        config.limits.rates.account = u32::MAX;
+        // Whoever asks writes `X-Forwarded-For`, too.
+        config.proxy = Proxy::Trusted;
     }));
     let session = runtime.block_on(node.session(1));
     let db = runtime.block_on(session.database("d"));

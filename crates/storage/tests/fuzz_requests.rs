@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use adyton_protocol::did_document::DidDocument;
 use adyton_storage::route::Route;
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use support::{Answer, Node, Person};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -22,6 +23,36 @@ fn any_text_as_a_path() {
         let path = String::from_utf8_lossy(bytes);
         let _known = Route::parse(&path).endpoint();
         let _in_database = Route::parse(&format!("/v{}/{path}", "0".repeat(64))).endpoint();
+    });
+}
+
+#[test]
+fn bytes_that_are_no_text_name_nothing_wherever_they_stand() {
+    let names_something = |path: String| {
+        let route = Route::parse(&format!("/v{}/{path}", "0".repeat(64)));
+        matches!(
+            route,
+            Route::Document(..) | Route::Attachment(..) | Route::Index(..)
+        )
+    };
+    let holes = [
+        "{}",
+        "{}/a",
+        "a/{}",
+        "_local/{}",
+        "_design/{}",
+        "_index/{}/json/n",
+    ];
+    for hole in holes {
+        assert!(names_something(hole.replace("{}", "caf%C3%A9")), "{hole}");
+        assert!(!names_something(hole.replace("{}", "caf%E9")), "{hole}");
+    }
+    bolero::check!().for_each(|bytes: &[u8]| {
+        let name = percent_encode(bytes, NON_ALPHANUMERIC).to_string();
+        for hole in holes {
+            let named = names_something(hole.replace("{}", &name));
+            assert!(!named || std::str::from_utf8(bytes).is_ok(), "{hole}");
+        }
     });
 }
 
@@ -38,6 +69,7 @@ fn any_bytes_as_a_did_document() {
 /// Requests with holes: `{}` is filled with foreign bytes.
 const REQUESTS: &[&str] = &[
     "GET /{} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    "GET /v0000000000000000000000000000000000000000000000000000000000000000/%FF{}?key=%FF HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
     "GET /_session HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer {}\r\n\r\n",
     "GET /_session HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Basic {}\r\n\r\n",
     "POST /auth/authenticate HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 40\r\n\r\n{}",
@@ -50,6 +82,10 @@ fn any_bytes_in_a_request_are_answered_or_refused_and_the_node_lives() {
     let node = runtime.block_on(Node::with_limits(adyton_storage::Limits {
         header_timeout: Duration::from_millis(200),
         stall_timeout: Duration::from_millis(200),
+        rates: adyton_storage::Rates {
+            address: u32::MAX,
+            ..Default::default()
+        },
         ..Default::default()
     }));
     let address = node.storage.address();

@@ -9,6 +9,10 @@
 
 mod support;
 
+use std::time::Duration;
+
+use adyton_storage::Limits;
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use support::{Answer, Node, Session, history, rev};
 
@@ -135,6 +139,56 @@ async fn compaction_gives_unused_bytes_back() {
         .await
         .expect(202);
     drop(feed);
+}
+
+#[tokio::test]
+async fn a_reader_does_not_keep_a_full_account_full() {
+    let limits = Limits {
+        account_bytes: 48 << 20,
+        ..Limits::default()
+    };
+    let node = Node::with_limits(limits).await;
+    let session = node.session(1).await;
+    let everybody = json!({"read": "public", "write": "owner"});
+    let db = session.database_with("d", &everybody).await;
+    let document = json!({"f": "f".repeat(4 << 20)});
+    let mut written = Vec::new();
+    let full = loop {
+        let path = format!("{db}/{}", written.len());
+        let answer = session.put(&path, &document).await;
+        match answer.status.as_u16() {
+            201 => written.push((path, answer.json()["rev"].as_str().unwrap().to_owned())),
+            _ => break answer,
+        }
+    };
+    full.expect(507);
+    let path = format!("{db}/_all_docs?include_docs=true");
+    let stranger = node.client().public().await;
+    let mut slow = node
+        .client()
+        .open("GET", &path, &stranger, "")
+        .await
+        .into_body();
+    slow.frame().await.unwrap().unwrap();
+    // Until all that fits anywhere was sent.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for (path, rev) in &written[1..] {
+        let path = format!("{path}?rev={rev}");
+        session
+            .send("DELETE", &path, &Value::Null)
+            .await
+            .expect(200);
+    }
+    let compact = format!("{db}/_compact");
+    session.post(&compact, &json!({})).await.expect(202);
+    let path = format!("{db}/more");
+    session.put(&path, &document).await.expect(201);
+    // The reader goes on behind what he was told, to the end.
+    let mut told = Vec::new();
+    while let Some(frame) = slow.frame().await {
+        told.extend(frame.unwrap().into_data().unwrap());
+    }
+    assert!(told.ends_with(b"]}") && told.len() < written.len() << 22);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,14 +8,13 @@
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use adyton_storage::{Clock, Config, Pace, Reach, Storage};
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -25,184 +24,12 @@ use hyper_util::rt::TokioIo;
 use proptest::prelude::Rng;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
-use support::fault::{Fault, Way, mixed};
-use support::{Client, Person, START, Session, put_context};
-use tempfile::TempDir;
+use support::fault::{Fault, mixed};
+use support::sites::{
+    Site, bulk, converged, databases, name, rename, three, three_whose_clocks_are_wrong_by, told,
+    until,
+};
 use tokio::net::TcpListener;
-
-/// Longest wait for something that must happen.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A node that can go down and come back, at an address that stays.
-struct Site {
-    way: Way,
-    dir: TempDir,
-    /// Seconds that its clock is wrong by.
-    skew: Arc<AtomicI64>,
-    storage: Option<Storage>,
-}
-
-fn pace() -> Pace {
-    Pace {
-        settle: Duration::from_millis(5),
-        first_pause: Duration::from_millis(50),
-        longest_pause: Duration::from_millis(400),
-        ..Pace::default()
-    }
-}
-
-impl Site {
-    async fn start(last_octet: u8, skew: i64) -> Self {
-        let mut site = Self {
-            way: Way::open(last_octet).await,
-            dir: tempfile::tempdir().unwrap(),
-            skew: Arc::new(AtomicI64::new(skew)),
-            storage: None,
-        };
-        site.up().await;
-        site
-    }
-
-    async fn up(&mut self) {
-        let data = self.dir.path().to_owned();
-        let mut config = Config::new("127.0.0.1:0".parse().unwrap(), data);
-        config.public_url = Some(self.way.url());
-        config.reach = Reach::AlsoThisMachine;
-        config.pace = pace();
-        let skew = Arc::clone(&self.skew);
-        let clock = Clock::from_fn(move || {
-            let now = START.checked_add_signed(skew.load(Ordering::Relaxed));
-            UNIX_EPOCH + Duration::from_secs(now.unwrap())
-        });
-        let storage = Storage::start_with(config, clock, None).await.unwrap();
-        self.way.lead_to(Some(storage.address()));
-        self.storage = Some(storage);
-    }
-
-    async fn down(&mut self) {
-        self.way.lead_to(None);
-        self.storage.take().unwrap().shutdown().await;
-    }
-
-    fn client(&self) -> Client {
-        Client {
-            address: self.storage.as_ref().unwrap().address(),
-        }
-    }
-
-    async fn log_in(&self, seed: u8) -> Session {
-        Person::new(seed).log_in(&self.client()).await
-    }
-}
-
-/// Three nodes, and somebody whose context lies on all of them.
-async fn three() -> Vec<Site> {
-    three_whose_clocks_are_wrong_by([0, 40, -30]).await
-}
-
-async fn three_whose_clocks_are_wrong_by(skews: [i64; 3]) -> Vec<Site> {
-    let mut sites = Vec::new();
-    for (last_octet, skew) in (1..).zip(skews) {
-        sites.push(Site::start(last_octet, skew).await);
-    }
-    let urls: Vec<String> = sites.iter().map(|site| site.way.url()).collect();
-    for site in &sites {
-        name(site, &urls).await;
-    }
-    sites
-}
-
-/// Tells a site that somebody's context lies on these nodes.
-async fn name(site: &Site, urls: &[String]) {
-    let person = Person::new(1);
-    person.publish(&site.client(), START).await;
-    rename(site, urls).await;
-}
-
-/// The same, of a site that has a document of the person.
-async fn rename(site: &Site, urls: &[String]) {
-    let person = Person::new(1);
-    let urls = urls.iter().map(|url| format!("{url}/")).collect();
-    put_context(&site.client(), &person, urls, START).await;
-}
-
-async fn databases(sites: &[Site], database: &str) -> String {
-    let mut path = String::new();
-    for site in sites {
-        path = site.log_in(1).await.database(database).await;
-    }
-    path
-}
-
-/// Every document's leaves, and whether the winner is deleted.
-async fn told(session: &Session, db: &str) -> BTreeMap<String, (BTreeSet<String>, bool)> {
-    let answer = session.get(&format!("{db}/_changes?style=all_docs")).await;
-    let answer = answer.expect(200).json();
-    let rows = answer["results"].as_array().unwrap().iter();
-    rows.map(|row| {
-        let revs = row["changes"].as_array().unwrap().iter();
-        let revs = revs.map(|change| change["rev"].as_str().unwrap().to_owned());
-        let deleted = row["deleted"] == json!(true);
-        (
-            row["id"].as_str().unwrap().to_owned(),
-            (revs.collect(), deleted),
-        )
-    })
-    .collect()
-}
-
-/// Waits until all nodes tell the same, and at least these documents.
-async fn converged(sites: &[Site], db: &str, least: usize) {
-    let began = Instant::now();
-    let mut sessions = Vec::new();
-    for site in sites {
-        sessions.push(site.log_in(1).await);
-    }
-    loop {
-        let mut all = Vec::new();
-        for session in &sessions {
-            all.push(told(session, db).await);
-        }
-        if all[0].len() >= least && all.iter().all(|each| *each == all[0]) {
-            return;
-        }
-        let counts: Vec<usize> = all.iter().map(BTreeMap::len).collect();
-        assert!(
-            began.elapsed() < PATIENCE,
-            "{counts:?} of {least}: {}",
-            differences(&all)
-        );
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    }
-}
-
-/// What not all nodes tell.
-fn differences(all: &[BTreeMap<String, (BTreeSet<String>, bool)>]) -> String {
-    let ids: BTreeSet<&String> = all.iter().flat_map(BTreeMap::keys).collect();
-    let lines = ids.into_iter().filter_map(|id| {
-        let each: Vec<_> = all.iter().map(|one| one.get(id)).collect();
-        let differ = each.iter().any(|one| *one != each[0]);
-        differ.then(|| format!("{id}: {each:?}\n"))
-    });
-    lines.collect()
-}
-
-async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let began = Instant::now();
-    while !holds().await {
-        assert!(began.elapsed() < PATIENCE, "{what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-async fn bulk(session: &Session, db: &str, ids: impl Iterator<Item = String>) {
-    let docs: Vec<Value> = ids.map(|id| json!({"_id": id, "n": 1})).collect();
-    let body = json!({"docs": docs});
-    session
-        .post(&format!("{db}/_bulk_docs"), &body)
-        .await
-        .expect(201);
-}
 
 #[tokio::test]
 async fn a_write_on_one_node_reaches_the_others_and_then_there_is_silence() {
@@ -419,11 +246,91 @@ async fn a_node_that_lost_its_data_gets_all_of_it_again() {
 }
 
 #[tokio::test]
+async fn a_node_restored_from_an_older_backup_gets_back_what_it_lost_without_a_ping_or_a_write() {
+    let mut sites = three().await;
+    let db = databases(&sites, "d").await;
+    let other = databases(&sites, "other").await;
+    let here = sites[0].log_in(1).await;
+    let ids = |range: std::ops::Range<u32>| range.map(|n| format!("{n}"));
+    bulk(&here, &db, ids(0..100)).await;
+    converged(&sites, &db, 100).await;
+    let backups = tempfile::tempdir().unwrap();
+    let backup = backups.path().join("old");
+    let running = sites[1].storage.as_ref().unwrap();
+    running.backup(&backup).await.unwrap();
+
+    // What it is about to lose: from another node, and acknowledged by itself; an edit, and a deletion.
+    bulk(&here, &db, ids(100..300)).await;
+    bulk(&here, &other, ids(0..3)).await;
+    let restored = sites[1].log_in(1).await;
+    bulk(&restored, &db, ids(300..320)).await;
+    for (id, is_deletion) in [("1", false), ("2", true)] {
+        let path = format!("{db}/{id}");
+        let rev = here.get(&path).await.expect(200).json()["_rev"].take();
+        let edit = json!({"_rev": rev, "_deleted": is_deletion, "n": 2});
+        let status = if is_deletion { 200 } else { 201 };
+        here.put(&path, &edit).await.expect(status);
+    }
+    converged(&sites, &db, 320).await;
+    converged(&sites, &other, 3).await;
+    let expected = told(&here, &db).await;
+    // The second time comes sooner than the others may look again.
+    for _ in 0..2 {
+        sites[1].down().await;
+        sites[1].dir = tempfile::tempdir().unwrap();
+        adyton_storage::restore(&backup, sites[1].dir.path()).unwrap();
+        sites[1].up().await;
+        converged(&sites, &db, 320).await;
+        converged(&sites, &other, 3).await;
+        assert_eq!(told(&sites[1].log_in(1).await, &db).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_lost_everything_is_filled_as_soon_as_the_database_is_made_there_again() {
+    let mut sites = three().await;
+    let db = databases(&sites, "d").await;
+    let ids = (0..300).map(|n| format!("{n}"));
+    bulk(&sites[0].log_in(1).await, &db, ids).await;
+    converged(&sites, &db, 300).await;
+    sites[1].down().await;
+    sites[1].dir = tempfile::tempdir().unwrap();
+    sites[1].up().await;
+    let urls: Vec<String> = sites.iter().map(|site| site.way.url()).collect();
+    name(&sites[1], &urls).await;
+    sites[1].log_in(1).await.database("d").await;
+    converged(&sites, &db, 300).await;
+}
+
+#[tokio::test]
+async fn a_node_that_the_owner_names_is_filled_without_a_ping_or_a_write() {
+    let sites = three().await;
+    let urls: Vec<String> = sites.iter().map(|site| site.way.url()).collect();
+    for site in &sites[..2] {
+        rename(site, &urls[..2]).await;
+    }
+    let db = databases(&sites, "d").await;
+    let ids = (0..100).map(|n| format!("{n}"));
+    bulk(&sites[0].log_in(1).await, &db, ids).await;
+    converged(&sites[..2], &db, 100).await;
+    for site in &sites {
+        rename(site, &urls).await;
+    }
+    converged(&sites, &db, 100).await;
+}
+
+#[tokio::test]
 async fn a_ping_names_the_nodes_that_cannot_be_reached() {
     let sites = three().await;
     let db = databases(&sites, "d").await;
-    sites[2].way.fault(Fault::Partition);
     let session = sites[0].log_in(1).await;
+    // Those that had no such context yet let nobody into it: by now they do.
+    until("the ping names nobody", || async {
+        let answer = session.post("/user/pingDatabases", &json!({})).await;
+        answer.expect(200).json()["failedEndpoints"] == json!([])
+    })
+    .await;
+    sites[2].way.fault(Fault::Partition);
     session
         .put(&format!("{db}/x"), &json!({}))
         .await

@@ -6,14 +6,17 @@
     clippy::panic
 )]
 
+#[path = "support/program.rs"]
+mod program;
 mod support;
 
-use std::fs::Permissions;
+use std::collections::BTreeSet;
+use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use adyton_storage::{Proxy, Rates};
+use adyton_storage::{Config, ConfigFile, Proxy, Rates, Storage, TlsChoice};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -246,4 +249,183 @@ async fn a_node_that_goes_down_ends_what_it_began_and_begins_nothing() {
     down.await.unwrap();
     // An idle connection holds nobody up.
     assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+/// Starts the program and ends it in order: the key that it shows, and what it logged.
+async fn one_run(config: &Path) -> (String, String) {
+    let log = config.with_extension("log");
+    let (mut child, address) = program::start(config, File::create(&log).unwrap());
+    let status = Client { address }.get("/status").await.expect(200).json();
+    program::signal(&child, "-TERM");
+    assert!(child.wait().unwrap().success());
+    let key = status["results"]["publicKey"].as_str().unwrap().to_owned();
+    (key, std::fs::read_to_string(log).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_made_anew_says_so() {
+    const SAID: &str = "a new node was made";
+    let out = tempfile::tempdir().unwrap();
+    let (config, data) = (out.path().join("storage.toml"), out.path().join("data"));
+    std::fs::write(
+        &config,
+        format!("listen = \"127.0.0.1:0\"\ndata = {data:?}\n"),
+    )
+    .unwrap();
+    let says = |log: &str, key: &str| {
+        let line = log.lines().find(|line| line.contains(SAID));
+        line.is_some_and(|line| line.contains(key) && line.contains(data.to_str().unwrap()))
+    };
+    let (first, log) = one_run(&config).await;
+    assert!(says(&log, &first), "{log}");
+    // And for which network it takes itself.
+    assert!(log.contains("banksia"), "{log}");
+    let (same, log) = one_run(&config).await;
+    assert_eq!(same, first);
+    assert!(!log.contains(SAID), "{log}");
+    // As where the disk is not mounted.
+    std::fs::rename(&data, out.path().join("elsewhere")).unwrap();
+    let (other, log) = one_run(&config).await;
+    assert!(other != first && says(&log, &other), "{log}");
+}
+
+#[tokio::test]
+async fn a_second_node_on_one_directory_is_told_that_it_is_in_use() {
+    let node = Node::start().await;
+    let data = node.dir.path();
+    let free = "127.0.0.1:0".parse().unwrap();
+    let second = Storage::start(Config::new(free, data.to_owned())).await;
+    let told = second.unwrap_err().to_string();
+    assert!(told.contains("another process has"), "{told}");
+    assert!(told.contains(data.to_str().unwrap()), "{told}");
+    node.client().get("/status").await.expect(200);
+    // Likewise of the two addresses: which one is taken.
+    let taken = node.storage.address();
+    let out = tempfile::tempdir().unwrap();
+    let second = Storage::start(Config::new(taken, out.path().join("a"))).await;
+    assert!(second.unwrap_err().to_string().contains("`listen`"));
+    let mut config = Config::new(free, out.path().join("b"));
+    config.metrics = Some(taken);
+    let told = Storage::start(config).await.unwrap_err().to_string();
+    assert!(told.contains("`metrics-listen`"), "{told}");
+}
+
+const TOLD: &str = include_str!("../../../docs/operating-a-storage-node.md");
+
+/// The settings of a table and their defaults, as an operator reads them.
+fn told(head: &str) -> Vec<(&'static str, &'static str)> {
+    let table = TOLD.split(&format!("\n| {head} | default | |\n")).nth(1);
+    let rows = table.unwrap().lines().skip(1);
+    let mut told = Vec::new();
+    for row in rows.take_while(|row| row.starts_with("| ")) {
+        let mut cells = row.split(" | ");
+        let names = cells.next().unwrap().split('`').skip(1).step_by(2);
+        let (names, default) = (names.collect::<Vec<_>>(), cells.next().unwrap());
+        let several: Vec<_> = default.split(", ").collect();
+        let of = |n: usize| match names.len() > 1 && several.len() == names.len() {
+            true => several[n],
+            false => default,
+        };
+        told.extend(names.iter().enumerate().map(|(n, name)| (*name, of(n))));
+    }
+    told
+}
+
+/// The settings that a part of the file has: the program names them to who misspells one.
+fn settings(part: &str) -> BTreeSet<String> {
+    let wrong = ConfigFile::parse(&format!("{part}misspelt = 1"));
+    let said = wrong.unwrap_err().to_string();
+    let named = said.split("expected one of ").nth(1).unwrap();
+    let named = named.split('`').skip(1).step_by(2);
+    named.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_setting_in_the_operators_tables_exists_with_its_default() {
+    const HERE: &str = "listen = \"127.0.0.1:0\"\ndata = \"d\"\n";
+    const ACME: &str = "[tls.acme]\nnames = [\"node.example\"]\nterms-agreed = true\n";
+    let read = |part: &str, line: &str| {
+        let text = match part {
+            "" => format!("{HERE}{line}\n{ACME}"),
+            "[limits]" => format!("{HERE}[limits]\n{line}\n{ACME}"),
+            _ => format!("{HERE}{ACME}{line}\n"),
+        };
+        ConfigFile::parse(&text).unwrap().into_config().unwrap()
+    };
+    let Config {
+        limits,
+        tls,
+        backups,
+        proxy,
+        ..
+    } = read("", "");
+    let Some(TlsChoice::Acme(acme)) = tls else {
+        panic!("the authority")
+    };
+    // A number, with its unit, or a word of the file. None: it is said in words.
+    let value = |told: &str| {
+        let (number, unit) = told.split_once(' ').unwrap_or((told, ""));
+        let shift = ["", "KiB", "MiB", "GiB"].iter().position(|of| *of == unit);
+        match (number.parse::<u64>(), shift) {
+            (Ok(number), Some(shift)) => Some((number << (10 * shift)).to_string()),
+            _ => (told == "false" || told == "true").then(|| told.to_owned()),
+        }
+    };
+    let mut numbers = 0;
+    for (head, part) in [
+        ("setting", ""),
+        ("in `[limits]`", "[limits]"),
+        ("in `[tls.acme]`", "[tls.acme]"),
+    ] {
+        let settings = settings(&format!("{part}\n"));
+        let told = told(head);
+        for (name, default) in &told {
+            assert!(settings.contains(*name), "{name} is no setting");
+            if let Some(value) = value(default) {
+                numbers += 1;
+                let (same, other) = (read(part, &format!("{name} = {value}")), read(part, ""));
+                assert_eq!(format!("{same:?}"), format!("{other:?}"), "{name}");
+                continue;
+            }
+            let holds = match (*name, *default) {
+                ("node-bytes", "as much as the disk has") => limits.node_bytes.is_none(),
+                ("document-bytes", "the protocol's limit") => {
+                    limits.document_bytes == adyton_couch::limits::MAX_DOCUMENT_BYTES
+                }
+                ("backups", "–") => backups.is_none(),
+                ("proxies", "–") => proxy == Proxy::None,
+                (
+                    "bodies-in-flight-bytes-per-sender",
+                    "a quarter of all, and at least two and a quarter times `bulk-bytes`",
+                ) => limits.bodies_in_flight_bytes_per_sender.is_none(),
+                ("connections-per-address", "a quarter of `connections`") => {
+                    limits.connections_per_address.is_none()
+                }
+                ("connections-per-account", "half of `connections`") => {
+                    limits.connections_per_account.is_none()
+                }
+                ("names" | "terms-agreed", "–") => true,
+                ("email", "none") => acme.contact.is_none(),
+                ("directory", "Let's Encrypt's") => {
+                    acme.directory.host_str() == Some("acme-v02.api.letsencrypt.org")
+                }
+                ("ca", "the public roots") => acme.roots.is_none(),
+                ("account-key-id" | "account-key-file", "none") => acme.external_account.is_none(),
+                _ => false,
+            };
+            assert!(holds, "{name} is not {default} by itself");
+        }
+        // Nor is there one of which operators are not told.
+        for name in settings {
+            let in_table = told.iter().any(|(told, _)| *told == name);
+            let elsewhere = [
+                format!("`{name}"),
+                format!("\n{name} = "),
+                format!("\n[{name}"),
+            ];
+            let elsewhere = elsewhere.iter().any(|form| TOLD.contains(form));
+            assert!(in_table || part.is_empty() && elsewhere, "{name}");
+        }
+    }
+    assert_eq!(numbers, 23);
 }

@@ -293,6 +293,9 @@ async fn without_a_password_a_node_gets_into_contexts_of_the_same_owner_on_the_s
     let again = Person::new(4);
     again.publish(&node.client(), node.now()).await;
     put_contexts(&node, &again, contexts).await;
+    for context in [CONTEXT, same, wider] {
+        Person::new(4).log_in_to(&node.client(), context).await;
+    }
     refused(ask(&again, CONTEXT, None).await);
     ask(&again, CONTEXT, Some(PASSWORD)).await.expect(200);
     ask(&again, same, None).await.expect(200);
@@ -360,6 +363,40 @@ async fn destroying_a_context_lets_no_node_into_it_any_more() {
         .send("GET", &db, &original.credential(), "")
         .await
         .expect(403);
+}
+
+#[tokio::test]
+async fn a_context_that_is_not_here_takes_no_place_for_nodes() {
+    let node = Node::with_config(|config| {
+        config.reach = Reach::AlsoThisMachine;
+        config.limits.peers = 1;
+    })
+    .await;
+    let original = Original::start().await;
+    let (owner, stranger) = (node.session(1).await, node.person(2).await);
+    for person in [&owner.person, &stranger] {
+        put_context(&node, person, both(&node, &original)).await;
+    }
+    let of_stranger = original.request(&node, &stranger);
+    let message = async |status: u16| {
+        let answer = original.ask(&node, of_stranger.clone()).await;
+        let said = answer.expect(status).json()["message"].clone();
+        said.as_str().unwrap().to_owned()
+    };
+    let said = message(400).await;
+    assert!(
+        said.starts_with("Invalid context: DID not linked"),
+        "{said}"
+    );
+    original
+        .ask(&node, original.request(&node, &owner.person))
+        .await
+        .expect(200);
+    Person::new(2).log_in(&node.client()).await;
+    assert_eq!(
+        message(400).await,
+        "This node replicates with no further nodes"
+    );
 }
 
 #[tokio::test]

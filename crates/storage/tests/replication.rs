@@ -86,7 +86,7 @@ impl Replica {
                 let rev = change["rev"].as_str().unwrap();
                 let path = format!("{}/{id}?rev={rev}", self.db);
                 let body = json!({"_deleted": true});
-                self.session.put(&path, &body).await.expect(201);
+                self.session.put(&path, &body).await.expect(200);
                 leaves += 1;
             }
         }

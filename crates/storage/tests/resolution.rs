@@ -8,6 +8,8 @@
     clippy::disallowed_methods
 )]
 
+#[path = "support/couch.rs"]
+mod couch;
 mod support;
 
 use std::convert::Infallible;
@@ -20,7 +22,7 @@ use adyton_protocol::did::Network;
 use adyton_protocol::did_document::{ContextEndpoints, ContextKeys, UnsignedDidDocument};
 use adyton_protocol::did_registry::{register_message, revoke_message, set_controller_message};
 use adyton_protocol::hash::keccak256;
-use adyton_storage::{Config, Reach, RegistryChoice};
+use adyton_storage::{Config, Proxy, Reach, RegistryChoice};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -29,11 +31,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use secp256k1::SecretKey;
 use serde_json::{Value, json};
-use support::{Answer, CONTEXT, Node, Person, public, sign};
+use support::{Answer, CONTEXT, Credential, Node, Person, public, sign};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 
-fn directory(others: &[&Node]) -> impl FnOnce(&mut Config) {
+fn directory(others: &[&Node]) -> impl FnOnce(&mut Config) + use<> {
     let others = others
         .iter()
         .map(|node| format!("{}/", node.storage.public_url()).parse().unwrap());
@@ -396,7 +398,7 @@ async fn an_exchanged_key_counts_at_once_though_documents_are_remembered() {
     let body = json!({"document": with_context_key(&alice, &key, keeper.now())}).to_string();
     let put = keeper
         .client()
-        .send("PUT", &path, &support::Credential::None, body)
+        .send("PUT", &path, &Credential::None, body)
         .await;
     put.expect(200);
     // Within the seconds in which a DID is asked for only once, whoever asks:
@@ -412,6 +414,193 @@ async fn an_exchanged_key_counts_at_once_though_documents_are_remembered() {
         (version("").await, version("?ignoreCache=true").await),
         (1, 1)
     );
+}
+
+/// Logs somebody in with this key, and returns the refresh token.
+async fn log_in_with(node: &Node, person: &Person, key: &SecretKey) -> String {
+    let challenge = person.challenge(&node.client(), CONTEXT).await;
+    let context = ContextName::new(CONTEXT).unwrap();
+    let text = consent::authenticate(&person.did, &context, &challenge.0);
+    let body = json!({
+        "authJwt": challenge.1, "did": person.did.as_given(), "contextName": CONTEXT,
+        "signature": sign(key, text.digest()).to_string(),
+    });
+    let answer = node.client().post("/auth/authenticate", &body).await;
+    let token = answer.expect(200).json()["refreshToken"].clone();
+    token.as_str().unwrap().to_owned()
+}
+
+/// What `connect`, `regenerateRefreshToken` and others say of a refresh token.
+async fn use_token(node: &Node, call: &str, person: &Person, token: &str) -> Answer {
+    let body = json!({"refreshToken": token, "did": person.did.as_given(), "contextName": CONTEXT});
+    node.client().post(&format!("/auth/{call}"), &body).await
+}
+
+#[tokio::test]
+async fn a_token_ends_with_the_key_that_made_it() {
+    for store in couch::stores().await {
+        let node = &store.node;
+        let alice = node.person(1).await;
+        let keys = [7, 9].map(|byte| SecretKey::from_secret_bytes([byte; 32]).unwrap());
+        let put = async |version: u64, key: &SecretKey, deactivated: bool| {
+            let mut changes = with_context_key(&alice, key, node.now());
+            changes["versionId"] = version.into();
+            changes["deactivated"] = deactivated.into();
+            let document = alice.document_with(node.now(), &changes);
+            let path = format!("/did/{}", alice.did.lowercase());
+            let body = json!({ "document": document }).to_string();
+            let client = node.client();
+            let put = client.send("PUT", &path, &Credential::None, body);
+            put.await.expect(200);
+        };
+        let says = async |call: &str, token: &str, status: u16| {
+            let answer = use_token(node, call, &alice, token).await;
+            answer.expect(status).json()["refreshToken"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        put(1, &keys[0], false).await;
+        let of_account = log_in_with(node, &alice, &alice.key).await;
+        let [stolen, other, third] = [
+            log_in_with(node, &alice, &keys[0]).await,
+            log_in_with(node, &alice, &keys[0]).await,
+            log_in_with(node, &alice, &keys[0]).await,
+        ];
+        says("connect", &stolen, 200).await;
+        let stolen = says("regenerateRefreshToken", &stolen, 200).await;
+
+        put(2, &keys[1], false).await;
+        says("connect", &stolen, 401).await;
+        says("regenerateRefreshToken", &other, 401).await;
+        says("connect", &of_account, 200).await;
+        let of_second = log_in_with(node, &alice, &keys[1]).await;
+        says("connect", &of_second, 200).await;
+        // They are gone, and not only refused; one that nobody showed meanwhile is there.
+        put(3, &keys[0], false).await;
+        says("isTokenValid", &stolen, 401).await;
+        says("isTokenValid", &other, 401).await;
+        says("connect", &third, 200).await;
+
+        put(4, &keys[0], true).await;
+        says("connect", &of_account, 401).await;
+        put(5, &keys[0], false).await;
+        says("connect", &of_account, 401).await;
+        says("connect", &third, 200).await;
+
+        // Of tokens that do not say who signed, those end whose DID does.
+        if let Some(couch) = &store.couch {
+            couch.change("verida_refresh_tokens", |tokens| {
+                for token in tokens.documents.values_mut() {
+                    token.as_object_mut().unwrap().remove("signer");
+                }
+            });
+            says("connect", &of_second, 200).await;
+        }
+        let deleted = alice.delete_document(&node.client(), node.now()).await;
+        deleted.expect(200);
+        says("connect", &third, 401).await;
+        says("connect", &of_second, 401).await;
+        store.is_documented();
+    }
+}
+
+#[tokio::test]
+async fn a_full_node_takes_the_document_of_whoever_has_an_account_there() {
+    let keeper = Node::with_config(directory(&[])).await;
+    let others = [&keeper];
+    let directory = directory(&others);
+    let node = Node::with_config(|config| {
+        directory(config);
+        config.limits.did_documents = 0;
+    })
+    .await;
+    let key = SecretKey::from_secret_bytes([7; 32]).unwrap();
+    let first = |person: &Person| {
+        let mut changes = with_context_key(person, &key, node.now());
+        changes["versionId"] = 0.into();
+        person.document_with(node.now(), &changes)
+    };
+    let post = async |node: &Node, person: &Person, document: Value| {
+        let path = format!("/did/{}", person.did.lowercase());
+        let body = json!({ "document": document });
+        node.client().post(&path, &body).await
+    };
+    let (alice, bob) = (Person::new(1), Person::new(2));
+    post(&keeper, &alice, first(&alice)).await.expect(200);
+    let places = [place(&keeper, &alice)];
+    register(&keeper, &alice, &places).await.expect(200);
+    log_in_with(&node, &alice, &alice.key).await;
+    post(&node, &bob, first(&bob)).await.expect(400);
+    // Bob names Alice's context.
+    let services = first(&alice)["keyAgreement"].clone();
+    let named = bob.document_with(node.now(), &json!({ "keyAgreement": services }));
+    post(&node, &bob, named).await.expect(400);
+    post(&node, &alice, first(&alice)).await.expect(200);
+}
+
+#[tokio::test]
+async fn an_address_brings_so_many_documents_and_registrations_a_minute() {
+    let node = Node::with_config(|config| {
+        directory(&[])(config);
+        config.proxy = Proxy::Trusted;
+        config.limits.did_writes_per_minute = 2;
+    })
+    .await;
+    let from = async |address: &str, path: String, body: Value| {
+        let (client, headers) = (node.client(), [("x-forwarded-for", address)]);
+        let body = body.to_string();
+        let answer = client.open_with("POST", &path, &Credential::None, &headers, body);
+        Answer::read(answer.await).await
+    };
+    let publish = async |address: &str, person: &Person| {
+        let path = format!("/did/{}", person.did.lowercase());
+        let body = json!({"document": person.document(node.now())});
+        from(address, path, body).await
+    };
+    let people = [1, 2, 3, 4].map(Person::new);
+    publish("192.0.2.1", &people[0]).await.expect(200);
+    publish("192.0.2.1", &people[1]).await.expect(200);
+    let refused = publish("192.0.2.1", &people[2]).await;
+    assert_eq!(refused.expect(429).headers["retry-after"], "30");
+    let body = json!({"didAddress": people[0].did.address().lowercase()});
+    let register = "/didRegistry/register".to_owned();
+    let refused = from("192.0.2.1", register, body.clone()).await;
+    refused.expect(429);
+    // Reading takes nothing, nor do others' documents.
+    let nonce = "/didRegistry/nonce".to_owned();
+    from("192.0.2.1", nonce, body).await.expect(200);
+    publish("192.0.2.2", &people[2]).await.expect(200);
+    node.pass(30);
+    publish("192.0.2.1", &people[3]).await.expect(200);
+    // What comes from this machine itself may be everybody's, through a proxy that nobody told of.
+    let node = Node::with_config(|config| config.limits.did_writes_per_minute = 1).await;
+    for seed in 1..4 {
+        node.person(seed).await;
+    }
+}
+
+#[tokio::test]
+async fn while_a_did_cannot_be_resolved_its_tokens_go_on_counting() {
+    let keeper = Node::with_config(directory(&[])).await;
+    let others = [&keeper];
+    let (configured, again) = (directory(&others), directory(&others));
+    let node = Node::with_config(configured).await;
+    let alice = Person::new(1);
+    alice.publish(&keeper.client(), keeper.now()).await;
+    register(&keeper, &alice, &[place(&keeper, &alice)])
+        .await
+        .expect(200);
+    let token = log_in_with(&node, &alice, &alice.key).await;
+    keeper.storage.shutdown().await;
+    // It remembers nothing.
+    let node = node.restart_with(again).await;
+    let answer = use_token(&node, "connect", &alice, &token).await;
+    answer.expect(200);
+    let answer = use_token(&node, "regenerateRefreshToken", &alice, &token).await;
+    let fresh = answer.expect(200).json()["refreshToken"].clone();
+    let answer = use_token(&node, "connect", &alice, fresh.as_str().unwrap()).await;
+    answer.expect(200);
 }
 
 #[tokio::test]

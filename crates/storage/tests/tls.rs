@@ -47,7 +47,7 @@ async fn node(change: impl FnOnce(&mut adyton_storage::Config)) -> (Node, TempDi
     let dir = tempfile::tempdir().unwrap();
     let files = issue(dir.path());
     let node = Node::with_config(|config| {
-        config.tls = Some(files);
+        config.tls = Some(files.into());
         change(config);
     });
     (node.await, dir)
@@ -293,7 +293,7 @@ async fn a_node_does_not_start_with_a_certificate_that_it_cannot_use() {
     std::fs::write(&files.key, "no key").unwrap();
     let mut config =
         adyton_storage::Config::new("127.0.0.1:0".parse().unwrap(), dir.path().join("data"));
-    config.tls = Some(files);
+    config.tls = Some(files.into());
     let started = Storage::start(config).await;
     assert!(
         matches!(started, Err(StartError::Tls(TlsError::Pem(_)))),
@@ -314,7 +314,7 @@ async fn an_answer_that_is_not_taken_ends_its_connection_and_a_feed_does_not() {
     let stall = Duration::from_millis(600);
     let node = plain
         .restart_with(|config| {
-            config.tls = Some(files);
+            config.tls = Some(files.into());
             config.limits.stall_timeout = stall;
             config.limits.header_timeout = Duration::from_millis(900);
         })

@@ -6,14 +6,14 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use adyton_attest::AnswerKey;
 use adyton_attest::fact::moment;
 use adyton_attest::signed_answer::{
     MAX_STORED_BYTES, SignedAnswerError, StoredAnswer, VerifiedAnswer, verify,
 };
+use adyton_attest::{AnswerKey, with_causes};
 
 use crate::kept;
-use crate::verdict::{Verdict, with_causes};
+use crate::verdict::Verdict;
 
 /// Whether the node gave the answer.
 pub(crate) enum Given {

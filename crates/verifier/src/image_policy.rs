@@ -11,11 +11,11 @@ use adyton_attest::evidence::MAX_CONFIG_BYTES;
 use adyton_attest::measurement::{BuiltImage, MAX_RECORD_BYTES, entry};
 use adyton_attest::nitro::pcr::CONFIG_PCR;
 use adyton_attest::nitro::{Pcr, Pcrs};
+use adyton_attest::with_causes;
 use adyton_attest::{ConfigDigest, Policy};
 
 use crate::args::ImagePolicy;
 use crate::kept;
-use crate::verdict::with_causes;
 
 /// The policy's text; the reason in words when there is none.
 pub(crate) fn write(wanted: &ImagePolicy) -> Result<String, String> {

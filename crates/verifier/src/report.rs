@@ -9,10 +9,11 @@ use adyton_attest::appraise::Reason;
 use adyton_attest::fact::{Fact, Outcome, moment};
 use adyton_attest::nitro::Pcrs;
 use adyton_attest::release::Release;
+use adyton_attest::with_causes;
 use serde::Serialize;
 
 use crate::args::Question;
-use crate::verdict::{Archive, Judgement, Verdict, with_causes};
+use crate::verdict::{Archive, Judgement, Verdict};
 
 const SIMULATED: &str = "\
 ************************************************************************

@@ -11,10 +11,10 @@ use adyton_attest::policy::MAX_POLICY_BYTES;
 use adyton_attest::release::{
     MAX_MEMORY_BYTES, MAX_RELEASE_BYTES, Memory, Release, UnverifiedRelease,
 };
+use adyton_attest::with_causes;
 
 use crate::args::Question;
 use crate::kept::{self, Turn};
-use crate::verdict::with_causes;
 
 /// The policy to judge by; the reason in words when there is none.
 pub(crate) fn policy(question: &Question) -> Result<Policy, String> {

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use adyton_attest::evidence::EvidenceError;
 use adyton_attest::observe::{NodeAddress, ObserveError, Patience, observe};
 use adyton_attest::record::{MAX_RECORD_BYTES, Record, RecordError};
-use adyton_attest::{Appraised, Nonce, Policy, Refusal, appraise};
+use adyton_attest::{Appraised, Nonce, Policy, Refusal, appraise, with_causes};
 
 use crate::args::Question;
 use crate::{kept, trust};
@@ -155,19 +155,4 @@ fn look_back(path: &Path, policy: &Policy) -> Judgement {
         }),
         manifest_seq: None,
     }
-}
-
-/// An error and its causes in one line.
-pub(crate) fn with_causes(error: &dyn Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !words.ends_with(&next) {
-            words.push_str(": ");
-            words.push_str(next.trim_end());
-        }
-        cause = error.source();
-    }
-    words
 }

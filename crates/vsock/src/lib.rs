@@ -6,7 +6,6 @@ pub mod configuration;
 pub mod egress;
 pub mod notice;
 pub mod port;
-pub mod public_address;
 pub mod stream;
 
 #[cfg(feature = "tokio")]

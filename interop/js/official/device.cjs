@@ -11,7 +11,7 @@ const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
 const connect = () => {
   const environment = "testnet";
-  const web3Config = { endpointUrl: chain, serverConfig: { headers: {} }, postConfig: { headers: {} } };
+  const web3Config = { endpointUrl: node, serverConfig: { headers: {} }, postConfig: { headers: {} } };
   const didClientConfig = { callType: "gasless", rpcUrl: chain, web3Config, didEndpoints: [`${node}/did/`] };
   const at = (type) => ({ type, endpointUri: [`${node}/`] });
   const account = new AutoAccount(

@@ -1,63 +1,27 @@
-// Adyton's storage node in front of a CouchDB of others: express-pouchdb, which runs the validation functions and keeps `_security`
-// itself. What it lacks of CouchDB stands before it here: JWTs.
+// Adyton's storage node in front of a CouchDB of others: the real one that ADYTON_COUCHDB names, or express-pouchdb (couch.js); and
+// beside it a node in front of files, which holds the same context.
 //   node src/couchdb.js PROGRAM
 import assert from "node:assert/strict";
-import { createHmac, randomBytes } from "node:crypto";
-import { once } from "node:events";
+import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import express from "express";
-import expressPouchdb from "express-pouchdb";
 import http from "pouchdb-adapter-http";
-import memory from "pouchdb-adapter-memory";
 import PouchDB from "pouchdb-core";
-import find from "pouchdb-find";
-import replication from "pouchdb-replication";
+import { couchdb, signed } from "./couch.js";
 import { agree, bytes } from "./replicas.js";
-import { Person, StorageNode } from "./storage.js";
+import { Person, StorageNode, freePort } from "./storage.js";
 
-const ACCESS_KEY = "the access key of the test";
-const ADMIN = `Basic ${Buffer.from("admin:admin password").toString("base64")}`;
-
-PouchDB.plugin(memory).plugin(http).plugin(replication).plugin(find);
+PouchDB.plugin(http);
 
 const directory = await mkdtemp(join(tmpdir(), "adyton-interop-"));
-const kept = PouchDB.defaults({ adapter: "memory", prefix: "kept-" });
+const { url: inFront, base: couch, admin: ADMIN, heard } = await couchdb();
 
-const base64url = (text) => Buffer.from(text).toString("base64url");
-const signed = (claims) => {
-  const text = `${base64url('{"alg":"HS256","typ":"JWT"}')}.${base64url(JSON.stringify(claims))}`;
-  return `${text}.${createHmac("sha256", ACCESS_KEY).update(text).digest("base64url")}`;
-};
-
-// As CouchDB: an admin by Basic, users and roles by JWT, and nobody else.
-const callerOf = (authorization = "") => {
-  if (authorization === ADMIN) return { name: "admin", roles: ["_admin"] };
-  const [head, claims, tag] = authorization.replace(/^Bearer /, "").split(".");
-  const expected = createHmac("sha256", ACCESS_KEY).update(`${head}.${claims}`).digest("base64url");
-  if (tag !== expected) return null;
-  const { sub, exp, ["_couchdb.roles"]: roles } = JSON.parse(Buffer.from(claims, "base64url"));
-  return exp === undefined ? null : { name: sub, roles: roles ?? [] };
-};
-const heard = new Set();
-const app = express();
-app.use((request, response, next) => {
-  const userCtx = callerOf(request.headers.authorization);
-  if (!userCtx) return response.status(401).json({ error: "unauthorized", reason: "You are not authorized." });
-  heard.add(userCtx.name);
-  delete request.headers.authorization;
-  const session = { ok: true, userCtx, info: {} };
-  Object.defineProperty(request, "couchSession", { get: () => session, set: () => {} });
-  next();
-});
-app.use("/", expressPouchdb(kept, { inMemoryConfig: true, logPath: join(directory, "log.txt"), overrideMode: { exclude: ["routes/fauxton"] } }));
-const server = app.listen(0, "127.0.0.1");
-await once(server, "listening");
-const couch = `http://127.0.0.1:${server.address().port}`;
-
-const node = new StorageNode(process.argv[2], directory, [couch]);
+const node = new StorageNode(process.argv[2], join(directory, "front"), [inFront]);
+const files = new StorageNode(process.argv[2], join(directory, "files"), []);
+files.address = `127.0.0.2:${await freePort("127.0.0.2")}`;
 await node.start();
+await files.start();
 try {
   const people = [];
   for (const seed of [21, 22, 23]) {
@@ -91,7 +55,7 @@ try {
 
   // A live one, through the end of a token.
   const live = PouchDB.sync(source, ours, { live: true, retry: true });
-  await node.pass(700);
+  await Promise.all([node, files].map((one) => one.pass(700)));
   await source.put({ _id: "late", n: 1 });
   const deadline = Date.now() + 20_000;
   while (Date.now() < deadline && !(await ours.get("late").catch(() => null))) await new Promise((then) => setTimeout(then, 100));
@@ -135,14 +99,55 @@ try {
   const read = await fetch(`${wall}/_all_docs`, { headers: { authorization: publicly } });
   assert.equal(read.status, 200);
 
+  // The same context on a node in front of files: what is written at either reaches the other.
+  const nodes = [`${node.url}/`, `${files.url}/`];
+  const [here, beyond] = [node, files].map((one) => new Person(one, 24, PouchDB.fetch));
+  const both = [];
+  for (const person of [here, beyond]) {
+    await person.publish(nodes);
+    await person.logIn();
+    both.push(at(await person.createDatabase("both"), person));
+  }
+  const contents = [10_000, 3_000_000].map((size) => randomBytes(size));
+  const [near, far] = both;
+  const put = await near.bulkDocs(Array.from({ length: 300 }, (_, n) => ({ _id: `b${n}`, n })));
+  await near.bulkDocs(put.slice(0, 50).map(({ id, rev }) => ({ _id: id, _rev: rev, _deleted: true })));
+  await near.bulkDocs([{ _id: "b60", _rev: `1-${"e".repeat(32)}`, other: true }], { new_edits: false });
+  for (const [n, content] of contents.entries()) {
+    await near.put({ _id: `with${n}`, _attachments: { "a b": { content_type: "image/png", data: content.toString("base64") } } });
+  }
+  await far.put({ _id: "from files", n: 1 });
+  const until = async (what, holds) => {
+    const end = Date.now() + 30_000;
+    while (!(await holds().catch(() => false))) {
+      assert(Date.now() < end, what);
+      await new Promise((then) => setTimeout(then, 100));
+    }
+  };
+  await until("documents of the node in front", async () => (await far.info()).doc_count >= 253);
+  await until("a document of the other node", async () => (await near.get("from files")).n === 1);
+  const rows = async (database) => {
+    const { results } = await database.changes({ style: "all_docs", since: 0 });
+    const told = results.filter(({ id }) => !id.startsWith("_design/"));
+    const leaves = told.map(({ id, changes, deleted }) => [id, changes.map(({ rev }) => rev).sort(), deleted ?? false]);
+    return JSON.stringify(leaves.sort(([one], [other]) => (one < other ? -1 : 1)));
+  };
+  await until("the same leaves", async () => (await rows(near)) === (await rows(far)));
+  for (const [n, content] of contents.entries()) {
+    assert((await bytes(await far.getAttachment(`with${n}`, "a b"))).equals(content), `with${n}`);
+  }
+  const { failedEndpoints, endpoints } = await here.call("user/pingDatabases", { databaseHashes: [] });
+  assert.deepEqual([failedEndpoints, endpoints], [[], [`${files.url}/`]]);
+
   const usage = await owner.call("user/usage", {});
   assert.equal(usage.result.databases, 3);
   const { results } = await owner.call("user/deleteDatabases", {});
   assert.deepEqual(results.sort(), ["mail", "shared", "wall"]);
-  assert(heard.has("everybody") && heard.has("admin"));
-  console.log("in front of express-pouchdb: replication both ways and live, rights of both, the original's layout");
+  if (heard) assert(heard.has("everybody") && heard.has("admin") && heard.has("replicater-local"));
+  console.log(`in front of ${heard ? "express-pouchdb" : "a CouchDB"}: replication both ways and live, rights of both, the original's layout, another node`);
 } finally {
   await node.kill();
+  await files.kill();
   await rm(directory, { recursive: true });
 }
 process.exit(0);

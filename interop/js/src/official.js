@@ -24,11 +24,12 @@ const node = new StorageNode(process.argv[2], join(directory, "node"), ["directo
 await mkdir(node.directory);
 await node.start();
 
-// What the client finds outside: a chain with the registry's contract, a service that registers without gas, and the public schemas. The
-// registrations are the storage node's, which checks their signatures as the contract does.
-const registry = async (name, body) => {
+// What the client finds outside: a chain with the registry's contract, and the public schemas. The registrations are the storage node's, which
+// checks their signatures as the contract does, and is itself the service that registers without gas.
+const lookup = async (didAddress) => {
   const headers = { "content-type": "application/json" };
-  const answer = await fetch(`${node.url}/didRegistry/${name}`, { method: "POST", headers, body });
+  const body = JSON.stringify({ didAddress });
+  const answer = await fetch(`${node.url}/didRegistry/lookup`, { method: "POST", headers, body });
   return answer.json();
 };
 const LOOKUP = "0xd4b6b5da";
@@ -38,7 +39,7 @@ const call = async ({ id, method, params }) => {
   assert.equal(method, "eth_call");
   assert.equal(params[0].data.slice(0, LOOKUP.length), LOOKUP);
   const [didAddress] = ethers.utils.defaultAbiCoder.decode(["address"], `0x${params[0].data.slice(LOOKUP.length)}`);
-  const { data } = await registry("lookup", JSON.stringify({ didAddress: didAddress.toLowerCase() }));
+  const { data } = await lookup(didAddress.toLowerCase());
   if (Array.isArray(data)) return answer({ result: ethers.utils.defaultAbiCoder.encode(["address", "string[]"], data) });
   return answer({ error: { code: 3, message: "execution reverted", data: "0xedabc40b" } });
 };
@@ -49,8 +50,6 @@ const outside = createServer(async (asked, answer) => {
     return readFile(path).then((text) => reply(200, text), () => reply(404, "{}"));
   }
   const body = Buffer.concat(await asked.toArray()).toString();
-  const [, contract, name] = asked.url.split("/");
-  if (contract === "VeridaDIDRegistry") return reply(200, JSON.stringify(await registry(name, body)));
   return reply(200, JSON.stringify(await call(JSON.parse(body))));
 });
 outside.listen(0, "127.0.0.1");

@@ -9,7 +9,7 @@ import http from "pouchdb-adapter-http";
 import memory from "pouchdb-adapter-memory";
 import PouchDB from "pouchdb-core";
 import replication from "pouchdb-replication";
-import { agree, bytes, stop, until } from "./replicas.js";
+import { agree, bytes, count, stop, until } from "./replicas.js";
 import { Person, StorageNode } from "./storage.js";
 
 PouchDB.plugin(memory).plugin(http).plugin(replication);
@@ -135,6 +135,44 @@ const scenarios = {
     return `${contents.size + 4} contents`;
   },
 
+  async "documents that the node does not take, and attachments of any type"() {
+    // Nine arrive, and of the tenth PouchDB is told: it does not take it for written.
+    const [here, there] = [local(), await remote("long")];
+    const long = "i".repeat(1025);
+    await here.bulkDocs([...Array.from({ length: 9 }, (_, n) => ({ _id: `d${n}` })), { _id: long }]);
+    await assert.rejects(here.replicate.to(there), (error) => error.error === "illegal_docid" && error.id === long);
+    assert.equal((await there.info()).doc_count, 9);
+    const attached = (name) => ({ _attachments: { [name]: { content_type: "a/b", data: "YQ==" } } });
+    const many = Object.fromEntries(Array.from({ length: 1001 }, (_, n) => [`k${n}`, attached("a")._attachments.a]));
+    const refused = [{ "k\udc00": 1 }, attached("n".repeat(1100)), { _attachments: many }, { _replication_id: "x" }, { _access: [] }];
+    for (const [n, document] of refused.entries()) {
+      const [one, there] = [local(), await remote(`refused-${n}`)];
+      await one.put({ _id: "d", ...document });
+      for (const time of ["first", "second"]) {
+        await assert.rejects(one.replicate.to(there), (error) => error.id === "d", `${n}, the ${time} time`);
+      }
+    }
+    // A revision that PouchDB takes and the node does not: the others arrive, and it is told of each time.
+    const [strange, found] = [local(), await remote("strange")];
+    await strange.bulkDocs([{ _id: "s", _rev: "1-abc" }], { new_edits: false });
+    await strange.bulkDocs(Array.from({ length: 9 }, (_, n) => ({ _id: `d${n}` })));
+    for (const time of ["first", "second"]) {
+      await assert.rejects(strange.replicate.to(found), (error) => error.id === "s" && error.rev === "1-abc", `the ${time} time`);
+    }
+    assert.equal((await found.info()).doc_count, 9);
+    const types = ["x".repeat(300), "text/plain; charset=ü", "", "a\nb"];
+    const [odd, taken] = [local(), await remote("types")];
+    for (const [n, content_type] of types.entries()) {
+      await odd.put({ _id: `t${n}`, _attachments: { a: { content_type, data: "YQ==" } } });
+    }
+    await odd.replicate.to(taken);
+    for (const [n, type] of types.entries()) {
+      assert.equal((await taken.get(`t${n}`))._attachments.a.content_type, type.replaceAll("\n", ""));
+      assert.equal((await bytes(await taken.getAttachment(`t${n}`, "a"))).toString(), "a");
+    }
+    return `${refused.length + 2} of them, and ${types.length} types`;
+  },
+
   async "live, both ways"() {
     const [one, two, there] = [local(), local(), await remote("live")];
     const syncs = [one, two].map((database) => database.sync(there, { live: true, retry: true }));
@@ -171,7 +209,7 @@ const scenarios = {
     });
     assert.equal((await push).docs_written, 1000);
     const pull = there.replicate.to(copy, { live: true, retry: true });
-    await until(async () => (await copy.info()).doc_count === 1000, "not all has arrived");
+    await until(async () => (await count(copy)) === 1000, "not all has arrived");
     await node.pass(TOKEN_LIFE);
     await there.put({ _id: "after" });
     await until(() => copy.get("after").then(() => true, () => false), "a live feed has not gone on");
@@ -207,9 +245,9 @@ const scenarios = {
       assert(changes >= 4, "the node was never killed");
     };
     const options = { live: true, retry: true, batch_size: Math.ceil(DOCUMENTS / 20), back_off_function: () => 100 };
-    const count = async (database) => (await database.info().catch(() => ({}))).doc_count === DOCUMENTS;
-    await replicated(here.replicate.to(there, options), () => count(there));
-    await replicated(there.replicate.to(copy, options), () => count(copy));
+    const all = async (database) => (await count(database).catch(() => 0)) === DOCUMENTS;
+    await replicated(here.replicate.to(there, options), () => all(there));
+    await replicated(there.replicate.to(copy, options), () => all(copy));
     assert(person.outages > before, "nobody has met the outage");
     assert.equal(await agree(here, there, copy), DOCUMENTS);
     assert.equal((await here.replicate.to(there)).docs_written, 0);

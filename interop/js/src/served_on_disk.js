@@ -9,6 +9,7 @@ import expressPouchdb from "express-pouchdb";
 import leveldown from "leveldown";
 import leveldb from "pouchdb-adapter-leveldb";
 import PouchDB from "pouchdb-core";
+import find from "pouchdb-find";
 
 const [directory, sync] = process.argv.slice(2);
 
@@ -20,10 +21,11 @@ const synced = (location) => {
 };
 synced.destroy = leveldown.destroy;
 
-PouchDB.plugin(leveldb);
+PouchDB.plugin(leveldb).plugin(find);
 const db = sync === "synced" ? synced : leveldown;
 const kept = PouchDB.defaults({ adapter: "leveldb", prefix: `${directory}/`, db });
-const mode = { mode: "minimumForPouchDB", inMemoryConfig: true, logPath: join(directory, "log.txt") };
+const overrideMode = { include: ["routes/find"] };
+const mode = { mode: "minimumForPouchDB", overrideMode, inMemoryConfig: true, logPath: join(directory, "log.txt") };
 const app = express();
 app.use("/", expressPouchdb(kept, mode));
 const server = app.listen(0, "127.0.0.1");

@@ -1,6 +1,7 @@
 // Adyton's storage node as a process, and a person who uses it as the original client does: with a DID of their own, logging in by
 // a signature, asking again with a new token when the old one has ended.
 import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { createInterface } from "node:readline";
@@ -14,8 +15,13 @@ secp.hashes.hmacSha256 = (key, message) => hmac(sha256, key, message);
 
 export const CONTEXT = "Interop: Test";
 
+// In front of a CouchDB that keeps what earlier runs left, everybody is somebody new.
+const COUCHDB = process.env.ADYTON_COUCHDB;
+const RUN = randomBytes(16);
+
 export class StorageNode {
-  constructor(program, directory, options = []) {
+  // In front of files, unless a CouchDB is named for all.
+  constructor(program, directory, options = COUCHDB ? [COUCHDB] : []) {
     Object.assign(this, { program, directory, options, ahead: 0, address: "127.0.0.1:0" });
   }
 
@@ -48,7 +54,7 @@ export class Person {
   // `ask` is the fetch of the client that is tested.
   constructor(node, seed, ask) {
     Object.assign(this, { node, ask });
-    this.key = new Uint8Array(32).fill(seed);
+    this.key = COUCHDB ? keccak_256(Uint8Array.from([...RUN, seed])) : new Uint8Array(32).fill(seed);
     const address = hex(keccak_256(secp.getPublicKey(this.key, false).slice(1)).slice(-20));
     this.did = `did:vda:polamoy:0x${address}`;
     this.checksummed = checksummed(address);

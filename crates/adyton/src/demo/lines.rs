@@ -24,7 +24,8 @@ pub(super) struct Lines {
 /// What the lines speak of.
 pub(super) struct Subject<'a> {
     pub(super) node: &'a str,
-    pub(super) storage: &'a str,
+    /// Of all storage nodes.
+    pub(super) storage: &'a [String],
     pub(super) token: &'a str,
     pub(super) key_file: &'a Path,
     pub(super) files: &'a Files,
@@ -48,6 +49,11 @@ impl Lines {
                  -H 'Content-Type: application/json' -d '{body}' {url}/api/rest/v1{path}"
             ))
         };
+        let storage: Vec<String> = storage
+            .iter()
+            .map(|url| format!("--storage {url}"))
+            .collect();
+        let storage = storage.join(" ");
         let programs = Programs::find();
         Self {
             query: curl("/ds/query/social-email", QUERY),
@@ -62,7 +68,7 @@ impl Lines {
                 quoted(&files.token)
             ),
             owner: format!(
-                "{} token list --account {} --network {} --storage {storage} --node {url} --policy {policy}",
+                "{} token list --account {} --network {} {storage} --node {url} --policy {policy}",
                 programs.adyton,
                 quoted(key_file),
                 NETWORK.name()

@@ -15,8 +15,8 @@ use crate::args::AccountArgs;
 use crate::failure::Failure;
 use crate::secret_file::{self, Kind};
 
-/// Longest text of a remembered address.
-const MAX_ADDRESS_BYTES: u64 = 128;
+/// Longest text of the remembered addresses.
+const MAX_ADDRESS_BYTES: u64 = 256;
 
 /// The demo's directories. The temporary one is removed on drop.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Place {
         })
     }
 
-    /// Where the storage node keeps ciphertext. Nothing else is in there.
+    /// Where the first storage node keeps ciphertext, and others beside it. Nothing else is in there.
     pub(super) fn storage_directory(&self) -> PathBuf {
         self.home.join("storage")
     }
@@ -77,8 +77,8 @@ impl Place {
         Ok((account, false))
     }
 
-    /// Where the storage node listened at the last start. The vault's DID document names it, so it stays.
-    pub(super) fn remembered_storage(&self) -> Result<Option<SocketAddr>, Failure> {
+    /// Where the storage nodes listened at the last start. The vault's DID document names them, so they stay.
+    pub(super) fn remembered_storage(&self) -> Result<Option<Vec<SocketAddr>>, Failure> {
         let path = self.address_file();
         let wrong = || {
             Failure::new(format!("{} holds no address", path.display()))
@@ -90,13 +90,20 @@ impl Place {
             _ => return Err(wrong()),
         }
         let text = fs::read_to_string(&path).map_err(|_| wrong())?;
-        text.trim().parse().map(Some).map_err(|_| wrong())
+        let addresses = text.lines().map(str::parse).collect::<Result<Vec<_>, _>>();
+        match addresses.map_err(|_| wrong())? {
+            none if none.is_empty() => Err(wrong()),
+            addresses => Ok(Some(addresses)),
+        }
     }
 
-    /// Remembers where the storage node listens.
-    pub(super) fn remember_storage(&self, url: &str) -> Result<(), Failure> {
-        let address = url.strip_prefix("http://").unwrap_or(url);
-        write(&self.address_file(), &format!("{address}\n"))
+    /// Remembers where the storage nodes listen, one on a line.
+    pub(super) fn remember_storage<'a>(
+        &self,
+        urls: impl Iterator<Item = &'a str>,
+    ) -> Result<(), Failure> {
+        let lines = urls.map(|url| format!("{}\n", url.strip_prefix("http://").unwrap_or(url)));
+        write(&self.address_file(), &lines.collect::<String>())
     }
 
     /// Writes what a second terminal needs.

@@ -21,10 +21,21 @@ const SIMULATED: &str = "\
 ************************************************************************
 ";
 
+/// What can be typed where several storage nodes run.
+const TERMINAL: &str = "\
+Type here, in this terminal:
+  stop 2     ends storage node 2; the lines above go on working
+  write      writes an email to a quorum of the storage nodes
+  start 2    starts it again, and tells when it has what it missed
+  nodes      shows what each storage node has
+
+";
+
 /// Everything that is told.
 pub(super) struct Ready {
     pub(super) node: String,
-    pub(super) storage: String,
+    /// Of all storage nodes.
+    pub(super) storage: Vec<String>,
     pub(super) storage_directory: PathBuf,
     pub(super) is_kept: bool,
     pub(super) did: String,
@@ -46,6 +57,14 @@ impl Ready {
         let account = if self.is_new { "new" } else { "as last time" };
         let storage = self.storage_directory.display();
         let warning = warning(self.hardening.landlock, self.hardening.seccomp);
+        let several = match self.storage.len() {
+            1 => "",
+            _ => TERMINAL,
+        };
+        let nodes = match self.storage.len() {
+            1 => "storage node ",
+            _ => "storage nodes",
+        };
         let kept = match self.is_kept {
             true => "Account and data stay; the same command goes on with them.",
             false => "Account, data and files are removed then.",
@@ -53,7 +72,7 @@ impl Ready {
         Zeroizing::new(format!(
             "{SIMULATED}
 confidential node  {node}  (SIMULATED TEE, decrypts in memory only)
-storage node       {url}  (ciphertext only, in {storage})
+{nodes}      {urls}  (ciphertext only, in {storage})
 account            {did}  ({account}, key in {key})
 mail               {mailbox}: {mail}
 app's token        {token}
@@ -86,10 +105,10 @@ Paste any of these lines into a second terminal, in this directory.
 # As the owner: the tokens that are good now (`token revoke ID` takes one back):
     {owner}
 
-Ready in {seconds:.1} s. Ctrl-C ends both nodes. {kept}
+{several}Ready in {seconds:.1} s. Ctrl-C ends the nodes. {kept}
 ",
             node = self.node,
-            url = self.storage,
+            urls = self.storage.join("  "),
             did = self.did,
             key = self.key_file.display(),
             mailbox = self.mailbox,
@@ -120,7 +139,8 @@ Ready in {seconds:.1} s. Ctrl-C ends both nodes. {kept}
         let mut text = json!({
             "simulated": true,
             "node": self.node,
-            "storage": self.storage,
+            "storage": self.storage.first(),
+            "storageNodes": self.storage,
             "storageDirectory": self.storage_directory,
             "network": NETWORK.name(),
             "did": self.did,

@@ -1,6 +1,6 @@
 //! The program as a person starts it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
@@ -47,12 +47,28 @@ pub(crate) struct Running {
 impl Running {
     /// Starts `adyton`.
     pub(crate) fn start<'a>(folder: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::start_with(folder, arguments, Stdio::null())
+    }
+
+    /// The same, by somebody who goes on typing: see [`Self::type_line`].
+    pub(crate) fn start_typing<'a>(
+        folder: &Path,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        Self::start_with(folder, arguments, Stdio::piped())
+    }
+
+    fn start_with<'a>(
+        folder: &Path,
+        arguments: impl IntoIterator<Item = &'a str>,
+        typed: Stdio,
+    ) -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_adyton"))
             .args(arguments)
             .current_dir(folder)
             .env("TMPDIR", temporary.path())
-            .stdin(Stdio::null())
+            .stdin(typed)
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
@@ -70,6 +86,12 @@ impl Running {
         let mut line = String::new();
         self.out.read_line(&mut line).unwrap();
         line
+    }
+
+    /// Types a line.
+    pub(crate) fn type_line(&mut self, line: &str) {
+        let typed = self.child.stdin.as_mut().unwrap();
+        writeln!(typed, "{line}").unwrap();
     }
 
     /// Sends a signal, and waits for the end; returns how it ended and what it still said. Nothing temporary may stay.

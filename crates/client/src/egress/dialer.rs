@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use adyton_egress::names::{self, GuardedNames, denied};
 use adyton_vsock::socket::Wire;
 use http::Uri;
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
@@ -21,7 +21,7 @@ use tower::Service;
 use super::Route;
 use super::doh::DohResolver;
 use super::host_wire::{HostWire, literal, target};
-use crate::endpoint::{EgressDenied, EgressPolicy};
+use crate::endpoint::Reach;
 
 /// Most addresses of a name that are tried.
 const MAX_TRIES: usize = 3;
@@ -29,32 +29,21 @@ const MAX_TRIES: usize = 3;
 /// Makes connections on one of the routes.
 #[derive(Clone)]
 pub(crate) enum Dialer {
-    Direct(HttpConnector<GuardedResolver>),
+    Direct(HttpConnector<GuardedNames>),
     ThroughHost(HostDialer),
 }
 
 impl Dialer {
     /// `tls` is for the resolvers; what the connections carry is not this module's business.
-    pub(crate) fn new(
-        route: Route,
-        policy: EgressPolicy,
-        limit: Duration,
-        tls: ClientConfig,
-    ) -> Self {
+    pub(crate) fn new(route: Route, reach: Reach, limit: Duration, tls: ClientConfig) -> Self {
         match route {
-            Route::Direct => {
-                let mut tcp = HttpConnector::new_with_resolver(GuardedResolver::new(policy));
-                tcp.enforce_http(false);
-                tcp.set_nodelay(true);
-                tcp.set_connect_timeout(Some(limit));
-                Self::Direct(tcp)
-            }
+            Route::Direct => Self::Direct(names::tcp(reach, limit)),
             Route::ThroughHost(route) => {
-                let wire = HostWire::new(route.host, policy, limit);
+                let wire = HostWire::new(route.host, reach.clone(), limit);
                 Self::ThroughHost(HostDialer {
                     resolver: DohResolver::new(wire.clone(), route.resolvers, tls),
                     wire,
-                    policy,
+                    reach,
                 })
             }
         }
@@ -98,15 +87,15 @@ impl Service<Uri> for Dialer {
 pub(crate) struct HostDialer {
     wire: HostWire,
     resolver: DohResolver,
-    policy: EgressPolicy,
+    reach: Reach,
 }
 
 impl HostDialer {
     async fn connect(&self, uri: &Uri) -> io::Result<Wire> {
         let (host, port) = target(uri).ok_or(io::ErrorKind::InvalidInput)?;
         let addresses: Arc<[IpAddr]> = match literal(host) {
-            Some(ip) => [ip].into(),
-            // The host's own machine; [`HostWire`] refuses it unless the policy allows it.
+            Some(ip) => return self.wire.connect(SocketAddr::new(ip, port)).await,
+            // The host's own machine; refused below unless it may be contacted.
             None if host.eq_ignore_ascii_case("localhost") => [Ipv4Addr::LOCALHOST.into()].into(),
             None => self
                 .resolver
@@ -117,7 +106,7 @@ impl HostDialer {
         let mut last = denied();
         let allowed = addresses
             .iter()
-            .filter(|ip| self.policy.allows_address(**ip));
+            .filter(|ip| self.reach.allows_address_of(host, **ip));
         for ip in allowed.take(MAX_TRIES) {
             match self.wire.connect(SocketAddr::new(*ip, port)).await {
                 Ok(wire) => return Ok(wire),
@@ -200,49 +189,4 @@ impl AsyncWrite for Dialed {
             Self::Host(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
-}
-
-/// Resolves names, and drops the addresses that the policy does not allow: a public name that points
-/// to a private address leads nowhere.
-#[derive(Clone)]
-pub(crate) struct GuardedResolver {
-    system: GaiResolver,
-    policy: EgressPolicy,
-}
-
-impl GuardedResolver {
-    fn new(policy: EgressPolicy) -> Self {
-        Self {
-            system: GaiResolver::new(),
-            policy,
-        }
-    }
-}
-
-impl Service<Name> for GuardedResolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.system.poll_ready(cx)
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let (resolving, policy) = (self.system.call(name), self.policy);
-        Box::pin(async move {
-            let all = resolving.await?;
-            let allowed: Vec<_> = all
-                .filter(|address| policy.allows_address(address.ip()))
-                .collect();
-            if allowed.is_empty() {
-                return Err(denied());
-            }
-            Ok(allowed.into_iter())
-        })
-    }
-}
-
-fn denied() -> io::Error {
-    io::Error::new(io::ErrorKind::PermissionDenied, EgressDenied)
 }

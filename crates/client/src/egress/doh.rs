@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use adyton_egress::body;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -127,10 +128,9 @@ impl Inner {
         if answer.status() != StatusCode::OK || !of_dns {
             return Err(DnsError::Malformed);
         }
-        let body = Limited::new(answer.into_body(), MAX_MESSAGE)
-            .collect()
+        let body = body::read(answer.into_body(), MAX_MESSAGE)
             .await
             .map_err(|_| DnsError::Malformed)?;
-        question.read(&body.to_bytes())
+        question.read(&body)
     }
 }

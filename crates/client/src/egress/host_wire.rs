@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use adyton_egress::names::denied;
 use adyton_vsock::egress::{Answer, HEAD_END, MAX_HEAD, parse_answer, request};
 use adyton_vsock::guest::Host;
 use adyton_vsock::port;
@@ -20,7 +21,7 @@ use tokio::time::timeout;
 use tower::Service;
 
 use super::dialer::Dialed;
-use crate::endpoint::{EgressDenied, EgressPolicy};
+use crate::endpoint::Reach;
 
 /// Most connections that are being made at a time; more wait.
 const MAX_ATTEMPTS: usize = 64;
@@ -29,28 +30,25 @@ const MAX_ATTEMPTS: usize = 64;
 #[derive(Clone, Debug)]
 pub(super) struct HostWire {
     host: Host,
-    policy: EgressPolicy,
+    reach: Reach,
     limit: Duration,
     attempts: Arc<Semaphore>,
 }
 
 impl HostWire {
-    pub(super) fn new(host: Host, policy: EgressPolicy, limit: Duration) -> Self {
+    pub(super) fn new(host: Host, reach: Reach, limit: Duration) -> Self {
         Self {
             host,
-            policy,
+            reach,
             limit,
             attempts: Arc::new(Semaphore::new(MAX_ATTEMPTS)),
         }
     }
 
-    /// A connection to an address that the policy allows.
+    /// A connection to an address that may be contacted.
     pub(super) async fn connect(&self, to: SocketAddr) -> io::Result<Wire> {
-        if !self.policy.allows_address(to.ip()) {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                EgressDenied,
-            ));
+        if !self.reach.allows_address(to.ip()) {
+            return Err(denied());
         }
         let asked = async {
             // Never closed.

@@ -1,7 +1,7 @@
 //! The way out of an enclave: names are resolved inside, connections are asked of the host by address, TLS ends inside.
 //!
 //! Guarantees: the host learns addresses and ciphertext lengths, no name (but the one in TLS's greeting) and no byte of
-//! what is said; an address that the policy does not allow is never asked for, whatever a resolver says.
+//! what is said; an address that may not be contacted is never asked for, whatever a resolver says.
 //! Refuses to know: what is fetched.
 
 mod dialer;
@@ -12,14 +12,13 @@ mod name_cache;
 
 use std::net::IpAddr;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use adyton_vsock::guest::Host;
-use rustls::RootCertStore;
 use url::{Host as UrlHost, Url};
 
 pub(crate) use self::dialer::Dialer;
 pub use self::dns_message::DnsError;
+pub use adyton_egress::tls::compiled_in_roots;
 
 /// Most resolvers.
 pub const MAX_RESOLVERS: usize = 4;
@@ -88,13 +87,6 @@ impl DohServer {
     pub fn ip(&self) -> IpAddr {
         self.ip
     }
-}
-
-/// The roots that are compiled in: those of the WebPKI, as Mozilla trusts them.
-pub fn compiled_in_roots() -> Arc<RootCertStore> {
-    Arc::new(RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use adyton_client::clock::Clock;
 use adyton_client::did_resolver::{DidResolver, RegistryResolver};
-use adyton_client::endpoint::EgressPolicy;
+use adyton_client::endpoint::Reach;
 use adyton_client::transport::Transport;
 use adyton_protocol::did::{Anchor, Did};
 use adyton_protocol::did_registry::{public_rpc, registry_contract};
@@ -357,11 +357,11 @@ async fn places_on_private_networks_are_not_contacted() {
         Source::File(file.unwrap())
     };
     let clock = Clock::system();
-    let public = Transport::new(EgressPolicy::PublicHttps).unwrap();
+    let public = Transport::new(Reach::Public).unwrap();
     let refused = RegistryResolver::new(source(), public, &clock);
     assert!(refused.resolve(alice.did()).await.is_err());
     assert!(world.asked().is_empty());
-    let local = Transport::new(EgressPolicy::AlsoLoopback).unwrap();
+    let local = Transport::new(Reach::AlsoThisMachine).unwrap();
     let allowed = RegistryResolver::new(source(), local, &clock);
     assert_eq!(
         allowed

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use adyton_client::endpoint::EgressPolicy;
+use adyton_client::endpoint::Reach;
 use adyton_client::transport::Transport;
 use adyton_keys::account::Account;
 use adyton_protocol::did::Anchor;
@@ -107,7 +107,7 @@ impl World {
     }
 
     pub(crate) fn web(&self) -> Arc<Transport> {
-        Arc::new(Transport::new(EgressPolicy::AlsoLoopback).unwrap())
+        Arc::new(Transport::new(Reach::AlsoThisMachine).unwrap())
     }
 
     /// The chain's registry through these endpoints, with little patience.

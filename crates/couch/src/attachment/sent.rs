@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{AttachmentDigest, AttachmentName, ContentType, Encoding, InvalidAttachment};
 use crate::limits::MAX_ATTACHMENTS;
+use crate::wire::Object;
 
 /// An attachment in a document that somebody wants to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub fn read_attachments(json: &str) -> Result<Vec<SentAttachment>, InvalidAttach
     }
     let mut names = std::collections::HashSet::with_capacity(raw.attachments.len());
     let mut out = Vec::with_capacity(raw.attachments.len());
-    for (name, attachment) in raw.attachments {
+    for (name, Object(attachment)) in raw.attachments {
         let sent = attachment.read(name.parse()?)?;
         if !names.insert(sent.name.clone()) {
             return Err(InvalidAttachment::Twice);
@@ -71,7 +72,7 @@ pub fn read_attachments(json: &str) -> Result<Vec<SentAttachment>, InvalidAttach
 }
 
 struct Raw<'a> {
-    attachments: Vec<(String, RawAttachment<'a>)>,
+    attachments: Vec<(String, Object<RawAttachment<'a>>)>,
     too_many: bool,
 }
 
@@ -215,10 +216,6 @@ mod tests {
             (
                 r#"{"a":{"data":""},"a":{"data":""}}"#,
                 InvalidAttachment::Twice,
-            ),
-            (
-                r#"{"a":{"data":"","content_type":"\n"}}"#,
-                InvalidAttachment::ContentType,
             ),
             (
                 r#"{"a":{"stub":true,"digest":"x"}}"#,

@@ -1,5 +1,5 @@
 //! Indexes as definitions: kept in design documents of the language `query`, in the form that CouchDB gives them, so that
-//! they replicate. A definition says by which fields documents can be sorted; nothing else is kept of it.
+//! they replicate. A definition says by which fields documents lie, and so where each document does ([`Index::key_of`]).
 
 use std::fmt;
 
@@ -9,11 +9,13 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::query::{Direction, SortField, common_direction, from_object};
-use super::{MAX_DESIGN_BYTES, MAX_INDEX_FIELDS, MAX_INDEXES};
+use super::query::{Direction, SortField, common_direction};
+use super::{MAX_COLUMN_BYTES, MAX_DESIGN_BYTES, MAX_INDEX_FIELDS, MAX_INDEXES};
+use crate::collate::write_key;
 use crate::document::write_json_text;
-use crate::selector::{FieldPath, Selector};
-use crate::wire::{Bounded, CouchError, ErrorKind};
+use crate::lazy_json::LazyValue;
+use crate::selector::{FieldPath, Selector, walk};
+use crate::wire::{Bounded, CouchError, ErrorKind, Object, read_object};
 
 /// The name of the index that every database has: documents by id.
 pub const ALL_DOCS: &str = "_all_docs";
@@ -110,6 +112,37 @@ impl Index {
         definition.to_string()
     }
 
+    /// What names the rows of the index: the same for indexes whose rows are the same.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let ascending = Self {
+            direction: Direction::Ascending,
+            ..self.clone()
+        };
+        Sha256::digest(ascending.definition()).into()
+    }
+
+    /// Where a document lies, if it is in the index: it has all fields, and passes the filter. `document` is its text, with
+    /// `_id` and `_rev`. By id alone, the id says it all, and the key is empty.
+    ///
+    /// A key is the values' [`crate::collate::Key`]s, one after another, of each the first [`MAX_COLUMN_BYTES`]. None is the
+    /// beginning of another value's that is not equal so far, so that keys compare as the values do, one by one.
+    pub fn key_of(&self, document: &[u8]) -> Option<Vec<u8>> {
+        if let Some(filter) = &self.filter
+            && !filter.takes(document)
+        {
+            return None;
+        }
+        let mut key = Vec::new();
+        if !self.is_all_docs() {
+            let document = LazyValue::first_of(document)?;
+            for column in &self.columns {
+                let value = walk(document, column.steps())?;
+                write_key(value, MAX_COLUMN_BYTES, &mut key);
+            }
+        }
+        Some(key)
+    }
+
     /// How `_index` and `_explain` tell of it.
     pub fn to_json(&self) -> Value {
         let definition: Value = serde_json::from_str(&self.definition()).unwrap_or_default();
@@ -160,7 +193,7 @@ impl NewIndex {
         #[derive(Deserialize)]
         struct Body<'a> {
             #[serde(borrow)]
-            index: Option<Definition<'a>>,
+            index: Option<Object<Definition<'a>>>,
             #[serde(default)]
             ddoc: Option<String>,
             #[serde(default)]
@@ -174,14 +207,14 @@ impl NewIndex {
             #[serde(default, borrow)]
             partial_filter_selector: Option<&'a RawValue>,
         }
-        let body: Body<'_> = from_object(body).map_err(|error| match error.is_data() {
+        let body: Body<'_> = read_object(body).map_err(|error| match error.is_data() {
             true => CouchError::bad_request("A member of the request has the wrong shape."),
             false => CouchError::bad_request("invalid UTF-8 JSON"),
         })?;
         if body.kind.is_some_and(|kind| kind != "json") {
             return Err(CouchError::bad_request("Supported index types: json"));
         }
-        let definition = body.index.ok_or(CouchError::new(
+        let Object(definition) = body.index.ok_or(CouchError::new(
             ErrorKind::MissingRequiredKey,
             "Missing required key: index",
         ))?;
@@ -344,9 +377,9 @@ fn read_view(design: &str, name: String, text: &str) -> Option<Index> {
     #[derive(Deserialize)]
     struct View<'a> {
         #[serde(borrow)]
-        map: Map<'a>,
+        map: Object<Map<'a>>,
         #[serde(default)]
-        options: Option<Options>,
+        options: Option<Object<Options>>,
     }
     #[derive(Deserialize)]
     struct Map<'a> {
@@ -356,19 +389,20 @@ fn read_view(design: &str, name: String, text: &str) -> Option<Index> {
     }
     #[derive(Deserialize)]
     struct Options {
-        def: Option<Given>,
+        def: Option<Object<Given>>,
     }
     #[derive(Deserialize)]
     struct Given {
         fields: Option<Bounded<SortField, MAX_INDEX_FIELDS>>,
     }
-    let view: View<'_> = serde_json::from_str(text).ok()?;
+    let view: View<'_> = read_object(text.as_bytes()).ok()?;
+    let Object(map) = view.map;
     // The list says the order for certain; a map that went through other hands may have lost it.
     let listed = view
         .options
-        .and_then(|options| options.def)
-        .and_then(|def| def.fields);
-    let mapped = |name: &str| match view.map.fields.0.iter().find(|(other, _)| other == name) {
+        .and_then(|Object(options)| options.def)
+        .and_then(|Object(def)| def.fields);
+    let mapped = |name: &str| match map.fields.0.iter().find(|(other, _)| other == name) {
         Some((_, word)) if word == "desc" => Direction::Descending,
         Some(_) | None => Direction::Ascending,
     };
@@ -383,15 +417,14 @@ fn read_view(design: &str, name: String, text: &str) -> Option<Index> {
             })
             .collect::<Result<_, CouchError>>()
             .ok()?,
-        None => view
-            .map
+        None => map
             .fields
             .0
             .iter()
             .map(|(name, _)| (name.clone(), mapped(name)))
             .collect(),
     };
-    let filter = match view.map.partial_filter_selector.map(RawValue::get) {
+    let filter = match map.partial_filter_selector.map(RawValue::get) {
         None | Some("{}") => None,
         Some(text) => Some(Selector::parse_as_couchdb(text).ok()?),
     };

@@ -6,10 +6,8 @@
 //! by name. Without any, documents lie by id.
 
 use super::query::{Direction, FindQuery};
-use super::{Index, IndexName, MAX_COLUMN_BYTES};
-use crate::collate::write_key;
-use crate::lazy_json::LazyValue;
-use crate::selector::{Bound, Conjunction, FieldPath, Relation, walk};
+use super::{Index, IndexName, Span};
+use crate::selector::{Bound, Conjunction, FieldPath, Relation};
 use crate::wire::{CouchError, ErrorKind};
 
 /// A place in the order of an index.
@@ -95,24 +93,15 @@ impl<'i> Plan<'i> {
         if !query.selector.takes(document) {
             return None;
         }
-        if let Some(filter) = &self.index.filter
-            && !filter.takes(document)
-        {
-            return None;
-        }
-        let mut key = Vec::new();
-        // By id alone, the id says it all.
-        if !self.index.is_all_docs() {
-            let document = LazyValue::first_of(document)?;
-            for column in &self.index.columns {
-                let value = walk(document, column.steps())?;
-                write_key(value, MAX_COLUMN_BYTES, &mut key);
-            }
-        }
         Some(Place {
-            key,
+            key: self.index.key_of(document)?,
             id: id.to_owned(),
         })
+    }
+
+    /// The stretch of the index in which everything lies that the query takes.
+    pub fn span<'q>(&self, query: &'q FindQuery) -> Span<'q> {
+        Span::of(&query.selector, &self.index.columns)
     }
 
     /// The least and the greatest id that a document can have that the query takes, where the selector says so.

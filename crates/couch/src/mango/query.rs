@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::{Bookmark, IndexName, MAX_INDEX_FIELDS, Projection};
 use crate::selector::{FieldPath, Selector};
-use crate::wire::{Bounded, CouchError, ErrorKind};
+use crate::wire::{Bounded, CouchError, ErrorKind, read_object};
 
 /// Documents of an answer when the query does not say how many.
 const DEFAULT_LIMIT: u64 = 25;
@@ -145,12 +145,6 @@ pub(super) fn common_direction(fields: &[(String, Direction)]) -> Result<Directi
     Ok(first)
 }
 
-/// Reads a JSON object: a list of its members' values, in order, is not one.
-pub(super) fn from_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> serde_json::Result<T> {
-    let is_object = body.trim_ascii_start().starts_with(b"{");
-    serde_json::from_slice(if is_object { body } else { b"" })
-}
-
 impl FindQuery {
     /// Bytes of a request.
     pub const MAX_BYTES: usize = 256 << 10;
@@ -161,7 +155,7 @@ impl FindQuery {
             let reason = "the request entity is too large";
             return Err(CouchError::new(ErrorKind::TooLarge, reason));
         }
-        let body: Body<'_> = from_object(body).map_err(|error| {
+        let body: Body<'_> = read_object(body).map_err(|error| {
             let text = error.to_string();
             if text.starts_with("unknown field") {
                 let reason = "A member of the request is not known.";

@@ -8,6 +8,9 @@ use serde_json::Value;
 use crate::collate::{Key, compare_numbers, compare_text, number};
 use crate::lazy_json::{Kind, LazyValue};
 
+/// Whole numbers below this are told apart by doubles.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// A value to compare with: its key, and for the common kinds a form that compares without one.
 #[derive(Clone)]
 pub struct Operand {
@@ -21,8 +24,9 @@ enum Form {
     Bool(bool),
     Number(f64),
     Text(Box<str>),
-    Array,
-    Object,
+    /// With its JSON text.
+    Array(Box<str>),
+    Object(Box<str>),
 }
 
 impl Operand {
@@ -39,8 +43,8 @@ impl Operand {
             Value::Bool(value) => Form::Bool(*value),
             Value::Number(value) => Form::Number(value.as_f64().unwrap_or(0.0)),
             Value::String(value) => Form::Text(value.as_str().into()),
-            Value::Array(_) => Form::Array,
-            Value::Object(_) => Form::Object,
+            Value::Array(_) => Form::Array(text.into()),
+            Value::Object(_) => Form::Object(text.into()),
         };
         Self { key, form }
     }
@@ -60,8 +64,8 @@ impl Operand {
             Form::Bool(true) => Kind::True,
             Form::Number(_) => Kind::Number,
             Form::Text(_) => Kind::Text,
-            Form::Array => Kind::Array,
-            Form::Object => Kind::Object,
+            Form::Array(_) => Kind::Array,
+            Form::Object(_) => Kind::Object,
         }
     }
 
@@ -70,7 +74,25 @@ impl Operand {
     pub fn as_text(&self) -> Option<&str> {
         match &self.form {
             Form::Text(text) => Some(text),
-            Form::Null | Form::Bool(_) | Form::Number(_) | Form::Array | Form::Object => None,
+            Form::Null | Form::Bool(_) | Form::Number(_) | Form::Array(_) | Form::Object(_) => None,
+        }
+    }
+
+    /// The value, for whoever tells what is compared.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        match &self.form {
+            Form::Null => Value::Null,
+            Form::Bool(value) => Value::Bool(*value),
+            // As it is written, where doubles are exact.
+            Form::Number(value) if value.trunc() == *value && value.abs() < MAX_EXACT => {
+                serde_json::json!(*value as i64)
+            }
+            Form::Number(value) => serde_json::json!(value),
+            Form::Text(value) => Value::String(value.to_string()),
+            Form::Array(text) | Form::Object(text) => {
+                serde_json::from_str(text).unwrap_or_default()
+            }
         }
     }
 
@@ -89,7 +111,7 @@ impl Operand {
                 Some(text) if !text.is_escaped() => compare_text(text.raw(), operand.as_bytes()),
                 _ => Key::of(value).cmp(&self.key),
             },
-            Form::Array | Form::Object => Key::of(value).cmp(&self.key),
+            Form::Array(_) | Form::Object(_) => Key::of(value).cmp(&self.key),
         }
     }
 

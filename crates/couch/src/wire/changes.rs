@@ -7,8 +7,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::bounded::Bounded;
+use super::document_query::AttachmentsWanted;
 use super::error::CouchError;
+use super::object::read_object;
 use super::query::{boolean, number, parameters};
+use crate::attachment::Encodings;
 use crate::limits::MAX_BULK_ITEMS;
 use crate::selector::Selector;
 use crate::seq::Since;
@@ -76,6 +79,10 @@ pub struct ChangesQuery {
     pub include_docs: bool,
     /// With `_conflicts` in each document.
     pub conflicts: bool,
+    /// With the contents of attachments in each document: all, or none.
+    pub attachments: AttachmentsWanted,
+    /// Whether the encodings of attachments are told.
+    pub encodings: Encodings,
     /// Newest first.
     pub descending: bool,
     /// A sign of life this often while waiting. With it a feed waits without end, whatever `timeout` says.
@@ -113,7 +120,7 @@ impl ChangesQuery {
         let mut out = Self::default();
         let mut filter: Option<FilterName> = None;
         let mut ids: Option<Vec<String>> = None;
-        for (name, value) in parameters(query) {
+        for (name, value) in parameters(query)? {
             match &*name {
                 "feed" => out.feed = feed(&value)?,
                 "style" => out.style = style(&value)?,
@@ -122,6 +129,8 @@ impl ChangesQuery {
                 "limit" => out.limit = Some(number(&value)?.max(1)),
                 "include_docs" => out.include_docs = boolean(&value)?,
                 "conflicts" => out.conflicts = boolean(&value)?,
+                "attachments" => out.attachments = AttachmentsWanted::all_if(boolean(&value)?),
+                "att_encoding_info" => out.encodings = Encodings::told_if(boolean(&value)?),
                 "descending" => out.descending = boolean(&value)?,
                 "heartbeat" => {
                     out.heartbeat = match &*value {
@@ -146,6 +155,11 @@ impl ChangesQuery {
                 _ => {}
             }
         }
+        let body = match body {
+            [] => Body::default(),
+            body => read_object(body)
+                .map_err(|_| CouchError::bad_request("Request body must be a JSON object"))?,
+        };
         if let Some(name) = filter {
             out.filter = chosen(name, ids, body)?;
         }
@@ -200,12 +214,11 @@ fn filter_name(value: &str) -> Result<FilterName, CouchError> {
     }
 }
 
-fn chosen(name: FilterName, ids: Option<Vec<String>>, body: &[u8]) -> Result<Filter, CouchError> {
-    let body = match (name, body) {
-        (FilterName::Design, _) | (_, []) => Body::default(),
-        (FilterName::DocumentIds | FilterName::Selector, body) => serde_json::from_slice(body)
-            .map_err(|_| CouchError::bad_request("Request body must be a JSON object"))?,
-    };
+fn chosen(
+    name: FilterName,
+    ids: Option<Vec<String>>,
+    body: Body<'_>,
+) -> Result<Filter, CouchError> {
     match name {
         FilterName::Design => Ok(Filter::Designs),
         FilterName::DocumentIds => {
@@ -255,6 +268,8 @@ mod tests {
             "limit=1e3",
             "limit=99999999999999999999",
             "include_docs=1",
+            "attachments=1",
+            "att_encoding_info=x",
             "heartbeat=x",
             "filter=app/important",
             "filter=_doc_ids",
@@ -287,11 +302,17 @@ mod tests {
         };
         assert!(selector.takes(br#"{"_id":"a","n":2}"#));
         assert!(!selector.takes(br#"{"_id":"a"}"#));
-        // Without the filter's name, a body says nothing.
+        // Without the filter's name, a body chooses nothing; but it is one.
         assert_eq!(
-            ChangesQuery::parse("", b"[").unwrap().filter,
+            ChangesQuery::parse("", body).unwrap().filter,
             Filter::Everything
         );
+        for query in ["", "filter=_design", "filter=_selector", "filter=_doc_ids"] {
+            for body in ["[", "[]", r#"[["a"],{"n":1}]"#, "nonsense"] {
+                let read = ChangesQuery::parse(query, body.as_bytes());
+                assert!(read.is_err(), "{query} {body}");
+            }
+        }
     }
 
     #[test]

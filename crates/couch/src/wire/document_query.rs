@@ -28,6 +28,16 @@ pub enum AttachmentsWanted {
     Since(Vec<Rev>),
 }
 
+impl AttachmentsWanted {
+    /// What `attachments=true` and `attachments=false` mean.
+    pub(super) fn all_if(wanted: bool) -> Self {
+        match wanted {
+            true => Self::All,
+            false => Self::Stubs,
+        }
+    }
+}
+
 /// The parameters of a request for one document.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DocumentQuery {
@@ -60,7 +70,7 @@ impl DocumentQuery {
     pub fn parse(query: &str) -> Result<Self, CouchError> {
         const BAD_REV: CouchError = CouchError::bad_request("Invalid rev format");
         let mut out = Self::default();
-        for (name, value) in parameters(query) {
+        for (name, value) in parameters(query)? {
             match &*name {
                 "rev" => out.rev = Some(value.parse().map_err(|_| BAD_REV)?),
                 "revs" => out.revs = boolean(&value)?,

@@ -2,11 +2,25 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::percent_decode_str;
+
 use super::error::CouchError;
 
+/// Refuses a query string whose bytes are no text: put into words, many of them would say the same.
+pub fn legible(query: &str) -> Result<(), CouchError> {
+    // Names and values end at ASCII characters, so all of it is text if each of them is.
+    match percent_decode_str(query).decode_utf8() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(CouchError::bad_request("The query is no text.")),
+    }
+}
+
 /// The parameters of a query string, in order.
-pub(super) fn parameters(query: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-    url::form_urlencoded::parse(query.as_bytes())
+pub(super) fn parameters(
+    query: &str,
+) -> Result<impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)>, CouchError> {
+    legible(query)?;
+    Ok(url::form_urlencoded::parse(query.as_bytes()))
 }
 
 pub(super) fn boolean(text: &str) -> Result<bool, CouchError> {
@@ -28,10 +42,4 @@ pub(super) fn number(text: &str) -> Result<u64, CouchError> {
             "A numeric parameter must be a non-negative integer.",
         ))
     }
-}
-
-/// A parameter that is a JSON string (`"abc"`); other JSON is refused.
-pub(super) fn json_text(text: &str) -> Result<String, CouchError> {
-    serde_json::from_str(text)
-        .map_err(|_| CouchError::bad_request("A key parameter must be a JSON string."))
 }

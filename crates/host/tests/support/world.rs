@@ -10,7 +10,7 @@ use adyton_client::attested_node::{AttestedNode, NodeError};
 use adyton_client::clock::Clock;
 use adyton_client::did_resolver::StorageNodeResolver;
 use adyton_client::egress::{HostRoute, Route};
-use adyton_client::endpoint::EgressPolicy;
+use adyton_client::endpoint::Reach;
 use adyton_client::identity::open_context;
 use adyton_client::storage_node::StorageNode;
 use adyton_client::transport::{Patience, Transport};
@@ -34,7 +34,7 @@ use super::tap::Tap;
 use super::{Authority, Folder, HostProcess};
 
 /// The storage node's name. No resolver of this machine knows it.
-pub const STORAGE: &str = "storage.adyton.test";
+pub const STORAGE: &str = "storage.localhost";
 
 pub struct World {
     pub folder: Folder,
@@ -134,7 +134,7 @@ impl World {
         let resolvers = vec![self.resolver.url().parse().unwrap()];
         let host = Host::Unix(self.folder.vm());
         Transport::with_route(
-            EgressPolicy::AlsoLoopback,
+            Reach::AlsoThisMachine,
             Patience::default(),
             Route::ThroughHost(HostRoute { host, resolvers }),
             self.authority.roots(),

@@ -1,6 +1,7 @@
 //! The REST API under `/api/rest/v1`, and the health routes. Each handler names the permit, calls the
 //! vault and shapes the answer; none holds a key.
 
+mod about;
 mod asked;
 mod caller;
 mod consent;
@@ -13,7 +14,6 @@ mod grants;
 mod health;
 mod idempotency;
 mod index;
-mod info;
 mod json_body;
 mod legacy_auth;
 mod oauth;

@@ -141,7 +141,7 @@ pub(super) async fn bulk_get<D: Door>(
     let resource = at.named.resource(&api, &caller).await?;
     let permit = caller.permit::<Read>(D::GET, resource)?;
     let (ids, _counted) = ids_of(body)?;
-    Ok(found_response(api.vault.get_all(&permit, ids).await?))
+    Ok(found_response(api.vault.by_ids(&permit, ids).await?))
 }
 
 /// `GET /{door}/export/{name}`

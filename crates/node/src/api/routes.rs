@@ -20,7 +20,7 @@ use tower_http::cors::{Any, CorsLayer};
 use super::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use super::problem::ApiProblem;
 use super::{
-    Api, consent, gone, grants, health, index, info, legacy_auth, oauth, oauth_tokens, pages,
+    Api, about, consent, gone, grants, health, index, legacy_auth, oauth, oauth_tokens, pages,
     prefer, records, resolve_scopes, schemas, search, sessions, throttle, tokens, watch, writes,
 };
 use crate::attestation::NodeKeys;
@@ -95,7 +95,7 @@ const BESIDE: [Route; 2] = [
 const GROUPS: &[&[Route]] = &[
     &health::ROUTES,
     &index::ROUTES,
-    &info::ROUTES,
+    &about::ROUTES,
     &tokens::ROUTES,
     &resolve_scopes::ROUTES,
     &legacy_auth::ROUTES,

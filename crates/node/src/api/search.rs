@@ -230,7 +230,7 @@ async fn threads(State(api): Shared, Caller(caller): Caller, RawQuery(query): Ra
         .search_threads(&messages, search, size, merge)
         .await?;
     let ids: Vec<String> = threads.iter().map(|thread| thread.group.clone()).collect();
-    let found = api.vault.get_all(&groups, ids).await?;
+    let found = api.vault.by_ids(&groups, ids).await?;
     let schema = messages.resource().schema().map_or("", SchemaUri::as_str);
     let mut told = Told::default();
     told.text("{\"items\":[");

@@ -10,9 +10,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use adyton_client::database::{Database, WriteError};
+use adyton_client::database_registry;
 use adyton_client::pull::{Feed, FeedPosition, PlainRow, Pull, PullBatch, PullError};
 use adyton_client::record::{InvalidRecord, PreparedRecord, Save};
-use adyton_client::registry;
 use adyton_client::schema::SchemaSet;
 use adyton_client::session::{Session, SessionError};
 use adyton_couch::rev::Rev;
@@ -112,7 +112,7 @@ impl Keeper {
         let session = self.context.open().await?;
         let name = DatabaseName::new(DATABASE).map_err(|_| KeeperError::Over)?;
         let database = session.database(&name);
-        registry::create_registered(&database, &Permissions::default()).await?;
+        database_registry::create_registered(&database, &Permissions::default()).await?;
         let cipher = Arc::new(database.cipher());
         let place = Place {
             session: &session,

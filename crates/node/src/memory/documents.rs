@@ -167,7 +167,7 @@ impl Documents {
     ///
     /// # Errors
     /// When there is no memory for the handles, or to show records without what the view leaves out.
-    pub fn get_all(
+    pub fn by_ids(
         &self,
         view: &View,
         ids: &[String],

@@ -137,15 +137,9 @@ impl Shown {
         let may_ask = |path: &str| {
             FieldPath::parse(path).is_ok_and(|path| target.view.may_ask(&path).is_ok())
         };
-        let plan = state.index.plan();
-        let mut without = FieldSet::default();
-        for (field, planned) in (0_u8..).zip(&plan.fields) {
-            let is_shared = planned.path.is_empty() && target.view.leaves_out_fields();
-            if is_shared || !(planned.path.is_empty() || may_ask(&planned.path)) {
-                without = without.with(field);
-            }
-        }
-        let without_time = !may_ask(&plan.time);
+        let is_narrow = target.view.leaves_out_fields();
+        let without = state.index.left_out(is_narrow.then_some(&may_ask));
+        let without_time = !may_ask(&state.index.plan().time);
         let window = target.view.window();
         let docs = (!window.is_always()).then(|| {
             let is_seen = |doc: &u32| {

@@ -5,8 +5,8 @@
 //!    that. A write whose answer got lost is recognised and not made twice.
 
 use adyton_client::database::{Database, WriteError};
+use adyton_client::database_registry;
 use adyton_client::record::{InvalidRecord, PreparedRecord, Save};
-use adyton_client::registry;
 use adyton_client::session::{Session, SessionError};
 use adyton_keys::record_cipher::RecordCipher;
 use adyton_protocol::database::{DatabaseName, InvalidDatabaseName, Permissions};
@@ -121,7 +121,7 @@ async fn write_end(
 /// The end of the chain as the storage node has it; a new one if there is none.
 async fn find(database: &Database<'_>, cipher: &RecordCipher) -> Result<Head, AppendError> {
     if database.info().await?.is_none() {
-        registry::create_registered(database, &Permissions::default()).await?;
+        database_registry::create_registered(database, &Permissions::default()).await?;
         return Ok(Head::of_new_chain());
     }
     let record = database.read(receipt::HEAD, cipher).await?;

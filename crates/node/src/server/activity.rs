@@ -1,6 +1,8 @@
 //! What each connection is doing, and who makes room when all places are taken.
 //!
 //! Guarantees: a connection with a request under way is never sent away for a newcomer.
+//!
+//! No shares by address, as the storage node has them: in an enclave every connection comes from the host.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -35,6 +35,8 @@ use crate::zeroing_allocator;
 const ROW_SLACK: u64 = 10_000;
 /// First and longest wait before a broken feed is opened again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// How long a storage node may be away before the data are loaded anew from another one that has the context, too.
+const TURN: Duration = Duration::from_secs(5);
 /// Own writes that are waited for in the feed.
 const MAX_ECHOES: usize = 10_000;
 
@@ -142,6 +144,7 @@ pub(super) async fn run(
     publish: Published,
     queue: mpsc::Receiver<Command>,
 ) {
+    let opened = Arc::clone(&session);
     let loading = async {
         let opened = session
             .get_or_try_init(|| async {
@@ -164,6 +167,7 @@ pub(super) async fn run(
     };
     let loaded = tokio::time::timeout(around.limits.load, loading).await;
     drop(credential);
+    let opened = opened.get().cloned();
     match loaded.unwrap_or(Err(VaultError::LoadTimeout)) {
         Ok(mut task) => {
             publish
@@ -172,9 +176,15 @@ pub(super) async fn run(
             // Not waited for: it only tidies up.
             drop(tokio::task::spawn_blocking(zeroing_allocator::give_back));
             let error = task.serve(queue).await;
+            if error.is_of_one_node() {
+                task.session.give_up_home();
+            }
             publish.state.send_replace(State::Failed(error));
         }
         Err(error) => {
+            if let Some(opened) = opened.filter(|_| error.is_of_one_node()) {
+                opened.give_up_home();
+            }
             publish.state.send_replace(State::Failed(error));
         }
     }
@@ -315,6 +325,10 @@ impl DatabaseTask {
                         // The node no longer lets this session in, or has the database no more: what it gave
                         // is given up.
                         Err(PullError::Session(error @ (SessionError::Expired | SessionError::Refused { status: 404 }))) => {
+                            return error.into();
+                        }
+                        // Another node may know more than this memory by now, and whoever asks next loads it from there.
+                        Err(error) if heard.elapsed() > TURN && self.session.has_other_nodes() => {
                             return error.into();
                         }
                         // What is served must not grow old without end.

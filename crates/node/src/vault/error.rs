@@ -95,6 +95,17 @@ impl From<LaneFull> for VaultError {
     }
 }
 
+impl VaultError {
+    /// Whether this tells of the storage node that was asked, and another node of the context may do better.
+    pub(super) fn is_of_one_node(&self) -> bool {
+        matches!(
+            self,
+            Self::Storage(SessionError::Transport(_) | SessionError::Refused { status: 500.. })
+                | Self::Pull(PullError::Misbehaved(_))
+        )
+    }
+}
+
 impl From<PullError> for VaultError {
     fn from(error: PullError) -> Self {
         match error {

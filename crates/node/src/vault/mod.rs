@@ -12,6 +12,7 @@ mod loaded;
 mod loading;
 mod patience;
 mod receipt;
+mod room;
 mod schedule;
 mod schemas;
 mod search;

@@ -161,7 +161,8 @@ impl Tenant {
     }
 
     /// The database in memory. The first caller starts the load, all wait for the same one. When that one fails at
-    /// the storage node, it may have been for the credential of the first caller: the others try with their own.
+    /// the storage node, it may have been for the credential of the first caller: the others try with their own. And it
+    /// may have been for the node: where the context lies on several, another one is turned to.
     pub(super) async fn loaded(
         &self,
         name: &DatabaseName,
@@ -169,6 +170,7 @@ impl Tenant {
         around: &Arc<Surroundings>,
     ) -> Result<Arc<LoadedDatabase>, VaultError> {
         let (mut state, mut may_try_again) = self.state(name, &credential, around)?;
+        let mut may_turn = true;
         loop {
             let now = state.borrow_and_update().clone();
             match now {
@@ -178,6 +180,12 @@ impl Tenant {
                 {
                     (state, _) = self.state(name, &credential, around)?;
                     may_try_again = false;
+                }
+                State::Failed(error)
+                    if may_turn && error.is_of_one_node() && self.has_other_nodes() =>
+                {
+                    (state, _) = self.state(name, &credential, around)?;
+                    may_turn = false;
                 }
                 State::Failed(error) => return Err(error),
                 State::Loading => state.changed().await.map_err(|_| VaultError::Stopped)?,
@@ -263,6 +271,11 @@ impl Tenant {
     /// The session with the storage node, if one was opened.
     pub(super) fn session(&self) -> Option<Arc<Session>> {
         self.open_session().get().cloned()
+    }
+
+    fn has_other_nodes(&self) -> bool {
+        self.session()
+            .is_some_and(|session| session.has_other_nodes())
     }
 
     /// What was read of its own schemas.

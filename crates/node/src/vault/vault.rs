@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use adyton_client::clock::Clock;
@@ -21,15 +21,14 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::admission::{Candidate, who_goes};
-use super::database_task::{Budgets, BulkSaved, Change, Command, Reach, Saved};
+use super::database_task::{BulkSaved, Change, Command, Reach, Saved};
 use super::error::VaultError;
 use super::lanes::Turns;
 use super::limits::VaultLimits;
 use super::loaded::LoadedDatabase;
-use super::loading::LoadTurns;
 use super::patience::{Patience, StillLoading};
 use super::receipt;
+use super::room;
 use super::schedule::Schedule;
 use super::tenant::{NotDone, Tenant};
 use super::watch_seats::{TooManyWatches, WatchSeat, WatchSeats};
@@ -76,18 +75,18 @@ impl Surroundings {
 
 /// All tenants of this node.
 pub struct Vault {
-    around: Arc<Surroundings>,
-    budget: Budget,
+    pub(super) around: Arc<Surroundings>,
+    pub(super) budget: Budget,
     /// Large rows on their way, beside what is loaded: peers that send without end fill this and nothing else.
-    transit: Budget,
-    tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
+    pub(super) transit: Budget,
+    pub(super) tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
     watches: Arc<WatchSeats>,
     journal: Journal,
     /// Cancelled when the node shuts down.
     closing: CancellationToken,
     /// Batches of records that are opened and taken in: short work, so that one tenant may have all turns while nobody else
     /// wants one.
-    loads: Schedule<TenantId>,
+    pub(super) loads: Schedule<TenantId>,
 }
 
 /// The answer to a query, and what could not be part of it.
@@ -147,7 +146,7 @@ impl Vault {
                     .saturating_mul(limits.workers.saturating_add(1)),
             }),
         });
-        tokio::spawn(evict_idle(Arc::downgrade(&vault), limits.idle));
+        tokio::spawn(room::evict_idle(Arc::downgrade(&vault), limits.idle));
         tokio::spawn(receipt::write_due(
             Arc::downgrade(&vault),
             vault.journal.tick(),
@@ -175,7 +174,7 @@ impl Vault {
 
     /// Those of these records that the view shows, in the order asked for; how many handles that may be is for the
     /// caller to limit.
-    pub async fn get_all(
+    pub async fn by_ids(
         &self,
         permit: &Permit<Read>,
         ids: Vec<String>,
@@ -184,7 +183,7 @@ impl Vault {
         let view = permit.view().clone();
         let is_quick = ids.len() <= FEW_IDS;
         let found = self.compute(permit.tenant(), database, is_quick, move |database| {
-            let (documents, counted) = database.documents().get_all(&view, &ids)?;
+            let (documents, counted) = database.documents().by_ids(&view, &ids)?;
             let mut missing = ids;
             let found: HashSet<&str> = documents.iter().map(Document::id).collect();
             missing.retain(|id| !found.contains(&**id));
@@ -403,27 +402,10 @@ impl Vault {
         self.watches.take(self.around.limits.watches, tenant, grant)
     }
 
-    /// The tenant if it is in memory, and not held there.
-    pub(super) fn in_memory(&self, id: &TenantId) -> Option<Weak<Tenant>> {
-        self.lock().get(id).map(Arc::downgrade)
-    }
-
     /// Writes what receipts are left of a tenant, and drops everything of it in memory.
     pub async fn close(&self, owner: &Owner<'_>) {
         self.journal.close(owner.tenant(), LAST_RECEIPTS).await;
         self.evict(owner);
-    }
-
-    /// Drops everything of one tenant in memory, because its owner wants it. What is being computed is not shown any
-    /// more: its callers have gone or are told that the data was unloaded.
-    pub fn evict(&self, owner: &Owner<'_>) {
-        let evicted = self.lock().remove(owner.tenant());
-        drop(evicted);
-    }
-
-    /// Drops everything in memory.
-    pub fn evict_all(&self) {
-        self.lock().clear();
     }
 
     async fn change<A: PermitAction>(
@@ -482,16 +464,6 @@ impl Vault {
         Err(VaultError::Stopped)
     }
 
-    /// What is answered is visible: whoever was evicted while it was changed may have been loaded again from before the
-    /// change, and is loaded once more.
-    fn forget_older(&self, id: &TenantId, changed: &Arc<Tenant>) {
-        let mut tenants = self.lock();
-        let is_other = |now: &Arc<Tenant>| !Arc::ptr_eq(now, changed);
-        if tenants.get(id).is_some_and(is_other) {
-            tenants.remove(id);
-        }
-    }
-
     /// What [`Vault::begin`] is for everybody else: no access is without its receipt.
     pub(super) async fn loaded<A: PermitAction>(
         &self,
@@ -548,71 +520,6 @@ impl Vault {
         &self.around.schemas
     }
 
-    /// Drops who could not be loaded and so takes a place for nothing, and who was idle for a while. A
-    /// tenant that a caller holds is just beginning.
-    fn make_room(&self, tenants: &mut HashMap<TenantId, Arc<Tenant>>) {
-        let crowded = self.around.limits.crowded;
-        tenants.retain(|_, tenant| {
-            Arc::strong_count(tenant) > 1 || (tenant.is_in_use() && tenant.idle_for() < crowded)
-        });
-    }
-
-    /// Makes room for a load of a tenant: drops what this tenant does not use, if it lacks its own budget, and whoever has
-    /// been idle longest, if the node lacks memory. Says whether anything goes; it is wiped a little later.
-    fn relieve(&self, id: &TenantId, bytes: usize) -> bool {
-        let crowded = self.around.limits.crowded;
-        let mut tenants = self.lock();
-        let own = tenants.get(id);
-        let lacks_own = own.is_some_and(|own| own.lacks(bytes));
-        let goes = lacks_own && own.is_some_and(|own| own.forget_idle(crowded));
-        let missing = self
-            .budget
-            .used()
-            .saturating_add(bytes)
-            .saturating_sub(self.budget.limit());
-        let others = tenants.iter().filter(|(other, tenant)| {
-            // A tenant that a caller holds is in use.
-            *other != id && Arc::strong_count(tenant) == 1
-        });
-        let candidates = others.map(|(who, tenant)| Candidate {
-            who: who.clone(),
-            idle: tenant.idle_for(),
-            holds: tenant.holds(),
-        });
-        let going = who_goes(candidates.collect(), missing, crowded);
-        for who in &going {
-            tenants.remove(who);
-        }
-        goes || !going.is_empty()
-    }
-
-    /// The tenant, in memory from now on if it was not.
-    fn tenant(&self, id: &TenantId) -> Result<Arc<Tenant>, VaultError> {
-        let mut tenants = self.lock();
-        if let Some(tenant) = tenants.get(id) {
-            tenant.touch();
-            return Ok(Arc::clone(tenant));
-        }
-        if tenants.len() >= self.around.limits.tenants {
-            self.make_room(&mut tenants);
-        }
-        if tenants.len() >= self.around.limits.tenants {
-            return Err(VaultError::Overloaded);
-        }
-        let limits = &self.around.limits;
-        let tenant = Arc::new(Tenant::new(Budgets {
-            budget: self.budget.within(limits.tenant_bytes),
-            // One tenant cannot have all of it.
-            transit: self.transit.within(self.transit.limit() / 2),
-            turns: LoadTurns {
-                schedule: self.loads.clone(),
-                tenant: id.clone(),
-            },
-        }));
-        tenants.insert(id.clone(), Arc::clone(&tenant));
-        Ok(tenant)
-    }
-
     /// Runs a computation: at once if it is quick, or else when it is the tenant's turn.
     pub(super) async fn compute<T: Send + 'static>(
         &self,
@@ -638,10 +545,6 @@ impl Vault {
     ) -> Result<T, VaultError> {
         self.around.computations.compute(tenant, work).await
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, Arc<Tenant>>> {
-        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl fmt::Debug for Vault {
@@ -658,25 +561,10 @@ fn sees_whole_records<A: PermitAction>(permit: &Permit<A>) -> Result<(), VaultEr
     }
 }
 
-/// Ends with the vault.
-async fn evict_idle(vault: Weak<Vault>, idle: Duration) {
-    let mut tick =
-        tokio::time::interval((idle / 4).clamp(Duration::from_millis(50), Duration::from_secs(30)));
-    loop {
-        tick.tick().await;
-        let Some(vault) = vault.upgrade() else { return };
-        let mut tenants = vault.lock();
-        tenants.retain(|_, tenant| tenant.unheard_for() < idle);
-        for tenant in tenants.values() {
-            tenant.forget_idle(idle);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use adyton_client::endpoint::EgressPolicy;
+    use adyton_client::endpoint::Reach;
     use adyton_keys::context_session::ContextSession;
 
     #[tokio::test]
@@ -695,7 +583,7 @@ mod tests {
             ack: None,
         };
         let vault = Vault::new(
-            Transport::new(EgressPolicy::AlsoLoopback).unwrap(),
+            Transport::new(Reach::AlsoThisMachine).unwrap(),
             Clock::system(),
             limits,
             Arc::new(SchemaSet::embedded().unwrap()),

@@ -97,17 +97,6 @@ impl Terms {
     /// Longest time of a rate, in seconds.
     pub const MAX_RATE_SECONDS: u32 = 31 * 24 * 3600;
 
-    /// Scopes without any narrowing.
-    pub const fn of_scopes(scopes: ScopeSet) -> Self {
-        Self {
-            scopes,
-            narrow: Vec::new(),
-            purpose: None,
-            expires_in: None,
-            rate: None,
-        }
-    }
-
     /// Parses the JSON text of terms.
     pub fn parse(text: &str, directory: &impl SchemaDirectory) -> Result<Self, InvalidTerms> {
         if text.len() > Self::MAX_LENGTH {

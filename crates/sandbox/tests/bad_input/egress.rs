@@ -60,13 +60,12 @@ async fn a_name_that_leads_inside_is_not_followed() {
     let port = lying.url.trim_end_matches('/').rsplit(':').next().unwrap();
     let before = lying.connections();
     for (url, status, code) in [
-        // Names say nothing; what they resolve to is refused.
+        // What the URL itself tells is refused before anything is sent; what other names resolve to: `adyton_egress::names`.
         (
             format!("https://localhost:{port}/"),
-            502,
-            "storage-unreachable",
+            401,
+            "credentials-invalid",
         ),
-        // What the URL itself tells is refused before anything is sent.
         (
             format!("http://localhost:{port}/"),
             401,

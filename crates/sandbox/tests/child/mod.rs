@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 /// Says what a child is.
 const ROLE: &str = "ADYTON_TEST_ROLE";
-/// What it needs for that: the node's configuration, or the storage node's folder.
+/// What it needs for that: the node's configuration, or the storage node's configuration or folder.
 const INPUT: &str = "ADYTON_TEST_INPUT";
 
 /// What a child is.
@@ -29,16 +29,24 @@ pub enum Role {
     ReadableNode,
     /// A storage node.
     Storage,
+    /// A storage node with a configuration file.
+    ConfiguredStorage,
 }
 
 impl Role {
-    const ALL: [Self; 3] = [Self::Node, Self::ReadableNode, Self::Storage];
+    const ALL: [Self; 4] = [
+        Self::Node,
+        Self::ReadableNode,
+        Self::Storage,
+        Self::ConfiguredStorage,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Node => "node",
             Self::ReadableNode => "readable-node",
             Self::Storage => "storage",
+            Self::ConfiguredStorage => "configured-storage",
         }
     }
 }
@@ -154,7 +162,16 @@ pub fn serve_if_asked(prepare: impl FnOnce()) {
     match role.unwrap() {
         Role::Node => serve_node(&input, true),
         Role::ReadableNode => serve_node(&input, false),
-        Role::Storage => serve_storage(&input),
+        Role::Storage => {
+            let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let mut config = adyton_storage::Config::new(listen, input.into());
+            config.network = NETWORK;
+            serve_storage(config);
+        }
+        Role::ConfiguredStorage => {
+            let file = adyton_storage::ConfigFile::parse(&input).unwrap();
+            serve_storage(file.into_config().unwrap());
+        }
     }
 }
 
@@ -184,13 +201,14 @@ fn serve_node(config: &str, closed: bool) {
     });
 }
 
-fn serve_storage(data: &str) {
+fn serve_storage(config: adyton_storage::Config) {
     runtime().block_on(async {
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut config = adyton_storage::Config::new(listen, data.into());
-        config.network = NETWORK;
         let storage = Storage::start(config).await.unwrap();
-        say(&json!({ "url": storage.public_url(), "id": std::process::id() }));
+        say(&json!({
+            "url": storage.public_url(),
+            "address": storage.address().to_string(),
+            "id": std::process::id(),
+        }));
         until_closed().await;
         storage.shutdown().await;
     });

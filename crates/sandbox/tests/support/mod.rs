@@ -120,7 +120,7 @@ impl Person {
     pub async fn write_notes(&self, world: &World, count: usize) {
         let session = self.sdk(world).await;
         let database = session.database(&notes());
-        adyton_client::registry::create_registered(&database, &Default::default())
+        adyton_client::database_registry::create_registered(&database, &Default::default())
             .await
             .unwrap();
         let records: Vec<PreparedRecord> = (0..count)

@@ -8,7 +8,7 @@
 
 use std::net::IpAddr;
 
-use adyton_couch::wire::CouchError;
+use adyton_couch::wire::{CouchError, legible, read_object};
 use adyton_protocol::database::DatabaseHash;
 use http::header::{self, HeaderMap};
 use http::{Method, StatusCode};
@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
 use super::App;
+use super::coding::Coding;
 use super::reply::{self, Reply};
 use crate::access::{Permit, Principal, Rights, User};
 use crate::databases::DatabaseError;
@@ -29,7 +30,7 @@ pub(crate) struct Head {
     pub(crate) headers: HeaderMap,
     /// Who asks, as far as counting goes.
     pub(crate) caller: CallerKey,
-    /// Whom the bytes of a body count for besides.
+    /// Whom the bytes of a body, and what anybody may bring, count for besides.
     address: Option<IpAddr>,
     /// Who asks on the data path, as the credential proved when the request came.
     principal: Result<Principal, CouchError>,
@@ -70,10 +71,16 @@ impl Head {
             query: head.uri.query().unwrap_or_default().to_owned(),
             headers: head.headers,
             caller,
-            // From this machine many may come through an operator's proxy.
-            address: (!peer.to_canonical().is_loopback()).then_some(address),
+            // From this machine many may come through a proxy that nobody told of.
+            address: (app.proxy.trusts(peer) || !peer.to_canonical().is_loopback())
+                .then_some(address),
             principal,
         }
+    }
+
+    /// The address that asks, if it counts by itself.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// Who asks on the data path.
@@ -96,7 +103,7 @@ impl Asked {
         Self { head, body }
     }
 
-    /// Lets the request in, if who asks may read the database at this moment.
+    /// Lets the request in, if who asks may read the database at this moment, and what is asked can be read.
     pub(super) async fn admit(
         self,
         app: &App,
@@ -106,8 +113,8 @@ impl Asked {
             .databases
             .authorise(self.head.principal()?, hash)
             .await?;
-        // In front of a CouchDB nothing is pushed, and nobody takes the news.
-        if let (Principal::Peer(_), None) = (permit.principal(), app.databases.couch()) {
+        legible(&self.head.query)?;
+        if let Principal::Peer(_) = permit.principal() {
             // It lives: what waits for it need not any more.
             app.news.heard(&permit.record().owner);
         }
@@ -139,7 +146,7 @@ impl Asked {
             b"" => b"{}",
             text => text,
         };
-        serde_json::from_slice(text).map_err(|_| {
+        read_object(text).map_err(|_| {
             let message = "The request body is not the expected JSON";
             reply::fail(StatusCode::BAD_REQUEST, message)
         })
@@ -170,8 +177,32 @@ impl Admitted {
         (self.permit, self.asked.head)
     }
 
-    /// Reads the body, and looks anew whether who sent it may read the database.
+    /// The coding that the caller may be answered in; none where lengths could tell something.
+    pub(super) fn coding(&self) -> Option<Coding> {
+        let rules = &self.permit.record().rules;
+        (!rules.mixes_words()).then(|| Coding::accepted(&self.asked.head.headers))
+    }
+
+    /// Reads the body, out of its coding, and looks anew whether who sent it may read the database.
     pub(super) async fn read(
+        self,
+        app: &App,
+        limit: usize,
+    ) -> Result<(RequestBody, Permit, Head), DatabaseError> {
+        let coding = Coding::of_body(&self.head().headers)?;
+        let hash = self.hash;
+        let (body, permit, head) = self.read_as_it_is(app, limit).await?;
+        if coding == Coding::Identity || body.as_slice().is_empty() {
+            return Ok((body, permit, head));
+        }
+        let body = coding.decode(body, limit).await?;
+        // To decode may have taken its time, too.
+        let permit = app.databases.authorise(head.principal()?, hash).await?;
+        Ok((body, permit, head))
+    }
+
+    /// The same, where the coding is the content's own.
+    pub(super) async fn read_as_it_is(
         self,
         app: &App,
         limit: usize,

@@ -3,7 +3,7 @@
 use adyton_couch::attachment::{AttachmentDigest, AttachmentName, ContentType, Encoding};
 use adyton_couch::document::{DocumentId, Members};
 use adyton_couch::rev::Rev;
-use adyton_couch::rev_tree::Liveness;
+use adyton_couch::rev_tree::{Leaf, Liveness};
 use adyton_couch::wire::{CouchError, DocumentQuery, ErrorKind};
 use adyton_protocol::database::DatabaseHash;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -12,7 +12,7 @@ use http::{Method, StatusCode};
 use super::App;
 use super::asked::{Admitted, Asked, Head};
 use super::contents::{Source as AnswerSource, answer};
-use super::documents::{Done, bad_rev, if_match, may_write, method_not_allowed};
+use super::documents::{Done, may_write, method_not_allowed, said_rev};
 use super::incoming;
 use super::pieces::Piece;
 use super::read;
@@ -53,7 +53,7 @@ impl App {
         blocking(move || {
             let view = file.view()?;
             let found = find(&view, &id, &name, &query);
-            Ok(found.and_then(|found| tell((file, view, reader), found, &headers)))
+            Ok(found.and_then(|found| tell((file, reader), found, &headers)))
         })
         .await?
     }
@@ -72,7 +72,9 @@ impl App {
         };
         let encoding = encoding(&head.headers)?;
         let digest = content_md5(&head.headers)?;
-        let (body, permit, _head) = asked.read(self, self.limits.attachment_bytes).await?;
+        let (body, permit, _head) = asked
+            .read_as_it_is(self, self.limits.attachment_bytes)
+            .await?;
         may_write(permit.rights(), &id, Liveness::Live)?;
         let body = body.into_shared();
         let file = self.databases.file(&permit).await?;
@@ -173,13 +175,7 @@ fn before(view: &View, id: &DocumentId, base: Option<Rev>) -> Result<Before, Dat
             attachments: Vec::new(),
         });
     };
-    let body = leaf.body.ok_or(StoreError::Corrupt("a leaf has no body"))?;
-    let attached = view.attached(body)?;
-    let tail = adyton_couch::attachment::stubs(attached.iter().map(|kept| &kept.attachment));
-    let text = view.body(body)?;
-    let members = Members::of_rendered(&text, id, &leaf.rev, Liveness::Live, tail.len()).ok_or(
-        StoreError::Corrupt("a body does not begin as it was written"),
-    )?;
+    let (members, attached) = members_of(view, id, leaf)?;
     let kept = attached.into_iter().map(|kept| AttachmentWrite {
         name: kept.attachment.name,
         source: Source::Kept {
@@ -192,6 +188,22 @@ fn before(view: &View, id: &DocumentId, base: Option<Rev>) -> Result<Before, Dat
         members,
         attachments: kept.collect(),
     })
+}
+
+/// What the author of a living revision wrote.
+pub(super) fn members_of(
+    view: &View,
+    id: &DocumentId,
+    leaf: Leaf,
+) -> Result<(Members, Vec<Attached>), StoreError> {
+    let body = leaf.body.ok_or(StoreError::Corrupt("a leaf has no body"))?;
+    let attached = view.attached(body)?;
+    let tail = adyton_couch::attachment::stubs(attached.iter().map(|kept| &kept.attachment));
+    let text = view.body(body)?;
+    let members = Members::of_rendered(&text, id, &leaf.rev, Liveness::Live, tail.len()).ok_or(
+        StoreError::Corrupt("a body does not begin as it was written"),
+    )?;
+    Ok((members, attached))
 }
 
 fn find(
@@ -252,7 +264,7 @@ fn tell(
         (Range::All, true) => Piece::whole(&attached),
         (Range::All, false) => Piece::Decoded(attached),
     };
-    let mut reply = answer(source, vec![piece], attachment.content_type.as_str());
+    let mut reply = answer(source, vec![piece], attachment.content_type.in_header());
     put(&mut reply, header::ETAG, &etag);
     put(&mut reply, header::CACHE_CONTROL, "must-revalidate");
     // What somebody stored is never a page of ours.
@@ -373,8 +385,7 @@ fn content_md5(headers: &HeaderMap) -> Result<Option<AttachmentDigest>, CouchErr
 /// The revision that a write builds on: `rev`, or `If-Match`.
 fn base(head: &Head) -> Result<Option<Rev>, DatabaseError> {
     let query = DocumentQuery::parse(&head.query)?;
-    let if_match = if_match(head).map(|text| text.parse()).transpose();
-    Ok(query.rev.or(if_match.map_err(|_| bad_rev())?))
+    said_rev(query.rev, head)
 }
 
 fn no_attachment() -> DatabaseError {

@@ -1,188 +1,198 @@
-//! The data path, many documents at a time. Large answers are streamed: made in batches while they are sent.
+//! The data path, many documents told at a time. The answers are streamed: made in batches while they are sent.
 
 use std::sync::Arc;
 
-use adyton_couch::document::{DocumentId, DocumentKind, Envelope};
-use adyton_couch::rev::Rev;
 use adyton_couch::wire::{
-    AllDocsQuery, BulkDocs, BulkGet, ChangesQuery, CouchError, DocumentQuery, ErrorKind, RevsDiff,
-    Written, changes,
+    AllDocsQuery, BulkGet, ChangesQuery, CouchError, DocumentQuery, RevsAsked, changes,
 };
 use adyton_protocol::database::DatabaseHash;
-use http::StatusCode;
 use http::header::{self, HeaderValue};
-use serde_json::{Map, Value, json};
 
 use super::App;
-use super::asked::Admitted;
+use super::asked::{Admitted, Head};
 use super::bulk_get::BulkGetSource;
-use super::documents::{Done, fresh_document_id, may_write};
-use super::incoming;
-use super::lists::AllDocsSource;
+use super::coding::AsItIs;
+use super::contents::accepts;
+use super::documents::Done;
+use super::lists::{AllDocsSource, ListsSource};
 use super::local_docs::LocalDocsProducer;
+use super::missing_revs::{MissingForm, MissingRevsProducer};
+use super::open_revs::Form;
+use super::parsed::{parsed, room_while_told};
 use super::pieces::Sending;
-use super::repeats::{self, Telling};
+use super::repeats::{self, Keys, Telling};
 use super::reply;
-use crate::access::{Permit, Rights};
+use super::route::Endpoint;
+use crate::access::Permit;
 use crate::changes::Feed;
-use crate::config::Limits;
 use crate::databases::DatabaseError;
-use crate::store::write::{DocumentWrite, WriteKind};
-use crate::store::{StoreError, blocking};
+use crate::store::blocking;
 use crate::stream::{Reader, produce};
 
-/// What is to become of one document of a bulk write.
-enum Entry {
-    /// To be written, as the n-th of the writes.
-    Write(DocumentId),
-    /// Refused, with what is known of its name.
-    Refused(Option<DocumentId>, CouchError),
-}
-
 impl App {
-    pub(super) async fn bulk_docs(&self, asked: Admitted) -> Done {
-        let (body, permit, _head) = asked.read(self, self.limits.bulk_bytes).await?;
-        let held = body.claim_copy().map_err(reply::couch_refusal)?;
-        let limits = self.limits.clone();
-        let rights = permit.rights();
-        // What is made of the body counts as long as there is work on it, also when nobody waits any more.
-        let parsed = blocking(move || {
-            let parsed = parse_bulk(body.as_slice(), rights, &limits);
-            Ok((parsed, held))
-        });
-        let (parsed, held) = parsed.await?;
-        let (entries, writes, new_edits) = parsed?;
-        let outcomes = if writes.is_empty() {
-            Vec::new()
-        } else {
-            let held = (held, self.room_for_writes(&permit, &writes).await?);
-            let file = self.databases.file(&permit).await?;
-            file.write(writes, held).await?
-        };
-        let mut outcomes = outcomes.into_iter();
-        let mut lines = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let (id, outcome) = match entry {
-                Entry::Refused(id, refusal) => (id, Err(refusal)),
-                Entry::Write(id) => (
-                    Some(id),
-                    outcomes
-                        .next()
-                        .ok_or(StoreError::Corrupt("a lost outcome"))?,
-                ),
-            };
-            match (id, outcome) {
-                // History is merged silently; only refusals are told.
-                (Some(id), Ok(rev)) => {
-                    if new_edits {
-                        lines.push(json!(Written { ok: true, id, rev }));
-                    }
-                }
-                (id, Err(refusal)) => lines.push(json!({
-                    "id": id,
-                    "error": refusal.kind.name(),
-                    "reason": refusal.reason,
-                })),
-                (None, Ok(_)) => {
-                    return Err(StoreError::Corrupt("a written document without id").into());
-                }
-            }
-        }
-        Ok(reply::json(StatusCode::CREATED, &lines))
-    }
-
     pub(super) async fn bulk_get(&self, asked: Admitted) -> Done {
         let query = DocumentQuery::parse(&asked.head().query)?;
-        let (body, permit, _head) = asked.read(self, self.limits.bulk_bytes).await?;
-        let wanted = BulkGet::parse(body.as_slice())?;
-        drop(body);
+        let (body, permit, head) = asked.read(self, self.limits.bulk_bytes).await?;
+        let made = parsed(body, |body| {
+            let held = room_while_told(&body, BulkGet::bytes_of_items(body.as_slice()))?;
+            let wanted = BulkGet::parse(body.as_slice())?.docs;
+            let again = repeats::are_any(wanted.iter().flatten().map(|item| item.id.as_str()));
+            Ok::<_, CouchError>((wanted, held, again))
+        });
+        let (mut wanted, held, again) = made.await?;
+        // First the turn, then the file: who waits holds nothing, and may read at the end of it (`Databases::file` asks again).
+        let turn = match again {
+            true => Some(self.finds.wait(&head.caller).await?),
+            false => None,
+        };
         let file = self.databases.file(&permit).await?;
+        let accepts = |kind| accepts(&head.headers, kind);
+        let json = ["application/json", "application/*", "*/*"];
+        let form = if json.into_iter().any(accepts) {
+            Form::List
+        } else if accepts("multipart/mixed") {
+            Form::parts("mixed")?
+        } else if accepts("multipart/related") {
+            Form::parts("related")?
+        } else {
+            Form::List
+        };
         let (most, opened) = (self.limits.repeated_bytes, Arc::clone(&file));
         let telling = Telling {
-            contents: repeats::with_contents(&query.attachments),
+            contents: repeats::with_contents(&form.contents(&query.attachments)),
             revisions: query.revs,
             latest: query.latest,
         };
-        let mut wanted = wanted.docs;
-        if repeats::are_any(wanted.iter().map(|item| item.id.as_str())) {
+        if let Some(turn) = turn {
             wanted = blocking(move || {
                 let few = repeats::of_items(&opened.view()?, &wanted, telling, most)?;
+                drop(turn);
                 Ok(few.map(|()| wanted))
             })
             .await??;
         }
-        let source = BulkGetSource::new(file, wanted, &query);
-        Ok(reply::stream(produce(
-            Sending::new(source),
-            Reader::new(self.databases.files()?, permit),
-        )))
+        let content_type = form.content_type();
+        let source = BulkGetSource::new(wanted, &query, form);
+        let reader = Reader::new(self.databases.files()?, permit);
+        let stream = produce(Sending::holding(source, held), file, reader);
+        Ok(reply::stream_of(&content_type, stream))
     }
 
-    pub(super) async fn revs_diff(&self, asked: Admitted) -> Done {
+    /// `_revs_diff` and `_missing_revs`.
+    pub(super) async fn missing_revs(&self, form: MissingForm, asked: Admitted) -> Done {
         let (body, permit, _head) = asked.read(self, self.limits.bulk_bytes).await?;
-        let asked_for = RevsDiff::parse(body.as_slice())?;
-        drop(body);
+        let made = parsed(body, |body| {
+            let held = room_while_told(&body, RevsAsked::bytes_of_items(body.as_slice()))?;
+            Ok::<_, CouchError>((RevsAsked::parse(body.as_slice())?, held))
+        });
+        let asked_for = made.await?;
         let file = self.databases.file(&permit).await?;
-        let missing = blocking(move || {
-            let view = file.view()?;
-            let mut answer = Map::new();
-            for (id, revs) in asked_for.0 {
-                let row = view.document(id.as_str())?.unwrap_or_default();
-                let missing: Vec<Rev> = row.tree.missing(&revs).collect();
-                let Some(deepest) = missing.iter().map(Rev::generation).max() else {
-                    continue;
-                };
-                let ancestors = row.tree.possible_ancestors(deepest);
-                let mut entry = json!({"missing": missing});
-                if let (false, Value::Object(members)) = (ancestors.is_empty(), &mut entry) {
-                    members.insert("possible_ancestors".to_owned(), json!(ancestors));
-                }
-                answer.insert(id.as_str().to_owned(), entry);
-            }
-            Ok(answer)
-        })
-        .await?;
-        Ok(reply::json(StatusCode::OK, &missing))
+        Ok(reply::stream(produce(
+            MissingRevsProducer::new(asked_for, form),
+            file,
+            Reader::new(self.databases.files()?, permit),
+        )))
     }
 
     pub(super) async fn all_docs(&self, asked: Admitted) -> Done {
-        let (body, permit, head) = asked.read(self, self.limits.bulk_bytes).await?;
-        let query = AllDocsQuery::parse(&head.query, body.as_slice())?;
-        drop(body);
-        self.list(permit, query).await
+        self.list(asked, |query| query).await
     }
 
     pub(super) async fn design_docs(&self, asked: Admitted) -> Done {
-        let (body, permit, head) = asked.read(self, self.limits.bulk_bytes).await?;
-        let query = AllDocsQuery::parse(&head.query, body.as_slice())?.among_designs();
-        drop(body);
-        self.list(permit, query).await
+        self.list(asked, AllDocsQuery::among_designs).await
     }
 
-    async fn list(&self, permit: Permit, mut query: AllDocsQuery) -> Done {
-        let file = self.databases.file(&permit).await?;
-        let (most, opened) = (self.limits.repeated_bytes, Arc::clone(&file));
-        let telling = Telling {
-            contents: repeats::with_contents(&query.attachments),
-            revisions: false,
-            latest: false,
-        };
-        let repeated = |keys: &Vec<String>| repeats::are_any(keys.iter().map(String::as_str));
-        if let (true, Some(keys)) = (
-            query.include_docs,
-            query.keys.take_if(|keys| repeated(keys)),
-        ) {
-            let few = blocking(move || {
-                let few = repeats::of_keys(&opened.view()?, &keys, telling, most)?;
-                Ok(few.map(|()| keys))
-            });
-            query.keys = Some(few.await??);
+    /// `_all_docs/queries` and `_design_docs/queries`.
+    pub(super) async fn lists(&self, endpoint: Endpoint, asked: Admitted) -> Done {
+        let (body, permit, head) = asked.read(self, self.limits.bulk_bytes).await?;
+        let text = head.query.clone();
+        let queries = parsed(body, move |body| {
+            let bytes = AllDocsQuery::bytes_of_several(&text, body.as_slice());
+            let held = room_while_told(&body, bytes)?;
+            let queries = AllDocsQuery::parse_several(&text, body.as_slice())?;
+            Ok::<_, CouchError>((queries, held))
+        });
+        let (mut queries, held) = queries.await?;
+        if endpoint == Endpoint::DesignDocsQueries {
+            let among_designs = queries.into_iter().map(AllDocsQuery::among_designs);
+            queries = among_designs.collect();
         }
-        let source = AllDocsSource::new(file, query);
+        self.few_repeats(&permit, &head, &queries).await?;
+        let mut lists = Vec::with_capacity(queries.len());
+        for query in queries {
+            let list = AllDocsSource::new(query);
+            lists.push(self.skipped(&permit, &head, list).await?);
+        }
+        let file = self.databases.file(&permit).await?;
+        let source = ListsSource::new(lists);
         Ok(reply::stream(produce(
-            Sending::new(source),
+            Sending::holding(source, held),
+            file,
             Reader::new(self.databases.files()?, permit),
         )))
+    }
+
+    /// Walks over what is not told. It takes turns, and ends with whoever asked. It may be long: it holds no file between two stretches.
+    async fn skipped(
+        &self,
+        permit: &Permit,
+        head: &Head,
+        mut source: AllDocsSource,
+    ) -> Result<AllDocsSource, DatabaseError> {
+        if source.skips_many() {
+            let _turn = self.finds.ask(&head.caller).await?;
+            while source.skips_many() {
+                let file = self.databases.file(permit).await?;
+                source = blocking(move || source.skip_on(&file)).await?;
+            }
+        }
+        Ok(source)
+    }
+
+    /// One list, of what `among` leaves of it.
+    async fn list(&self, asked: Admitted, among: fn(AllDocsQuery) -> AllDocsQuery) -> Done {
+        let (body, permit, head) = asked.read(self, self.limits.bulk_bytes).await?;
+        let text = head.query.clone();
+        let query = parsed(body, move |body| {
+            let bytes = AllDocsQuery::bytes_of_keys(&text, body.as_slice());
+            let held = room_while_told(&body, bytes)?;
+            let query = AllDocsQuery::parse(&text, body.as_slice())?;
+            Ok::<_, CouchError>((among(query), held))
+        });
+        let (query, held) = query.await?;
+        let queries = std::slice::from_ref(&query);
+        self.few_repeats(&permit, &head, queries).await?;
+        let list = AllDocsSource::new(query);
+        let list = self.skipped(&permit, &head, list).await?;
+        let file = self.databases.file(&permit).await?;
+        Ok(reply::stream(produce(
+            Sending::holding(list, held),
+            file,
+            Reader::new(self.databases.files()?, permit),
+        )))
+    }
+
+    /// Refuses lists whose keys name documents again and again; to see that takes a turn.
+    async fn few_repeats(
+        &self,
+        permit: &Permit,
+        head: &Head,
+        queries: &[AllDocsQuery],
+    ) -> Result<(), DatabaseError> {
+        let Some((keys, telling)) = repeated(queries) else {
+            return Ok(());
+        };
+        // First the turn, then the file, as above.
+        let turn = self.finds.wait(&head.caller).await?;
+        let file = self.databases.file(permit).await?;
+        let most = self.limits.repeated_bytes;
+        blocking(move || {
+            let few = repeats::of_keys(&file.view()?, &keys, telling, most)?;
+            drop(turn);
+            Ok(few)
+        })
+        .await??;
+        Ok(())
     }
 
     pub(super) async fn local_docs(&self, asked: Admitted) -> Done {
@@ -195,39 +205,21 @@ impl App {
             return Err(CouchError::bad_request(reason).into());
         }
         let file = self.databases.file(&permit).await?;
-        let producer = LocalDocsProducer::new(file, query);
+        let producer = LocalDocsProducer::new(query);
         Ok(reply::stream(produce(
             producer,
+            file,
             Reader::new(self.databases.files()?, permit),
         )))
     }
 
-    pub(super) async fn missing_revs(&self, asked: Admitted) -> Done {
-        let (body, permit, _head) = asked.read(self, self.limits.bulk_bytes).await?;
-        let asked_for = RevsDiff::parse(body.as_slice())?;
-        drop(body);
-        let file = self.databases.file(&permit).await?;
-        let missing = blocking(move || {
-            let view = file.view()?;
-            let mut answer = Map::new();
-            for (id, revs) in asked_for.0 {
-                let row = view.document(id.as_str())?.unwrap_or_default();
-                let missing: Vec<Rev> = row.tree.missing(&revs).collect();
-                if !missing.is_empty() {
-                    answer.insert(id.as_str().to_owned(), json!(missing));
-                }
-            }
-            Ok(answer)
-        })
-        .await?;
-        let answer = json!({ "missing_revs": missing });
-        Ok(reply::json(StatusCode::OK, &answer))
-    }
-
     pub(super) async fn changes(self: Arc<Self>, hash: DatabaseHash, asked: Admitted) -> Done {
         let (body, permit, head) = asked.read(&self, self.limits.bulk_bytes).await?;
-        let mut query = ChangesQuery::parse(&head.query, body.as_slice())?;
-        drop(body);
+        let text = head.query.clone();
+        let query = parsed(body, move |body| {
+            ChangesQuery::parse(&text, body.as_slice())
+        });
+        let mut query = query.await?;
         let last_event = head.headers.get("last-event-id");
         if let Some(last_event) = last_event {
             // A header that is no text is no position either.
@@ -236,6 +228,9 @@ impl App {
         let kind = query.feed;
         let feed = Feed::open(self, head.caller, permit, hash, query).await?;
         let mut reply = reply::stream(feed.into_stream());
+        if kind != changes::Feed::Normal {
+            reply.extensions_mut().insert(AsItIs);
+        }
         if kind == changes::Feed::EventSource {
             let headers = reply.headers_mut();
             headers.insert(
@@ -248,75 +243,24 @@ impl App {
     }
 }
 
-/// Reads a bulk write. A wrong document is refused by itself; only a wrong request is refused as a whole.
-fn parse_bulk(
-    body: &[u8],
-    rights: Rights,
-    limits: &Limits,
-) -> Result<(Vec<Entry>, Vec<DocumentWrite>, bool), DatabaseError> {
-    let bulk = BulkDocs::parse(body)?;
-    let mut entries = Vec::with_capacity(bulk.docs.len());
-    let mut writes = Vec::with_capacity(bulk.docs.len());
-    for raw in bulk.docs {
-        if raw.get().len() > limits.document_bytes {
-            let reason = "The document is too large.";
-            entries.push(Entry::Refused(
-                None,
-                CouchError::new(ErrorKind::TooLarge, reason),
-            ));
-            continue;
-        }
-        let envelope = match Envelope::parse(raw.get().as_bytes()) {
-            Ok(envelope) => envelope,
-            Err(invalid) => {
-                entries.push(Entry::Refused(None, invalid.into()));
-                continue;
-            }
-        };
-        let kind = if bulk.new_edits {
-            Ok(WriteKind::Edit { base: envelope.rev })
-        } else {
-            envelope
-                .ancestry()
-                .map(WriteKind::History)
-                .ok_or(CouchError::bad_request(
-                    "A replicated document needs a revision.",
-                ))
-        };
-        let id = match (envelope.id, bulk.new_edits) {
-            (Some(id), _) => id,
-            (None, true) => fresh_document_id()?,
-            (None, false) => {
-                let refusal = CouchError::bad_request("A replicated document needs an id.");
-                entries.push(Entry::Refused(None, refusal));
-                continue;
-            }
-        };
-        let checked = match id.kind() {
-            DocumentKind::Local => Err(CouchError::bad_request(
-                "Local documents are written with PUT.",
-            )),
-            DocumentKind::Ordinary | DocumentKind::Design => {
-                may_write(rights, &id, envelope.liveness).and(kind)
-            }
-        };
-        let checked = checked.and_then(|kind| {
-            let attachments = incoming::attachments(envelope.attachments, Vec::new(), limits)?;
-            Ok((kind, attachments))
-        });
-        match checked {
-            Err(refusal) => entries.push(Entry::Refused(Some(id), refusal)),
-            Ok((kind, attachments)) => {
-                entries.push(Entry::Write(id.clone()));
-                writes.push(DocumentWrite {
-                    id,
-                    liveness: envelope.liveness,
-                    members: envelope.members,
-                    attachments,
-                    kind,
-                });
-            }
-        }
+/// The keys of lists, if some of them are named more than once.
+fn repeated(queries: &[AllDocsQuery]) -> Option<(Vec<Keys>, Telling)> {
+    let named = queries.iter().filter_map(|query| query.keys.as_deref());
+    if !repeats::are_any(named.flatten().map(String::as_str)) {
+        return None;
     }
-    Ok((entries, writes, bulk.new_edits))
+    let keys = queries.iter().filter_map(|query| {
+        Some(Keys {
+            keys: query.keys.clone()?,
+            documents: query.include_docs,
+            conflicts: query.conflicts,
+        })
+    });
+    let contents = |query: &AllDocsQuery| repeats::with_contents(&query.attachments);
+    let telling = Telling {
+        contents: queries.iter().any(contents),
+        revisions: false,
+        latest: false,
+    };
+    Some((keys.collect(), telling))
 }

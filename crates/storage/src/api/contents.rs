@@ -14,7 +14,7 @@ use http::header::{self, HeaderValue};
 use super::App;
 use super::asked::Head;
 use super::documents::{Done, tag};
-use super::open_revs::{Form, OpenRevsSource};
+use super::open_revs::OpenRevsSource;
 use super::pieces::{Piece, PieceProducer, Sending};
 use super::read::{self, Extras};
 use super::reply::{self, Reply};
@@ -58,7 +58,7 @@ pub(super) fn concern(query: &DocumentQuery) -> bool {
 }
 
 /// What an answer is made from, and for whom.
-pub(super) type Source = (Arc<DatabaseFile>, View, Reader);
+pub(super) type Source = (Arc<DatabaseFile>, Reader);
 
 impl App {
     /// `GET /{db}/{id}` for those whom [`concern`] lets in.
@@ -76,8 +76,8 @@ impl App {
         blocking(move || {
             let view = file.view()?;
             Ok(match &query.open_revs {
-                None => one((file, view, reader), &id, &query, related),
-                Some(_) => many((file, view, reader), &id, &query, mixed),
+                None => one((file, reader), &view, &id, &query, related),
+                Some(_) => many((file, reader), view, &id, &query, mixed),
             })
         })
         .await?
@@ -85,50 +85,41 @@ impl App {
 }
 
 fn one(
-    (file, view, reader): Source,
+    source: Source,
+    view: &View,
     id: &DocumentId,
     query: &DocumentQuery,
     related: bool,
 ) -> Result<Reply, DatabaseError> {
-    let (row, leaf) = read::chosen(&view, id.as_str(), query)?;
+    let (row, leaf) = read::chosen(view, id.as_str(), query)?;
     let place = match related {
         true => ContentPlace::Part,
         false => ContentPlace::Inline,
     };
-    let told = revision(&view, &row, leaf, read::extras(query), &wish(query, place))?;
+    let told = revision(view, &row, leaf, read::extras(query), &wish(query, place))?;
     let mut reply = if told.parts.is_empty() {
-        answer((file, view, reader), told.pieces, reply::JSON)
+        answer(source, told.pieces, reply::JSON)
     } else {
         let boundary = boundary()?;
         let mut pieces = Vec::new();
         push_related(told, &boundary, query.encodings, &mut pieces);
-        answer(
-            (file, view, reader),
-            pieces,
-            &boundary.content_type("related"),
-        )
+        answer(source, pieces, &boundary.content_type("related"))
     };
     tag(&mut reply, &leaf.rev.to_string());
     Ok(reply)
 }
 
 fn many(
-    (file, view, reader): Source,
+    (file, reader): Source,
+    view: View,
     id: &DocumentId,
     query: &DocumentQuery,
     mixed: bool,
 ) -> Result<Reply, DatabaseError> {
-    let source = OpenRevsSource::new(file, view, id, query, mixed)?;
-    let content_type = match &source.form {
-        Form::List => reply::JSON.to_owned(),
-        Form::Mixed(boundary) => boundary.content_type("mixed"),
-    };
-    let mut reply = reply::stream(produce(Sending::new(source), reader));
-    if let Ok(content_type) = HeaderValue::from_str(&content_type) {
-        let headers = reply.headers_mut();
-        headers.insert(header::CONTENT_TYPE, content_type);
-    }
-    Ok(reply)
+    let source = OpenRevsSource::new(view, id, query, mixed)?;
+    let content_type = source.form.content_type();
+    let stream = produce(Sending::new(source), file, reader);
+    Ok(reply::stream_of(&content_type, stream))
 }
 
 /// A document with its contents behind it.
@@ -152,7 +143,7 @@ pub(crate) fn push_related(
         let length = length.to_string();
         let mut headers = vec![
             ("Content-Disposition", disposition.as_str()),
-            ("Content-Type", attachment.content_type.as_str()),
+            ("Content-Type", attachment.content_type.in_header()),
             ("Content-Length", length.as_str()),
         ];
         if kept && attachment.encoding == Encoding::Gzip {
@@ -244,13 +235,9 @@ fn since(row: &DocumentRow, leaf: Leaf, wanted: &AttachmentsWanted) -> u64 {
 }
 
 /// An answer made of pieces, with its length.
-pub(super) fn answer(
-    (file, view, reader): Source,
-    pieces: Vec<Piece>,
-    content_type: &str,
-) -> Reply {
+pub(super) fn answer((file, reader): Source, pieces: Vec<Piece>, content_type: &str) -> Reply {
     let length: u64 = pieces.iter().map(Piece::length).sum();
-    let mut reply = reply::stream(produce(PieceProducer::new(file, view, pieces), reader));
+    let mut reply = reply::stream(produce(PieceProducer::new(pieces), file, reader));
     let headers = reply.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     if let Ok(content_type) = HeaderValue::from_str(content_type) {
@@ -259,7 +246,7 @@ pub(super) fn answer(
     reply
 }
 
-/// Whether a request's `Accept` names this media type. `*/*` does not: who can read parts says so.
+/// Whether a request's `Accept` names this media type, in any of its lines. `*/*` does not: who can read parts says so.
 pub(super) fn accepts(headers: &HeaderMap, kind: &str) -> bool {
     let values = headers.get_all(header::ACCEPT).iter();
     let named = values.filter_map(|value| value.to_str().ok());

@@ -13,9 +13,14 @@ use super::App;
 use super::asked::{Asked, Head};
 use super::reply::{self, Reply};
 use super::route::Endpoint;
+use crate::auth::AuthError;
 use crate::did_documents::{DidDocumentRefusal, DidDocuments, Freshness};
 use crate::outgoing_resolution::Unresolved;
 use crate::store::StoreError;
+use crate::throttle::CallerKey;
+
+/// Contexts of a new document that are looked at now; more of them when they are written to.
+const MAX_LOOKED_AT: usize = 32;
 
 #[derive(Deserialize)]
 struct DocumentCall {
@@ -81,7 +86,11 @@ impl App {
     }
 
     async fn keep_did_document(&self, did: &Did, asked: Asked) -> Reply {
+        if let Err(error) = self.takes_did_write(&asked.head) {
+            return self.later(&error);
+        }
         let first = asked.head.method == Method::POST;
+        let caller = asked.head.caller.clone();
         let call: DocumentCall = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,
@@ -97,10 +106,47 @@ impl App {
         match kept {
             Ok(()) => {
                 self.resolver.forget(did);
-                reply::success(json!({"data": {}}))
+                match self.look_again(&caller, did).await {
+                    Ok(()) => reply::success(json!({"data": {}})),
+                    Err(error) => reply::fault(&error),
+                }
             }
             Err(refusal) => refused(&refusal),
         }
+    }
+
+    /// Takes a version or a registration from what the sender's address may bring. Identities cost nothing: those of one address count
+    /// together.
+    pub(super) fn takes_did_write(&self, head: &Head) -> Result<(), AuthError> {
+        let Some(address) = head.address() else {
+            return Ok(());
+        };
+        let (sender, now) = (CallerKey::Address(address), self.clock.unix_millis());
+        let taken = self.did_writes.take(sender, now);
+        taken.map_err(AuthError::TooMany)
+    }
+
+    /// A document may name other nodes than the one before it, for contexts that are here: those are replicated as it says. Others are
+    /// asked for that, which is taken from the caller's allowance; without it, that is done when the old document is forgotten.
+    async fn look_again(&self, caller: &CallerKey, did: &Did) -> Result<(), StoreError> {
+        if self.databases.couch().is_some() {
+            return Ok(());
+        }
+        let Some(document) = self.did_documents.current(did).await? else {
+            return Ok(());
+        };
+        let contexts = document.contexts(self.network).into_iter();
+        for context in contexts.take(MAX_LOOKED_AT) {
+            let account = context.couch_user();
+            if self.node.databases_of(account.clone()).await?.is_empty() {
+                continue;
+            }
+            if self.resolver.may_ask(caller).is_err() {
+                break;
+            }
+            self.news.asked(&account);
+        }
+        Ok(())
     }
 
     async fn delete_did_document(&self, did: &Did, head: &Head) -> Reply {

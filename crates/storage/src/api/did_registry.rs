@@ -30,6 +30,11 @@ impl App {
         let (Some(directory), &Method::POST) = (&self.directory, &asked.head.method) else {
             return self.unknown(&asked.head);
         };
+        if endpoint == Endpoint::RegistryRegister
+            && let Err(error) = self.takes_did_write(&asked.head)
+        {
+            return self.later(&error);
+        }
         let call: Call = match asked.call(self).await {
             Ok(call) => call,
             Err(refusal) => return refusal,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use adyton_couch::attachment::AttachmentName;
 use adyton_couch::document::{DocumentId, DocumentKind, Envelope, LocalEnvelope, LocalRev};
-use adyton_couch::rev_tree::Liveness;
+use adyton_couch::rev::Rev;
+use adyton_couch::rev_tree::{LiveLeaves, Liveness};
 use adyton_couch::seq::Seq;
 use adyton_couch::wire::{CouchError, DocumentQuery, ErrorKind, Written};
 use adyton_protocol::database::DatabaseHash;
@@ -16,16 +17,19 @@ use serde_json::{Value, json};
 use super::App;
 use super::asked::{Admitted, Asked, Head};
 use super::contents;
+use super::copy::COPY;
+use super::missing_revs::MissingForm;
 use super::multipart;
+use super::parsed;
 use super::read;
 use super::reply::{self, Reply};
 use super::route::Endpoint;
 use crate::access::{Permit, Rights};
+use crate::database_record::DatabaseRecord;
 use crate::databases::DatabaseError;
-use crate::quota::Room;
-use crate::registry::DatabaseRecord;
+use crate::quota::{Need, Room};
 use crate::server::body::{BodyRefusal, Claim};
-use crate::store::database::DatabaseFile;
+use crate::store::database::{DatabaseFile, LocalWrite};
 use crate::store::write::{DocumentWrite, WriteKind};
 use crate::store::{StoreError, blocking};
 
@@ -48,6 +52,7 @@ impl App {
             Ok(asked) => asked,
             Err(error) => return reply::couch_failure(&error),
         };
+        let (coding, coder) = (asked.coding(), self.coder.clone());
         let method = asked.head().method.clone();
         let done = match (endpoint, method) {
             (Endpoint::Database, Method::GET) => self.database(&asked.bodiless().0).await,
@@ -58,9 +63,12 @@ impl App {
             }
             (Endpoint::Changes, Method::GET | Method::POST) => self.changes(hash, asked).await,
             (Endpoint::AllDocs, Method::GET | Method::POST) => self.all_docs(asked).await,
+            (endpoint @ (Endpoint::AllDocsQueries | Endpoint::DesignDocsQueries), Method::POST) => {
+                self.lists(endpoint, asked).await
+            }
             (Endpoint::BulkDocs, Method::POST) => self.bulk_docs(asked).await,
             (Endpoint::BulkGet, Method::POST) => self.bulk_get(asked).await,
-            (Endpoint::RevsDiff, Method::POST) => self.revs_diff(asked).await,
+            (Endpoint::RevsDiff, Method::POST) => self.missing_revs(MissingForm::Diff, asked).await,
             (Endpoint::Find, Method::POST) => self.find(asked).await,
             (Endpoint::Explain, Method::POST) => self.explain(asked).await,
             (Endpoint::Index, Method::GET) => self.indexes(&asked.bodiless().0).await,
@@ -70,11 +78,18 @@ impl App {
                 let (permit, _head) = asked.bodiless();
                 Ok(security(&permit, &self.auth.public().username))
             }
-            (Endpoint::MissingRevs, Method::POST) => self.missing_revs(asked).await,
+            (Endpoint::MissingRevs, Method::POST) => {
+                self.missing_revs(MissingForm::Revs, asked).await
+            }
             (Endpoint::RevsLimit, Method::GET) => self.revs_limit(&asked.bodiless().0).await,
             (Endpoint::RevsLimit, Method::PUT) => self.set_revs_limit(asked).await,
             (Endpoint::Compact, Method::POST) => self.compact(&asked.bodiless().0).await,
             (Endpoint::Purge, Method::POST) => self.purge(asked).await,
+            (Endpoint::ViewCleanup, Method::POST) => {
+                // There are no files of views.
+                let done = reply::json(StatusCode::ACCEPTED, &json!({"ok": true}));
+                asked.rights().design().map(|()| done).map_err(Into::into)
+            }
             (Endpoint::DesignDocs, Method::GET | Method::POST) => self.design_docs(asked).await,
             (Endpoint::LocalDocs, Method::GET) => self.local_docs(asked).await,
             (Endpoint::DesignFunction, _) => {
@@ -87,16 +102,15 @@ impl App {
                 Err(asked.rights().design().err().unwrap_or(refusal).into())
             }
             (Endpoint::EnsureFullCommit, Method::POST) => {
-                // Every acknowledged write is durable already.
-                Ok(reply::json(
-                    StatusCode::CREATED,
-                    &json!({"ok": true, "instance_start_time": "0"}),
-                ))
+                // Every acknowledged write is durable already. A replicator holds the time against that of `GET /{db}`.
+                self.full_commit(&asked.bodiless().0).await
             }
+            (Endpoint::UnknownInDatabase, Method::PUT) => Err(reserved_id()),
             (Endpoint::UnknownInDatabase, _) => Err(CouchError::missing().into()),
             _ => Err(method_not_allowed()),
         };
-        done.unwrap_or_else(|error| reply::couch_failure(&error))
+        let reply = done.unwrap_or_else(|error| reply::couch_failure(&error));
+        coder.code_if(reply, coding)
     }
 
     pub(super) async fn document(&self, hash: DatabaseHash, id: DocumentId, asked: Asked) -> Reply {
@@ -104,13 +118,16 @@ impl App {
             Ok(asked) => asked,
             Err(error) => return reply::couch_failure(&error),
         };
+        let coding = asked.coding();
         let done = match asked.head().method.clone() {
             Method::GET => self.get_document(id, asked).await,
             Method::PUT => self.put_document(id, asked).await,
             Method::DELETE => self.delete_document(id, asked).await,
+            method if method.as_str() == COPY => self.copy_document(id, asked).await,
             _ => Err(method_not_allowed()),
         };
-        done.unwrap_or_else(|error| reply::couch_failure(&error))
+        let reply = done.unwrap_or_else(|error| reply::couch_failure(&error));
+        self.coder.code_if(reply, coding)
     }
 
     pub(super) async fn local(&self, hash: DatabaseHash, id: DocumentId, asked: Asked) -> Reply {
@@ -125,6 +142,14 @@ impl App {
             _ => Err(method_not_allowed()),
         };
         done.unwrap_or_else(|error| reply::couch_failure(&error))
+    }
+
+    /// A replicator that reads another time of making than `GET /{db}` told takes the database for another one.
+    async fn full_commit(&self, permit: &Permit) -> Done {
+        let file = self.databases.file(permit).await?;
+        let told = info(permit.record(), file).await?;
+        let done = json!({"ok": true, "instance_start_time": told.get("instance_start_time")});
+        Ok(reply::json(StatusCode::CREATED, &done))
     }
 
     async fn database(&self, permit: &Permit) -> Done {
@@ -166,13 +191,11 @@ impl App {
         if let Some(boundary) = multipart::related(asked.head()) {
             return self.put_multipart(id, boundary?, asked).await;
         }
-        let query = DocumentQuery::parse(&asked.head().query)?;
-        let if_match = if_match(asked.head());
+        let mut query = DocumentQuery::parse(&asked.head().query)?;
+        query.rev = said_rev(query.rev, asked.head())?;
         let (body, permit, _head) = asked.read(self, self.limits.document_bytes).await?;
-        let held = body.claim_copy().map_err(reply::couch_refusal)?;
-        let envelope = Envelope::parse(body.as_slice()).map_err(CouchError::from)?;
-        drop(body);
-        self.put_envelope(&permit, id, (query, if_match), (envelope, held), Vec::new())
+        let document = parsed::document(body).await?;
+        self.put_envelope(&permit, id, query, document, Vec::new())
             .await
     }
 
@@ -182,7 +205,7 @@ impl App {
         &self,
         permit: &Permit,
         id: DocumentId,
-        (query, if_match): (DocumentQuery, Option<String>),
+        query: DocumentQuery,
         (envelope, held): (Envelope, Claim),
         parts: Vec<(AttachmentName, Bytes)>,
     ) -> Done {
@@ -198,12 +221,9 @@ impl App {
             }
             (inner, outer) => inner.or(outer),
         };
-        let base = base.or(if_match
-            .map(|text| text.parse())
-            .transpose()
-            .map_err(|_| bad_rev())?);
         let kind = if query.replicated {
-            WriteKind::History(envelope.ancestry().ok_or(bad_rev())?)
+            let ancestry = envelope.ancestry().ok_or(bad_rev())?;
+            WriteKind::History(ancestry, live_leaves(permit.rights(), &id))
         } else {
             WriteKind::Edit { base }
         };
@@ -215,28 +235,27 @@ impl App {
             attachments: self.incoming(envelope.attachments, parts).await?,
             kind,
         };
-        self.write_one(permit, write, Some(held), StatusCode::CREATED)
-            .await
+        let status = match write.liveness {
+            Liveness::Live => StatusCode::CREATED,
+            Liveness::Deleted => StatusCode::OK,
+        };
+        self.write_one(permit, write, Some(held), status).await
     }
 
     async fn delete_document(&self, id: DocumentId, asked: Admitted) -> Done {
         let (permit, head) = asked.bodiless();
         let query = DocumentQuery::parse(&head.query)?;
-        let if_match = if_match(&head)
-            .map(|text| text.parse())
-            .transpose()
-            .map_err(|_| bad_rev())?;
+        may_write(permit.rights(), &id, Liveness::Deleted)?;
         // An absent document is not found; an existing one without its revision is a conflict.
-        let base = query.rev.or(if_match);
-        if base.is_none() {
-            let file = self.databases.file(&permit).await?;
-            let sought = id.clone();
-            let winner = blocking(move || file.view()?.document(sought.as_str())).await?;
-            return match winner.and_then(|row| row.tree.winner()) {
-                None => Err(CouchError::missing().into()),
-                Some(leaf) if leaf.deleted => Err(CouchError::deleted().into()),
-                Some(_) => Err(CouchError::conflict().into()),
-            };
+        let base = said_rev(query.rev, &head)?;
+        let file = self.databases.file(&permit).await?;
+        let sought = id.clone();
+        let winner = blocking(move || file.view()?.document(sought.as_str())).await?;
+        match (winner.and_then(|row| row.tree.winner()), base) {
+            (None, _) => return Err(CouchError::missing().into()),
+            (Some(leaf), _) if leaf.deleted => return Err(CouchError::deleted().into()),
+            (Some(_), None) => return Err(CouchError::conflict().into()),
+            (Some(_), Some(_)) => {}
         }
         let write = DocumentWrite {
             id,
@@ -250,9 +269,7 @@ impl App {
 
     async fn post_document(&self, asked: Admitted) -> Done {
         let (body, permit, _head) = asked.read(self, self.limits.document_bytes).await?;
-        let held = body.claim_copy().map_err(reply::couch_refusal)?;
-        let envelope = Envelope::parse(body.as_slice()).map_err(CouchError::from)?;
-        drop(body);
+        let (envelope, held) = parsed::document(body).await?;
         let id = match envelope.id {
             Some(id) if id.kind() == DocumentKind::Local => {
                 return Err(
@@ -283,11 +300,18 @@ impl App {
         status: StatusCode,
     ) -> Done {
         may_write(permit.rights(), &write.id, write.liveness)?;
-        let room = self.room_for_writes(permit, std::slice::from_ref(&write));
-        let held = (held, room.await?);
-        let file = self.databases.file(permit).await?;
         let id = write.id.clone();
-        let outcomes = file.write(vec![write], held).await?;
+        let outcomes = match &write.kind {
+            WriteKind::Edit { .. } => {
+                let room = self.room_for_writes(permit, std::slice::from_ref(&write));
+                let held = (held, room.await?);
+                let file = self.databases.file(permit).await?;
+                file.write(vec![write], held).await?
+            }
+            WriteKind::History(..) | WriteKind::Deletion(_) => {
+                self.write_history(permit, vec![write], held).await?
+            }
+        };
         let outcome = outcomes
             .into_iter()
             .next()
@@ -307,7 +331,7 @@ impl App {
         if writes.iter().all(DocumentWrite::only_deletes) {
             return Ok(None);
         }
-        let bytes = writes.iter().map(DocumentWrite::bytes).sum();
+        let bytes: u64 = writes.iter().map(DocumentWrite::bytes).sum();
         self.databases.room(permit, bytes).await.map(Some)
     }
 
@@ -320,33 +344,83 @@ impl App {
 
     async fn put_local(&self, id: DocumentId, asked: Admitted) -> Done {
         asked.rights().checkpoint()?;
-        let (bytes, _) = self.local_limits(asked.rights());
+        let bytes = self.local_bytes(asked.rights());
         let (body, permit, _head) = asked.read(self, bytes).await?;
         // Who wrote may only read by now.
         permit.rights().checkpoint()?;
-        let (bytes, documents) = self.local_limits(permit.rights());
-        if body.as_slice().len() > bytes {
+        if body.as_slice().len() > self.local_bytes(permit.rights()) {
             return Err(reply::couch_refusal(BodyRefusal::TooLarge).into());
         }
         let local = LocalEnvelope::parse(body.as_slice()).map_err(CouchError::from)?;
-        let bytes = body.as_slice().len() as u64;
-        let _room = self.databases.room(&permit, bytes).await?;
-        let file = self.databases.file(&permit).await?;
-        let rev = file
-            .write_local(id.clone(), local.rev, Some(local), documents)
-            .await??;
+        let base = local.rev;
+        if local.liveness == Liveness::Deleted {
+            return self.remove_local(&permit, id, base).await;
+        }
+        let write = LocalWrite {
+            id: id.clone(),
+            base,
+            content: Some(local),
+        };
+        let rev = match self.write_locals(&permit, vec![write]).await?.pop() {
+            Some(outcome) => outcome?,
+            None => return Err(StoreError::Corrupt("a lost outcome").into()),
+        };
         let written = json!({"ok": true, "id": id, "rev": rev.to_string()});
         Ok(reply::json(StatusCode::CREATED, &written))
     }
 
-    /// Bytes of a local document, and how many of them there may be: what readers keep fills the owner's account.
-    fn local_limits(&self, rights: Rights) -> (usize, u64) {
+    /// Writes local documents; where there is no room, that is said of each.
+    pub(super) async fn write_locals(
+        &self,
+        permit: &Permit,
+        locals: Vec<LocalWrite>,
+    ) -> Result<Vec<Result<LocalRev, CouchError>>, DatabaseError> {
+        let bytes = || locals.iter().map(LocalWrite::bytes);
+        let (bytes, largest) = (bytes().sum(), bytes().max().unwrap_or(0));
+        let outcomes = match self.room_for_locals(permit, bytes, largest).await {
+            Ok((_room, most)) => {
+                let file = self.databases.file(permit).await?;
+                file.write_locals(locals, most).await?
+            }
+            Err(DatabaseError::Refused(full)) => locals.iter().map(|_| Err(full.clone())).collect(),
+            Err(error) => return Err(error),
+        };
+        let refused = |error| checkpoint_refusal(permit.rights(), error);
+        let outcomes = outcomes.into_iter();
+        Ok(outcomes.map(|outcome| outcome.map_err(refused)).collect())
+    }
+
+    /// Room in the owner's account for local documents, and how many of them there may be. Where there is none, some is lent to
+    /// checkpoints of who does not only read, as small and as few as those of who does.
+    pub(super) async fn room_for_locals(
+        &self,
+        permit: &Permit,
+        bytes: u64,
+        largest: u64,
+    ) -> Result<(Room, u64), DatabaseError> {
+        let few = self.limits.local_documents_for_readers;
+        if permit.rights().only_checkpoints() {
+            let room = self.databases.room(permit, Need::of_readers(bytes));
+            return Ok((room.await?, few));
+        }
+        match self.databases.room(permit, bytes).await {
+            Ok(room) => Ok((room, u64::MAX)),
+            Err(DatabaseError::Refused(full))
+                if full.kind == ErrorKind::InsufficientStorage
+                    && largest <= self.limits.reader_local_bytes as u64 =>
+            {
+                let lent = self.databases.room(permit, Need::of_checkpoints(bytes));
+                Ok((lent.await?, few))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Bytes of a local document: what readers keep fills the owner's account.
+    pub(super) fn local_bytes(&self, rights: Rights) -> usize {
         match rights.only_checkpoints() {
-            true => (
-                self.limits.reader_local_bytes.min(MAX_LOCAL_DOCUMENT_BYTES),
-                self.limits.local_documents_for_readers,
-            ),
-            false => (MAX_LOCAL_DOCUMENT_BYTES, u64::MAX),
+            true => self.limits.reader_local_bytes.min(MAX_LOCAL_DOCUMENT_BYTES),
+            false => MAX_LOCAL_DOCUMENT_BYTES,
         }
     }
 
@@ -358,10 +432,32 @@ impl App {
             .map(|(_, value)| value.parse())
             .transpose()
             .map_err(|_| bad_rev())?;
-        let file = self.databases.file(&permit).await?;
-        file.write_local(id.clone(), rev, None, u64::MAX).await??;
+        self.remove_local(&permit, id, rev).await
+    }
+
+    /// Removes a local document. That needs no room.
+    async fn remove_local(&self, permit: &Permit, id: DocumentId, base: Option<LocalRev>) -> Done {
+        let file = self.databases.file(permit).await?;
+        let write = LocalWrite {
+            id: id.clone(),
+            base,
+            content: None,
+        };
+        file.write_local(write, u64::MAX).await??;
         let gone = json!({"ok": true, "id": id, "rev": "0-0"});
         Ok(reply::json(StatusCode::OK, &gone))
+    }
+}
+
+/// Why a checkpoint is not kept. Who may only read is told that he may not: a replicator goes on without one then, and ends with any
+/// other refusal.
+pub(super) fn checkpoint_refusal(rights: Rights, refused: CouchError) -> CouchError {
+    match refused.kind {
+        ErrorKind::InsufficientStorage if rights.only_checkpoints() => {
+            let reason = "No more checkpoints of readers are kept here.";
+            CouchError::new(ErrorKind::Forbidden, reason)
+        }
+        _ => refused,
     }
 }
 
@@ -377,6 +473,14 @@ pub(super) fn may_write(
     match liveness {
         Liveness::Live => rights.write(),
         Liveness::Deleted => rights.delete(),
+    }
+}
+
+/// What who has these rights may make of the live leaves of a document by telling the past of a revision that is here.
+pub(super) fn live_leaves(rights: Rights, id: &DocumentId) -> LiveLeaves {
+    match may_write(rights, id, Liveness::Deleted) {
+        Ok(()) => LiveLeaves::End,
+        Err(_) => LiveLeaves::Stay,
     }
 }
 
@@ -414,7 +518,7 @@ pub(super) fn fresh_document_id() -> Result<DocumentId, DatabaseError> {
 
 /// The permissions in CouchDB's words: who the admins and members are.
 pub(super) fn security(permit: &Permit, public_user: &str) -> Reply {
-    use crate::registry::Audience;
+    use crate::database_record::Audience;
     let record = permit.record();
     let mut members = vec![record.owner.clone()];
     for audience in [&record.rules.read, &record.rules.write] {
@@ -467,9 +571,25 @@ pub(super) fn tag(reply: &mut Reply, rev: &str) {
     }
 }
 
-pub(super) fn if_match(head: &Head) -> Option<String> {
-    let value = head.headers.get(header::IF_MATCH)?.to_str().ok()?;
-    Some(value.trim_matches('"').to_owned())
+/// The revision that a request builds on: `rev`, or `If-Match`, or both when they are the same.
+pub(super) fn said_rev(rev: Option<Rev>, head: &Head) -> Result<Option<Rev>, DatabaseError> {
+    let Some(value) = head.headers.get(header::IF_MATCH) else {
+        return Ok(rev);
+    };
+    let text = value.to_str().unwrap_or_default().trim_matches('"');
+    let matched: Rev = text.parse().map_err(|_| bad_rev())?;
+    match rev {
+        Some(rev) if rev != matched => {
+            Err(CouchError::bad_request("Document rev and etag have different values").into())
+        }
+        Some(_) | None => Ok(Some(matched)),
+    }
+}
+
+/// The refusal of a document, or an attachment, whose name begins with an underscore and means nothing.
+pub(super) fn reserved_id() -> DatabaseError {
+    let reason = "Only reserved names may start with underscore.";
+    CouchError::new(ErrorKind::IllegalDocumentId, reason).into()
 }
 
 pub(super) fn bad_rev() -> DatabaseError {

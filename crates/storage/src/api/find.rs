@@ -1,18 +1,25 @@
 //! Queries and their indexes: `_find`, `_explain`, `_index`.
+//!
+//! A query whose index lags far behind brings it up to date first, for a while: each step in a turn of its caller's, and what it has done
+//! stays. What is then not in the index it looks at one by one, within the bounds of a query; beyond them it is told to ask again (503).
+
+use std::sync::Arc;
 
 use adyton_couch::document::{DocumentId, DocumentKind, Envelope, Members};
 use adyton_couch::mango::{
-    FindQuery, Index, IndexName, MAX_INDEXES, NewIndex, Plan, Remainder, with_view, without_view,
+    Direction, FindQuery, Index, IndexName, MAX_INDEXES, NewIndex, Plan, Remainder, Span,
+    with_view, without_view,
 };
 use adyton_couch::rev::Rev;
 use adyton_couch::rev_tree::Liveness;
-use adyton_couch::wire::{Bounded, CouchError, ErrorKind};
+use adyton_couch::wire::{Bounded, CouchError, ErrorKind, read_object};
 use adyton_protocol::database::DatabaseHash;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 use super::App;
 use super::asked::{Admitted, Asked};
@@ -20,10 +27,37 @@ use super::documents::{Done, method_not_allowed};
 use super::reply::{self, Reply};
 use crate::access::Permit;
 use crate::databases::DatabaseError;
-use crate::query::{self, PageProducer};
+use crate::finds::{Kept, Pause, Turn};
+use crate::indexing::Stride;
+use crate::query::{self, Page, PageProducer, Way};
+use crate::store::database::DatabaseFile;
 use crate::store::write::{DocumentWrite, WriteKind};
 use crate::store::{StoreError, blocking};
 use crate::stream::{Reader, produce};
+
+/// What becomes of an index that lags behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lag {
+    IsTold,
+    /// By looking at documents one by one.
+    IsMadeUpFor,
+}
+
+enum Looked {
+    Found(Kept, Page),
+    /// The index had better be brought up to date first.
+    Lags(Turn),
+}
+
+/// How far an index was brought.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    ThePresent,
+    /// It was not up to date yet when the time was over.
+    AllItsTime,
+    /// There was no room for more rows.
+    NoRoom,
+}
 
 /// A design document as it is: its revision and text, if it is there.
 type Existing = Option<(Rev, Bytes)>;
@@ -31,29 +65,128 @@ type Existing = Option<(Rev, Bytes)>;
 impl App {
     pub(super) async fn find(&self, asked: Admitted) -> Done {
         let (body, permit, head) = asked.read(self, self.limits.body_bytes).await?;
-        let query = FindQuery::parse(body.as_slice())?;
+        let query = Arc::new(FindQuery::parse(body.as_slice())?);
         drop(body);
         // First the turn, then the file: who waits holds nothing, and may read at the end of it (`Databases::file` asks again).
         let turn = self.finds.ask(&head.caller).await?;
         let file = self.databases.file(&permit).await?;
-        let limits = self.limits.clone();
-        let opened = std::sync::Arc::clone(&file);
         let began = Instant::now();
-        // The turn ends with the work, whether somebody waits for it or not.
-        let (query, page) = blocking(move || {
-            let page = query::page(&opened.view()?, &query, &limits);
-            Ok((
-                query,
-                page.and_then(|page| Ok((turn.keep(page.bytes())?, page))),
-            ))
-        })
-        .await?;
-        let (kept, page) = page?;
-        let producer = PageProducer::new(file, query, (page, kept), began.elapsed());
+        let looked = self.look(&file, &query, turn, Lag::IsTold).await?;
+        let (file, kept, page) = match looked {
+            Looked::Found(kept, page) => (file, kept, page),
+            Looked::Lags(turn) => {
+                let indexing = file.indexing();
+                drop(file);
+                let (pause, reached) = self
+                    .bring_up(&permit, indexing, &query, turn.pause())
+                    .await?;
+                let turn = self.finds.go_on(pause).await?;
+                // That may have taken some time: may the caller still read?
+                let file = self.databases.file(&permit).await?;
+                match self.look(&file, &query, turn, Lag::IsMadeUpFor).await {
+                    Ok(Looked::Found(kept, page)) => (file, kept, page),
+                    Err(DatabaseError::Refused(refusal))
+                        if refusal.kind == ErrorKind::TooLarge
+                            && reached == Reached::AllItsTime =>
+                    {
+                        let reason = "The index is being made: ask again in a moment.";
+                        return Err(CouchError::new(ErrorKind::Unavailable, reason).into());
+                    }
+                    Ok(Looked::Lags(_)) => return Err(StoreError::Aborted.into()),
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        let producer = PageProducer::new(query, (page, kept), began.elapsed());
         Ok(reply::stream(produce(
             producer,
+            file,
             Reader::new(self.databases.files()?, permit),
         )))
+    }
+
+    /// Finds a page.
+    async fn look(
+        &self,
+        file: &Arc<DatabaseFile>,
+        query: &Arc<FindQuery>,
+        turn: Turn,
+        lag: Lag,
+    ) -> Result<Looked, DatabaseError> {
+        let (file, query, limits) = (Arc::clone(file), Arc::clone(query), self.limits.clone());
+        // The turn ends with the work, whether somebody waits for it or not.
+        let looked = blocking(move || {
+            let stored = file.indexed_view()?;
+            if lag == Lag::IsTold {
+                match query::lags(&stored, &query, limits.find_unindexed) {
+                    Ok(false) => {}
+                    Ok(true) => return Ok(Ok(Looked::Lags(turn))),
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+            let page = query::page(&stored, &query, &limits);
+            Ok(page.and_then(|page| Ok(Looked::Found(turn.keep(page.bytes())?, page))))
+        });
+        looked.await?
+    }
+
+    /// Brings the index of a query up to date, step by step: one query at a time in one database. Who waits for another's holds
+    /// neither a turn nor the file, and each step takes a turn of its own, behind the queries that wait by then.
+    async fn bring_up(
+        &self,
+        permit: &Permit,
+        indexing: Arc<Semaphore>,
+        query: &Arc<FindQuery>,
+        mut pause: Pause,
+    ) -> Result<(Pause, Reached), DatabaseError> {
+        let deadline = Instant::now() + self.limits.find_indexing_time;
+        let mut most = self.limits.find_unindexed;
+        let Ok(indexing) = timeout_at(deadline, indexing.acquire_owned()).await else {
+            return Ok((pause, Reached::AllItsTime));
+        };
+        let indexing = Arc::new(indexing.map_err(|_| StoreError::Closed)?);
+        loop {
+            let turn = self.finds.go_on(pause).await?;
+            let file = self.databases.file(permit).await?;
+            let (opened, asked) = (Arc::clone(&file), Arc::clone(query));
+            let work = move || {
+                let step =
+                    query::next_step(&opened.indexed_view()?, &asked, most, Stride::default());
+                Ok((turn.pause(), step))
+            };
+            let (held, step) = blocking(work).await?;
+            pause = held;
+            let Some(step) = step? else {
+                return Ok((pause, Reached::ThePresent));
+            };
+            // What only removes rows needs no room.
+            let (batch, room) = match step.batch {
+                None => (None, None),
+                Some(batch) => {
+                    let (files, bytes) = (self.databases.files()?, batch.bytes());
+                    match files.room_for_rows(permit, bytes, step.expected).await {
+                        Ok(room) => (Some(batch), Some(room)),
+                        Err(_) if step.unused.is_some() => (None, None),
+                        Err(_) => return Ok((pause, Reached::NoRoom)),
+                    }
+                }
+            };
+            let is_last = step.is_last && batch.is_some();
+            let held = (room, Arc::clone(&indexing));
+            // What cannot be written does not keep anybody from being answered.
+            if file.write_index(batch, step.unused, held).await.is_err() {
+                return Ok((pause, Reached::NoRoom));
+            }
+            if is_last {
+                return Ok((pause, Reached::ThePresent));
+            }
+            // After one step at least, so that who asks again comes to an end.
+            if Instant::now() >= deadline {
+                return Ok((pause, Reached::AllItsTime));
+            }
+            // What has begun goes on to the present.
+            most = 0;
+        }
     }
 
     pub(super) async fn explain(&self, asked: Admitted) -> Done {
@@ -77,9 +210,10 @@ impl App {
             texts.extend(name.name.clone());
             texts
         });
-        let direction = match query.direction {
-            adyton_couch::mango::Direction::Ascending => "fwd",
-            adyton_couch::mango::Direction::Descending => "rev",
+        let (start, end) = read_range(&plan, &query);
+        let (direction, first, last) = match query.direction {
+            Direction::Ascending => ("fwd", start, end),
+            Direction::Descending => ("rev", end, start),
         };
         Ok(reply::json(
             StatusCode::OK,
@@ -103,8 +237,11 @@ impl App {
                 "skip": query.skip,
                 "fields": fields,
                 "covering": false,
-                // The index orders and does not narrow: every document is looked at.
-                "mrargs": {"include_docs": true, "view_type": "map", "direction": direction},
+                "mrargs": {
+                    "include_docs": true, "view_type": "map", "reduce": false, "partition": null,
+                    "start_key": first, "end_key": last, "direction": direction, "stable": false,
+                    "update": true, "conflicts": query.conflicts,
+                },
             }),
         ))
     }
@@ -118,7 +255,7 @@ impl App {
 
     async fn known_indexes(&self, permit: &Permit) -> Result<Vec<Index>, DatabaseError> {
         let file = self.databases.file(permit).await?;
-        Ok(blocking(move || query::indexes(&file.view()?)).await?)
+        blocking(move || Ok(query::indexes(&file.view()?))).await?
     }
 
     pub(super) async fn create_index(&self, asked: Admitted) -> Done {
@@ -193,7 +330,7 @@ impl App {
         }
         asked.rights().design()?;
         let (body, permit, _head) = asked.read(self, self.limits.body_bytes).await?;
-        let asked_for: Body = serde_json::from_slice(body.as_slice())
+        let asked_for: Body = read_object(body.as_slice())
             .map_err(|_| CouchError::bad_request("`docids` must be an array of strings"))?;
         drop(body);
         let (mut success, mut fail) = (Vec::new(), Vec::new());
@@ -272,5 +409,20 @@ impl App {
         let outcome = file.write(writes, room).await?.into_iter().next();
         outcome.ok_or(StoreError::Corrupt("a lost outcome"))??;
         Ok(())
+    }
+}
+
+/// Where the reading of an index begins and ends, as CouchDB tells it: values, or ids.
+fn read_range(plan: &Plan<'_>, query: &FindQuery) -> (Value, Value) {
+    match Way::of(plan, query) {
+        Way::ByIndex => {
+            let (start, end) = plan.span(query).to_json();
+            (start.into(), end.into())
+        }
+        Way::ById => {
+            let (least, greatest) = Plan::id_range(query);
+            let end = greatest.unwrap_or_else(|| Span::MAX.to_owned());
+            (least.into(), end.into())
+        }
     }
 }

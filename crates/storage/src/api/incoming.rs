@@ -15,6 +15,17 @@ use crate::databases::DatabaseError;
 use crate::store::attachments::{AttachmentWrite, Blob, Source};
 use crate::store::blocking;
 
+/// What an attachment takes besides its texts and its content, at most.
+const ATTACHMENT_BYTES: u64 = 256;
+// With what the allocator adds.
+const _: () = assert!(size_of::<AttachmentWrite>() as u64 <= ATTACHMENT_BYTES * 3 / 4);
+const _: () = assert!(size_of::<SentAttachment>() as u64 <= ATTACHMENT_BYTES * 3 / 4);
+
+/// What attachments take besides their texts and contents: a stub is a few bytes as it is sent.
+pub(super) fn bytes(sent: &[SentAttachment]) -> u64 {
+    sent.len() as u64 * ATTACHMENT_BYTES
+}
+
 impl App {
     /// Makes the attachments of one document ready, on a thread that may take its time.
     pub(super) async fn incoming(

@@ -15,7 +15,6 @@ const ROWS_PER_BATCH: usize = 1_000;
 
 /// The answer to `_local_docs`, upwards by id.
 pub(super) struct LocalDocsProducer {
-    file: Arc<DatabaseFile>,
     query: AllDocsQuery,
     left: u64,
     /// The last id looked at.
@@ -25,10 +24,9 @@ pub(super) struct LocalDocsProducer {
 }
 
 impl LocalDocsProducer {
-    pub(super) fn new(file: Arc<DatabaseFile>, query: AllDocsQuery) -> Self {
+    pub(super) fn new(query: AllDocsQuery) -> Self {
         Self {
             left: query.limit.unwrap_or(u64::MAX),
-            file,
             query,
             last: None,
             told: false,
@@ -54,11 +52,11 @@ impl LocalDocsProducer {
 }
 
 impl Producer for LocalDocsProducer {
-    fn batch(&mut self) -> Result<Option<Vec<Bytes>>, StoreError> {
+    fn batch(&mut self, file: &Arc<DatabaseFile>) -> Result<Option<Vec<Bytes>>, StoreError> {
         if self.done {
             return Ok(None);
         }
-        let view = self.file.view()?;
+        let view = file.view()?;
         let mut out = Vec::new();
         if self.last.is_none() {
             out.extend_from_slice(b"{\"total_rows\":null,\"offset\":null,\"rows\":[\n");
@@ -99,5 +97,9 @@ impl Producer for LocalDocsProducer {
             out.extend_from_slice(b"\n]}");
         }
         Ok(Some(vec![out.into()]))
+    }
+
+    fn is_complete(&self) -> bool {
+        self.done
     }
 }

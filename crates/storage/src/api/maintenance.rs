@@ -1,7 +1,7 @@
 //! What an owner does to a database as a whole: how much it remembers, compaction, purging.
 
 use adyton_couch::limits::REVS_LIMIT;
-use adyton_couch::wire::{CouchError, RevsDiff};
+use adyton_couch::wire::{CouchError, Purge};
 use http::StatusCode;
 use serde_json::{Map, json};
 
@@ -49,7 +49,7 @@ impl App {
         asked.rights().design()?;
         let (body, permit, _head) = asked.read(self, self.limits.body_bytes).await?;
         permit.rights().design()?;
-        let wanted = RevsDiff::parse_purge(body.as_slice())?;
+        let wanted = Purge::parse(body.as_slice())?;
         drop(body);
         let file = self.databases.file(&permit).await?;
         let purged: Map<String, serde_json::Value> = file

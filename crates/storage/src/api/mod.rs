@@ -3,8 +3,11 @@
 mod asked;
 mod attachments;
 mod bulk;
+mod bulk_docs;
 mod bulk_get;
+mod coding;
 pub(crate) mod contents;
+mod copy;
 mod did;
 mod did_registry;
 mod documents;
@@ -13,8 +16,10 @@ mod incoming;
 mod lists;
 mod local_docs;
 mod maintenance;
+mod missing_revs;
 mod multipart;
 mod open_revs;
+mod parsed;
 mod passing;
 pub(crate) mod pieces;
 pub(crate) mod read;
@@ -26,7 +31,6 @@ mod session;
 mod status;
 mod user;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -39,6 +43,7 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 
 use self::asked::{Asked, Head};
+pub(crate) use self::coding::Coder;
 pub(crate) use self::documents::info;
 use self::reply::Reply;
 use self::route::{Endpoint, Route};
@@ -58,6 +63,7 @@ use crate::outgoing_resolution::OutgoingResolution;
 use crate::records::Records;
 use crate::replicate::{News, Standing};
 use crate::server::body::BodyBudget;
+use crate::server::line::{Holding, Line, Lines, TooManyLines};
 use crate::store::node::NodeStore;
 use crate::throttle::{CallerKey, Proxy, Throttle, TooMany};
 
@@ -89,10 +95,16 @@ pub(crate) struct App {
     pub(crate) node_keys: NodeKeys,
     pub(crate) network: Network,
     pub(crate) throttle: Throttle,
+    /// Versions of DID documents, and registrations.
+    pub(crate) did_writes: Throttle,
     pub(crate) proxy: Proxy,
     pub(crate) metrics: Metrics,
     /// Queries, and feeds by selector, that look through documents at one time; the others wait.
     pub(crate) finds: Finds,
+    /// Answers that are told compressed.
+    pub(crate) coder: Coder,
+    /// Connections, by those who have requests on them.
+    pub(crate) lines: Lines,
     /// Feeds that wait for changes.
     pub(crate) feeds: FairShare<CallerKey>,
     /// Becomes true when the node goes down: feeds end.
@@ -101,7 +113,7 @@ pub(crate) struct App {
 
 impl App {
     /// Answers one request. Never fails: whatever goes wrong is an answer.
-    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>, peer: IpAddr) -> Reply {
+    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>, line: &Line) -> Reply {
         let began = Instant::now();
         let (head, body) = request.into_parts();
         let route = Route::parse(head.uri.path());
@@ -113,19 +125,30 @@ impl App {
             true => Method::GET,
             false => head.method.clone(),
         };
-        let head = Head::of(&self, head, method, peer);
+        let head = Head::of(&self, head, method, line.peer());
         let now = self.clock.unix_millis();
         let mut reply = match self.throttle.take(head.caller.clone(), now) {
             Ok(()) if preflight => preflight_reply(&head.headers),
-            Ok(()) => {
-                let asked = Asked::new(head, body);
-                Arc::clone(&self).dispatch(route, asked).await
-            }
+            Ok(()) => match self.lines.enter(line, &head.caller, &self.proxy) {
+                Ok(hold) => {
+                    let asked = Asked::new(head, body);
+                    let held = (line.begin(), hold);
+                    let reply = Arc::clone(&self).dispatch(route, asked).await;
+                    reply.map(|body| Holding::new(body, held).boxed_unsync())
+                }
+                Err(refusal) => refusal.reply(&route),
+            },
             Err(refusal) => {
                 self.metrics.throttled();
                 refusal.reply(&route)
             }
         };
+        if let (StatusCode::METHOD_NOT_ALLOWED, Some(methods)) =
+            (reply.status(), endpoint.methods())
+        {
+            let methods = HeaderValue::from_static(methods);
+            reply.headers_mut().insert(header::ALLOW, methods);
+        }
         if let Some(origin) = origin {
             allow_origin(reply.headers_mut(), origin);
         }
@@ -167,11 +190,13 @@ impl App {
             Route::Attachment(hash, id, name) => self.attachment(hash, id, name, asked).await,
             Route::Document(_, hash, id) => self.document(hash, id, asked).await,
             Route::Index(hash, design, name) => self.index(hash, &design, &name, asked).await,
-            Route::InvalidDocument(hash) => match asked.admit(&self, hash).await {
-                Ok(_) => reply::couch_error(&CouchError::new(
-                    ErrorKind::IllegalDocumentId,
-                    "The document id is not one.",
-                )),
+            Route::Invalid(endpoint, hash) => match asked.admit(&self, hash).await {
+                Ok(_) => reply::couch_error(&match endpoint {
+                    Endpoint::Document => {
+                        CouchError::new(ErrorKind::IllegalDocumentId, "The document id is not one.")
+                    }
+                    _ => CouchError::bad_request("The address is no text."),
+                }),
                 Err(error) => reply::couch_failure(&error),
             },
             Route::NoDatabase => {
@@ -271,6 +296,17 @@ impl TooMany {
     }
 }
 
+impl TooManyLines {
+    /// In the dialect of the side that was asked.
+    fn reply(self, route: &Route) -> Reply {
+        const WORDS: &str = "You have too many connections.";
+        match route {
+            Route::Plain(_) | Route::Did(..) => reply::fail(StatusCode::SERVICE_UNAVAILABLE, WORDS),
+            _ => reply::couch_error(&CouchError::new(ErrorKind::Unavailable, WORDS)),
+        }
+    }
+}
+
 /// Any page may ask: there are no cookies, so a page has no more rights than its tokens give it.
 fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -280,7 +316,9 @@ fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     );
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("etag, content-length, content-range, content-md5"),
+        HeaderValue::from_static(
+            "etag, content-length, content-range, content-md5, accept-ranges, retry-after",
+        ),
     );
     headers.append(header::VARY, HeaderValue::from_static("origin"));
 }
@@ -291,7 +329,7 @@ fn preflight_reply(asked: &HeaderMap) -> Reply {
     headers.remove(header::CONTENT_TYPE);
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE"),
+        HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, COPY"),
     );
     headers.insert(
         header::ACCESS_CONTROL_MAX_AGE,

@@ -10,9 +10,10 @@ use http::header;
 
 use super::App;
 use super::asked::{Admitted, Head};
-use super::documents::{Done, if_match};
+use super::documents::{Done, said_rev};
+use super::incoming;
+use super::parsed::{grow, parsed};
 use super::reply;
-use crate::databases::DatabaseError;
 use crate::server::body::Claim;
 
 /// The boundary of a `multipart/related` request; none when the request is something else.
@@ -31,42 +32,43 @@ impl App {
         boundary: Boundary,
         asked: Admitted,
     ) -> Done {
-        let query = DocumentQuery::parse(&asked.head().query)?;
-        let if_match = if_match(asked.head());
+        let mut query = DocumentQuery::parse(&asked.head().query)?;
+        query.rev = said_rev(query.rev, asked.head())?;
         let (body, permit, _head) = asked.read(self, self.limits.bulk_bytes).await?;
-        let held = body.claim_more(0).map_err(reply::couch_refusal)?;
-        let body = body.into_shared();
-        let (document, parts) = self.read_parts(&body, held, &boundary)?;
-        drop(body);
-        self.put_envelope(&permit, id, (query, if_match), document, parts)
-            .await
+        let most = self.limits.document_bytes;
+        let read = parsed(body, move |body| {
+            let held = body.claim_more(0).map_err(reply::couch_refusal)?;
+            read_parts(&body.into_shared(), held, &boundary, most)
+        });
+        let (document, parts) = read.await?;
+        self.put_envelope(&permit, id, query, document, parts).await
     }
+}
 
-    /// The parts of a body. `held` becomes the room that the document takes besides.
-    fn read_parts(
-        &self,
-        body: &Bytes,
-        mut held: Claim,
-        boundary: &Boundary,
-    ) -> Result<Parts, DatabaseError> {
-        let parts = multipart::parts(body, boundary, MAX_ATTACHMENTS + 1).map_err(refusal)?;
-        let (document, parts) = parts.split_first().ok_or(CouchError::bad_request(
-            "The multipart body holds no document.",
-        ))?;
-        if document.body.len() > self.limits.document_bytes {
-            let reason = "The document is too large.";
-            return Err(CouchError::new(ErrorKind::TooLarge, reason).into());
-        }
-        let grown = held.grow(document.body.len() as u64);
-        grown.map_err(reply::couch_refusal)?;
-        let envelope = Envelope::parse(document.body).map_err(CouchError::from)?;
-        let parts = named(&envelope.attachments, parts)?;
-        let parts = parts
-            .into_iter()
-            .map(|(name, part)| (name, body.slice_ref(part)))
-            .collect();
-        Ok(((envelope, held), parts))
+/// The parts of a body, of which the document has at most so many bytes. `held` becomes the room that the document takes besides.
+fn read_parts(
+    body: &Bytes,
+    mut held: Claim,
+    boundary: &Boundary,
+    most: usize,
+) -> Result<Parts, CouchError> {
+    let parts = multipart::parts(body, boundary, MAX_ATTACHMENTS + 1).map_err(refusal)?;
+    let (document, parts) = parts.split_first().ok_or(CouchError::bad_request(
+        "The multipart body holds no document.",
+    ))?;
+    if document.body.len() > most {
+        let reason = "The document is too large.";
+        return Err(CouchError::new(ErrorKind::TooLarge, reason));
     }
+    grow(&mut held, document.body.len() as u64)?;
+    let envelope = Envelope::parse(document.body)?;
+    grow(&mut held, incoming::bytes(&envelope.attachments))?;
+    let parts = named(&envelope.attachments, parts)?;
+    let parts = parts
+        .into_iter()
+        .map(|(name, part)| (name, body.slice_ref(part)))
+        .collect();
+    Ok(((envelope, held), parts))
 }
 
 /// The document with the room that it takes, and the contents, which are shares of the request's body.

@@ -8,6 +8,7 @@
 
 mod bulk;
 mod feed;
+mod said;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,26 +20,33 @@ use adyton_couch::rev_tree::Liveness;
 use adyton_couch::wire::{CouchError, ErrorKind};
 use adyton_protocol::database::DatabaseHash;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
-use serde_json::{Value, json};
+use http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderValue,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{Method, Request};
+use serde_json::Value;
 use url::form_urlencoded;
 
+use self::said::Said;
 use super::App;
 use super::asked::{Admitted, Asked, Head};
-use super::documents::{Done, MAX_LOCAL_DOCUMENT_BYTES, may_write, method_not_allowed, security};
+use super::copy::{COPY, destination};
+use super::documents::{
+    Done, checkpoint_refusal, may_write, method_not_allowed, reserved_id, security,
+};
 use super::multipart::related;
 use super::reply::{self, Reply};
 use super::route::{Endpoint, Route};
 use crate::access::Permit;
 use crate::couch::databases::CouchDatabases;
 use crate::couch::layout::Acting;
-use crate::couch::request;
+use crate::couch::{designs, request};
 use crate::databases::DatabaseError;
 use crate::quota::Room;
 use crate::store::StoreError;
 use crate::store::write::SMALL_TOMBSTONE_BYTES;
+use crate::throttle::CallerKey;
 
 /// Longest wait for an answer to begin, and for its next piece: a query may look through a whole database.
 const ANSWER_TIME: Duration = Duration::from_secs(120);
@@ -59,6 +67,8 @@ struct Going {
     body: Bytes,
     /// Whether something is deleted.
     liveness: Liveness,
+    /// For whom.
+    caller: CallerKey,
 }
 
 impl Going {
@@ -70,12 +80,8 @@ impl Going {
             headers: request::asked(&head.headers),
             body,
             liveness,
+            caller: head.caller.clone(),
         }
-    }
-
-    /// What was asked, without a body.
-    fn bodiless(head: &Head, path: &str, liveness: Liveness) -> Self {
-        Self::of(head, path, Bytes::new(), liveness)
     }
 }
 
@@ -98,8 +104,10 @@ impl App {
             couch,
             hash,
         };
+        let (coding, coder) = (asked.coding(), passing.app.coder.clone());
         let done = passing.answer(route, asked).await;
-        done.unwrap_or_else(|error| reply::couch_failure(&error))
+        let reply = done.unwrap_or_else(|error| reply::couch_failure(&error));
+        coder.code_if(reply, coding)
     }
 }
 
@@ -113,14 +121,12 @@ impl Passing {
             Route::Index(_, design, name) => match asked.head().method {
                 Method::DELETE => {
                     asked.rights().design()?;
-                    let (permit, head) = asked.bodiless();
                     let path = request::path(self.hash, &["_index", &design, "json", &name]);
-                    let going = Going::bodiless(&head, &path, Liveness::Live);
-                    self.go(permit, going).await
+                    self.bodiless(&path, asked, Liveness::Live).await
                 }
                 _ => Err(method_not_allowed()),
             },
-            Route::Plain(_) | Route::Did(..) | Route::InvalidDocument(_) | Route::NoDatabase => {
+            Route::Plain(_) | Route::Did(..) | Route::Invalid(..) | Route::NoDatabase => {
                 Err(CouchError::missing().into())
             }
         }
@@ -139,6 +145,12 @@ impl Passing {
             (Endpoint::Changes, Method::GET | Method::POST) => self.changes(asked).await,
             (Endpoint::AllDocs, Method::GET) => self.get(&["_all_docs"], asked).await,
             (Endpoint::AllDocs, Method::POST) => self.ask(&["_all_docs"], asked, bulk).await,
+            (Endpoint::AllDocsQueries, Method::POST) => {
+                self.ask(&["_all_docs", "queries"], asked, bulk).await
+            }
+            (Endpoint::DesignDocsQueries, Method::POST) => {
+                self.ask(&["_design_docs", "queries"], asked, bulk).await
+            }
             (Endpoint::DesignDocs, Method::GET) => self.get(&["_design_docs"], asked).await,
             (Endpoint::DesignDocs, Method::POST) => self.ask(&["_design_docs"], asked, bulk).await,
             (Endpoint::BulkDocs, Method::POST) => self.bulk_docs(asked).await,
@@ -158,6 +170,9 @@ impl Passing {
             }
             (Endpoint::RevsLimit, Method::PUT) => self.owners(&["_revs_limit"], asked, 64).await,
             (Endpoint::Compact, Method::POST) => self.owners(&["_compact"], asked, small).await,
+            (Endpoint::ViewCleanup, Method::POST) => {
+                self.owners(&["_view_cleanup"], asked, small).await
+            }
             (Endpoint::Purge, Method::POST) => self.owners(&["_purge"], asked, small).await,
             (Endpoint::LocalDocs, Method::GET) => {
                 // Readers' checkpoints say who reads: they are the owner's to list.
@@ -177,11 +192,12 @@ impl Passing {
                 let reason = "missing_named_view";
                 Err(CouchError::new(ErrorKind::NotFound, reason).into())
             }
+            // Every write that CouchDB acknowledges is durable there; but a replicator looks at when the database was made.
             (Endpoint::EnsureFullCommit, Method::POST) => {
-                // Every write that CouchDB acknowledges is durable there.
-                let done = json!({"ok": true, "instance_start_time": "0"});
-                Ok(reply::json(StatusCode::CREATED, &done))
+                let path = request::path(self.hash, &["_ensure_full_commit"]);
+                self.bodiless(&path, asked, Liveness::Live).await
             }
+            (Endpoint::UnknownInDatabase, Method::PUT) => Err(reserved_id()),
             (Endpoint::UnknownInDatabase, _) => Err(CouchError::missing().into()),
             _ => Err(method_not_allowed()),
         }
@@ -189,9 +205,14 @@ impl Passing {
 
     /// What every reader may ask, without a body.
     async fn get(self, path: &[&str], asked: Admitted) -> Done {
-        let (permit, head) = asked.bodiless();
         let path = request::path(self.hash, path);
-        let going = Going::bodiless(&head, &path, Liveness::Live);
+        self.bodiless(&path, asked, Liveness::Live).await
+    }
+
+    /// What may be asked goes on without a body.
+    async fn bodiless(self, path: &str, asked: Admitted, liveness: Liveness) -> Done {
+        let (permit, head) = asked.bodiless();
+        let going = Going::of(&head, path, Bytes::new(), liveness);
         self.go(permit, going).await
     }
 
@@ -229,16 +250,13 @@ impl Passing {
     async fn document(self, id: DocumentId, asked: Admitted) -> Done {
         let path = request::document_path(self.hash, &id, None);
         match asked.head().method {
-            Method::GET => {
-                let (permit, head) = asked.bodiless();
-                let going = Going::bodiless(&head, &path, Liveness::Live);
-                self.go(permit, going).await
-            }
+            Method::GET => self.bodiless(&path, asked, Liveness::Live).await,
             Method::DELETE => {
+                may_write(asked.rights(), &id, Liveness::Deleted)?;
+                designs::may_change(&id)?;
                 let (permit, head) = asked.bodiless();
-                may_write(permit.rights(), &id, Liveness::Deleted)?;
-                let going = Going::bodiless(&head, &path, Liveness::Deleted);
-                self.go(permit, going).await
+                let going = Going::of(&head, &path, Bytes::new(), Liveness::Deleted);
+                self.write(permit, going).await
             }
             Method::PUT => {
                 let boundary = related(asked.head()).transpose()?;
@@ -248,27 +266,66 @@ impl Passing {
                 };
                 let (body, permit, head) = asked.read(&self.app, limit).await?;
                 let body = body.into_shared();
-                let envelope = match &boundary {
-                    None => Envelope::parse(&body),
+                let json = match &boundary {
+                    None => &*body,
                     Some(boundary) => {
                         let wrong = || CouchError::bad_request("The multipart body is malformed.");
                         let parts =
                             parts(&body, boundary, MAX_ATTACHMENTS + 1).map_err(|_| wrong())?;
-                        Envelope::parse(parts.first().ok_or_else(wrong)?.body)
+                        parts.first().ok_or_else(wrong)?.body
                     }
                 };
-                let envelope = envelope.map_err(CouchError::from)?;
+                let envelope = Envelope::parse(json).map_err(CouchError::from)?;
                 if envelope.id.as_ref().is_some_and(|inner| *inner != id) {
                     let reason = "Document ID must match the address";
                     return Err(CouchError::bad_request(reason).into());
                 }
                 may_write(permit.rights(), &id, envelope.liveness)?;
+                designs::may_keep(&id, json)?;
                 let _room = self.room_for_edit(&permit, &head, &envelope, &body).await?;
                 let going = Going::of(&head, &path, body, envelope.liveness);
-                self.go(permit, going).await
+                self.write(permit, going).await
             }
+            ref method if method.as_str() == COPY => self.copy(&path, asked).await,
             _ => Err(method_not_allowed()),
         }
+    }
+
+    async fn copy(self, path: &str, asked: Admitted) -> Done {
+        let (permit, head) = asked.bodiless();
+        let destination = destination(&head)?;
+        may_write(permit.rights(), &destination.id, Liveness::Live)?;
+        if destination.id.kind() == DocumentKind::Design {
+            // What would become of it is nowhere to be judged.
+            let reason = "Design documents are written with PUT.";
+            return Err(CouchError::new(ErrorKind::Forbidden, reason).into());
+        }
+        let bytes = self.told_bytes(&permit, &head, path).await?;
+        let _room = self.room(&permit, bytes).await?;
+        let mut going = Going::of(&head, path, Bytes::new(), Liveness::Live);
+        let value = request::destination(&destination);
+        let value = HeaderValue::from_str(&value)
+            .map_err(|_| CouchError::bad_request("The destination is none."))?;
+        going.headers.insert("destination", value);
+        self.write(permit, going).await
+    }
+
+    /// How long a document is as CouchDB tells it, without the contents of attachments: what a copy of it takes.
+    async fn told_bytes(
+        &self,
+        permit: &Permit,
+        head: &Head,
+        path: &str,
+    ) -> Result<usize, DatabaseError> {
+        let asking = Going {
+            method: Method::HEAD,
+            headers: HeaderMap::new(),
+            ..Going::of(head, path, Bytes::new(), Liveness::Live)
+        };
+        let said = self.sent(permit, asking, ANSWER_TIME).await?;
+        let length = said.head.headers.get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        Ok(length.unwrap_or(0))
     }
 
     async fn post_document(self, asked: Admitted) -> Done {
@@ -282,7 +339,10 @@ impl Passing {
                 let reason = "Local documents are written with PUT.";
                 return Err(CouchError::bad_request(reason).into());
             }
-            Some(id) => may_write(rights, id, envelope.liveness)?,
+            Some(id) => {
+                may_write(rights, id, envelope.liveness)?;
+                designs::may_keep(id, &body)?;
+            }
             None => match envelope.liveness {
                 Liveness::Live => rights.write()?,
                 Liveness::Deleted => rights.delete()?,
@@ -291,7 +351,7 @@ impl Passing {
         let _room = self.room_for_edit(&permit, &head, &envelope, &body).await?;
         let path = request::path(self.hash, &[]);
         let going = Going::of(&head, &path, body, envelope.liveness);
-        self.go(permit, going).await
+        self.write(permit, going).await
     }
 
     async fn attachment(self, id: &DocumentId, name: &str, asked: Admitted) -> Done {
@@ -304,12 +364,14 @@ impl Passing {
             Method::DELETE => {
                 let (permit, head) = asked.bodiless();
                 may_write(permit.rights(), id, Liveness::Live)?;
+                designs::may_change(id)?;
                 (Bytes::new(), permit, head)
             }
             Method::PUT => {
                 may_write(asked.rights(), id, Liveness::Live)?;
+                designs::may_change(id)?;
                 let limit = self.app.limits.attachment_bytes;
-                let (body, permit, head) = asked.read(&self.app, limit).await?;
+                let (body, permit, head) = asked.read_as_it_is(&self.app, limit).await?;
                 may_write(permit.rights(), id, Liveness::Live)?;
                 (body.into_shared(), permit, head)
             }
@@ -319,46 +381,60 @@ impl Passing {
             Method::GET => None,
             _ => Some(self.room(&permit, body.len()).await?),
         };
+        let mut headers = request::asked_with_content(&head.headers);
+        headers
+            .entry(CONTENT_TYPE)
+            .or_insert(HeaderValue::from_static("application/octet-stream"));
         let going = Going {
-            headers: request::asked_with_content(&head.headers),
+            headers,
             ..Going::of(&head, &path, body, Liveness::Live)
         };
-        self.go(permit, going).await
+        let mut reply = match head.method {
+            Method::GET => self.go(permit, going).await?,
+            _ => self.write(permit, going).await?,
+        };
+        // What somebody stored is never a page of ours.
+        for (name, value) in [
+            (CONTENT_SECURITY_POLICY, "sandbox"),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ] {
+            let value = HeaderValue::from_static(value);
+            reply.headers_mut().insert(name, value);
+        }
+        Ok(reply)
     }
 
     async fn local(self, id: DocumentId, asked: Admitted) -> Done {
         let path = request::document_path(self.hash, &id, None);
         match asked.head().method {
-            Method::GET => {
-                let (permit, head) = asked.bodiless();
-                let going = Going::bodiless(&head, &path, Liveness::Live);
-                self.go(permit, going).await
-            }
+            Method::GET => self.bodiless(&path, asked, Liveness::Live).await,
             Method::DELETE => {
-                let (permit, head) = asked.bodiless();
-                permit.rights().checkpoint()?;
-                let going = Going::bodiless(&head, &path, Liveness::Live);
-                self.go(permit, going).await
+                asked.rights().checkpoint()?;
+                self.bodiless(&path, asked, Liveness::Live).await
             }
             Method::PUT => {
                 asked.rights().checkpoint()?;
-                let limit = match asked.rights().only_checkpoints() {
-                    true => self.app.limits.reader_local_bytes,
-                    false => MAX_LOCAL_DOCUMENT_BYTES,
-                };
+                let limit = self.app.local_bytes(asked.rights());
                 let (body, permit, head) = asked.read(&self.app, limit).await?;
                 permit.rights().checkpoint()?;
                 let body = body.into_shared();
-                LocalEnvelope::parse(&body).map_err(CouchError::from)?;
-                if permit.rights().only_checkpoints() {
-                    if body.len() > self.app.limits.reader_local_bytes {
-                        let reason = "The document is too large.";
-                        return Err(CouchError::new(ErrorKind::TooLarge, reason).into());
-                    }
-                    self.room_for_checkpoint(&path).await?;
-                }
-                let _room = self.room(&permit, body.len()).await?;
+                let local = LocalEnvelope::parse(&body).map_err(CouchError::from)?;
+                let bytes = body.len();
                 let going = Going::of(&head, &path, body, Liveness::Live);
+                if local.liveness == Liveness::Deleted {
+                    return self.go(permit, going).await;
+                }
+                if bytes > self.app.local_bytes(permit.rights()) {
+                    let reason = "The document is too large.";
+                    return Err(CouchError::new(ErrorKind::TooLarge, reason).into());
+                }
+                let room = self.room_for_local(&permit, &path, bytes).await;
+                let _room = room.map_err(|error| match error {
+                    DatabaseError::Refused(full) => {
+                        checkpoint_refusal(permit.rights(), full).into()
+                    }
+                    error => error,
+                })?;
                 self.go(permit, going).await
             }
             _ => Err(method_not_allowed()),
@@ -386,13 +462,27 @@ impl Passing {
         self.app.databases.room(permit, bytes as u64).await
     }
 
-    /// What readers keep fills the owner's account: when there is much, none of them makes a new document.
-    async fn room_for_checkpoint(&self, path: &str) -> Result<(), DatabaseError> {
+    /// Room for a local document, by the same rules as in front of files.
+    async fn room_for_local(
+        &self,
+        permit: &Permit,
+        path: &str,
+        bytes: usize,
+    ) -> Result<Room, DatabaseError> {
+        let bytes = bytes as u64;
+        let (room, most) = self.app.room_for_locals(permit, bytes, bytes).await?;
+        if most < u64::MAX {
+            self.is_one_of(most, path).await?;
+        }
+        Ok(room)
+    }
+
+    /// Refuses a new local document where there are as many as there may be.
+    async fn is_one_of(&self, most: u64, path: &str) -> Result<(), DatabaseError> {
         let client = self.couch.client();
         if client.get(path).await?.is_some() {
             return Ok(());
         }
-        let most = self.app.limits.local_documents_for_readers;
         let list = request::path(self.hash, &["_local_docs"]);
         let listed = client
             .get(&format!("{list}?skip={}&limit=1", most.saturating_sub(1)))
@@ -411,8 +501,18 @@ impl Passing {
     async fn go(self, permit: Permit, going: Going) -> Done {
         // Told of changes from before CouchDB is asked on.
         let changes = self.couch.changes();
-        let response = self.sent(&permit, going, ANSWER_TIME).await?;
-        Ok(self.told(permit, changes, response))
+        let said = self.sent(&permit, going, ANSWER_TIME).await?;
+        Ok(self.told(permit, changes, said))
+    }
+
+    /// The same with what is written: the other nodes of the context are to have it, too.
+    async fn write(self, permit: Permit, going: Going) -> Done {
+        let (app, hash) = (Arc::clone(&self.app), self.hash);
+        let reply = self.go(permit, going).await?;
+        if reply.status().is_success() {
+            app.news.written(hash);
+        }
+        Ok(reply)
     }
 
     async fn sent(
@@ -420,7 +520,10 @@ impl Passing {
         permit: &Permit,
         going: Going,
         time: Duration,
-    ) -> Result<Response<Incoming>, DatabaseError> {
+    ) -> Result<Said, DatabaseError> {
+        let reason = "There are too many requests under way.";
+        let way = self.couch.way(going.caller);
+        let way = way.ok_or(CouchError::new(ErrorKind::Unavailable, reason))?;
         let public_user = self.couch.public_user();
         let record = permit.record();
         let acting = Acting::of(permit.principal(), record, going.liveness, public_user);
@@ -436,11 +539,7 @@ impl Passing {
         let response = tokio::time::timeout(time, sent)
             .await
             .map_err(|_| StoreError::Away)??;
-        // A redirection would lead around every check.
-        match response.status().is_redirection() && response.status() != StatusCode::NOT_MODIFIED {
-            true => Err(StoreError::Strange(response.status().as_u16()).into()),
-            false => Ok(response),
-        }
+        Ok(Said::of(response, way).await?)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use adyton_couch::attachment::Encoding;
 use base64::Engine;
@@ -40,6 +40,14 @@ impl Piece {
         }
     }
 
+    /// Its text, if it is made already.
+    pub(crate) fn made(&self) -> Option<Bytes> {
+        match self {
+            Self::Text(text) => Some(text.clone()),
+            Self::Kept { .. } | Self::Decoded(_) | Self::Base64(_) => None,
+        }
+    }
+
     /// Its bytes in the answer.
     pub(crate) fn length(&self) -> u64 {
         match self {
@@ -51,13 +59,41 @@ impl Piece {
     }
 }
 
-/// Pieces that are sent from one view of the database.
+/// Pieces that are sent. No view of the database is held while a reader takes his time, or what is written meanwhile could not take
+/// the place of what it replaces, and the file would grow for as long as he likes. Contents are named by what is in them: one that is
+/// gone ends the answer in the middle.
 pub(crate) struct PieceProducer {
-    /// Kept open until the answer is sent.
-    _file: Arc<DatabaseFile>,
-    view: Arc<View>,
+    contents: Contents,
     pieces: VecDeque<Piece>,
     under_way: Option<UnderWay>,
+}
+
+/// Where contents are read.
+#[derive(Clone)]
+enum Contents {
+    /// In the database as it is when a batch is made, whose file is lent for so long.
+    Now(Arc<Mutex<Option<Arc<DatabaseFile>>>>),
+    /// In the database as it was: for what is made at once.
+    Then(Arc<View>),
+}
+
+impl Contents {
+    fn chunk(&self, blob: BlobId, number: u64) -> Result<Bytes, StoreError> {
+        match self {
+            Self::Now(lent) => {
+                let lent = lent.lock().unwrap_or_else(PoisonError::into_inner);
+                lent.as_ref().ok_or(StoreError::Closed)?.chunk(blob, number)
+            }
+            Self::Then(view) => view.chunk(blob, number),
+        }
+    }
+
+    /// Lends a file, or takes it back.
+    fn lend(&self, file: Option<&Arc<DatabaseFile>>) {
+        if let Self::Now(lent) = self {
+            *lent.lock().unwrap_or_else(PoisonError::into_inner) = file.cloned();
+        }
+    }
 }
 
 /// A content that is being decoded.
@@ -67,15 +103,33 @@ struct UnderWay {
 }
 
 impl PieceProducer {
-    pub(crate) fn new(file: Arc<DatabaseFile>, view: View, pieces: Vec<Piece>) -> Self {
-        Self::sharing(file, Arc::new(view), pieces)
+    pub(crate) fn new(pieces: Vec<Piece>) -> Self {
+        Self::of(Contents::Now(Arc::default()), pieces)
     }
 
-    /// The same, from a view that others use, too.
-    pub(super) fn sharing(file: Arc<DatabaseFile>, view: Arc<View>, pieces: Vec<Piece>) -> Self {
+    /// What fits a batch is read from this view before it is let go: nothing of it can be gone when it is sent.
+    pub(super) fn begun(view: View, pieces: Vec<Piece>) -> Result<Vec<Piece>, StoreError> {
+        let length: u64 = pieces.iter().map(Piece::length).sum();
+        if length > BATCH_BYTES as u64 {
+            return Ok(pieces);
+        }
+        let texts = Self::at_once(view, pieces)?;
+        Ok(texts.into_iter().map(Piece::Text).collect())
+    }
+
+    /// Pieces that are made at once, and wait for nobody.
+    pub(crate) fn at_once(view: View, pieces: Vec<Piece>) -> Result<Vec<Bytes>, StoreError> {
+        let mut from_view = Self::of(Contents::Then(Arc::new(view)), pieces);
+        let mut texts = Vec::new();
+        while let Some(text) = from_view.next()? {
+            texts.push(text);
+        }
+        Ok(texts)
+    }
+
+    fn of(contents: Contents, pieces: Vec<Piece>) -> Self {
         Self {
-            _file: file,
-            view,
+            contents,
             pieces: pieces.into(),
             under_way: None,
         }
@@ -95,7 +149,7 @@ impl PieceProducer {
                 Some(Piece::Text(text)) => return Ok(Some(text)),
                 Some(Piece::Kept { from, to, .. }) if from >= to => {}
                 Some(Piece::Kept { blob, from, to }) => {
-                    let chunk = self.view.chunk(blob, from / CHUNK_BYTES)?;
+                    let chunk = self.contents.chunk(blob, from / CHUNK_BYTES)?;
                     let (bytes, next) = cut(&chunk, from, to)?;
                     self.pieces.push_front(Piece::Kept {
                         blob,
@@ -112,7 +166,7 @@ impl PieceProducer {
 
     fn start(&mut self, attached: &Attached, base64: bool) {
         let kept = KeptReader {
-            view: Arc::clone(&self.view),
+            contents: self.contents.clone(),
             blob: attached.blob,
             at: 0,
             to: attached.attachment.encoded_length,
@@ -142,8 +196,8 @@ impl UnderWay {
     }
 }
 
-impl Producer for PieceProducer {
-    fn batch(&mut self) -> Result<Option<Vec<Bytes>>, StoreError> {
+impl PieceProducer {
+    fn some(&mut self) -> Result<Option<Vec<Bytes>>, StoreError> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while bytes < BATCH_BYTES {
@@ -155,40 +209,72 @@ impl Producer for PieceProducer {
     }
 }
 
+impl Producer for PieceProducer {
+    fn batch(&mut self, file: &Arc<DatabaseFile>) -> Result<Option<Vec<Bytes>>, StoreError> {
+        self.contents.lend(Some(file));
+        let batch = self.some();
+        self.contents.lend(None);
+        batch
+    }
+
+    fn is_complete(&self) -> bool {
+        self.pieces.is_empty() && self.under_way.is_none()
+    }
+}
+
 /// An answer of many documents: pieces for some of them at a time, each time from the view of that moment.
 pub(super) trait PieceSource: Send + 'static {
-    /// The next ones, up to a batch of text; none when the answer is complete. Contents are read only when they are sent.
-    fn next_pieces(&mut self) -> Result<Option<PieceProducer>, StoreError>;
+    /// The next ones, up to a batch of text; nothing in the list when it looked at much and goes on the next time, none when the answer
+    /// is complete. Contents are read only when they are sent.
+    fn next_pieces(&mut self, file: &DatabaseFile) -> Result<Option<Vec<Piece>>, StoreError>;
+
+    /// Whether there are none left.
+    fn is_complete(&self) -> bool;
 }
 
 /// Sends what a source makes.
-pub(super) struct Sending<S> {
+pub(super) struct Sending<S, Held = ()> {
     source: S,
     under_way: Option<PieceProducer>,
+    _held: Held,
 }
 
 impl<S: PieceSource> Sending<S> {
     pub(super) fn new(source: S) -> Self {
+        Self::holding(source, ())
+    }
+}
+
+impl<S: PieceSource, Held> Sending<S, Held> {
+    /// Holds the room that the source takes, until it is sent.
+    pub(super) fn holding(source: S, held: Held) -> Self {
         Self {
             source,
             under_way: None,
+            _held: held,
         }
     }
 }
 
-impl<S: PieceSource> Producer for Sending<S> {
-    fn batch(&mut self) -> Result<Option<Vec<Bytes>>, StoreError> {
+impl<S: PieceSource, Held: Send + 'static> Producer for Sending<S, Held> {
+    fn batch(&mut self, file: &Arc<DatabaseFile>) -> Result<Option<Vec<Bytes>>, StoreError> {
         loop {
             if let Some(under_way) = &mut self.under_way
-                && let Some(batch) = under_way.batch()?
+                && let Some(batch) = under_way.batch(file)?
             {
                 return Ok(Some(batch));
             }
-            self.under_way = self.source.next_pieces()?;
-            if self.under_way.is_none() {
-                return Ok(None);
+            match self.source.next_pieces(file)? {
+                None => return Ok(None),
+                Some(pieces) if pieces.is_empty() => return Ok(Some(Vec::new())),
+                Some(pieces) => self.under_way = Some(PieceProducer::new(pieces)),
             }
         }
+    }
+
+    fn is_complete(&self) -> bool {
+        let all_told = self.under_way.as_ref().is_none_or(Producer::is_complete);
+        all_told && self.source.is_complete()
     }
 }
 
@@ -207,7 +293,7 @@ fn cut(chunk: &Bytes, from: u64, to: u64) -> Result<(Bytes, u64), StoreError> {
 
 /// A content as it is kept, to be read by a decoder.
 struct KeptReader {
-    view: Arc<View>,
+    contents: Contents,
     blob: BlobId,
     at: u64,
     to: u64,
@@ -218,7 +304,7 @@ impl Read for KeptReader {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         if self.chunk.is_empty() && self.at < self.to {
             let chunk = self
-                .view
+                .contents
                 .chunk(self.blob, self.at / CHUNK_BYTES)
                 .map_err(std::io::Error::other)?;
             let (bytes, next) = cut(&chunk, self.at, self.to).map_err(std::io::Error::other)?;

@@ -89,7 +89,8 @@ pub(crate) fn chosen(
     Ok((row, leaf))
 }
 
-/// The revisions that `open_revs` asks for: found, or only named; each once, however often it is asked for. Blocking.
+/// The revisions that `open_revs` asks for, and the document: found, or only named; each once, however often it is asked for.
+/// Blocking.
 pub(crate) fn chosen_of_many(
     view: &View,
     id: &str,
@@ -117,6 +118,14 @@ pub(crate) fn chosen_of_many(
         }
     }
     Ok((row, leaves))
+}
+
+/// The leaves that an item of `_bulk_get` names: all, where it names no revision.
+pub(crate) fn named(row: &DocumentRow, rev: Option<Rev>, latest: bool) -> Vec<Leaf> {
+    match rev {
+        Some(rev) => found_for(row, rev, latest),
+        None => row.tree.leaves(),
+    }
 }
 
 /// The leaves that answer a wish for `rev`.

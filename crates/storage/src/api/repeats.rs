@@ -3,8 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use adyton_couch::rev::Rev;
 use adyton_couch::rev_tree::Leaf;
-use adyton_couch::wire::{AttachmentsWanted, BulkGetItem, CouchError, ErrorKind};
+use adyton_couch::wire::{AttachmentsWanted, BulkGetItem, CouchError, ErrorKind, WrongItem};
 
 use super::read;
 use crate::store::StoreError;
@@ -13,6 +14,8 @@ use crate::store::row::DocumentRow;
 
 /// What a row of an answer counts for besides its document.
 const ROW_BYTES: u64 = 100;
+/// What it counts for to go over one revision of a document, as it is when nothing is found.
+const LOOK_BYTES: u64 = 40;
 /// Bytes of one ancestor in `_revisions`.
 const ANCESTOR_BYTES: u64 = 35;
 
@@ -33,24 +36,60 @@ pub(super) fn are_any<'a>(mut ids: impl Iterator<Item = &'a str>) -> bool {
     !ids.all(|id| seen.insert(id))
 }
 
-/// Refuses keys of which more than `most` bytes would be told again.
+/// The keys of a list.
+pub(super) struct Keys {
+    pub(super) keys: Vec<String>,
+    /// Their documents are told, and not only their revisions.
+    pub(super) documents: bool,
+    /// With the other leaves, for which each document is gone through.
+    pub(super) conflicts: bool,
+}
+
+/// What the keys of some lists come to for one document, besides the first time that it is named.
+#[derive(Default)]
+struct Again {
+    named: bool,
+    /// How often all of its revisions are gone through.
+    looks: u64,
+    /// How often it is told.
+    told: u64,
+    told_once: bool,
+}
+
+/// Refuses keys of which more than `most` bytes would be told again, or looked for again.
 pub(super) fn of_keys(
     view: &View,
-    keys: &[String],
+    lists: &[Keys],
     telling: Telling,
     most: u64,
 ) -> Result<Result<(), CouchError>, StoreError> {
-    let mut counts: HashMap<&str, u64> = HashMap::new();
-    for key in keys {
-        *counts.entry(key).or_default() += 1;
+    let mut by_key: HashMap<&str, Again> = HashMap::new();
+    for list in lists {
+        let mut last = None;
+        for key in &list.keys {
+            let again = by_key.entry(key).or_default();
+            if std::mem::replace(&mut again.named, true) {
+                // Keys that follow each other and are the same are read once.
+                let read = u64::from(last != Some(key));
+                again.looks += read + u64::from(list.documents && list.conflicts);
+            }
+            if list.documents && std::mem::replace(&mut again.told_once, true) {
+                again.told += 1;
+            }
+            last = Some(key);
+        }
     }
     let mut repeated: u64 = 0;
-    for (key, count) in counts.into_iter().filter(|(_, count)| *count > 1) {
+    let often = by_key.into_iter();
+    for (key, again) in often.filter(|(_, again)| again.looks > 0 || again.told > 0) {
         let row = view.document(key)?.unwrap_or_default();
-        let told = row.tree.winner().filter(|winner| !winner.deleted);
-        let Some(winner) = told else { continue };
-        let bytes = bytes(view, &row, winner, telling)?;
-        repeated = repeated.saturating_add(bytes.saturating_mul(count - 1));
+        let look = (row.tree.len() as u64).saturating_mul(LOOK_BYTES);
+        repeated = repeated.saturating_add(look.saturating_mul(again.looks));
+        let winner = row.tree.winner().filter(|winner| !winner.deleted);
+        if let Some(winner) = winner.filter(|_| again.told > 0) {
+            let bytes = bytes(view, &row, winner, telling)?;
+            repeated = repeated.saturating_add(bytes.saturating_mul(again.told));
+        }
         if repeated > most {
             return Ok(Err(too_many()));
         }
@@ -58,26 +97,39 @@ pub(super) fn of_keys(
     Ok(Ok(()))
 }
 
-/// Refuses items of which more than `most` bytes would be told again.
+/// Refuses items of which more than `most` bytes would be told again, or looked for again.
 pub(super) fn of_items(
     view: &View,
-    items: &[BulkGetItem],
+    items: &[Result<BulkGetItem, WrongItem>],
     telling: Telling,
     most: u64,
 ) -> Result<Result<(), CouchError>, StoreError> {
-    let mut by_id: HashMap<&str, Vec<&BulkGetItem>> = HashMap::new();
-    for item in items {
-        by_id.entry(item.id.as_str()).or_default().push(item);
+    let mut by_id: HashMap<&str, Vec<(&BulkGetItem, Beside)>> = HashMap::new();
+    let mut last = None;
+    for item in items.iter().flatten() {
+        let id = item.id.as_str();
+        let beside = match last == Some(id) {
+            true => Beside::Itself,
+            false => Beside::Others,
+        };
+        last = Some(id);
+        by_id.entry(id).or_default().push((item, beside));
     }
     let mut repeated: u64 = 0;
     for (id, items) in by_id.into_iter().filter(|(_, items)| items.len() > 1) {
         let row = view.document(id)?.unwrap_or_default();
+        let look = (row.tree.len() as u64).saturating_mul(LOOK_BYTES);
         let mut known = HashMap::new();
-        for item in items {
-            let leaves = match item.rev {
-                Some(rev) => read::found_for(&row, rev, telling.latest),
-                None => row.tree.winner().into_iter().collect(),
+        for (i, (item, beside)) in items.into_iter().enumerate() {
+            let looks = match i {
+                0 => 0,
+                _ => looks(&row, item.rev, beside, telling),
             };
+            repeated = repeated.saturating_add(look.saturating_mul(looks));
+            if repeated > most {
+                return Ok(Err(too_many()));
+            }
+            let leaves = read::named(&row, item.rev, telling.latest);
             let contents = telling.contents || item.atts_since.is_some();
             let telling = Telling {
                 contents,
@@ -100,6 +152,27 @@ pub(super) fn of_items(
         }
     }
     Ok(Ok(()))
+}
+
+/// What stands before an item.
+#[derive(Clone, Copy)]
+enum Beside {
+    /// An item of the same document, which is read once for both.
+    Itself,
+    Others,
+}
+
+/// How often all revisions of a document are gone through for one more item: to read it anew, and to look for leaves.
+fn looks(row: &DocumentRow, rev: Option<Rev>, beside: Beside, telling: Telling) -> u64 {
+    let read = match beside {
+        Beside::Itself => 0,
+        Beside::Others => 1,
+    };
+    let sought = match rev {
+        None => true,
+        Some(rev) => telling.latest && row.tree.contains(rev) && row.tree.leaf(rev).is_none(),
+    };
+    read + u64::from(sought)
 }
 
 /// Whether contents of attachments are told.

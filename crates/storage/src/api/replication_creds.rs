@@ -4,13 +4,14 @@
 //! 2. The user's DID document names this node and that one as endpoints of the context: the user's signature allows it.
 //! 3. The key that signed is the one that the other node shows at the address that the document names. Users write documents, so
 //!    only public ones are asked, and only after (2).
-//! 4. What was signed names no recipient, so whoever got it may have passed it on: its password opens this context and no other
+//! 4. The account is here: a place is taken for no other one.
+//! 5. What was signed names no recipient, so whoever got it may have passed it on: its password opens this context and no other
 //!    one. Nodes of ours name the recipient.
 
 use adyton_protocol::context::{ContextHash, ContextName};
 use adyton_protocol::did::Did;
 use adyton_protocol::hash::hash_value;
-use adyton_protocol::signature::Signature;
+use adyton_protocol::signature::{PublicKey, Signature};
 use adyton_resolver::web::plain_url;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -145,12 +146,19 @@ impl App {
         let digest = hash_value(&creds.signed).map_err(|_| wrong())?;
         let refused = |refusal| self.later(&AuthError::TooMany(refusal));
         self.resolver.may_ask(caller).map_err(refused)?;
-        let key = self.node_keys.of(caller, &endpoint).await;
+        let fits = |key: &PublicKey| signature.verify(digest, &key.address()).is_ok();
+        let key = self.node_keys.of(caller, &endpoint, fits).await;
         let key = key.map_err(|error| bad(&format!("Unknown error: {error}")))?;
         signature
             .verify(digest, &key.address())
             .map_err(|_| wrong())?;
 
+        // Only now: who has an account here is told to nodes that its owner named.
+        match self.records.has_account(hash.couch_user()).await {
+            Ok(true) => {}
+            Ok(false) => return Err(unlinked()),
+            Err(error) => return Err(reply::fault(&error)),
+        }
         let candidate = Candidate {
             name: peer_name(endpoint.host_str().unwrap_or_default()),
             password: password.map(|password| PasswordHash::of(password.as_bytes())),
@@ -162,7 +170,7 @@ impl App {
             Ok(PeerOutcome::Full) => Err(bad("This node replicates with no further nodes")),
             Ok(PeerOutcome::NoPassword) => Err(bad("Password not specified")),
             Ok(PeerOutcome::Admitted(change, _)) => {
-                self.news.heard(&hash.couch_user());
+                self.news.came(&hash.couch_user(), endpoint);
                 Ok(self.signed_bare(json!({"result": change.word()})))
             }
             Err(error) => Err(reply::fault(&error)),

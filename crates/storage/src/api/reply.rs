@@ -55,13 +55,18 @@ pub(crate) fn middleware_stream(
     stream_of(MIDDLEWARE_JSON, stream)
 }
 
-fn stream_of(
-    kind: &'static str,
+/// The same, of another media type.
+pub(crate) fn stream_of(
+    kind: &str,
     stream: impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static,
 ) -> Reply {
     use futures_util::StreamExt;
     let body = StreamBody::new(stream.map(|piece| piece.map(Frame::data))).boxed_unsync();
-    with_type(StatusCode::OK, kind, body)
+    let mut reply = with_type(StatusCode::OK, JSON, body);
+    if let Ok(kind) = HeaderValue::from_str(kind) {
+        reply.headers_mut().insert(CONTENT_TYPE, kind);
+    }
+    reply
 }
 
 /// JSON of CouchDB.

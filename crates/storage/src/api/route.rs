@@ -1,7 +1,5 @@
 //! Every address that this node answers, as one type. The unauthorized matrix of the tests walks [`Endpoint::ALL`].
 
-use std::borrow::Cow;
-
 use adyton_couch::attachment::AttachmentName;
 use adyton_couch::document::{DocumentId, DocumentKind};
 use adyton_protocol::database::DatabaseHash;
@@ -111,6 +109,12 @@ endpoints! {
     Purge,
     /// `GET POST /{db}/_design_docs`
     DesignDocs,
+    /// `POST /{db}/_all_docs/queries`
+    AllDocsQueries,
+    /// `POST /{db}/_design_docs/queries`
+    DesignDocsQueries,
+    /// `POST /{db}/_view_cleanup`
+    ViewCleanup,
     /// `GET /{db}/_local_docs`
     LocalDocs,
     /// `/{db}/_design/{name}/_…`: what would run a design document's code.
@@ -127,7 +131,7 @@ endpoints! {
     IndexEntry,
     /// `GET PUT DELETE /{db}/_local/{id}`
     Local,
-    /// `GET PUT DELETE /{db}/{id}`
+    /// `GET PUT DELETE COPY /{db}/{id}`
     Document,
     /// `GET PUT DELETE /{db}/{id}/{attachment}`
     Attachment,
@@ -135,6 +139,36 @@ endpoints! {
     UnknownInDatabase,
     /// Anything else.
     Unknown,
+}
+
+impl Endpoint {
+    /// The methods that an address on the data path knows, told to who used another. Those of the middleware are not there for others.
+    pub fn methods(self) -> Option<&'static str> {
+        match self {
+            Self::Database | Self::Changes | Self::AllDocs | Self::DesignDocs | Self::Index => {
+                Some("GET, HEAD, POST")
+            }
+            Self::BulkDocs
+            | Self::BulkGet
+            | Self::RevsDiff
+            | Self::EnsureFullCommit
+            | Self::MissingRevs
+            | Self::Compact
+            | Self::Purge
+            | Self::AllDocsQueries
+            | Self::DesignDocsQueries
+            | Self::ViewCleanup
+            | Self::Find
+            | Self::Explain
+            | Self::IndexBulkDelete => Some("POST"),
+            Self::Security | Self::LocalDocs => Some("GET, HEAD"),
+            Self::RevsLimit => Some("GET, HEAD, PUT"),
+            Self::IndexEntry => Some("DELETE"),
+            Self::Local | Self::Attachment => Some("GET, HEAD, PUT, DELETE"),
+            Self::Document => Some("GET, HEAD, PUT, DELETE, COPY"),
+            _ => None,
+        }
+    }
 }
 
 /// An address, with what it names.
@@ -152,8 +186,8 @@ pub enum Route {
     Index(DatabaseHash, String, String),
     /// An attachment of a document.
     Attachment(DatabaseHash, DocumentId, AttachmentName),
-    /// A document's address whose id is none.
-    InvalidDocument(DatabaseHash),
+    /// An address in a database that would name this, with a name that is none.
+    Invalid(Endpoint, DatabaseHash),
     /// The address of a database that cannot exist.
     NoDatabase,
 }
@@ -174,14 +208,15 @@ impl Route {
             ("status", None) => Self::Plain(Endpoint::Status),
             ("auth", Some(name)) => Self::Plain(auth(name)),
             ("user", Some(name)) => Self::Plain(user(name)),
-            ("didRegistry", Some(name)) => Self::Plain(did_registry(name)),
+            // The name of the contract is what clients of the generation 3 ask the service by.
+            ("didRegistry" | "VeridaDIDRegistry", Some(name)) => Self::Plain(did_registry(name)),
             ("did", Some(rest)) => match rest.split_once('/') {
-                None => Self::Did(Endpoint::DidDocument, decode(rest)),
-                Some((did, "migrate")) => Self::Did(Endpoint::DidMigrate, decode(did)),
+                None => Self::did(Endpoint::DidDocument, rest),
+                Some((did, "migrate")) => Self::did(Endpoint::DidMigrate, did),
                 Some(_) => Self::Plain(Endpoint::Unknown),
             },
             ("lookup", Some(rest)) => match rest.strip_prefix("did/") {
-                Some(did) if !did.contains('/') => Self::Did(Endpoint::DidLookup, decode(did)),
+                Some(did) if !did.contains('/') => Self::did(Endpoint::DidLookup, did),
                 _ => Self::Plain(Endpoint::Unknown),
             },
             (name, rest) => Self::couch(name, rest),
@@ -194,10 +229,10 @@ impl Route {
             Self::Plain(endpoint)
             | Self::Did(endpoint, _)
             | Self::Database(endpoint, _)
-            | Self::Document(endpoint, _, _) => *endpoint,
+            | Self::Document(endpoint, _, _)
+            | Self::Invalid(endpoint, _) => *endpoint,
             Self::Index(..) => Endpoint::IndexEntry,
             Self::Attachment(..) => Endpoint::Attachment,
-            Self::InvalidDocument(_) => Endpoint::Document,
             Self::NoDatabase => Endpoint::UnknownInDatabase,
         }
     }
@@ -209,8 +244,13 @@ impl Route {
             | Self::Document(_, hash, _)
             | Self::Index(hash, ..)
             | Self::Attachment(hash, ..) => Some(*hash),
-            Self::Plain(_) | Self::Did(..) | Self::InvalidDocument(_) | Self::NoDatabase => None,
+            Self::Plain(_) | Self::Did(..) | Self::Invalid(..) | Self::NoDatabase => None,
         }
+    }
+
+    /// What is no text is no DID either.
+    fn did(endpoint: Endpoint, did: &str) -> Self {
+        Self::Did(endpoint, decode(did).unwrap_or_default())
     }
 
     fn couch(name: &str, rest: Option<&str>) -> Self {
@@ -242,6 +282,9 @@ impl Route {
             "_compact" => Endpoint::Compact,
             "_purge" => Endpoint::Purge,
             "_design_docs" => Endpoint::DesignDocs,
+            "_all_docs/queries" => Endpoint::AllDocsQueries,
+            "_design_docs/queries" => Endpoint::DesignDocsQueries,
+            "_view_cleanup" => Endpoint::ViewCleanup,
             "_local_docs" => Endpoint::LocalDocs,
             "_find" => Endpoint::Find,
             "_explain" => Endpoint::Explain,
@@ -249,14 +292,20 @@ impl Route {
             "_index/_bulk_delete" => Endpoint::IndexBulkDelete,
             _ if is_design_function(rest) => Endpoint::DesignFunction,
             _ if rest.starts_with("_index/") => return Self::index(database, rest),
-            _ => return Self::document(database, rest),
+            _ => {
+                let no_text = Self::Invalid(Endpoint::Document, database);
+                return Self::document(database, rest).unwrap_or(no_text);
+            }
         };
         Self::Database(endpoint, database)
     }
 
     /// `_index/{design}/json/{name}`, where the design document may be written with its `_design/`.
     fn index(database: DatabaseHash, rest: &str) -> Self {
-        let segments: Vec<String> = rest.split('/').skip(1).map(decode).collect();
+        let segments: Option<Vec<String>> = rest.split('/').skip(1).map(decode).collect();
+        let Some(segments) = segments else {
+            return Self::Invalid(Endpoint::IndexEntry, database);
+        };
         let names: Vec<&str> = segments.iter().map(String::as_str).collect();
         match names.as_slice() {
             ["_design", design, "json", name] | [design, "json", name] => {
@@ -266,25 +315,28 @@ impl Route {
         }
     }
 
-    fn document(database: DatabaseHash, rest: &str) -> Self {
+    /// None where the document's name is no text.
+    fn document(database: DatabaseHash, rest: &str) -> Option<Self> {
         let (first, second) = match rest.split_once('/') {
-            Some((first, second)) => (decode(first), Some(second)),
-            None => (decode(rest), None),
+            Some((first, second)) => (decode(first)?, Some(second)),
+            None => (decode(rest)?, None),
         };
         let (id, attachment) = match (first.as_str(), second) {
             ("_local", Some(name)) if !name.contains('/') => {
-                (format!("{first}/{}", decode(name)), None)
+                (format!("{first}/{}", decode(name)?), None)
             }
             ("_design", Some(rest)) => match rest.split_once('/') {
-                None => (format!("{first}/{}", decode(rest)), None),
-                Some((name, attachment)) => (format!("{first}/{}", decode(name)), Some(attachment)),
+                None => (format!("{first}/{}", decode(rest)?), None),
+                Some((name, attachment)) => {
+                    (format!("{first}/{}", decode(name)?), Some(attachment))
+                }
             },
             (_, attachment) => (first, attachment),
         };
         if let Some(name) = attachment {
-            return Self::attachment(database, &id, name);
+            return Some(Self::attachment(database, &id, name));
         }
-        match id.parse::<DocumentId>() {
+        Some(match id.parse::<DocumentId>() {
             Ok(id) if id.kind() == DocumentKind::Local => {
                 Self::Document(Endpoint::Local, database, id)
             }
@@ -292,15 +344,15 @@ impl Route {
             Err(_) if id.starts_with('_') && !id.contains('/') => {
                 Self::Database(Endpoint::UnknownInDatabase, database)
             }
-            Err(_) => Self::InvalidDocument(database),
-        }
+            Err(_) => Self::Invalid(Endpoint::Document, database),
+        })
     }
 }
 
 /// Whether a path goes on behind a design document's name with a reserved word.
 fn is_design_function(rest: &str) -> bool {
     let mut segments = rest.split('/');
-    let first = segments.next().map(decode).unwrap_or_default();
+    let first = segments.next().and_then(decode).unwrap_or_default();
     if first == "_design" {
         segments.next();
     } else if !first.starts_with("_design/") {
@@ -312,7 +364,10 @@ fn is_design_function(rest: &str) -> bool {
 impl Route {
     /// A path inside a document. Local documents have no attachments, and no attachment begins with an underscore.
     fn attachment(database: DatabaseHash, id: &str, name: &str) -> Self {
-        match (id.parse::<DocumentId>(), decode(name).parse()) {
+        let Some(name) = decode(name) else {
+            return Self::Invalid(Endpoint::Attachment, database);
+        };
+        match (id.parse::<DocumentId>(), name.parse()) {
             (Ok(id), Ok(name)) if id.kind() != DocumentKind::Local => {
                 Self::Attachment(database, id, name)
             }
@@ -365,10 +420,10 @@ fn user(name: &str) -> Endpoint {
     }
 }
 
-/// Percent-decodes a path segment. Bytes that are no text become U+FFFD, which names nothing.
-fn decode(segment: &str) -> String {
-    let decoded: Cow<'_, str> = percent_decode_str(segment).decode_utf8_lossy();
-    decoded.into_owned()
+/// Percent-decodes a path segment. Bytes that are no text name nothing: put into words, many of them would be one name.
+fn decode(segment: &str) -> Option<String> {
+    let decoded = percent_decode_str(segment).decode_utf8().ok()?;
+    Some(decoded.into_owned())
 }
 
 #[cfg(test)]
@@ -379,6 +434,15 @@ mod tests {
         let name = format!("v{}", "0a".repeat(32));
         let hash = name.parse().unwrap();
         (name, hash)
+    }
+
+    #[test]
+    fn the_registry_has_the_name_of_its_contract_too() {
+        for name in ["lookup", "nonce", "register", "revoke", "setController"] {
+            let asked = |first: &str| Route::parse(&format!("/{first}/{name}"));
+            assert_eq!(asked("VeridaDIDRegistry"), asked("didRegistry"));
+            assert_ne!(asked("didRegistry").endpoint(), Endpoint::Unknown);
+        }
     }
 
     #[test]
@@ -440,7 +504,31 @@ mod tests {
             Route::Database(Endpoint::Database, hash)
         );
         let long = "x".repeat(2_000);
-        assert_eq!(document(&long), Route::InvalidDocument(hash));
+        assert_eq!(document(&long), Route::Invalid(Endpoint::Document, hash));
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_name_nothing() {
+        let (name, hash) = database();
+        for (path, endpoint) in [
+            ("caf%E9", Endpoint::Document),
+            ("%FF/a", Endpoint::Document),
+            ("_design/%FF", Endpoint::Document),
+            ("_design/%FF/a", Endpoint::Document),
+            ("_local/%FF", Endpoint::Document),
+            ("a/%FF", Endpoint::Attachment),
+            ("_design/x/%FF", Endpoint::Attachment),
+            ("_index/%FF/json/n", Endpoint::IndexEntry),
+            ("_index/a/json/%FF", Endpoint::IndexEntry),
+        ] {
+            assert_eq!(
+                Route::parse(&format!("/{name}/{path}")),
+                Route::Invalid(endpoint, hash),
+                "{path}"
+            );
+        }
+        let did = Route::parse("/did/did:vda:%FF");
+        assert_eq!(did, Route::Did(Endpoint::DidDocument, String::new()));
     }
 
     #[test]

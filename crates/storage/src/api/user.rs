@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use adyton_couch::wire::Object;
 use adyton_protocol::consent;
 use adyton_protocol::context::{ContextHash, ContextName};
 use adyton_protocol::database::{AccessRule, DatabaseHash, DatabaseName, Permissions};
@@ -16,11 +17,11 @@ use super::reply::{self, Reply};
 use super::route::Endpoint;
 use crate::access::User;
 use crate::auth::AuthError;
+use crate::database_record::DatabaseRecord;
 use crate::databases::DatabaseError;
 use crate::did_documents::Freshness;
 use crate::outgoing_resolution::Unresolved;
 use crate::quota::Usage;
-use crate::registry::DatabaseRecord;
 use crate::replicate::other_nodes;
 use crate::store::StoreError;
 use crate::throttle::CallerKey;
@@ -33,13 +34,13 @@ struct Call {
     is_write_public: Option<bool>,
     did: Option<String>,
     context_name: Option<String>,
-    options: Option<Options>,
+    options: Option<Object<Options>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Options {
-    permissions: Option<Permissions>,
+    permissions: Option<Object<Permissions>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -117,12 +118,16 @@ impl App {
         self.databases
             .create(record, self.clock.unix_seconds())
             .await?;
+        if let (Ok(hash), None) = (hash.parse(), self.databases.couch()) {
+            // Other nodes may have it already, and learn by our word that it is here now.
+            self.news.written(hash);
+        }
         Ok(json!({"databaseHash": hash}))
     }
 
     async fn update_database(&self, user: &User, call: Call) -> Result<Value, Refusal> {
+        // Whoever is full may close what is open to others: it is they who may have filled it.
         let record = record(user, call)?;
-        self.room_for(user).await?;
         match self.databases.update(record).await? {
             true => Ok(json!({})),
             false => Err(fault(NO_DATABASE)),
@@ -209,9 +214,7 @@ impl App {
             let found = self.databases.find(&user.account(), hash).await;
             found.map_err(DatabaseError::from)?.ok_or_else(invalid)?;
         }
-        self.databases
-            .restore(user.account(), self.clock.unix_seconds())
-            .await?;
+        self.databases.restore(user.account()).await?;
         self.replicate(user, &user.did, &user.context).await?;
         Ok(json!({"result": {}}))
     }
@@ -274,10 +277,6 @@ impl App {
             Ok(None) | Err(Unresolved::Unreachable | Unresolved::TooMany(_)) => Vec::new(),
             Err(Unresolved::Store(error)) => return Err(DatabaseError::from(error).into()),
         };
-        if self.databases.couch().is_some() {
-            // In front of a CouchDB nothing is pushed, and nobody takes the news.
-            return Ok(json!({"failedEndpoints": nodes, "endpoints": nodes}));
-        }
         if !nodes.is_empty() {
             self.news.asked(&account);
         }
@@ -468,8 +467,9 @@ fn record(user: &User, call: Call) -> Result<DatabaseRecord, Refusal> {
     let name = name(&call)?;
     let permissions = call
         .options
-        .and_then(|options| options.permissions)
-        .unwrap_or_default();
+        .and_then(|Object(options)| options.permissions)
+        .unwrap_or_default()
+        .0;
     permissions
         .encoding()
         .map_err(|error| bad(&error.to_string()))?;

@@ -18,6 +18,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::config::CouchConfig;
 use crate::store::StoreError;
@@ -28,7 +29,9 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 const IDLE_TIME: Duration = Duration::from_secs(30);
 /// Longest wait for the whole answer to a request of the node's own.
 const OWN_TIME: Duration = Duration::from_secs(15);
-/// Bytes of an answer to a request of the node's own: 16 DID documents at most, or the ids of 10,000.
+/// Requests of the node's own that are under way at one time; the others wait, as long as they may take.
+const OWN_AT_ONCE: usize = 256;
+/// Bytes of an answer to a request of the node's own: 16 DID documents at most, or the ids of 10,000, or 25 databases' records.
 const MAX_OWN_BYTES: usize = 8 << 20;
 /// How often a document is read and written again when somebody else writes it, too.
 const TRIES: usize = 5;
@@ -74,6 +77,7 @@ pub(crate) struct CouchClient {
     /// Without the trailing slash.
     base: String,
     admin: HeaderValue,
+    own: Semaphore,
 }
 
 impl CouchClient {
@@ -107,6 +111,7 @@ impl CouchClient {
                 .build(connector),
             base: config.url.as_str().trim_end_matches('/').to_owned(),
             admin,
+            own: Semaphore::new(OWN_AT_ONCE),
         })
     }
 
@@ -121,10 +126,8 @@ impl CouchClient {
             .method(method)
             .header(AUTHORIZATION, self.admin.clone());
         let body = body.map(Value::to_string);
-        let said = self.exchange(request, path, body.unwrap_or_default().into());
-        tokio::time::timeout(OWN_TIME, said)
+        self.own(request, path, body.unwrap_or_default().into())
             .await
-            .map_err(|_| StoreError::Away)?
     }
 
     /// Asks as whoever this credential says, and reads the answer.
@@ -134,7 +137,20 @@ impl CouchClient {
         path: &str,
     ) -> Result<Answer, StoreError> {
         let request = Request::builder().header(AUTHORIZATION, credential);
-        let said = self.exchange(request, path, Bytes::new());
+        self.own(request, path, Bytes::new()).await
+    }
+
+    /// A request of the node's own, when it is its turn.
+    async fn own(
+        &self,
+        request: http::request::Builder,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Answer, StoreError> {
+        let said = async {
+            let _turn = self.own.acquire().await.map_err(|_| StoreError::Closed)?;
+            self.exchange(request, path, body).await
+        };
         tokio::time::timeout(OWN_TIME, said)
             .await
             .map_err(|_| StoreError::Away)?

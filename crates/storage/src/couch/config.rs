@@ -6,10 +6,14 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use url::Url;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Limits, unread};
 
 /// Bytes of a key that signs tokens, at least: a shorter one could be guessed from a single token.
 const MIN_KEY_BYTES: usize = 16;
+/// Connections that requests of clients take at one time, unless the operator says otherwise: half of what a CouchDB takes by itself.
+const CONNECTIONS: usize = 1_024;
+/// Of fewer nobody would get his share.
+const MIN_CONNECTIONS: usize = 16;
 
 /// A CouchDB 3.x that was, or could be, the original's.
 #[derive(Clone)]
@@ -28,6 +32,35 @@ pub struct CouchConfig {
     pub node_key: Option<[u8; 32]>,
     /// The public user, and the password that everyone can fetch.
     pub public_user: (String, String),
+    /// Connections that requests of clients take at one time. The node's own requests take up to 320 more.
+    pub connections: usize,
+}
+
+impl CouchConfig {
+    /// Where it is, with the original's secrets, and everything else as it is by itself.
+    pub fn new(
+        url: Url,
+        admin: (String, String),
+        (access_key, refresh_key): (String, String),
+        public_user: (String, String),
+    ) -> Self {
+        Self {
+            url,
+            public_url: None,
+            admin,
+            access_key,
+            refresh_key,
+            node_key: None,
+            public_user,
+            connections: CONNECTIONS,
+        }
+    }
+
+    /// A feed takes a connection for as long as it waits: all feeds leave some for requests that end, and a caller's some for his own.
+    pub(crate) fn bound_feeds(&self, limits: &mut Limits) {
+        limits.feeds = limits.feeds.min(self.connections / 4 * 3);
+        limits.feeds_per_caller = limits.feeds_per_caller.min(self.connections / 8);
+    }
 }
 
 impl fmt::Debug for CouchConfig {
@@ -46,6 +79,8 @@ pub struct CouchTable {
     pub public_url: Option<String>,
     /// The file with the secrets, TOML.
     pub secrets: PathBuf,
+    /// See [`CouchConfig::connections`].
+    pub connections: Option<usize>,
 }
 
 /// The file with the secrets.
@@ -66,32 +101,34 @@ impl CouchTable {
         self,
         public_url: impl Fn(&'static str, &str) -> Result<String, ConfigError>,
     ) -> Result<CouchConfig, ConfigError> {
-        let text = std::fs::read_to_string(&self.secrets)?;
+        let text = std::fs::read_to_string(&self.secrets);
+        let text = text.map_err(unread("couchdb.secrets", &self.secrets))?;
         // Not the parser's own words: they quote the line, and the line is a secret.
         let secrets: Secrets = toml::from_str(&text).map_err(|_| {
             let expected = "expected admin, admin-password, access-key, refresh-key, public-user, public-password, and node-key or not";
             ConfigError::Invalid("couchdb.secrets", expected)
         })?;
         let url = public_url("couchdb.url", &self.url)?;
-        let url = Url::parse(&url)
-            .ok()
-            .filter(|url| url.username().is_empty() && url.password().is_none())
-            .ok_or(ConfigError::Invalid(
-                "couchdb.url",
-                "holds a credential: it belongs into the secrets",
-            ))?;
+        let url = Url::parse(&url).map_err(|_| ConfigError::Invalid("couchdb.url", "not a URL"))?;
         let outside = self
             .public_url
             .map(|url| public_url("couchdb.public-url", &url));
         secrets.check()?;
+        let connections = self.connections.unwrap_or(CONNECTIONS);
+        if connections < MIN_CONNECTIONS {
+            let why = "fewer than 16";
+            return Err(ConfigError::Invalid("couchdb.connections", why));
+        }
         Ok(CouchConfig {
-            url,
             public_url: outside.transpose()?,
             node_key: secrets.node_key.as_deref().map(node_key).transpose()?,
-            admin: (secrets.admin, secrets.admin_password),
-            access_key: secrets.access_key,
-            refresh_key: secrets.refresh_key,
-            public_user: (secrets.public_user, secrets.public_password),
+            connections,
+            ..CouchConfig::new(
+                url,
+                (secrets.admin, secrets.admin_password),
+                (secrets.access_key, secrets.refresh_key),
+                (secrets.public_user, secrets.public_password),
+            )
         })
     }
 }

@@ -22,14 +22,18 @@ use crate::access::Permit;
 use crate::account_turns::AccountTurns;
 use crate::clock::Clock;
 use crate::config::Limits;
+use crate::database_record::DatabaseRecord;
 use crate::databases::DatabaseError;
-use crate::quota::{NoRoom, Quotas, Room, Usage};
-use crate::registry::DatabaseRecord;
+use crate::fair_share::{FairShare, Place};
+use crate::quota::{Need, Quotas, Room, Usage};
 use crate::store::StoreError;
+use crate::throttle::CallerKey;
 use crate::token::{ActingClaims, TokenKey};
 
 /// Databases whose owners are remembered at one time.
 const MAX_REMEMBERED_OWNERS: usize = 100_000;
+/// Records that are read at one time: with full permission lists they are 250 KB each.
+pub(super) const RECORDS_AT_ONCE: usize = 25;
 /// Databases whose sizes are asked for at one time.
 const SIZES_AT_ONCE: usize = 8;
 /// Changes of permissions that a feed may not have looked at yet. One that missed some looks again.
@@ -48,6 +52,8 @@ pub(crate) struct CouchDatabases {
     changes: broadcast::Sender<DatabaseHash>,
     turns: AccountTurns,
     quotas: Quotas,
+    /// Connections that requests of clients take. One takes at most a quarter.
+    ways: FairShare<CallerKey>,
     /// Whose a database is, proven by its record's hashes: that never changes, whatever else does.
     owners: Mutex<HashMap<DatabaseHash, String>>,
 }
@@ -55,17 +61,18 @@ pub(crate) struct CouchDatabases {
 impl CouchDatabases {
     pub(crate) fn new(
         client: Arc<CouchClient>,
-        access_key: &str,
+        config: &CouchConfig,
         clock: Clock,
-        public_user: String,
         limits: Limits,
     ) -> Self {
+        let ways = config.connections as u64;
         Self {
             client,
-            key: TokenKey::new(access_key.as_bytes()),
+            key: TokenKey::new(config.access_key.as_bytes()),
             clock,
-            public_user,
+            public_user: config.public_user.0.clone(),
             limits,
+            ways: FairShare::new(ways, ways / 4),
             changes: broadcast::Sender::new(CHANGES_KEPT),
             turns: AccountTurns::default(),
             quotas: Quotas::default(),
@@ -86,35 +93,30 @@ impl CouchDatabases {
         self.changes.subscribe()
     }
 
+    /// A way to CouchDB for a caller's request, unless there is none left for it.
+    pub(crate) fn way(&self, caller: CallerKey) -> Option<Place<CallerKey>> {
+        self.ways.enter(caller, 1)
+    }
+
     /// What CouchDB takes for a proof that somebody is `acting`.
     pub(crate) fn credential(&self, acting: &Acting) -> Result<HeaderValue, StoreError> {
+        self.credential_until(acting, self.clock.unix_seconds() + ACTING_SECONDS)
+    }
+
+    pub(super) fn credential_until(
+        &self,
+        acting: &Acting,
+        exp: u64,
+    ) -> Result<HeaderValue, StoreError> {
         let token = self.key.issue(&ActingClaims {
             sub: acting.name.clone(),
             roles: acting.roles.clone(),
-            exp: self.clock.unix_seconds() + ACTING_SECONDS,
+            exp,
         })?;
         let value = HeaderValue::from_str(&format!("Bearer {token}"));
         let mut value = value.map_err(|_| StoreError::Corrupt("a token"))?;
         value.set_sensitive(true);
         Ok(value)
-    }
-
-    /// Whether CouchDB takes the tokens that this node issues.
-    pub(crate) async fn takes_tokens(&self) -> Result<bool, StoreError> {
-        let acting = Acting {
-            name: self.public_user.clone(),
-            roles: Vec::new(),
-        };
-        let credential = self.credential(&acting)?;
-        let answer = self.client.ask_as(credential, "/_session").await?;
-        Ok(match answer.good() {
-            Ok(session) => {
-                let name = session.pointer("/userCtx/name").and_then(Value::as_str);
-                name == Some(self.public_user.as_str())
-            }
-            Err(StoreError::Away) => return Err(StoreError::Away),
-            Err(_) => false,
-        })
     }
 
     /// The record of a database, whosever it is.
@@ -163,17 +165,45 @@ impl CouchDatabases {
         &self,
         account: &str,
     ) -> Result<Vec<DatabaseRecord>, StoreError> {
-        let most = self.limits.databases_per_account;
-        let path = format!(
-            "/{}/_all_docs?include_docs=true&startkey=%22v%22&limit={most}",
-            layout::registry_of(account)
-        );
-        let listed = self.client.get(&path).await?.unwrap_or_default();
-        let rows = listed.get("rows").and_then(Value::as_array);
-        let documents = rows.into_iter().flatten().filter_map(|row| row.get("doc"));
-        Ok(documents
-            .filter_map(|document| layout::record_of(document, account))
-            .collect())
+        let mut records = Vec::new();
+        self.each_of(account, |record| records.push(record)).await?;
+        Ok(records)
+    }
+
+    /// Reads the databases of an account, by hash, some at one time.
+    async fn each_of(
+        &self,
+        account: &str,
+        mut take: impl FnMut(DatabaseRecord),
+    ) -> Result<(), StoreError> {
+        let registry = layout::registry_of(account);
+        // The first one is the last one of those before.
+        let (mut from, mut skip) = ("v".to_owned(), 0);
+        let pages = self.limits.databases_per_account.div_ceil(RECORDS_AT_ONCE);
+        for _ in 0..pages {
+            let path = format!(
+                "/{registry}/_all_docs?include_docs=true&startkey={}&skip={skip}&limit={RECORDS_AT_ONCE}",
+                segment(&json!(from).to_string())
+            );
+            let mut listed = self.client.get(&path).await?.unwrap_or_default();
+            let rows = match listed.get_mut("rows").map(Value::take) {
+                Some(Value::Array(rows)) => rows,
+                _ => Vec::new(),
+            };
+            for row in &rows {
+                let document = row.get("doc");
+                let record = document.and_then(|document| layout::record_of(document, account));
+                record.into_iter().for_each(&mut take);
+            }
+            let last = rows.last().and_then(|row| row.get("id")?.as_str());
+            match last {
+                Some(last) if rows.len() == RECORDS_AT_ONCE => {
+                    (from, skip) = (last.to_owned(), 1);
+                }
+                _ => break,
+            }
+        }
+        Ok(())
     }
 
     /// Makes the database of `record` if it is not there, and gives it the record's permissions. Idempotent.
@@ -181,7 +211,8 @@ impl CouchDatabases {
         let hash = hash_of(record)?;
         let _changing = self.turns.of(&record.owner).await;
         if self.find(&record.owner, hash).await?.is_none() {
-            let existing = self.of_account(&record.owner).await?.len();
+            let mut existing = 0_usize;
+            self.each_of(&record.owner, |_| existing += 1).await?;
             if existing >= self.limits.databases_per_account {
                 let reason = "The account has as many databases as it may.";
                 return Err(CouchError::new(ErrorKind::InsufficientStorage, reason).into());
@@ -253,21 +284,21 @@ impl CouchDatabases {
 
     /// What an account keeps, measured now.
     pub(crate) async fn usage(&self, account: &str) -> Result<Usage, StoreError> {
-        let measuring = self.quotas.measuring(account);
-        let usage = self.measure(account).await?;
-        self.quotas.measured(account, measuring, usage);
-        Ok(usage)
+        self.quotas.usage(account, self.measure(account)).await
     }
 
     /// The bytes of the databases' files, as the original counts.
     async fn measure(&self, account: &str) -> Result<Usage, StoreError> {
         let user = self.client.get(&layout::user_path(account)).await?;
         let limit = user.and_then(|user| user.get("storageLimit").and_then(Value::as_u64));
-        let records = self.of_account(account).await?;
-        let databases = records.len();
-        let sizes = futures_util::stream::iter(records)
-            .map(|record| async move {
-                let info = self.info(&record).await?.unwrap_or_default();
+        let mut hashes = Vec::new();
+        self.each_of(account, |record| hashes.push(record.database_hash))
+            .await?;
+        let databases = hashes.len();
+        let sizes = futures_util::stream::iter(hashes)
+            .map(|hash| async move {
+                let info = self.client.get(&format!("/{hash}")).await?;
+                let info = info.unwrap_or_default();
                 // Apache CouchDB always says it.
                 Ok::<_, StoreError>(info.pointer("/sizes/file").and_then(Value::as_u64))
             })
@@ -285,22 +316,10 @@ impl CouchDatabases {
     }
 
     /// Room for so many bytes in the account of a database's owner, by the same count as in front of files.
-    pub(crate) async fn room(&self, permit: &Permit, bytes: u64) -> Result<Room, DatabaseError> {
-        let full = || {
-            let reason = "Storage limit reached";
-            CouchError::new(ErrorKind::InsufficientStorage, reason)
-        };
+    pub(crate) async fn room(&self, permit: &Permit, need: Need) -> Result<Room, DatabaseError> {
         let owner = &permit.record().owner;
-        if let Some(room) = self.quotas.take(owner, bytes) {
-            return Ok(room);
-        }
-        if self.quotas.is_refused(owner, bytes) {
-            return Err(full().into());
-        }
-        let measuring = self.quotas.measuring(owner);
-        let usage = self.measure(owner).await?;
-        let taken = self.quotas.take_measured(owner, bytes, measuring, usage);
-        Ok(taken.map_err(|NoRoom| full())?)
+        let taken = self.quotas.room(owner, need, self.measure(owner)).await?;
+        Ok(taken?)
     }
 
     /// Writes a database's permissions in CouchDB's own terms.
@@ -354,6 +373,8 @@ pub(crate) async fn prepare(client: &CouchClient, config: &CouchConfig) -> Resul
         ("_users", None),
         (layout::TOKENS, Some("deviceHash")),
         (layout::TOKENS, Some("expiry")),
+        // Not the original's: whose a token of this node is.
+        (layout::TOKENS, Some("account")),
         (layout::DIDS, None),
     ] {
         client.make_database(database).await?;

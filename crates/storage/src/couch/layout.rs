@@ -5,6 +5,7 @@
 //! itself (its `c…` database, when clients reach CouchDB directly) is a claim: [`record_of`] takes it only where hashes prove it.
 
 use adyton_couch::rev_tree::Liveness;
+use adyton_couch::wire::Object;
 use adyton_protocol::context::{ContextHash, ContextName};
 use adyton_protocol::database::{DatabaseName, Permissions};
 use adyton_protocol::did::Did;
@@ -12,16 +13,19 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::access::Principal;
-use crate::registry::{Audience, DatabaseRecord};
+use crate::database_record::{Audience, DatabaseRecord};
 
 /// Refresh tokens that count.
 pub(crate) const TOKENS: &str = "verida_refresh_tokens";
 /// DID documents, every version.
 pub(crate) const DIDS: &str = "verida_dids";
 /// Who may write.
-const WRITERS: &str = "_design/only_permit_write_users";
+pub(super) const WRITERS: &str = "_design/only_permit_write_users";
 /// Who may delete where everybody may write.
-const DELETERS: &str = "_design/disable_public_delete";
+pub(super) const DELETERS: &str = "_design/disable_public_delete";
+
+/// Who reads every database to push it: a role of the original, and a member that writes nothing.
+pub(super) const LOCAL_REPLICATER: &str = "replicater-local";
 
 /// The document of an account.
 pub(crate) fn user_path(account: &str) -> String {
@@ -77,7 +81,7 @@ pub(crate) fn security(record: &DatabaseRecord, public_user: &str) -> Value {
 fn security_of(owner: &str, members: &[String]) -> Value {
     json!({
         "admins": {"names": [owner], "roles": []},
-        "members": {"names": members, "roles": [role_of(owner), "replicater-local"]},
+        "members": {"names": members, "roles": [role_of(owner), LOCAL_REPLICATER]},
     })
 }
 
@@ -158,13 +162,13 @@ pub(crate) fn record_of(document: &Value, account: &str) -> Option<DatabaseRecor
         database_name: String,
         database_hash: String,
         #[serde(default)]
-        permissions: Option<Permissions>,
+        permissions: Option<Object<Permissions>>,
     }
-    let kept = Kept::deserialize(document).ok()?;
+    let Object(kept) = Object::<Kept>::deserialize(document).ok()?;
     let did: Did = kept.did.parse().ok()?;
     let context = ContextName::new(kept.context_name).ok()?;
     let name = DatabaseName::new(kept.database_name).ok()?;
-    let permissions = kept.permissions.unwrap_or_default();
+    let Object(permissions) = kept.permissions.unwrap_or_default();
     let record = DatabaseRecord::new(&did, &context, &name, permissions).ok()?;
     let proven = ContextHash::of(&did, &context).couch_user() == account
         && record.database_hash == kept.database_hash;

@@ -7,9 +7,12 @@
 pub(crate) mod client;
 mod config;
 pub(crate) mod databases;
+pub(crate) mod designs;
 pub(crate) mod layout;
+pub(crate) mod reading;
 pub(crate) mod records;
 pub(crate) mod request;
+pub(crate) mod start;
 
 pub use self::config::CouchConfig;
 pub(crate) use self::config::CouchTable;

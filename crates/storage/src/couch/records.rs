@@ -10,10 +10,12 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::client::{CouchClient, segment};
+use super::databases::RECORDS_AT_ONCE;
 use super::layout::{self, DIDS, TOKENS};
+use crate::records::LivingToken;
 use crate::store::StoreError;
 use crate::store::node::{
-    Account, DocumentRoom, Login, LoginOutcome, NodeStore, RefreshRow, Registered,
+    Account, DocumentRoom, Kept, Login, LoginOutcome, NewVersion, NodeStore, RefreshRow,
 };
 
 /// Versions of a DID document that are read at one time.
@@ -22,6 +24,8 @@ const VERSIONS_AT_ONCE: u64 = 16;
 const MAX_VERSIONS: u64 = 20_000;
 /// Documents that one request deletes.
 const DELETED_AT_ONCE: usize = 1_000;
+/// What a deleted version says: the last time that the document named.
+const LAST: &str = "last";
 /// Tokens of one device that are looked for at one time.
 const TOKENS_AT_ONCE: usize = 100;
 /// How often that is done for one device.
@@ -55,8 +59,7 @@ impl CouchRecords {
             token_id,
             token,
             max_accounts,
-            // The original's tokens do not say whose they are.
-            max_tokens: _,
+            max_tokens,
             now,
         } = login;
         if !self
@@ -80,6 +83,8 @@ impl CouchRecords {
             self.client.put_new(&path, &user).await?;
         }
         self.put_token(&token_id, &token).await?;
+        self.end_oldest(&token.account, &token_id, max_tokens)
+            .await?;
         if self
             .logins
             .fetch_add(1, Ordering::Relaxed)
@@ -91,8 +96,18 @@ impl CouchRecords {
         Ok(LoginOutcome::Done)
     }
 
-    pub(crate) async fn knows_token(&self, id: &str) -> Result<bool, StoreError> {
-        Ok(self.client.get(&token_path(id)).await?.is_some())
+    pub(crate) async fn token(&self, id: &str) -> Result<Option<LivingToken>, StoreError> {
+        let token = self.client.get(&token_path(id)).await?;
+        Ok(token.map(|token| LivingToken {
+            signer: token
+                .get("signer")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+        }))
+    }
+
+    pub(crate) async fn end_token(&self, id: &str) -> Result<(), StoreError> {
+        self.client.delete(&token_path(id)).await.map(drop)
     }
 
     /// Replaces a refresh token by another. False when the old one is not there any more.
@@ -127,7 +142,7 @@ impl CouchRecords {
     /// The DID and the context of an account that has a database.
     pub(crate) async fn account(&self, name: &str) -> Result<Option<Account>, StoreError> {
         let path = format!(
-            "/{}/_all_docs?include_docs=true&startkey=%22v%22&limit={TOKENS_AT_ONCE}",
+            "/{}/_all_docs?include_docs=true&startkey=%22v%22&limit={RECORDS_AT_ONCE}",
             layout::registry_of(name)
         );
         let listed = self.client.get(&path).await?.unwrap_or_default();
@@ -140,6 +155,10 @@ impl CouchRecords {
         }))
     }
 
+    pub(crate) async fn has_account(&self, name: &str) -> Result<bool, StoreError> {
+        Ok(self.client.get(&layout::user_path(name)).await?.is_some())
+    }
+
     /// How many users CouchDB has: as the original counts, with those that are nobody's account.
     pub(crate) async fn accounts(&self) -> Result<u64, StoreError> {
         let info = self.client.get("/_users").await?.unwrap_or_default();
@@ -148,14 +167,38 @@ impl CouchRecords {
     }
 
     async fn put_token(&self, id: &str, row: &RefreshRow) -> Result<(), StoreError> {
-        let mut token = json!({"expiry": row.expiry});
-        if let (Some(device), Some(members)) = (&row.device, token.as_object_mut()) {
-            members.insert("deviceHash".to_owned(), device.as_str().into());
+        // The original's do not say whose they are, and it does not look.
+        let mut token = json!({"expiry": row.expiry, "account": row.account});
+        if let Some(members) = token.as_object_mut() {
+            for (name, value) in [("deviceHash", &row.device), ("signer", &row.signer)] {
+                if let Some(value) = value {
+                    members.insert(name.to_owned(), value.as_str().into());
+                }
+            }
         }
         match self.client.put_new(&token_path(id), &token).await? {
             true => Ok(()),
             false => Err(StoreError::Corrupt("a token's id was there already")),
         }
+    }
+
+    /// Ends the oldest tokens of an account that has more than it may. Those that the original made do not count: nobody knows
+    /// whose they are.
+    async fn end_oldest(&self, account: &str, newest: &str, most: usize) -> Result<(), StoreError> {
+        let query = json!({
+            "selector": {"account": account}, "fields": ["_id", "_rev", "expiry"],
+            "limit": most.saturating_add(TOKENS_AT_ONCE),
+        });
+        let path = format!("/{TOKENS}/_find");
+        let answer = self.client.ask(Method::POST, &path, Some(&query)).await?;
+        let found = answer.good()?;
+        let found = found.get("docs").and_then(Value::as_array);
+        let is_other = |token: &&Value| token.get("_id").and_then(Value::as_str) != Some(newest);
+        let mut others: Vec<&Value> = found.into_iter().flatten().filter(is_other).collect();
+        others.sort_by_key(|token| token.get("expiry").and_then(Value::as_u64));
+        let over = (others.len() + 1).saturating_sub(most);
+        let dead: Vec<Value> = others.into_iter().take(over).filter_map(dead).collect();
+        self.bury(TOKENS, &dead).await
     }
 
     /// Deletes tokens, and says how many.
@@ -214,37 +257,80 @@ impl CouchRecords {
     /// Adds a version if it is not there, and the node has room for one. Whoever calls has made sure that it is the next.
     pub(crate) async fn add_did_document(
         &self,
-        did: &str,
-        version: u64,
-        text: &str,
+        version: &NewVersion,
         room: DocumentRoom,
-    ) -> Result<Registered, StoreError> {
+    ) -> Result<Kept, StoreError> {
+        let mut is_known = version.number > 0;
+        if !is_known && let Some(last) = self.deleted(&version.did).await? {
+            if version.created <= last {
+                return Ok(Kept::Deleted);
+            }
+            is_known = true;
+        }
         let info = self.client.get(&format!("/{DIDS}")).await?;
         let info = info.unwrap_or_default();
         let number = |at: &str| info.pointer(at).and_then(Value::as_u64).unwrap_or(0);
-        if number("/doc_count") >= room.documents || number("/sizes/active") >= room.bytes {
-            return Ok(Registered::Full);
+        let is_full =
+            number("/doc_count") >= room.documents || number("/sizes/active") >= room.bytes;
+        if is_full {
+            // The bytes of its other versions are nowhere; as many as of this one, about.
+            let of_did = (version.text.len() as u64).saturating_mul(version.number + 1);
+            let is_known = is_known || self.has_account_of(version).await?;
+            if !is_known || of_did > room.bytes_of_did {
+                return Ok(Kept::Full);
+            }
         }
-        let document: Value =
-            serde_json::from_str(text).map_err(|_| StoreError::Corrupt("a DID document"))?;
-        let path = version_path(did, version);
+        let document: Value = serde_json::from_str(&version.text)
+            .map_err(|_| StoreError::Corrupt("a DID document"))?;
+        let path = version_path(&version.did, version.number);
         match self.client.put_new(&path, &document).await? {
-            true => Ok(Registered::Done),
-            false => Ok(Registered::Overtaken),
+            true => Ok(Kept::Done),
+            false => Ok(Kept::Overtaken),
         }
     }
 
-    /// Removes every version, and says how many there were.
-    pub(crate) async fn remove_did_document(&self, did: &str) -> Result<u64, StoreError> {
+    async fn has_account_of(&self, version: &NewVersion) -> Result<bool, StoreError> {
+        for name in &version.accounts {
+            let account = self.account(name).await?;
+            if account.is_some_and(|account| account.did.eq_ignore_ascii_case(&version.did)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes every version, if `newest` is the last one, and says how many there were. What CouchDB keeps of each, and shows to
+    /// nobody who does not ask for it by its revision, says `last`: the original does not meet it.
+    pub(crate) async fn remove_did_document(
+        &self,
+        did: &str,
+        newest: u64,
+        last: &str,
+    ) -> Result<Option<u64>, StoreError> {
         let versions = self.versions(did).await?;
+        if versions.iter().map(|(version, _)| *version).max() != Some(newest) {
+            return Ok(None);
+        }
         let dead: Vec<Value> = versions
             .iter()
             .map(|(version, rev)| {
-                json!({"_id": format!("{did}-{version}"), "_rev": rev, "_deleted": true})
+                let id = format!("{did}-{version}");
+                json!({"_id": id, "_rev": rev, "_deleted": true, LAST: last})
             })
             .collect();
         self.bury(DIDS, &dead).await?;
-        Ok(dead.len() as u64)
+        Ok(Some(dead.len() as u64))
+    }
+
+    /// The last time that a DID's document named when this program deleted it.
+    async fn deleted(&self, did: &str) -> Result<Option<String>, StoreError> {
+        let path = format!("{}?open_revs=all", version_path(did, 0));
+        let leaves = self.client.get(&path).await?.unwrap_or_default();
+        let leaves = leaves.as_array().into_iter().flatten();
+        let leaves = leaves.filter_map(|leaf| leaf.get("ok"));
+        let gone = leaves.filter(|leaf| leaf.get("_deleted") == Some(&Value::Bool(true)));
+        let times = gone.filter_map(|leaf| leaf.get(LAST)?.as_str());
+        Ok(times.max().map(str::to_owned))
     }
 
     /// The numbers of all versions, with their revisions at CouchDB.

@@ -4,13 +4,15 @@
 use std::time::Duration;
 
 use adyton_couch::document::DocumentId;
-use adyton_couch::wire::CouchError;
+use adyton_couch::wire::{CouchError, Destination};
 use adyton_protocol::database::DatabaseHash;
 use http::header::{self, HeaderMap, HeaderName};
 use url::form_urlencoded;
 
 use super::client::segment;
 
+/// What is asked for and sent.
+pub(crate) const JSON: &str = "application/json";
 /// Headers of a request that CouchDB is told.
 const ASKED: [HeaderName; 6] = [
     header::ACCEPT,
@@ -38,6 +40,8 @@ const TOLD: [HeaderName; 8] = [
 ];
 /// Filters of a feed that run nothing of a design document.
 const FILTERS: [&str; 3] = ["_doc_ids", "_selector", "_design"];
+/// What a query does not say: to acknowledge before it is written, or what fewer copies hold, and to answer with a script.
+const NOT_ASKED: [&str; 4] = ["batch", "w", "r", "callback"];
 /// The shortest time between two signs of life of a feed.
 const SHORTEST_BEAT: u64 = 1_000;
 
@@ -86,7 +90,19 @@ pub(crate) fn document_path(hash: DatabaseHash, id: &DocumentId, rest: Option<&s
     path(hash, &parts)
 }
 
-/// A query that goes on. `batch` does not: what is acknowledged is written.
+/// Where a copy goes, relative to the database.
+pub(crate) fn destination(to: &Destination) -> String {
+    let id = match to.id.as_str().split_once('/') {
+        Some(("_design", name)) => format!("_design/{}", segment(name)),
+        _ => segment(to.id.as_str()),
+    };
+    match to.rev {
+        Some(rev) => format!("{id}?rev={rev}"),
+        None => id,
+    }
+}
+
+/// A query that goes on, without [`NOT_ASKED`]: what is acknowledged is written, and written as often as CouchDB is set to.
 pub(crate) fn query(text: &str) -> String {
     written(pairs(text))
 }
@@ -183,7 +199,7 @@ pub(crate) fn feed(text: &str, longest: Duration) -> Result<FeedQuery, CouchErro
 fn pairs(text: &str) -> impl Iterator<Item = (String, String)> {
     form_urlencoded::parse(text.as_bytes())
         .into_owned()
-        .filter(|(name, _)| name != "batch")
+        .filter(|(name, _)| !NOT_ASKED.contains(&name.as_str()))
 }
 
 fn written(pairs: impl IntoIterator<Item = (String, String)>) -> String {
@@ -224,6 +240,7 @@ mod tests {
     fn what_is_acknowledged_is_written() {
         assert_eq!(query("rev=1-a&batch=ok"), "?rev=1-a");
         assert_eq!(query("batch=ok"), "");
+        assert_eq!(query("w=1&rev=1-a&r=1&callback=x"), "?rev=1-a");
         assert_eq!(query("startkey=%22a+b%26%22"), "?startkey=%22a%20b%26%22");
     }
 
@@ -270,7 +287,8 @@ mod tests {
                     assert!(names.iter().filter(|(name, _)| name == own).count() <= 1);
                 }
                 let has = |own: &str| names.iter().any(|(name, _)| name == own);
-                assert!(has("timeout") != has("heartbeat") && !has("batch"));
+                assert!(has("timeout") != has("heartbeat"));
+                assert!(NOT_ASKED.iter().all(|name| !has(name)));
                 assert!(feed.query.bytes().all(|b| b.is_ascii_graphic()));
             });
     }

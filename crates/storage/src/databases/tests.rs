@@ -7,6 +7,7 @@ use adyton_protocol::context::ContextName;
 use adyton_protocol::database::{DatabaseName, Permissions};
 use adyton_protocol::did::Did;
 
+use super::compaction::Compacting;
 use super::*;
 use crate::access::User;
 
@@ -90,6 +91,38 @@ async fn whoever_hangs_up_while_files_are_closed_leaves_none_of_them_counted() {
 }
 
 #[tokio::test]
+async fn databases_that_were_all_in_use_at_once_open_again_when_nobody_uses_them() {
+    let made = made(Limits {
+        open_databases: 2,
+        ..Limits::default()
+    })
+    .await;
+    let databases = &made.databases;
+    let records = ["a", "b", "c", "d", "e", "f", "g"].map(|name| record('1', name));
+    for record in &records {
+        databases.create(record.clone(), 0).await.unwrap();
+    }
+    let mut used = Vec::new();
+    for record in &records[..4] {
+        used.push(databases.own_file(record).await.unwrap());
+    }
+    for record in &records[4..] {
+        assert!(matches!(
+            databases.own_file(record).await,
+            Err(DatabaseError::Refused(refusal)) if refusal.kind == ErrorKind::Unavailable
+        ));
+    }
+    used.pop();
+    databases.own_file(&records[4]).await.unwrap();
+    used.clear();
+    for record in &records {
+        databases.own_file(record).await.unwrap();
+    }
+    let open = databases.open_files.load(Ordering::Relaxed);
+    assert_eq!(open, 2, "what nobody uses is closed");
+}
+
+#[tokio::test]
 async fn an_accounts_busy_database_keeps_no_other_account_waiting() {
     let made = made(Limits::default()).await;
     let databases = &made.databases;
@@ -128,6 +161,49 @@ async fn a_database_that_is_being_compacted_is_not_deleted_meanwhile() {
     assert!(databases.slots().is_empty());
 }
 
+#[tokio::test]
+async fn compactions_of_one_account_keep_no_other_waiting() {
+    let made = made(Limits::default()).await;
+    let databases = &made.databases;
+    let mut permits = Vec::new();
+    for (person, name) in [("1", "a"), ("1", "b"), ("1", "c"), ("1", "d"), ("2", "a")] {
+        let person = person.chars().next().unwrap();
+        let record = record(person, name);
+        let hash = hash_of(&record).unwrap();
+        databases.create(record, 0).await.unwrap();
+        permits.push(databases.authorise(&user(person), hash).await.unwrap());
+    }
+    let (others, own) = permits.split_last().unwrap();
+    let busy = databases.compacting.lock().await;
+    let mut many: Vec<_> = (0..40)
+        .map(|n| Box::pin(databases.compact(&own[n % 4])))
+        .collect();
+    for work in &mut many {
+        assert!(look(work.as_mut()).await.is_pending());
+    }
+    let mut other = pin!(databases.compact(others));
+    assert!(look(other.as_mut()).await.is_pending());
+    drop(busy);
+    // First the one that waited before, with whoever joined it; then the other account's.
+    let first = many.remove(0).await;
+    first.unwrap();
+    for work in &mut many[..3] {
+        assert!(look(work.as_mut()).await.is_pending());
+    }
+    let done = tokio::time::timeout(Duration::from_secs(5), other).await;
+    done.expect("kept waiting").unwrap();
+
+    // Nothing is compacted again for those who asked before: they would wait for the next one's turn, whom nobody asks to go on.
+    let (joined, waiting): (Vec<_>, Vec<_>) = (1..40).zip(many).partition(|(n, _)| n % 4 == 0);
+    assert_eq!(joined.len(), 9);
+    for (_, work) in joined {
+        let done = tokio::time::timeout(Duration::from_secs(5), work).await;
+        done.expect("compacted again").unwrap();
+    }
+    let done = futures_util::future::join_all(waiting.into_iter().map(|(_, work)| work)).await;
+    assert!(done.into_iter().all(|done| done.is_ok()));
+}
+
 /// The holder of a token in the context of [`record`].
 fn user(person: char) -> Principal {
     Principal::User(token(person))
@@ -147,7 +223,7 @@ async fn a_permit_for_a_database_that_was_deleted_does_not_open_the_one_that_was
     let made = made(Limits::default()).await;
     let databases = &made.databases;
     let mut open = record('1', "a");
-    open.rules.read = crate::registry::Audience::Everyone;
+    open.rules.read = crate::database_record::Audience::Everyone;
     let hash = hash_of(&open).unwrap();
     databases.create(open.clone(), 0).await.unwrap();
 
@@ -246,6 +322,7 @@ async fn files_that_the_nodes_file_does_not_know_are_moved_aside_and_never_over_
     // As with a node's file that is older than the databases.
     let forget = || node.remove_database(lost.owner.clone(), lost.database_hash.clone(), |_| {});
     forget().await.unwrap();
+    node.forget_deleted(vec![hash]).await.unwrap();
     for life in 0..2 {
         std::fs::write(&lost_file, [life]).unwrap();
         let (node, directory, limits) = (node.clone(), directory.clone(), Limits::default());
@@ -257,6 +334,79 @@ async fn files_that_the_nodes_file_does_not_know_are_moved_aside_and_never_over_
         let moved = aside.join(format!("{hash}.redb.{life}"));
         assert_eq!(std::fs::read(moved).unwrap(), [life]);
     }
+}
+
+/// Waits until a file is gone.
+async fn is_gone(path: &Path) -> bool {
+    for _ in 0..500 {
+        if !path.exists() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    false
+}
+
+#[tokio::test]
+async fn a_deletion_is_done_to_its_end_whether_somebody_waits_or_not() {
+    let made = made(Limits::default()).await;
+    let databases = &made.databases;
+    let (record, owner) = (record('1', "a"), record('1', "a").owner);
+    let hash = hash_of(&record).unwrap();
+    for looks in 1..12 {
+        databases.create(record.clone(), 0).await.unwrap();
+        hang_up_after(looks, databases.delete(&owner, hash)).await;
+        // Whoever makes it anew waits for the deletion, if it began.
+        let gone = databases.node.database(hash.to_string()).await.unwrap();
+        if gone.is_none() {
+            assert!(is_gone(&databases.path(hash)).await, "{looks}");
+        }
+    }
+    let _whatever = databases.delete(&owner, hash).await.unwrap();
+    assert!(databases.node.deleted().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_deletion_that_a_crash_interrupted_ends_at_the_next_start_and_unknown_files_stay() {
+    let made = made(Limits::default()).await;
+    let Made {
+        databases, _dir, ..
+    } = made;
+    let records = ["deleted", "made anew", "unknown"].map(|name| record('1', name));
+    let hashes = [0, 1, 2].map(|at| hash_of(&records[at]).unwrap());
+    for record in &records {
+        databases.create(record.clone(), 0).await.unwrap();
+    }
+    let (node, owner) = (databases.node.clone(), records[0].owner.clone());
+    for hash in [hashes[0], hashes[1]] {
+        // As far as a deletion is when its record is gone.
+        let removed = node.remove_database(owner.clone(), hash.to_string(), |_| {});
+        removed.await.unwrap();
+    }
+    node.put_database(records[1].clone()).await.unwrap();
+    let noted = node.deleted().await.unwrap();
+    assert_eq!(noted, [hashes[0]]);
+    // As if the node's file were older than this database.
+    let removed = node.remove_database(owner, hashes[2].to_string(), |_| {});
+    removed.await.unwrap();
+    node.forget_deleted(vec![hashes[2]]).await.unwrap();
+
+    let (directory, paths) = (
+        databases.directory.clone(),
+        hashes.map(|h| databases.path(h)),
+    );
+    drop(databases);
+    let parts = (Clock::system(), News::default());
+    let again = Databases::open(node, directory.clone(), Limits::default(), parts);
+    let again = again.await.unwrap();
+    assert!(!paths[0].exists() && paths[1].exists() && !paths[2].exists());
+    let aside = std::fs::read_dir(directory.join(UNKNOWN)).unwrap();
+    let aside: Vec<_> = aside.map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(aside.len(), 1);
+    let name = aside[0].to_str().unwrap();
+    assert!(name.starts_with(&hashes[2].to_string()), "{name}");
+    assert!(again.node.deleted().await.unwrap().is_empty());
+    again.own_file(&records[1]).await.unwrap();
 }
 
 /// `ADYTON_DIRECTORY=… cargo test -p adyton-storage --lib so_many_databases -- --ignored --nocapture`: makes a node's directory with
@@ -283,7 +433,7 @@ async fn a_node_takes_over_so_many_databases_and_loses_none() {
         news: News::default(),
     };
     drop(DatabaseFile::create(&template, 1, pulse).unwrap());
-    let mut writes = tokio::task::JoinSet::new();
+    let mut writes = JoinSet::new();
     for number in 0..many {
         let person = char::from_digit(u32::try_from(number % 16).unwrap(), 16).unwrap();
         let record = record(person, &format!("d{number}"));

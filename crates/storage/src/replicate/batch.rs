@@ -9,7 +9,7 @@ use std::sync::Arc;
 use adyton_couch::attachment::Encodings;
 use adyton_couch::document::{DocumentId, DocumentKind};
 use adyton_couch::rev::Rev;
-use adyton_couch::seq::Life;
+use adyton_couch::seq::Seq;
 use adyton_couch::wire::{AttachmentsWanted, Missing, RevsDiff};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -17,20 +17,22 @@ use http::header::HeaderValue;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 
+use super::source::Place;
 use crate::api::contents::{ContentPlace, Revision, Wish, boundary, push_related, revision};
 use crate::api::pieces::{Piece, PieceProducer};
 use crate::api::read::Extras;
+use crate::couch::reading::Held;
 use crate::outbound::SentBody;
 use crate::store::StoreError;
 use crate::store::database::{DatabaseFile, View};
-use crate::stream::{Producer, Reader, produce};
+use crate::stream::{Reader, produce};
 
 /// Rows of the feed that one question is about.
-const ROWS: usize = 200;
+pub(super) const ROWS: usize = 200;
 /// Revisions that one question is about, unless a single document has more.
 const REVS: usize = 2_000;
 /// Bytes of documents after which a request is full. One document may be larger.
-const REQUEST_BYTES: u64 = 4 << 20;
+pub(super) const REQUEST_BYTES: u64 = 4 << 20;
 /// Attachments of more bytes than this travel as parts, not in base64.
 const INLINE_BYTES: u64 = 1 << 20;
 
@@ -40,26 +42,26 @@ pub(super) struct Rows {
     /// Rows that were looked at.
     pub(super) count: u64,
     /// The feed was read up to here.
-    pub(super) up_to: u64,
-    pub(super) life: Life,
+    pub(super) up_to: Place,
     /// Nothing follows yet.
     pub(super) complete: bool,
 }
 
 impl Rows {
-    /// Reads on after `seq`, or from the start when the database is another one than it was.
-    pub(super) fn after(view: &View, seq: u64, life: Life) -> Result<Self, StoreError> {
+    /// Reads on after a place, or from the start when the database is another one than it was.
+    pub(super) fn after(view: &View, place: &Place) -> Result<Self, StoreError> {
         let counters = view.counters;
         let newest = counters.update_seq;
-        let after = match counters.life() == life && seq <= newest {
-            true => seq,
-            false => 0,
+        let after = match place {
+            Place::Of(seq) if seq.life == counters.life() && seq.number <= newest => seq.number,
+            Place::Of(_) | Place::CouchDb(_) => 0,
         };
+        let life = counters.life();
+        let place = |number| Place::Of(Seq { number, life });
         let mut rows = Self {
             asked: RevsDiff(Vec::new()),
             count: 0,
-            up_to: newest,
-            life: counters.life(),
+            up_to: place(newest),
             complete: true,
         };
         let mut revs = 0;
@@ -67,7 +69,7 @@ impl Rows {
         for row in view.changes(after, newest)? {
             let (seq, row) = row?;
             if rows.asked.0.len() == ROWS || revs > REVS {
-                rows.up_to = last;
+                rows.up_to = place(last);
                 rows.complete = false;
                 break;
             }
@@ -82,7 +84,7 @@ impl Rows {
                 DocumentKind::Design | DocumentKind::Local => {}
                 DocumentKind::Ordinary => {
                     revs += row.leaves.len();
-                    rows.asked.0.push((id, row.leaves));
+                    rows.asked.0.push((row.id, row.leaves));
                 }
             }
         }
@@ -95,7 +97,7 @@ impl Rows {
             .asked
             .0
             .iter()
-            .map(|(id, revs)| (id.as_str().to_owned(), serde_json::json!(revs)));
+            .map(|(id, revs)| (id.clone(), serde_json::json!(revs)));
         let members: serde_json::Map<_, _> = members.collect();
         serde_json::to_vec(&members)
             .map(Bytes::from)
@@ -118,10 +120,15 @@ pub(super) enum Load {
 
 /// Revisions that are still to be packed.
 pub(super) struct Pack {
-    left: VecDeque<(DocumentId, Rev)>,
+    pub(super) left: VecDeque<(DocumentId, Rev)>,
     /// One document in each request: an earlier request was refused as a whole.
     pub(super) single: bool,
+    /// Read already, and still to be packed.
+    pub(super) ready: VecDeque<Ready>,
 }
+
+/// A revision that was read of a CouchDB.
+pub(super) type Ready = ((DocumentId, Rev), Held);
 
 impl Pack {
     pub(super) fn new(missing: Missing) -> Self {
@@ -131,6 +138,7 @@ impl Pack {
                 .flat_map(|(id, revs)| revs.into_iter().map(move |rev| (id.clone(), rev)))
                 .collect(),
             single: false,
+            ready: VecDeque::new(),
         }
     }
 
@@ -166,7 +174,7 @@ impl Pack {
                 break;
             }
             if alone {
-                let load = related(file, view, id.clone(), rev)?;
+                let load = related(file, &view, id.clone(), rev)?;
                 return Ok(load.map(|load| (load, vec![(id, rev)])));
             }
             if !taken.is_empty() {
@@ -181,9 +189,8 @@ impl Pack {
         }
         pieces.push(Piece::Text(Bytes::from_static(b"]}")));
         let mut body = Vec::new();
-        let mut producer = PieceProducer::new(Arc::clone(file), view, pieces);
-        while let Some(batch) = producer.batch()? {
-            batch.iter().for_each(|piece| body.extend_from_slice(piece));
+        for piece in PieceProducer::at_once(view, pieces)? {
+            body.extend_from_slice(&piece);
         }
         let load = Load::Bulk {
             sent: taken.iter().map(|(id, _)| id.clone()).collect(),
@@ -229,11 +236,11 @@ fn told(
 
 fn related(
     file: &Arc<DatabaseFile>,
-    view: View,
+    view: &View,
     id: DocumentId,
     rev: Rev,
 ) -> Result<Option<Load>, StoreError> {
-    let Some((told, _)) = told(&view, &id, rev, ContentPlace::Part)? else {
+    let Some((told, _)) = told(view, &id, rev, ContentPlace::Part)? else {
         return Ok(None);
     };
     let boundary = boundary()?;
@@ -242,8 +249,8 @@ fn related(
     let kind = HeaderValue::from_str(&boundary.content_type("related"))
         .map_err(|_| StoreError::Corrupt("a made boundary"))?;
     let bytes = pieces.iter().map(Piece::length).sum();
-    let pieces = PieceProducer::new(Arc::clone(file), view, pieces);
-    let made = produce(pieces, Reader::Itself);
+    let reader = Reader::Itself(Arc::clone(file));
+    let made = produce(PieceProducer::new(pieces), Arc::clone(file), reader);
     let body = StreamBody::new(made.map(|piece| piece.map(Frame::data))).boxed_unsync();
     Ok(Some(Load::Related {
         id,

@@ -1,21 +1,20 @@
 //! How far a database was pushed to another node: a `_local` document on both sides, as CouchDB's replicator keeps one.
 //!
 //! Guarantees: what counts is the lesser of both, and nothing when either is of another life of the database or of another
-//! session. So a target that lost its data, or came back from a backup, or claims too much, gets again what it may lack.
+//! session. So a target that lost its data, or came back from a backup, or claims too much, gets again what it may lack. A
+//! checkpoint is written only over the one that was read or written before: what was put back meanwhile is noticed.
 
-use adyton_couch::document::{DocumentId, LocalEnvelope, LocalRev};
-use adyton_couch::seq::{Life, Seq, Since};
+use adyton_couch::seq::{Life, Since};
+use adyton_couch::wire::read_object;
 use adyton_protocol::database::DatabaseHash;
 use http::Method;
 use serde::Deserialize;
-use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::link::{Failure, Target, success};
-use crate::api::App;
-use crate::databases::DatabaseError;
-use crate::registry::DatabaseRecord;
-use crate::store::{StoreError, blocking};
+use super::source::{Place, Source};
+use crate::couch::reading::checkpoint;
+use crate::database_record::DatabaseRecord;
 
 /// Largest checkpoint that is read, in bytes.
 const MAX_CHECKPOINT_BYTES: usize = 64 * 1024;
@@ -24,25 +23,24 @@ const MAX_CHECKPOINT_BYTES: usize = 64 * 1024;
 #[derive(Debug, Clone)]
 pub(super) struct Cursor {
     /// Changes up to here are at the target.
-    pub(super) seq: u64,
-    pub(super) life: Life,
+    pub(super) place: Place,
     /// Rows that were looked at since the checkpoint was written.
     pub(super) unsaved: u64,
-    here: Option<LocalRev>,
-    there: Option<String>,
+    here: Option<String>,
+    there: Kept,
 }
 
 /// The members that are read of a checkpoint.
-#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
-struct Kept {
+#[derive(Debug, Default, Clone, Deserialize, PartialEq, Eq)]
+pub(super) struct Kept {
     #[serde(rename = "_rev")]
     rev: Option<String>,
-    source_last_seq: Option<String>,
+    pub(super) source_last_seq: Option<String>,
 }
 
 impl Kept {
     /// The number, if it counts in this life.
-    fn number(&self, life: Life) -> u64 {
+    pub(super) fn number(&self, life: Life) -> u64 {
         let since = self.source_last_seq.as_deref().map(Since::parse);
         match since {
             Some(Ok(Since::Seq(seq))) if seq.life == life => seq.number,
@@ -58,87 +56,63 @@ pub(super) fn checkpoint_id(uuid: &str, target: &str, hash: DatabaseHash) -> Str
     format!("_local/{}", name.get(..32).unwrap_or_default())
 }
 
-fn local_id(id: &str) -> Result<DocumentId, StoreError> {
-    id.parse()
-        .map_err(|_| StoreError::Corrupt("the name of a checkpoint"))
-}
-
 impl Cursor {
     /// Reads both checkpoints.
     pub(super) async fn read(
-        app: &App,
+        source: &Source,
         target: &Target,
         record: &DatabaseRecord,
         id: &str,
     ) -> Result<Self, Failure> {
-        let file = app.databases.own_file(record).await?;
-        let local = id.to_owned();
-        let (counters, here) = blocking(move || {
-            let view = file.view()?;
-            Ok((view.counters, view.local(&local)?))
-        })
-        .await?;
-        let here: Kept = here
-            .and_then(|text| serde_json::from_slice(&text).ok())
-            .unwrap_or_default();
-        let path = format!("{}/{id}", record.database_hash);
-        let limit = MAX_CHECKPOINT_BYTES;
-        let said = target.ask(Method::GET, &path, None, limit).await?;
-        let there: Kept = match said.status {
-            404 => Kept::default(),
-            _ => serde_json::from_slice(&success(said)?).unwrap_or_default(),
-        };
-        let life = counters.life();
-        let seq = here.number(life).min(there.number(life));
+        let there = there(target, record, id).await?;
+        let (here, place) = source.checkpoint(id, &there).await?;
         Ok(Self {
-            seq: match seq <= counters.update_seq {
-                true => seq,
-                false => 0,
-            },
-            life,
+            place,
             unsaved: 0,
-            here: here.rev.and_then(|rev| rev.parse().ok()),
-            there: there.rev,
+            here: here.rev,
+            there,
         })
     }
 
-    /// Writes both checkpoints: first at the target, for the lesser counts.
+    /// Writes both checkpoints: first at the target, for the lesser counts. Nothing is written when the target has another one than
+    /// it is known to have: it lost its data, or was put back, and what it had been sent since it may lack.
     pub(super) async fn save(
         &mut self,
-        app: &App,
-        target: &Target,
+        source: &Source,
+        (target, session): (&Target, &str),
         record: &DatabaseRecord,
         id: &str,
     ) -> Result<(), Failure> {
-        let seq = Seq {
-            number: self.seq,
-            life: self.life,
-        };
-        let mut body = json!({
-            "source_last_seq": seq.to_string(),
-            "session_id": app.uuid,
-            "replication_id_version": 4,
-            "history": [{"session_id": app.uuid, "recorded_seq": seq.to_string()}],
-        });
-        let text = body.to_string();
-        if let (Some(rev), Some(members)) = (&self.there, body.as_object_mut()) {
-            members.insert("_rev".to_owned(), rev.as_str().into());
+        if there(target, record, id).await? != self.there {
+            return Err(Failure::PutBack);
         }
+        let place = self.place.to_string();
+        let body = checkpoint(&place, session, self.there.rev.as_deref());
         let path = format!("{}/{id}", record.database_hash);
         let sent = Some(body.to_string().into());
         let said = target
             .ask(Method::PUT, &path, sent, MAX_CHECKPOINT_BYTES)
             .await?;
-        let written: Written = serde_json::from_slice(&success(said)?).unwrap_or_default();
-        self.there = written.rev;
-
-        let local = LocalEnvelope::parse(text.as_bytes())
-            .map_err(|_| StoreError::Corrupt("a checkpoint"))?;
-        let file = app.databases.own_file(record).await?;
-        let rev = file.write_local(local_id(id)?, self.here, Some(local), u64::MAX);
-        self.here = Some(rev.await?.map_err(DatabaseError::from)?);
+        let written: Written = read_object(&success(said)?).unwrap_or_default();
+        self.there = Kept {
+            rev: written.rev,
+            source_last_seq: Some(place.clone()),
+        };
+        let body = |rev: Option<&str>| checkpoint(&place, session, rev);
+        self.here = source.keep_checkpoint(id, self.here.take(), body).await?;
         self.unsaved = 0;
         Ok(())
+    }
+}
+
+/// The checkpoint that the target has now.
+async fn there(target: &Target, record: &DatabaseRecord, id: &str) -> Result<Kept, Failure> {
+    let path = format!("{}/{id}", record.database_hash);
+    let said = target.ask(Method::GET, &path, None, MAX_CHECKPOINT_BYTES);
+    let said = said.await?;
+    match said.status {
+        404 => Ok(Kept::default()),
+        _ => Ok(read_object(&success(said)?).unwrap_or_default()),
     }
 }
 
@@ -149,6 +123,8 @@ struct Written {
 
 #[cfg(test)]
 mod tests {
+    use adyton_couch::seq::Seq;
+
     use super::*;
 
     #[test]
@@ -173,6 +149,6 @@ mod tests {
         let id = checkpoint_id("u", "https://a.example/", hash);
         assert_ne!(id, checkpoint_id("u", "https://b.example/", hash));
         assert_ne!(id, checkpoint_id("w", "https://a.example/", hash));
-        assert!(local_id(&id).is_ok());
+        assert!(id.parse::<adyton_couch::document::DocumentId>().is_ok());
     }
 }

@@ -47,6 +47,10 @@ pub(super) enum Failure {
     Status(u16),
     #[error("the database is not there")]
     NoDatabase,
+    #[error("the node did not take {0} of the documents now")]
+    NotNow(u64),
+    #[error("the node's checkpoint is not the one that was written there")]
+    PutBack,
     #[error(transparent)]
     Lie(#[from] InvalidAnswer),
     #[error(transparent)]
@@ -60,10 +64,15 @@ impl From<StoreError> for Failure {
 }
 
 impl Failure {
-    /// Whether trying the next database is worth it.
+    /// Whether the node may take other databases: this one waits by itself.
     pub(super) fn is_of_one_database(&self) -> bool {
         match self {
-            Self::NotLetIn | Self::Status(_) | Self::NoDatabase | Self::Here(_) => true,
+            Self::NotLetIn
+            | Self::Status(_)
+            | Self::NoDatabase
+            | Self::NotNow(_)
+            | Self::PutBack
+            | Self::Here(_) => true,
             Self::Web(_) | Self::Lie(_) => false,
         }
     }

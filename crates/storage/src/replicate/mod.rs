@@ -9,10 +9,12 @@
 
 mod batch;
 mod checkpoint;
+mod holds;
 mod link;
 mod news;
 mod push;
 mod schedule;
+mod source;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +27,9 @@ use adyton_resolver::web::plain_url;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use url::Url;
 
+use self::holds::Holds;
 pub(crate) use self::news::News;
 use self::push::{Memory, Taken, Turn, Wanted};
 pub use self::schedule::Pace;
@@ -36,7 +40,7 @@ use crate::outbound::Outbound;
 use crate::store::StoreError;
 
 /// Other nodes of one context at most. A document with more names the first ones.
-const MAX_NODES: usize = 16;
+pub(crate) const MAX_NODES: usize = 16;
 /// Databases whose owner is remembered.
 const MAX_OWNERS: usize = 100_000;
 
@@ -75,8 +79,24 @@ struct Context {
 struct LinkState {
     wanted: Wanted,
     memory: Memory,
-    /// A user asked: the checkpoints are to be read again.
-    asked: bool,
+    /// Databases that it does not take at present.
+    holds: Holds,
+    /// A user asked, or the node came anew and may have lost something: the checkpoints are to be read again, of all databases.
+    doubtful: bool,
+}
+
+impl LinkState {
+    /// When it has something to do, from now on.
+    fn due(&self, now: Instant, pace: &Pace) -> Option<Instant> {
+        if !self.wanted.is_nothing() {
+            return Some(now);
+        }
+        // It was done lately, and is due when it may be done again.
+        let doubted = self.memory.doubted();
+        let again = doubted.map_or(now, |at| now.max(at + pace.doubt_pause));
+        let doubt = self.doubtful.then_some(again);
+        doubt.into_iter().chain(self.holds.next_due()).min()
+    }
 }
 
 /// What a finished task brings.
@@ -192,13 +212,13 @@ impl Replicator {
             let account = match self.owners.get(&hash) {
                 Some(account) => Arc::clone(account),
                 None => {
-                    let Some(record) = self.app.node.database(hash.to_string()).await? else {
+                    let Some(owner) = self.app.databases.owner(hash).await? else {
                         continue;
                     };
                     if self.owners.len() >= MAX_OWNERS {
                         self.owners.clear();
                     }
-                    let account: Arc<str> = record.owner.into();
+                    let account: Arc<str> = owner.into();
                     self.owners.insert(hash, Arc::clone(&account));
                     account
                 }
@@ -213,13 +233,18 @@ impl Replicator {
             for node in context.nodes.clone() {
                 let account = Arc::clone(&account);
                 let state = self.links.entry(Link { account, node }).or_default();
-                state.asked = true;
+                state.doubtful = true;
             }
             self.wanted(Arc::clone(&account), &Wanted::All);
             self.hasten(&account);
         }
         for account in waiting.heard {
             self.hasten(&account.into());
+        }
+        for (account, node) in waiting.came {
+            let account = account.into();
+            self.hasten(&account);
+            self.doubt(&account, &node);
         }
         Ok(())
     }
@@ -240,14 +265,31 @@ impl Replicator {
             }
         } else {
             context.wanted.add(wanted);
-            self.schedule.wake(Work::Nodes(account), now);
+            self.schedule.wake(&Work::Nodes(account), now);
         }
     }
 
     fn link_wants(&mut self, link: Link, wanted: &Wanted) {
         let state = self.links.entry(link.clone()).or_default();
         state.wanted.add(wanted);
-        self.schedule.wake(Work::Push(link), Instant::now());
+        self.schedule.wake(&Work::Push(link), Instant::now());
+    }
+
+    /// A node came anew. Where nothing is remembered of its account, there is nothing to doubt.
+    fn doubt(&mut self, account: &Arc<str>, node: &Url) {
+        let is_it = |known: &&Arc<str>| {
+            let known = plain_url(known);
+            known.is_some_and(|known| known.origin() == node.origin())
+        };
+        let nodes = self.contexts.get(account).map(|context| &context.nodes);
+        if let Some(node) = nodes.and_then(|nodes| nodes.iter().find(is_it)) {
+            let link = Link {
+                account: Arc::clone(account),
+                node: Arc::clone(node),
+            };
+            self.links.entry(link.clone()).or_default().doubtful = true;
+            self.schedule.wake(&Work::Push(link), Instant::now());
+        }
     }
 
     /// Who waits for a node of this account need not any more.
@@ -260,7 +302,16 @@ impl Replicator {
                 account: Arc::clone(account),
                 node: Arc::clone(node),
             };
-            self.schedule.hasten(&Work::Push(link), now);
+            let state = self.links.get_mut(&link);
+            let work = Work::Push(link);
+            self.schedule.hasten(&work, now);
+            let held = state.and_then(|state| {
+                state.holds.hasten(now, &self.pace);
+                state.holds.next_due()
+            });
+            if let Some(due) = held {
+                self.schedule.wake(&work, due);
+            }
         }
     }
 
@@ -290,16 +341,27 @@ impl Replicator {
                         self.schedule.forget(&work);
                         continue;
                     };
-                    if std::mem::take(&mut state.asked) {
-                        state.memory.doubt(now);
+                    if state.doubtful && state.memory.doubt(now, self.pace.doubt_pause) {
+                        state.doubtful = false;
+                        state.wanted = Wanted::All;
                     }
-                    let turn = Turn::new(
+                    state.wanted.add(&Wanted::These(state.holds.start(now)));
+                    let held = state.holds.waiting();
+                    state.wanted.remove(&held);
+                    if state.wanted.is_nothing() {
+                        let due = state.due(now, &self.pace);
+                        self.schedule.passed_over(&Work::Push(link), due);
+                        continue;
+                    }
+                    let mut turn = Turn::new(
                         (Arc::clone(&self.app), self.outbound.clone()),
                         link,
                         named,
                         std::mem::take(&mut state.wanted),
                         std::mem::take(&mut state.memory),
                     );
+                    turn.held = held;
+                    turn.doubtful = state.doubtful;
                     self.tasks
                         .spawn(async move { Finished::Push(Box::new(turn.take().await)) });
                 }
@@ -329,13 +391,16 @@ impl Replicator {
                 let work = Work::Push(taken.link.clone());
                 self.schedule.finished(&work, taken.outcome, now, roll);
                 let fails = self.schedule.failures(&work) > 0;
-                self.app.standing.set(&taken.link, fails);
                 // Gone when the owner's document stopped naming the node meanwhile.
                 if let Some(state) = self.links.get_mut(&taken.link) {
+                    state.holds.ended(&taken, now, (&self.pace, roll));
+                    let fails = fails || !state.holds.is_empty();
+                    self.app.standing.set(&taken.link, fails);
                     state.memory = taken.memory;
                     state.wanted.add(&taken.left);
-                    if !state.wanted.is_nothing() {
-                        self.schedule.wake(work, now);
+                    state.doubtful |= taken.look_again;
+                    if let Some(due) = state.due(now, &self.pace) {
+                        self.schedule.wake(&work, due);
                     }
                 } else {
                     self.schedule.forget(&work);
@@ -398,14 +463,24 @@ async fn nodes_of(
     account: &str,
     freshness: Freshness,
 ) -> Result<Option<Named>, ResolveFailure> {
-    let records = app.node.databases_of(account.to_owned()).await?;
+    let records = app.databases.of_account(account.to_owned()).await?;
     let Some(record) = records.first() else {
         return Ok(None);
     };
     let corrupt = || StoreError::Corrupt("the owner of a database");
     let did: Did = record.did.parse().map_err(|_| corrupt())?;
     let context = ContextName::new(record.context_name.as_str()).map_err(|_| corrupt())?;
-    let document = app.resolver.resolve_unasked(&did, freshness).await?;
+    // Perhaps it is shared: if this node ends before that is known, it asks again at its start.
+    if !app.resolver.is_at_hand(&did, freshness) {
+        note_perhaps_shared(app, account).await;
+    }
+    let document = match app.resolver.resolve_unasked(&did, freshness).await {
+        Ok(document) => document,
+        Err(failure) => {
+            note_perhaps_shared(app, account).await;
+            return Err(failure);
+        }
+    };
     let nodes = match document {
         Some(document) if !document.is_deactivated() => {
             let hash = ContextHash::of(&did, &context);
@@ -419,6 +494,13 @@ async fn nodes_of(
         context,
         nodes,
     }))
+}
+
+/// What cannot be noted does not keep the node from asking now.
+async fn note_perhaps_shared(app: &App, account: &str) {
+    if let Err(error) = app.node.set_replicated(account.to_owned(), true).await {
+        tracing::error!(%error, "a context that may be shared cannot be noted");
+    }
 }
 
 /// The other nodes that a document names for a context; none when it does not name this one.

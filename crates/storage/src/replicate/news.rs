@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use adyton_protocol::database::DatabaseHash;
 use tokio::sync::Notify;
+use url::Url;
 
 /// Tells the replicator. Cheap to clone.
 #[derive(Clone, Default)]
@@ -28,6 +29,8 @@ pub(super) struct Waiting {
     pub(super) asked: HashSet<String>,
     /// Accounts for which another node was heard of.
     pub(super) heard: HashSet<String>,
+    /// Accounts into which another node was let, at which address: what it knew it may have lost.
+    pub(super) came: HashSet<(String, Url)>,
 }
 
 impl News {
@@ -41,6 +44,10 @@ impl News {
 
     pub(crate) fn heard(&self, account: &str) {
         self.tell(|waiting| waiting.heard.insert(account.to_owned()));
+    }
+
+    pub(crate) fn came(&self, account: &str, node: Url) {
+        self.tell(|waiting| waiting.came.insert((account.to_owned(), node)));
     }
 
     fn tell(&self, add: impl FnOnce(&mut Waiting) -> bool) {

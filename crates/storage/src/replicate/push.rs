@@ -4,7 +4,8 @@
 //! 2. For each database: both checkpoints, then the feed in pieces.
 //! 3. Of each piece: what does the target lack? That is sent. Then the cursor moves, and now and then the checkpoints.
 //!
-//! Guarantees: the cursor passes a revision only when the target says that it has it, took it, or refuses it for good.
+//! Guarantees: a checkpoint passes a revision only when the target says that it has it, took it, or refuses it for good; what is in
+//! doubt is not written down. What one database fails with holds up no other.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -24,10 +25,10 @@ use super::batch::{Load, Pack, Rows};
 use super::checkpoint::{Cursor, checkpoint_id};
 use super::link::{Failure, Target, success};
 use super::schedule::Outcome;
+use super::source::Source;
 use crate::api::App;
+use crate::database_record::DatabaseRecord;
 use crate::outbound::Outbound;
-use crate::registry::DatabaseRecord;
-use crate::store::blocking;
 
 /// Pieces of feeds that one turn pushes at most.
 const PIECES: u32 = 50;
@@ -39,8 +40,8 @@ const SAVE_ROWS: u64 = 2_000;
 const UNSAVED_ROWS: u64 = 100;
 /// Databases whose cursor is remembered for one link; the others' checkpoints are read again.
 const MAX_CURSORS: usize = 64;
-/// Time between two such readings that users can ask for.
-const DOUBT_PAUSE: Duration = Duration::from_secs(60);
+/// Time that databases may fail for in one turn: who takes longer for it fails as a node.
+const FAILING_TIME: Duration = Duration::from_secs(10);
 /// Largest answers that are read, in bytes. One about the largest question that we ask is smaller.
 const MAX_ANSWER_BYTES: usize = 8 << 20;
 
@@ -62,6 +63,20 @@ impl Wanted {
         matches!(self, Self::These(hashes) if hashes.is_empty())
     }
 
+    pub(super) fn has(&self, hash: &DatabaseHash) -> bool {
+        match self {
+            Self::These(hashes) => hashes.contains(hash),
+            Self::All => true,
+        }
+    }
+
+    /// Takes these away, if single ones are named.
+    pub(super) fn remove(&mut self, held: &BTreeSet<DatabaseHash>) {
+        if let Self::These(hashes) = self {
+            hashes.retain(|hash| !held.contains(hash));
+        }
+    }
+
     pub(super) fn add(&mut self, other: &Self) {
         match (&mut *self, other) {
             (Self::All, _) => {}
@@ -75,18 +90,29 @@ impl Wanted {
 #[derive(Default)]
 pub(super) struct Memory {
     target: Option<Target>,
+    /// The other node let us in before.
+    known: bool,
     cursors: HashMap<DatabaseHash, Cursor>,
     doubted: Option<Instant>,
+    /// While these were pushed, the node was not reached any more: others come first.
+    last: BTreeSet<DatabaseHash>,
 }
 
 impl Memory {
     /// Forgets where the databases stand, unless it was done lately: the checkpoints are read again, and show what a target lost.
-    pub(super) fn doubt(&mut self, now: Instant) {
-        let lately = self.doubted.is_some_and(|at| now < at + DOUBT_PAUSE);
+    /// Says whether it was done now.
+    pub(super) fn doubt(&mut self, now: Instant, pause: Duration) -> bool {
+        let lately = self.doubted.is_some_and(|at| now < at + pause);
         if !lately {
             self.doubted = Some(now);
             self.cursors.clear();
         }
+        !lately
+    }
+
+    /// When it was done last.
+    pub(super) fn doubted(&self) -> Option<Instant> {
+        self.doubted
     }
 }
 
@@ -98,9 +124,32 @@ pub(super) struct Turn {
     pub(super) did: Did,
     pub(super) context: ContextName,
     pub(super) wanted: Wanted,
+    /// Databases that wait, each for itself.
+    pub(super) held: BTreeSet<DatabaseHash>,
+    /// The node may have lost something since where it stands was read: no checkpoint is written.
+    pub(super) doubtful: bool,
     pub(super) memory: Memory,
     left: u32,
     until: Instant,
+    pushed: BTreeSet<DatabaseHash>,
+    failed: BTreeSet<DatabaseHash>,
+    /// All databases are to be looked at.
+    look_again: bool,
+}
+
+/// What could not be done, and whose failure it is.
+enum Trouble {
+    Node(Failure),
+    Database(Failure),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        match failure.is_of_one_database() {
+            true => Self::Database(failure),
+            false => Self::Node(failure),
+        }
+    }
 }
 
 /// How it went.
@@ -110,6 +159,12 @@ pub(super) struct Taken {
     pub(super) memory: Memory,
     /// What is still to be pushed.
     pub(super) left: Wanted,
+    /// Databases that were pushed, wholly or a piece of them.
+    pub(super) pushed: BTreeSet<DatabaseHash>,
+    /// Databases that failed, each for itself.
+    pub(super) failed: BTreeSet<DatabaseHash>,
+    /// The node may have lost something: all databases are to be looked at.
+    pub(super) look_again: bool,
 }
 
 impl Turn {
@@ -127,9 +182,14 @@ impl Turn {
             did,
             context,
             wanted,
+            held: BTreeSet::new(),
+            doubtful: false,
             memory,
             left: PIECES,
             until: Instant::now() + TURN_TIME,
+            pushed: BTreeSet::new(),
+            failed: BTreeSet::new(),
+            look_again: false,
         }
     }
 
@@ -142,11 +202,11 @@ impl Turn {
         let (outcome, left) = match self.databases(&wanted).await {
             Ok(records) => self.push_all(records).await,
             Err(error) => {
-                self.failed(&error);
+                self.told(&error);
                 (Outcome::Failed, wanted)
             }
         };
-        if outcome == Outcome::Failed {
+        if outcome == Outcome::Failed || !self.failed.is_empty() {
             self.app.metrics.replication().failed();
         }
         Taken {
@@ -154,74 +214,100 @@ impl Turn {
             outcome,
             memory: self.memory,
             left,
+            pushed: self.pushed,
+            failed: self.failed,
+            look_again: self.look_again,
         }
     }
 
-    fn failed(&self, error: &Failure) {
+    fn told(&self, error: &Failure) {
         tracing::debug!(%error, "a node could not be replicated to");
     }
 
     /// The databases that are still there, and still this account's.
-    async fn databases(&self, wanted: &Wanted) -> Result<Vec<DatabaseRecord>, Failure> {
+    async fn databases(
+        &self,
+        wanted: &Wanted,
+    ) -> Result<Vec<(DatabaseHash, DatabaseRecord)>, Failure> {
         let account = self.link.account.to_string();
-        let mut records = self.app.databases.of_account(account).await?;
-        if let Wanted::These(hashes) = wanted {
-            records.retain(|record| {
-                let hash = record.database_hash.parse();
-                hash.is_ok_and(|hash| hashes.contains(&hash))
-            });
-        }
+        let records = self.app.databases.of_account(account).await?;
+        let named = records.into_iter().filter_map(|record| {
+            let hash = record.database_hash.parse().ok()?;
+            Some((hash, record))
+        });
+        let mut records: Vec<(DatabaseHash, DatabaseRecord)> = named
+            .filter(|(hash, _)| wanted.has(hash) && !self.held.contains(hash))
+            .collect();
+        records.sort_by_key(|(hash, _)| self.memory.last.contains(hash));
         Ok(records)
     }
 
-    async fn push_all(&mut self, records: Vec<DatabaseRecord>) -> (Outcome, Wanted) {
-        let mut outcome = Outcome::Done;
+    async fn push_all(
+        &mut self,
+        records: Vec<(DatabaseHash, DatabaseRecord)>,
+    ) -> (Outcome, Wanted) {
         let mut left = BTreeSet::new();
-        let mut over = false;
-        for record in records {
-            let Ok(hash) = record.database_hash.parse() else {
-                continue;
-            };
-            if over || self.is_over() {
+        let mut away = false;
+        let mut failing = Duration::ZERO;
+        for (hash, record) in records {
+            if away || self.is_over() {
                 left.insert(hash);
-                outcome = match outcome {
-                    Outcome::Failed => Outcome::Failed,
-                    Outcome::Done | Outcome::More => Outcome::More,
-                };
                 continue;
             }
-            match self.push(&record, hash).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    left.insert(hash);
-                    if outcome == Outcome::Done {
-                        outcome = Outcome::More;
+            let began = Instant::now();
+            let trouble = match self.push(&record, hash).await {
+                Ok(complete) => {
+                    self.pushed.insert(hash);
+                    self.memory.last.remove(&hash);
+                    if !complete {
+                        left.insert(hash);
                     }
+                    continue;
                 }
-                Err(error) => {
-                    self.failed(&error);
-                    over = !error.is_of_one_database();
-                    self.memory.cursors.remove(&hash);
+                Err(trouble) => trouble,
+            };
+            self.memory.cursors.remove(&hash);
+            match trouble {
+                Trouble::Database(error) => {
+                    self.told(&error);
+                    self.failed.insert(hash);
+                    self.memory.last.remove(&hash);
+                    match error {
+                        // It is the same node: what it lacks of this database it may lack of others.
+                        Failure::PutBack => self.doubt(),
+                        // All else was taken.
+                        Failure::NotNow(_) => {}
+                        _ => failing += began.elapsed(),
+                    }
+                    away = failing > FAILING_TIME;
+                }
+                Trouble::Node(error) => {
+                    self.told(&error);
+                    self.memory.last.insert(hash);
                     left.insert(hash);
-                    outcome = Outcome::Failed;
+                    away = true;
                 }
             }
         }
+        let outcome = match (away, left.is_empty()) {
+            (true, _) => Outcome::Failed,
+            (false, true) => Outcome::Done,
+            (false, false) => Outcome::More,
+        };
         (outcome, Wanted::These(left))
     }
 
     /// Pushes one database; true when the target has all of it.
-    async fn push(&mut self, record: &DatabaseRecord, hash: DatabaseHash) -> Result<bool, Failure> {
-        let fresh = self.let_in().await?;
+    async fn push(&mut self, record: &DatabaseRecord, hash: DatabaseHash) -> Result<bool, Trouble> {
+        let fresh = self.let_in().await.map_err(Trouble::Node)?;
         match self.push_once(record, hash).await {
             // It forgot us, or lets us in no longer: once more, from the handshake on.
             Err(Failure::NotLetIn) if !fresh => {
                 self.memory.target = None;
-                self.memory.cursors.remove(&hash);
-                self.let_in().await?;
-                self.push_once(record, hash).await
+                self.let_in().await.map_err(Trouble::Node)?;
+                Ok(self.push_once(record, hash).await?)
             }
-            pushed => pushed,
+            pushed => Ok(pushed?),
         }
     }
 
@@ -238,7 +324,18 @@ impl Turn {
         let context = (&self.did, &self.context);
         let target = Target::admitted(&self.app, &self.outbound, &endpoint, context).await?;
         self.memory.target = Some(target);
+        if std::mem::replace(&mut self.memory.known, true) {
+            // Whatever made it necessary: a node that does not know us any more may have lost all else, too.
+            self.doubt();
+        }
         Ok(true)
+    }
+
+    /// Forgets where the databases stand, and has all of them looked at.
+    fn doubt(&mut self) {
+        self.memory.cursors.clear();
+        self.doubtful = false;
+        self.look_again = true;
     }
 
     async fn push_once(
@@ -251,32 +348,44 @@ impl Turn {
         let id = checkpoint_id(&app.uuid, &self.link.node, hash);
         let mut cursor = match self.memory.cursors.remove(&hash) {
             Some(cursor) => cursor,
-            None => Cursor::read(&app, target, record, &id).await?,
+            None => {
+                let source = Source::of(&app, record).await?;
+                Cursor::read(&source, target, record, &id).await?
+            }
         };
         let mut sent = 0;
+        let mut not_now = 0;
         let complete = loop {
             if self.is_over() {
                 break false;
             }
             self.left -= 1;
-            let file = app.databases.own_file(record).await?;
-            let (seq, life) = (cursor.seq, cursor.life);
-            let rows = blocking(move || Rows::after(&file.view()?, seq, life)).await?;
+            let source = Source::of(&app, record).await?;
+            let rows = source.rows(&cursor.place).await?;
             if !rows.asked.0.is_empty() {
-                sent += push_rows(&app, target, record, &rows).await?;
+                let delivered = push_rows(&app, target, record, &rows).await?;
+                sent += delivered.sent;
+                not_now += delivered.not_now;
             }
-            cursor.seq = rows.up_to;
-            cursor.life = rows.life;
+            cursor.place = rows.up_to;
             cursor.unsaved += rows.count;
             if rows.complete {
                 break true;
             }
-            if cursor.unsaved >= SAVE_ROWS {
-                cursor.save(&app, target, record, &id).await?;
+            if cursor.unsaved >= SAVE_ROWS && not_now == 0 && !self.doubtful {
+                let to = (target, app.uuid.as_str());
+                cursor.save(&source, to, record, &id).await?;
             }
         };
-        if cursor.unsaved >= UNSAVED_ROWS || (sent > 0 && cursor.unsaved > 0) {
-            cursor.save(&app, target, record, &id).await?;
+        // What comes behind such a document was sent; next time it is asked about again, from the checkpoint on.
+        if not_now > 0 {
+            return Err(Failure::NotNow(not_now));
+        }
+        let worth = cursor.unsaved >= UNSAVED_ROWS || (sent > 0 && cursor.unsaved > 0);
+        if worth && !self.doubtful {
+            let source = Source::of(&app, record).await?;
+            let to = (target, app.uuid.as_str());
+            cursor.save(&source, to, record, &id).await?;
         }
         if self.memory.cursors.len() >= MAX_CURSORS {
             self.memory.cursors.clear();
@@ -286,13 +395,22 @@ impl Turn {
     }
 }
 
-/// Asks what the target lacks of these rows, and sends it. Returns how many revisions were sent.
+/// Of some rows.
+#[derive(Default)]
+struct Delivered {
+    /// Revisions that were sent.
+    sent: u64,
+    /// Those of them that the target could not write now.
+    not_now: u64,
+}
+
+/// Asks what the target lacks of these rows, and sends it.
 async fn push_rows(
-    app: &App,
+    app: &Arc<App>,
     target: &Target,
     record: &DatabaseRecord,
     rows: &Rows,
-) -> Result<u64, Failure> {
+) -> Result<Delivered, Failure> {
     let database = &record.database_hash;
     let path = format!("{database}/_revs_diff");
     let question = Some(rows.question()?);
@@ -306,17 +424,13 @@ async fn push_rows(
     let missing = Missing::parse(&answer, &rows.asked)?;
     drop(answer);
     let mut pack = Pack::new(missing);
-    let mut sent = 0;
+    let mut delivered = Delivered::default();
     loop {
-        let file = app.databases.own_file(record).await?;
-        let (back, next) = blocking(move || {
-            let next = pack.next(&file)?;
-            Ok((pack, next))
-        })
-        .await?;
+        let source = Source::of(app, record).await?;
+        let (back, next) = source.next(pack).await?;
         pack = back;
         let Some((load, taken)) = next else {
-            return Ok(sent);
+            return Ok(delivered);
         };
         let count = taken.len() as u64;
         let refused = match deliver(target, database, load).await {
@@ -326,24 +440,29 @@ async fn push_rows(
                 pack.again_alone(taken);
                 continue;
             }
-            Err(Failure::Status(400 | 412 | 413 | 415 | 422)) => 1,
+            Err(Failure::Status(400 | 412 | 413 | 415 | 422)) => Refused {
+                for_good: 1,
+                for_now: 0,
+            },
             Err(error) => return Err(error),
         };
-        sent += count;
-        app.metrics.replication().pushed(count, refused);
+        let not_now = count.min(refused.for_now as u64);
+        delivered.sent += count;
+        delivered.not_now += not_now;
+        let refused = refused.for_good as u64;
+        app.metrics.replication().pushed(count - not_now, refused);
     }
 }
 
 /// Sends one request with documents; returns how many of them were refused.
-async fn deliver(target: &Target, database: &str, load: Load) -> Result<u64, Failure> {
+async fn deliver(target: &Target, database: &str, load: Load) -> Result<Refused, Failure> {
     match load {
         Load::Bulk { sent, body } => {
             let path = format!("{database}/_bulk_docs");
             let said = target
                 .ask(Method::POST, &path, Some(body), MAX_ANSWER_BYTES)
                 .await?;
-            let refused = Refused::parse(&success(said)?, &sent)?;
-            Ok(refused.0 as u64)
+            Ok(Refused::parse(&success(said)?, &sent)?)
         }
         Load::Related {
             id,
@@ -358,7 +477,7 @@ async fn deliver(target: &Target, database: &str, load: Load) -> Result<u64, Fai
                 .send(Method::PUT, &path, body, bytes, MAX_ANSWER_BYTES)
                 .await?;
             success(said)?;
-            Ok(0)
+            Ok(Refused::default())
         }
     }
 }

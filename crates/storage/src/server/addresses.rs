@@ -6,13 +6,11 @@ use crate::config::Limits;
 use crate::fair_share::{FairShare, Place};
 use crate::throttle::{Proxy, network_of};
 
-/// How much of all connections one address may hold, where the operator says nothing.
-const SHARE: usize = 4;
-
-/// Counts connections by address.
+/// Counts connections by address. Those from the operator's proxy are counted by what comes over them ([`super::line`]).
 pub(super) struct Addresses {
     share: FairShare<IpAddr>,
     counted: Counted,
+    proxy: Proxy,
 }
 
 /// Whose connections are counted.
@@ -21,8 +19,6 @@ enum Counted {
     Everybodys,
     /// Not those from this machine: there, an operator's proxy may stand for many.
     Strangers,
-    /// All come from the operator's proxy.
-    Nobodys,
 }
 
 /// The address has as many as it may.
@@ -31,16 +27,14 @@ pub(super) struct TooMany;
 
 impl Addresses {
     pub(super) fn new(limits: &Limits, proxy: Proxy) -> Self {
-        let counted = match (proxy, limits.connections_per_address) {
-            (Proxy::Trusted, _) => Counted::Nobodys,
-            (Proxy::None, Some(_)) => Counted::Everybodys,
-            (Proxy::None, None) => Counted::Strangers,
+        let counted = match limits.connections_per_address {
+            Some(_) => Counted::Everybodys,
+            None => Counted::Strangers,
         };
-        let share = limits.connections.div_ceil(SHARE);
-        let of_one = limits.connections_per_address.unwrap_or(share);
         Self {
-            share: FairShare::new(u64::MAX, of_one as u64),
+            share: FairShare::new(u64::MAX, limits.of_one_address() as u64),
             counted,
+            proxy,
         }
     }
 
@@ -48,8 +42,8 @@ impl Addresses {
     pub(super) fn enter(&self, peer: IpAddr) -> Result<Option<Place<IpAddr>>, TooMany> {
         let network = network_of(peer);
         match self.counted {
-            Counted::Nobodys => Ok(None),
-            Counted::Strangers if network.is_loopback() => Ok(None),
+            _ if self.proxy.trusts(peer) => Ok(None),
+            Counted::Strangers if peer.to_canonical().is_loopback() => Ok(None),
             Counted::Strangers | Counted::Everybodys => {
                 self.share.enter(network, 1).map(Some).ok_or(TooMany)
             }
@@ -77,7 +71,11 @@ mod tests {
         assert_eq!(entered(&limits, Proxy::None, "9.9.9.9"), 2);
         assert_eq!(entered(&limits, Proxy::None, "2001:db8::1"), 2);
         assert_eq!(entered(&limits, Proxy::None, "127.0.0.1"), 20);
+        assert_eq!(entered(&limits, Proxy::None, "::1"), 20);
         assert_eq!(entered(&limits, Proxy::Trusted, "10.0.0.1"), 20);
+        let at = || Proxy::At(vec!["10.0.0.1".parse().unwrap()]);
+        assert_eq!(entered(&limits, at(), "10.0.0.1"), 20);
+        assert_eq!(entered(&limits, at(), "10.0.0.2"), 2);
         limits.connections_per_address = Some(3);
         assert_eq!(entered(&limits, Proxy::None, "9.9.9.9"), 3);
         assert_eq!(entered(&limits, Proxy::None, "127.0.0.1"), 3);

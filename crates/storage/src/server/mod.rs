@@ -1,35 +1,44 @@
 //! The accept loop: connections under limits, and an orderly end.
 
 mod addresses;
+mod arriving;
 pub(crate) mod body;
+mod crowd;
 mod handshakes;
+pub(crate) mod line;
 pub(crate) mod metrics;
 mod multiplexed;
+mod pace;
 mod stall;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use self::addresses::Addresses;
+use self::crowd::{Crowd, Member};
 use self::handshakes::Handshakes;
+use self::line::Line;
 use self::multiplexed::{Answers, Overdue, Taken};
+use self::pace::Pace;
 use self::stall::StallGuard;
 use crate::api::App;
 use crate::fair_share::Place;
-use crate::tls::{Certificates, Reload};
+use crate::tls::{ACME_PROTOCOL, Certificates, Reload};
 
 /// Header fields of one request.
 const MAX_HEADERS: usize = 64;
@@ -68,7 +77,7 @@ pub(crate) async fn watch_certificate(
         }
         let certificates = Arc::clone(&certificates);
         match tokio::task::spawn_blocking(move || certificates.reload()).await {
-            Ok(Ok(Reload::Same)) => {}
+            Ok(Ok(Reload::Same | Reload::Asked)) => {}
             Ok(Ok(Reload::New)) => tracing::info!("another certificate is shown from now on"),
             Ok(Err(error)) => tracing::warn!(%error, "the certificate stays as it was"),
             Err(error) => tracing::error!(%error, "looking for another certificate failed"),
@@ -89,35 +98,36 @@ pub(crate) async fn serve(
             handshakes: Handshakes::new(app.limits.handshakes, app.limits.handshake_timeout),
         })
     });
-    let slots = Arc::new(Semaphore::new(app.limits.connections));
-    let addresses = Addresses::new(&app.limits, app.proxy);
+    let crowd = Crowd::new(app.limits.connections);
+    let addresses = Addresses::new(&app.limits, app.proxy.clone());
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     loop {
-        // A slot first: beyond the limit, connections wait in the system's queue.
-        let slot = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
-            slot = Arc::clone(&slots).acquire_owned() => slot,
-        };
-        let Ok(slot) = slot else { break };
         let accepted = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
+            // What has ended keeps its room until it is joined.
+            Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
-        while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
                 // One who has too many is hung up on: nothing that could be said is worth the wait.
                 let Ok(place) = addresses.enter(peer.ip()) else {
                     continue;
                 };
+                let line = Arc::new(Line::new(peer.ip()));
+                // Beyond the limit, this one waits until another one gives way, and all after it in the system's queue.
+                let member = tokio::select! {
+                    _ = stop.wait_for(|stop| *stop) => break,
+                    member = crowd.enter(&line) => member,
+                };
                 connections.spawn(connection(
                     stream,
-                    peer.ip(),
+                    line,
                     Arc::clone(&app),
                     tls.clone(),
                     graceful.watcher(),
-                    (slot, place),
+                    (member, place),
                 ));
             }
             Err(error) => {
@@ -133,58 +143,73 @@ pub(crate) async fn serve(
 
 async fn connection(
     stream: TcpStream,
-    peer: IpAddr,
+    line: Arc<Line>,
     app: Arc<App>,
     tls: Option<Arc<Tls>>,
     watcher: Watcher,
-    _held: (OwnedSemaphorePermit, Option<Place<IpAddr>>),
+    (mut member, _place): (Member, Option<Place<IpAddr>>),
 ) {
     // Small answers go out at once; large ones fill packets anyway.
     let _best_effort = stream.set_nodelay(true);
     let counted = Arc::clone(&app);
     let _open = counted.metrics.connection();
-    let stream = StallGuard::new(stream, app.limits.stall_timeout);
-    // Each kind in a box: thousands of connections wait, and one that is plain keeps no room for the others' needs.
-    match tls {
-        None => Box::pin(one_at_a_time(stream, peer, app, watcher)).await,
-        Some(tls) => Box::pin(private(stream, peer, app, tls, watcher)).await,
+    let pace = Pace::new(app.limits.body_timeout);
+    let stream = StallGuard::new(stream, app.limits.stall_timeout, pace);
+    // Each kind in a box, made before anything is awaited: thousands of connections wait, and one that is plain keeps no room for the
+    // others' needs, nor for a future that has moved.
+    let served: Pin<Box<dyn Future<Output = ()> + Send>> = match tls {
+        None => Box::pin(one_at_a_time(stream, line, app, watcher)),
+        Some(tls) => Box::pin(private(stream, line, app, tls, watcher)),
+    };
+    tokio::select! {
+        () = served => {}
+        () = member.gives_way() => {}
     }
 }
 
 /// TLS, and what was agreed on within.
 async fn private(
     stream: StallGuard<TcpStream>,
-    peer: IpAddr,
+    line: Arc<Line>,
     app: Arc<App>,
     tls: Arc<Tls>,
     watcher: Watcher,
 ) {
     let mut stop = app.stop.clone();
-    let handshake = Box::pin(tls.handshakes.drive(tls.acceptor.accept(stream)));
+    let handshake = Box::pin(
+        tls.handshakes
+            .drive(line.peer(), tls.acceptor.accept(stream)),
+    );
     let stream = tokio::select! {
         stream = handshake => stream,
         _ = stop.wait_for(|stop| *stop) => None,
     };
-    let Some(stream) = stream else { return };
+    let Some(mut stream) = stream else { return };
+    if stream.get_ref().1.alpn_protocol() == Some(ACME_PROTOCOL) {
+        // The handshake was all that the authority wants, and all that anybody gets.
+        let time = app.limits.handshake_timeout;
+        let _timed_out = tokio::time::timeout(time, stream.shutdown()).await;
+        return;
+    }
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        Box::pin(many_at_a_time(stream, peer, app, watcher)).await;
+        Box::pin(many_at_a_time(stream, line, app, watcher)).await;
     } else {
-        Box::pin(one_at_a_time(stream, peer, app, watcher)).await;
+        Box::pin(one_at_a_time(stream, line, app, watcher)).await;
     }
 }
 
-/// HTTP/1.1.
-async fn one_at_a_time(
+/// HTTP/1.1. Not an `async fn`: that would keep room for the connection twice.
+fn one_at_a_time(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: IpAddr,
+    line: Arc<Line>,
     app: Arc<App>,
     watcher: Watcher,
-) {
+) -> impl Future<Output = ()> + Send {
     let header_timeout = app.limits.header_timeout;
     let service = service_fn(move |request| {
-        let app = Arc::clone(&app);
-        // In a box that goes when the answer begins: a feed that waits for hours keeps no room for what was needed to ask.
-        async move { Ok::<_, Infallible>(Box::pin(app.answer(request, peer)).await) }
+        let (app, line) = (Arc::clone(&app), Arc::clone(&line));
+        // In a box, the request too, that goes when the answer begins: a feed that waits for hours keeps no room for what was needed to ask.
+        Box::pin(async move { Ok::<_, Infallible>(app.answer(request, &line).await) })
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -193,25 +218,25 @@ async fn one_at_a_time(
         .max_buf_size(MAX_BUFFER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     // A connection that ends badly is its peer's business.
-    let _ended = watcher.watch(connection).await;
+    watcher.watch(connection).map(drop)
 }
 
 /// HTTP/2.
 async fn many_at_a_time(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: IpAddr,
+    line: Arc<Line>,
     app: Arc<App>,
     // The server waits until it is dropped.
     _watcher: Watcher,
 ) {
     let (idle, stall) = (app.limits.header_timeout, app.limits.stall_timeout);
     let mut stop = app.stop.clone();
-    let answers = Answers::new();
+    let answers = Answers::new(Pace::new(app.limits.body_timeout));
     let watched = Arc::clone(&answers);
     let service = service_fn(move |request| {
-        let (app, answering) = (Arc::clone(&app), answers.begin());
+        let (app, line, answering) = (Arc::clone(&app), Arc::clone(&line), answers.begin());
         async move {
-            let reply = Box::pin(app.answer(request, peer)).await;
+            let reply = Box::pin(app.answer(request, &line)).await;
             Ok::<_, Infallible>(reply.map(|body| Taken::new(body, answering)))
         }
     });

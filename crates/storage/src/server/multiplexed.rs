@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
+use super::pace::Pace;
 use crate::api::reply::ReplyBody;
 use crate::store::StoreError;
 
@@ -19,16 +20,36 @@ use crate::store::StoreError;
 const PIECE_BYTES: usize = 64 << 10;
 
 /// The answers of one connection.
-pub(super) struct Answers(Mutex<State>);
+pub(super) struct Answers {
+    state: Mutex<State>,
+    /// How slowly one may be taken.
+    pace: Pace,
+}
 
 struct State {
     next: u64,
     /// Requests under way.
     open: u64,
-    /// Answers of which a piece was taken and no further one asked for: since when. At most one for each open stream.
-    waiting: HashMap<u64, Instant>,
+    /// Answers of which a piece was taken and no further one asked for. At most one for each open stream.
+    waiting: HashMap<u64, Wait>,
     /// When the last request ended.
     idle_since: Instant,
+}
+
+/// A piece that was taken, and is on its way.
+#[derive(Clone, Copy)]
+struct Wait {
+    since: Instant,
+    /// Of the answer, before this piece.
+    pace: Pace,
+}
+
+impl Wait {
+    /// How long the peer let this answer wait, among so many that wait on the same connection.
+    fn waited(&self, now: Instant, among: usize) -> Duration {
+        let among = u32::try_from(among.max(1)).unwrap_or(u32::MAX);
+        now.duration_since(self.since) / among
+    }
 }
 
 /// Why a connection ends.
@@ -41,13 +62,14 @@ pub(super) enum Overdue {
 }
 
 impl Answers {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State {
+    pub(super) fn new(pace: Pace) -> Arc<Self> {
+        let state = Mutex::new(State {
             next: 0,
             open: 0,
             waiting: HashMap::new(),
             idle_since: Instant::now(),
-        })))
+        });
+        Arc::new(Self { state, pace })
     }
 
     /// A request has come.
@@ -68,12 +90,16 @@ impl Answers {
         if state.open == 0 && now.duration_since(state.idle_since) >= idle {
             return Some(Overdue::Idle);
         }
-        let oldest = state.waiting.values().min()?;
-        (now.duration_since(*oldest) >= stall).then_some(Overdue::Stalled)
+        let among = state.waiting.len();
+        let mut waiting = state.waiting.values();
+        let stalled = waiting.any(|wait| {
+            now.duration_since(wait.since) >= stall || wait.waited(now, among) >= wait.pace.left()
+        });
+        stalled.then_some(Overdue::Stalled)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,6 +123,10 @@ pub(super) struct Taken {
     body: ReplyBody,
     /// What is left of a large piece.
     rest: Bytes,
+    /// How fast the answer is taken, up to the last piece.
+    pace: Pace,
+    /// Bytes of the last piece.
+    piece: usize,
     answering: Answering,
 }
 
@@ -105,8 +135,22 @@ impl Taken {
         Self {
             body,
             rest: Bytes::new(),
+            pace: answering.answers.pace,
+            piece: 0,
             answering,
         }
+    }
+
+    /// Asked for more: what was given before is on its way.
+    fn is_taken(&mut self) {
+        let mut state = self.answering.answers.state();
+        let among = state.waiting.len();
+        let Some(wait) = state.waiting.remove(&self.answering.number) else {
+            return;
+        };
+        self.pace = wait.pace;
+        let waited = wait.waited(Instant::now(), among);
+        self.pace.took(waited, self.piece as u64);
     }
 }
 
@@ -118,9 +162,7 @@ impl Body for Taken {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StoreError>>> {
-        let number = self.answering.number;
-        // Asked for more: what was given before is on its way.
-        self.answering.answers.state().waiting.remove(&number);
+        self.is_taken();
         if self.rest.is_empty() {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
@@ -132,9 +174,12 @@ impl Body for Taken {
         }
         let length = self.rest.len().min(PIECE_BYTES);
         let piece = self.rest.split_to(length);
+        self.piece = length;
         if !self.is_end_stream() {
+            let (number, pace) = (self.answering.number, self.pace);
+            let since = Instant::now();
             let mut state = self.answering.answers.state();
-            state.waiting.insert(number, Instant::now());
+            state.waiting.insert(number, Wait { since, pace });
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
@@ -165,7 +210,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_is_not_taken_is_overdue_and_one_that_waits_for_news_is_not() {
-        let answers = Answers::new();
+        let answers = Answers::new(Pace::new(STALL * 10));
         let pieces = futures_util::stream::iter(
             ["a", "b"]
                 .map(|text| Ok::<_, StoreError>(Frame::data(Bytes::from_static(text.as_bytes())))),
@@ -191,5 +236,24 @@ mod tests {
         assert_eq!(answers.overdue(IDLE, STALL), None);
         tokio::time::sleep(IDLE / 2).await;
         assert_eq!(answers.overdue(IDLE, STALL), Some(Overdue::Idle));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_which_little_is_taken_is_overdue_when_its_time_is_over() {
+        let answers = Answers::new(Pace::new(STALL * 2));
+        let pieces = futures_util::stream::repeat_with(|| {
+            Ok::<_, StoreError>(Frame::data(Bytes::from_static(b"a")))
+        });
+        let body = StreamBody::new(pieces);
+        let mut taken = Taken::new(body.boxed_unsync(), answers.begin());
+        let nearly = STALL - Duration::from_secs(1);
+        for _ in 0..2 {
+            taken.frame().await.unwrap().unwrap();
+            tokio::time::sleep(nearly).await;
+            assert_eq!(answers.overdue(IDLE, STALL), None);
+        }
+        taken.frame().await.unwrap().unwrap();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(answers.overdue(IDLE, STALL), Some(Overdue::Stalled));
     }
 }

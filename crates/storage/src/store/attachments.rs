@@ -23,7 +23,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::StoreError;
-use super::database::{Counters, lend};
+use super::database::Counters;
 
 pub(super) const ATTACHED: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("attached");
 pub(super) const BLOBS: TableDefinition<'_, &[u8; 32], (u64, u64)> = TableDefinition::new("blobs");
@@ -93,13 +93,23 @@ pub(crate) struct AttachmentWrite {
     pub(crate) source: Source,
 }
 
+/// Bytes that an attachment takes besides its content, name and type, about: it stands in a row of its revision, in the text of the
+/// document, and its content among those that are counted.
+const ATTACHMENT_BYTES: u64 = 400;
+
 impl AttachmentWrite {
-    /// Bytes that the writer sent.
-    pub(crate) fn new_bytes(&self) -> u64 {
-        match &self.source {
-            Source::New { blob, .. } => blob.length(),
-            Source::Kept { .. } => 0,
-        }
+    /// Bytes that it adds to a database, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        let (content_type, content) = match &self.source {
+            Source::New {
+                content_type, blob, ..
+            } => (content_type.as_str(), blob.length()),
+            Source::Stored(attached) => (attached.attachment.content_type.as_str(), 0),
+            // Its type is known when it is written.
+            Source::Kept { .. } => ("", 0),
+        };
+        let texts = self.name.as_str().len() + content_type.len();
+        ATTACHMENT_BYTES + texts as u64 + content
     }
 }
 
@@ -122,6 +132,8 @@ pub(crate) enum Source {
         /// The generation in which it came, where the writer has a say.
         revpos: Option<u64>,
     },
+    /// Another document of the database has it, or had it a moment ago.
+    Stored(Box<Attached>),
 }
 
 /// An attachment of a stored revision.
@@ -209,6 +221,11 @@ impl<'t> AttachmentTables<'t> {
         })
     }
 
+    /// Whether a content is there.
+    pub(super) fn has(&self, blob: BlobId) -> Result<bool, StoreError> {
+        Ok(self.blobs.get(&blob.0)?.is_some())
+    }
+
     /// The attachments of a stored revision.
     pub(super) fn of(&self, body: BodyRef) -> Result<Vec<Attached>, StoreError> {
         read_row(self.attached.get(body.0)?.map(|row| row.value().to_vec()))
@@ -291,11 +308,9 @@ impl AttachmentView {
         read_row(self.attached.get(body.0)?.map(|row| row.value().to_vec()))
     }
 
-    pub(super) fn chunk(&self, blob: BlobId, number: u64) -> Result<Bytes, StoreError> {
-        let page = self.chunks.get_owned((&blob.0, number))?;
-        Ok(lend(page.ok_or(StoreError::Corrupt(
-            "a piece of an attachment is missing",
-        ))?))
+    pub(super) fn chunk(&self, blob: BlobId, number: u64) -> Result<Option<Bytes>, StoreError> {
+        let chunk = self.chunks.get((&blob.0, number))?;
+        Ok(chunk.map(|chunk| Bytes::copy_from_slice(chunk.value())))
     }
 }
 
@@ -366,7 +381,7 @@ mod tests {
         let view = AttachmentView::of(&database.begin_read().unwrap()).unwrap();
         let attached = view.attached(BodyRef(2)).unwrap();
         let read: Vec<u8> = (0..3)
-            .flat_map(|n| view.chunk(attached[1].blob, n).unwrap())
+            .flat_map(|n| view.chunk(attached[1].blob, n).unwrap().unwrap())
             .collect();
         assert_eq!(read, large);
         write(&mut |tables| {

@@ -4,9 +4,11 @@
 //! 2. Every leaf's body is there, is JSON and names its document and revision; there is no other body.
 //! 3. Every attachment's content is there, in pieces whose SHA-256 is its name, and is counted as often as it is used.
 //! 4. The counters are what counting gives.
+//! 5. Stored indexes have the rows that follow from the documents, as far as they say that they do ([`super::check_indexes`]).
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::path::Path;
 
 use adyton_couch::rev_tree::{BodyRef, Leaf};
@@ -18,14 +20,17 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
-use super::StoreError;
 use super::attachments::{ATTACHED, Attached, BLOBS, CHUNK_BYTES, CHUNKS};
 use super::database::{BODIES, CHANGES, Counters, DOCUMENTS, LOCAL};
 use super::format::{self, META};
 use super::row::{ChangeRow, DocumentRow};
+use super::unwritten::Unwritten;
+use super::{StoreError, check_indexes};
 
 /// Memory that a check may use for pages.
 const CACHE_BYTES: usize = 64 << 20;
+
+const UNREADABLE: &str = "the engine cannot read the file";
 
 /// What is wrong, and how often. Named by kind, so that a report names nobody.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,17 +48,23 @@ impl Faults {
     }
 }
 
-/// Opens a file with every page's checksum verified. A file that another process has is an error, as is one of a newer layout.
+/// Opens a file with every page's checksum verified, and what a killed process left repaired, in memory: the file stays as it is. A file
+/// that another process has is an error, as is one that may not be read, and one of a newer layout.
 pub(super) fn verified(path: &Path, faults: &mut Faults) -> Result<Option<Database>, StoreError> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() == 0 {
+        faults.add(UNREADABLE);
+        return Ok(None);
+    }
     let mut builder = Database::builder();
     builder
         .set_cache_size(CACHE_BYTES)
         .set_check_integrity_on_open(true);
-    match builder.open(path) {
+    match builder.create_with_backend(Unwritten::new(file)?) {
         Ok(database) => Ok(Some(database)),
         Err(redb::DatabaseError::DatabaseAlreadyOpen) => Err(StoreError::Closed),
         Err(_) => {
-            faults.add("the engine cannot read the file");
+            faults.add(UNREADABLE);
             Ok(None)
         }
     }
@@ -147,6 +158,7 @@ impl Check<'_> {
     fn run(mut self) -> Result<Counters, StoreError> {
         self.documents()?;
         self.attachments()?;
+        check_indexes::check(self.view, self.faults)?;
         if let Some(local) = table(self.view, LOCAL, self.faults)? {
             for row in local.iter()? {
                 let readable = serde_json::from_slice::<IgnoredAny>(row?.1.value().1).is_ok();

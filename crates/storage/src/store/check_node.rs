@@ -1,6 +1,7 @@
-//! Whether the node's own file is whole: every row reads back, and rows that stand for each other are both there.
+//! Whether the node's own file is whole: every row reads back, and rows that stand for each other are both there. Of the tables that
+//! follow from others (`node_indexes`), no line stands for nothing; those that lack are added at the next start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use redb::{Key, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
@@ -10,18 +11,22 @@ use super::StoreError;
 use super::check::{Faults, verified};
 use super::format::{self, META};
 use super::node::{
-    ACCOUNTS, Account, DATABASES, DEVICES, DID_DOCUMENT_BYTES, DID_DOCUMENTS, EXPIRIES, OWNED,
-    PEER_CONTEXTS, PEER_KIN, REFRESH_TOKENS, REGISTRATIONS, RefreshRow, SECRETS,
+    ACCOUNTS, Account, DATABASES, DELETED, DELETED_DIDS, DEVICES, DID_DOCUMENT_BYTES,
+    DID_DOCUMENTS, EXPIRIES, OWNED, PEER_CONTEXTS, PEER_KIN, REFRESH_TOKENS, REGISTRATIONS,
+    RefreshRow, SECRETS,
 };
+use super::node_indexes::{ACCOUNT_TOKENS, PEER_EXPIRIES, PEER_KIN_EXPIRIES, UNOWNING};
+use crate::database_record::DatabaseRecord;
 use crate::directory::Registration;
 use crate::peers::PeerRow;
-use crate::registry::DatabaseRecord;
 
 /// What the node's file says about the files beside it.
 #[derive(Debug, Default)]
 pub(crate) struct NodeFacts {
     /// The databases that must be there: hash → account.
     pub(crate) databases: BTreeMap<String, String>,
+    /// Databases that are deleted, and whose file may still be there.
+    pub(crate) deleted: BTreeSet<String>,
     /// Account → bytes that it may keep.
     pub(crate) limits: BTreeMap<String, u64>,
 }
@@ -36,8 +41,10 @@ pub(crate) fn node(path: &Path) -> Result<(NodeFacts, Faults), StoreError> {
     format::check(&view.open_table(META)?)?;
     secrets(&view, &mut faults)?;
     let what = "an account does not read back";
+    let mut accounts = BTreeMap::new();
     each::<_, Account>(&view, ACCOUNTS, what, &mut faults, |name, account| {
         facts.limits.insert(name.to_owned(), account.storage_limit);
+        accounts.insert(name.to_owned(), account.used);
     })?;
     let owned = view.open_table(OWNED)?;
     let (mut disagree, mut owners) = (0, 0);
@@ -57,12 +64,31 @@ pub(crate) fn node(path: &Path) -> Result<(NodeFacts, Faults), StoreError> {
         listed == owners && owners == facts.databases.len() as u64 && disagree == 0,
         "a database and its account disagree",
     );
+    facts.deleted = keys(&view, DELETED, |hash| hash.to_owned())?;
+    let owners: BTreeSet<&String> = facts.databases.values().collect();
+    let unowning = accounts.iter().filter(|(name, _)| !owners.contains(name));
+    let unowning: BTreeSet<_> = unowning.map(|(name, used)| (*used, name.clone())).collect();
+    let listed = keys(&view, UNOWNING, |(used, name)| (used, name.to_owned()))?;
+    let what = "a line about an account without databases stands for none";
+    faults.expect(listed.is_subset(&unowning), what);
     tokens(&view, &mut faults)?;
     let what = "a registration does not read back";
     each::<_, Registration>(&view, REGISTRATIONS, what, &mut faults, |_, _| {})?;
     let what = "another node's row does not read back";
-    each::<_, PeerRow>(&view, PEER_CONTEXTS, what, &mut faults, |_, _| {})?;
-    each::<_, PeerRow>(&view, PEER_KIN, what, &mut faults, |_, _| {})?;
+    for (rows, expiries) in [
+        (PEER_CONTEXTS, PEER_EXPIRIES),
+        (PEER_KIN, PEER_KIN_EXPIRIES),
+    ] {
+        let mut ends = BTreeSet::new();
+        each::<_, PeerRow>(&view, rows, what, &mut faults, |(first, name), row| {
+            ends.insert((row.until, first.to_owned(), name.to_owned()));
+        })?;
+        let listed = keys(&view, expiries, |(until, first, name)| {
+            (until, first.to_owned(), name.to_owned())
+        })?;
+        let what = "a line about the end of another node's row stands for none";
+        faults.expect(listed.is_subset(&ends), what);
+    }
     did_documents(&view, &mut faults)?;
     Ok((facts, faults))
 }
@@ -83,6 +109,15 @@ fn tokens(view: &ReadTransaction, faults: &mut Faults) -> Result<(), StoreError>
     each::<_, RefreshRow>(view, REFRESH_TOKENS, what, faults, |id, row| {
         tokens.push((id.to_owned(), row));
     })?;
+    let of_accounts: BTreeSet<_> = tokens
+        .iter()
+        .map(|(id, row)| (row.account.clone(), row.expiry, id.clone()))
+        .collect();
+    let listed = keys(view, ACCOUNT_TOKENS, |(account, expiry, id)| {
+        (account.to_owned(), expiry, id.to_owned())
+    })?;
+    let what = "a line about an account's refresh token stands for none";
+    faults.expect(listed.is_subset(&of_accounts), what);
     for (id, row) in tokens {
         let expires = expiries.get((row.expiry, id.as_str()))?.is_some();
         faults.expect(expires, "a refresh token does not expire");
@@ -94,7 +129,7 @@ fn tokens(view: &ReadTransaction, faults: &mut Faults) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Versions count from zero, without a gap, and their bytes are counted.
+/// Versions count from zero, without a gap, and their bytes are counted; what is deleted is not there.
 fn did_documents(view: &ReadTransaction, faults: &mut Faults) -> Result<(), StoreError> {
     let (mut did, mut next) = (String::new(), 0);
     let (mut bytes, mut of_all) = (BTreeMap::new(), 0);
@@ -112,6 +147,17 @@ fn did_documents(view: &ReadTransaction, faults: &mut Faults) -> Result<(), Stor
         let readable = serde_json::from_str::<IgnoredAny>(text.value()).is_ok();
         faults.expect(readable, "a DID document is no JSON");
     }
+    match view.open_table(DELETED_DIDS) {
+        Ok(deleted) => {
+            for row in deleted.iter()? {
+                let is_gone = !bytes.contains_key(row?.0.value());
+                faults.expect(is_gone, "a DID document that was deleted is there");
+            }
+        }
+        // The next start makes it.
+        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     bytes.insert(String::new(), of_all);
     let mut counted = BTreeMap::new();
     for row in view.open_table(DID_DOCUMENT_BYTES)?.iter()? {
@@ -120,6 +166,19 @@ fn did_documents(view: &ReadTransaction, faults: &mut Faults) -> Result<(), Stor
     }
     faults.expect(bytes == counted, "the number of bytes of DID documents");
     Ok(())
+}
+
+/// The keys of a table that has nothing else. One that is not there yet, the next start makes.
+fn keys<K: Key + 'static, T: Ord>(
+    view: &ReadTransaction,
+    table: TableDefinition<'static, K, ()>,
+    own: impl Fn(K::SelfType<'_>) -> T,
+) -> Result<BTreeSet<T>, StoreError> {
+    match view.open_table(table) {
+        Ok(table) => table.iter()?.map(|row| Ok(own(row?.0.value()))).collect(),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(BTreeSet::new()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Reads every row of a table of JSON.

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use redb::{ReadTransaction, WriteTransaction};
@@ -34,6 +34,8 @@ struct Shared {
     queue: Mutex<Queue>,
     /// Declared, and so dropped, after the engine: those who listen learn that the file is closed.
     closed: watch::Sender<()>,
+    /// And those who listen to another file.
+    also: OnceLock<watch::Sender<()>>,
 }
 
 #[derive(Default)]
@@ -88,11 +90,18 @@ impl Committer {
                 engine,
                 queue: Mutex::default(),
                 closed: watch::Sender::new(()),
+                also: OnceLock::new(),
             }),
         }
     }
 
-    /// Ends when the file is closed: when every clone is dropped and the last commit is done.
+    /// From now on those who listen to `first` wait for this file, too.
+    pub(crate) fn closes_with(&self, first: &Self) {
+        // Once is for ever: a file stays beside the one that it was opened beside.
+        let _again = self.shared.also.set(first.shared.closed.clone());
+    }
+
+    /// Ends when the file is closed, and those that close with it: when every clone is dropped and the last commit is done.
     pub(crate) fn closed(&self) -> impl Future<Output = ()> + use<> {
         let mut closed = self.shared.closed.subscribe();
         async move { while closed.changed().await.is_ok() {} }

@@ -1,7 +1,8 @@
 //! A copy of a file as it was at one moment, row by row: compact, and whole whatever is written to the original meanwhile.
 //!
 //! Guarantees: every table is copied, or (a table that it does not know) nothing; the copy is durable when it is there. Tokens and
-//! the keys that make them stay behind ([`node_to`]).
+//! the keys that make them stay behind ([`node_to`]), and the stored indexes of a database, which lives a life of its own
+//! ([`database_to`]).
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,11 +15,13 @@ use redb::{
 
 use super::StoreError;
 use super::attachments::{ATTACHED, BLOBS, CHUNKS};
-use super::database::{BODIES, CHANGES, DOCUMENTS, LOCAL};
+use super::database::{BODIES, CHANGES, Counters, DOCUMENTS, LOCAL};
 use super::format::META;
+use super::indexes::{INDEX_KEYS, INDEX_ROWS, INDEXES};
 use super::node::{
-    ACCOUNTS, DATABASES, DEVICES, DID_DOCUMENT_BYTES, DID_DOCUMENTS, EXPIRIES, OWNED,
-    PEER_CONTEXTS, PEER_KIN, REFRESH_TOKENS, REGISTRATIONS, REPLICATED, SECRETS, USED_REQUESTS,
+    ACCOUNTS, DATABASES, DELETED, DELETED_DIDS, DEVICES, DID_DOCUMENT_BYTES, DID_DOCUMENTS,
+    EXPIRIES, OWNED, PEER_CONTEXTS, PEER_KIN, REFRESH_TOKENS, REGISTRATIONS, REPLICATED, SECRETS,
+    USED_REQUESTS,
 };
 use super::node_indexes::{ACCOUNT_TOKENS, PEER_EXPIRIES, PEER_KIN_EXPIRIES, UNOWNING};
 use crate::private_files::new_file;
@@ -30,7 +33,8 @@ const CACHE_BYTES: usize = 16 << 20;
 /// void where the copy is used, and the node makes new ones.
 const KEPT_SECRETS: [&str; 4] = ["identity", "public_user", "public_password", "uuid"];
 
-/// Copies a database.
+/// Copies a database. What is written to the copy counts on from the same number as what is written to the original: so the copy gets a
+/// life of its own, and a reader who stands in the original's reads the copy from the beginning instead of skipping.
 pub(super) fn database_to(from: &ReadTransaction, path: &Path) -> Result<(), StoreError> {
     let known = [
         META.name(),
@@ -41,10 +45,19 @@ pub(super) fn database_to(from: &ReadTransaction, path: &Path) -> Result<(), Sto
         ATTACHED.name(),
         BLOBS.name(),
         CHUNKS.name(),
+        // These stay behind: they are made anew of the documents when somebody asks.
+        INDEXES.name(),
+        INDEX_ROWS.name(),
+        INDEX_KEYS.name(),
     ];
     only(from, &known)?;
     written(path, |to| {
         table(from, to, META)?;
+        {
+            let mut meta = to.open_table(META)?;
+            let was = Counters::load(&meta)?;
+            was.reborn()?.save(&was, &mut meta)?;
+        }
         table(from, to, DOCUMENTS)?;
         table(from, to, BODIES)?;
         table(from, to, CHANGES)?;
@@ -67,12 +80,14 @@ pub(super) fn node_to(
         ACCOUNTS.name(),
         DATABASES.name(),
         OWNED.name(),
+        DELETED.name(),
         REFRESH_TOKENS.name(),
         DEVICES.name(),
         EXPIRIES.name(),
         USED_REQUESTS.name(),
         DID_DOCUMENTS.name(),
         DID_DOCUMENT_BYTES.name(),
+        DELETED_DIDS.name(),
         REGISTRATIONS.name(),
         PEER_CONTEXTS.name(),
         PEER_KIN.name(),
@@ -88,12 +103,15 @@ pub(super) fn node_to(
         table(from, to, ACCOUNTS)?;
         table(from, to, DID_DOCUMENTS)?;
         table(from, to, DID_DOCUMENT_BYTES)?;
+        table(from, to, DELETED_DIDS)?;
         table(from, to, REGISTRATIONS)?;
         table(from, to, PEER_CONTEXTS)?;
         table(from, to, PEER_KIN)?;
         table(from, to, PEER_EXPIRIES)?;
         table(from, to, PEER_KIN_EXPIRIES)?;
         table(from, to, REPLICATED)?;
+        // What is deleted is not in a backup.
+        to.open_table(DELETED)?;
         // Tokens stay behind; their tables do not.
         to.open_table(REFRESH_TOKENS)?;
         to.open_table(DEVICES)?;

@@ -8,12 +8,12 @@ use std::path::Path;
 use adyton_couch::attachment::Encoding;
 use adyton_couch::document::{DocumentId, Envelope, LocalEnvelope, LocalRev};
 use adyton_couch::rev::{Rev, RevHash};
-use adyton_couch::rev_tree::{Liveness, Revisions};
+use adyton_couch::rev_tree::{LiveLeaves, Liveness, Revisions};
 use bytes::Bytes;
 
 use super::StoreError;
 use super::attachments::{AttachmentWrite, Blob, Source};
-use super::database::DatabaseFile;
+use super::database::{DatabaseFile, LocalWrite};
 use super::disk::{Chance, Disk, Fault};
 use super::engine::Engine;
 use super::pulse::Pulse;
@@ -166,15 +166,18 @@ impl Subject {
                 let mut hash = [0; 16];
                 hash[..8].copy_from_slice(&chance.next().to_be_bytes());
                 let child = Rev::new(generation, RevHash::from_bytes(hash)).unwrap();
-                WriteKind::History(match parent {
+                let revisions = match parent {
                     Some(parent) => Revisions::child_of(parent, child),
                     None => Revisions::alone(child),
-                })
+                };
+                WriteKind::History(revisions, LiveLeaves::End)
             }
         };
         let replaced = match &kind {
             WriteKind::Edit { base } => *base,
-            WriteKind::History(revisions) => revisions.iter().nth(1),
+            WriteKind::History(revisions, _) | WriteKind::Deletion(revisions) => {
+                revisions.iter().nth(1)
+            }
         };
         let write = DocumentWrite {
             id: id.parse().unwrap(),
@@ -200,7 +203,12 @@ impl Subject {
                 let id: DocumentId = "_local/l".parse().unwrap();
                 let base = (self.ledger.local > 0).then_some(LocalRev(self.ledger.local));
                 let content = LocalEnvelope::parse(br#"{"_id":"_local/l","n":1}"#).unwrap();
-                let written = self.file.write_local(id, base, Some(content), 10).await?;
+                let write = LocalWrite {
+                    id,
+                    base,
+                    content: Some(content),
+                };
+                let written = self.file.write_local(write, 10).await?;
                 self.ledger.local = written.unwrap().0;
             }
             Deed::Purge(id, rev) => {

@@ -1,7 +1,9 @@
 //! One database's file: documents by id, changes by sequence, bodies ready to splice, local documents; attachments, once there are
 //! any ([`super::attachments`]).
 
+use std::io::ErrorKind as IoKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use adyton_couch::document::{DocumentId, LocalEnvelope, LocalRev};
 use adyton_couch::limits::REVS_LIMIT;
@@ -11,15 +13,17 @@ use adyton_couch::seq::Life;
 use adyton_couch::wire::{CouchError, ErrorKind, KeyRange};
 use bytes::Bytes;
 use redb::{
-    OwnedAccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata, Table,
-    TableDefinition, WriteTransaction,
+    ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
 };
+use tokio::sync::Semaphore;
 
 use super::attachments::{Attached, AttachmentView, BlobId};
 use super::commit::Committer;
 use super::copy;
 use super::engine::{self, Engine};
 use super::format::{self, META};
+use super::indexes::{Batch, IndexWriter, StoredIndexes, Unused};
+use super::node::NodeStore;
 use super::pulse::Pulse;
 use super::row::{ChangeRow, DocumentRow};
 use super::write::{DocumentWrite, Outcome, Writer};
@@ -32,9 +36,6 @@ pub(super) const LOCAL: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinitio
 
 /// Memory that one open file may use for its pages. Many files are open at once; the kernel caches the rest.
 const CACHE_BYTES: usize = 4 << 20;
-
-/// Bodies from this size on are sent from the engine's own page, not copied.
-const SHARE_FROM_BYTES: usize = 8 << 10;
 
 /// The numbers of a database.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -103,6 +104,12 @@ impl Counters {
         ]
     }
 
+    /// The same in a life of its own.
+    pub(super) fn reborn(self) -> Result<Self, StoreError> {
+        let life = u64::from_be_bytes(random()?);
+        Ok(Self { life, ..self })
+    }
+
     /// Ancestors remembered behind each leaf.
     pub(crate) fn revs_limit(&self) -> usize {
         match usize::try_from(self.revs_limit) {
@@ -122,8 +129,12 @@ impl Counters {
 pub(crate) struct DatabaseFile {
     committer: Committer,
     path: PathBuf,
+    /// What its sequence numbers count in: no two databases have the same, nor have two that had one name.
+    life: Life,
     /// Tells waiting feeds that there is something new.
     pulse: Pulse,
+    /// The turn at bringing indexes up to date: one at a time does.
+    indexing: Arc<Semaphore>,
 }
 
 impl DatabaseFile {
@@ -142,44 +153,61 @@ impl DatabaseFile {
         now: u64,
         pulse: Pulse,
     ) -> Result<Self, StoreError> {
-        let life = u64::from_be_bytes(random()?);
         let transaction = engine.write()?;
-        {
+        let life = {
             transaction.open_table(DOCUMENTS)?;
             transaction.open_table(BODIES)?;
             transaction.open_table(CHANGES)?;
             transaction.open_table(LOCAL)?;
             let mut meta = transaction.open_table(META)?;
             format::check(&meta)?;
-            let found = Counters::load(&meta)?;
+            let mut found = Counters::load(&meta)?;
             if found.life == 0 {
                 format::stamp(&mut meta)?;
                 let counters = Counters {
-                    life,
                     created: now,
                     next_body: 1,
                     ..found
                 };
+                let counters = counters.reborn()?;
                 counters.save(&found, &mut meta)?;
+                found = counters;
             }
-        }
+            found.life()
+        };
         transaction.commit()?;
         Ok(Self {
             committer: Committer::new(engine),
             path: path.to_owned(),
+            life,
             pulse,
+            indexing: Arc::new(Semaphore::new(1)),
         })
     }
 
     /// Opens an existing file; repairs it first when the process that wrote it was killed.
     pub(crate) fn open(path: &Path, pulse: Pulse) -> Result<Self, StoreError> {
-        let engine = Engine::open(path, CACHE_BYTES)?;
-        format::check(&engine.read()?.open_table(META)?)?;
+        let engine = Engine::open(path, CACHE_BYTES).map_err(|error| match error {
+            StoreError::Io(error) if error.kind() == IoKind::NotFound => StoreError::Lacking,
+            other => other,
+        })?;
+        let life = {
+            let meta = engine.read()?.open_table(META)?;
+            format::check(&meta)?;
+            Counters::load(&meta)?.life()
+        };
         Ok(Self {
             committer: Committer::new(engine),
             path: path.to_owned(),
+            life,
             pulse,
+            indexing: Arc::new(Semaphore::new(1)),
         })
+    }
+
+    /// Whoever waits until the node's own file is closed waits for this one, too.
+    pub(crate) fn closes_with(&self, node: &NodeStore) {
+        self.committer.closes_with(node.committer());
     }
 
     /// Ends when the file is closed.
@@ -188,9 +216,57 @@ impl DatabaseFile {
         self.committer.closed()
     }
 
+    /// What its sequence numbers count in.
+    pub(crate) fn life(&self) -> Life {
+        self.life
+    }
+
     /// A consistent view of the database as it is now.
     pub(crate) fn view(&self) -> Result<View, StoreError> {
         View::of(&self.committer.read()?)
+    }
+
+    /// The same as [`DatabaseFile::view`], and what is stored of its indexes at that moment.
+    pub(crate) fn indexed_view(&self) -> Result<(View, StoredIndexes), StoreError> {
+        let transaction = self.committer.read()?;
+        let view = View::of(&transaction)?;
+        let stored = StoredIndexes::of(&transaction, &view.counters)?;
+        Ok((view, stored))
+    }
+
+    /// The turn at bringing indexes up to date.
+    pub(crate) fn indexing(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.indexing)
+    }
+
+    /// Writes what brings an index nearer to the present, and removes some of the rows of one that is not used any more. `held` is
+    /// held until then, also when nobody waits any more.
+    pub(crate) async fn write_index<H: Send + 'static>(
+        &self,
+        batch: Option<Batch>,
+        unused: Option<Unused>,
+        held: H,
+    ) -> Result<H, StoreError> {
+        self.committer
+            .write(move |transaction| {
+                let counters = Counters::load(&transaction.open_table(META)?)?;
+                let mut writer = IndexWriter::open(transaction)?;
+                if let Some(unused) = unused {
+                    writer.drop_some(unused)?;
+                }
+                if let Some(batch) = &batch {
+                    writer.write(batch, &counters)?;
+                }
+                Ok(held)
+            })
+            .await
+    }
+
+    /// A piece of an attachment's content, if it is there now. May block.
+    pub(crate) fn chunk(&self, blob: BlobId, number: u64) -> Result<Bytes, StoreError> {
+        AttachmentView::of(&self.committer.read()?)?
+            .chunk(blob, number)?
+            .ok_or(StoreError::Gone)
     }
 
     /// Copies it as it is now. May block.
@@ -234,12 +310,20 @@ impl DatabaseFile {
             .committer
             .write(move |transaction| {
                 let mut writer = Writer::open(transaction)?;
+                let before = writer.counters.purge_seq;
                 let mut purged = Vec::with_capacity(wanted.len());
                 for (id, revs) in wanted {
                     let gone = writer.purge(&id, &revs)?;
                     purged.push((id, gone));
                 }
-                Ok((purged, writer.finish()?.update_seq))
+                let counters = writer.finish()?;
+                // The feed does not tell of a document that is gone.
+                if let Some(mut indexes) = IndexWriter::existing(transaction)? {
+                    let gone = purged.iter().filter(|(_, revs)| !revs.is_empty());
+                    let ids: Vec<&str> = gone.map(|(id, _)| id.as_str()).collect();
+                    indexes.purge(&ids, before, counters.purge_seq)?;
+                }
+                Ok((purged, counters.update_seq))
             })
             .await?;
         self.pulse.tell(newest);
@@ -286,44 +370,86 @@ impl DatabaseFile {
         (this, done)
     }
 
-    /// Writes or removes (`None`) a local document if `base` is its revision; no new one where there are `most`.
+    /// Writes or removes a local document; no new one where there are `most`.
     pub(crate) async fn write_local(
         &self,
-        id: DocumentId,
-        base: Option<LocalRev>,
-        content: Option<LocalEnvelope>,
+        write: LocalWrite,
         most: u64,
     ) -> Result<Result<LocalRev, CouchError>, StoreError> {
         self.committer
+            .write(move |transaction| write.into_table(&mut transaction.open_table(LOCAL)?, most))
+            .await
+    }
+
+    /// The same of several, each with its own outcome.
+    pub(crate) async fn write_locals(
+        &self,
+        writes: Vec<LocalWrite>,
+        most: u64,
+    ) -> Result<Vec<Result<LocalRev, CouchError>>, StoreError> {
+        self.committer
             .write(move |transaction| {
                 let mut table = transaction.open_table(LOCAL)?;
-                let existing = table.get(id.as_str())?.map(|row| row.value().0);
-                let rev = LocalRev(existing.unwrap_or(0) + 1);
-                match (content, existing) {
-                    (_, Some(current)) if base != Some(LocalRev(current)) => {
-                        return Ok(Err(CouchError::conflict()));
-                    }
-                    (None, None) => return Ok(Err(CouchError::missing())),
-                    (None, Some(_)) => {
-                        table.remove(id.as_str())?;
-                    }
-                    (Some(_), None) if table.len()? >= most => {
-                        let reason =
-                            "The database has as many local documents as readers may make.";
-                        return Ok(Err(CouchError::new(ErrorKind::InsufficientStorage, reason)));
-                    }
-                    (Some(local), _) => {
-                        let rendered = local.members.render(&id, &rev, Liveness::Live);
-                        table.insert(id.as_str(), (rev.0, rendered.as_slice()))?;
-                    }
-                }
-                Ok(Ok(rev))
+                let writes = writes.into_iter();
+                writes
+                    .map(|write| write.into_table(&mut table, most))
+                    .collect()
             })
             .await
     }
 }
 
-/// A database at one moment. Reading may block: use it on a blocking thread.
+/// A local document to write, or to remove.
+#[derive(Debug)]
+pub(crate) struct LocalWrite {
+    pub(crate) id: DocumentId,
+    /// The revision that the author saw.
+    pub(crate) base: Option<LocalRev>,
+    /// None: it is to be removed.
+    pub(crate) content: Option<LocalEnvelope>,
+}
+
+impl LocalWrite {
+    /// Bytes that it adds to a database, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        let content = self.content.as_ref();
+        let text = content.map_or(0, |local| local.members.as_bytes().len());
+        (self.id.as_str().len() + text) as u64
+    }
+
+    /// Writes it if its base is the revision that is there.
+    fn into_table(
+        self,
+        table: &mut Table<'_, &'static str, (u64, &'static [u8])>,
+        most: u64,
+    ) -> Result<Result<LocalRev, CouchError>, StoreError> {
+        let Self { id, base, content } = self;
+        let existing = table.get(id.as_str())?.map(|row| row.value().0);
+        let rev = LocalRev(existing.unwrap_or(0) + 1);
+        match (content, existing) {
+            (_, Some(current)) if base != Some(LocalRev(current)) => {
+                return Ok(Err(CouchError::conflict()));
+            }
+            (None, None) => return Ok(Err(CouchError::missing())),
+            (None, Some(_)) => {
+                table.remove(id.as_str())?;
+                return Ok(Ok(LocalRev(0)));
+            }
+            (Some(_), None) if table.len()? >= most => {
+                let reason = "The database has as many local documents as readers may make.";
+                return Ok(Err(CouchError::new(ErrorKind::InsufficientStorage, reason)));
+            }
+            (Some(local), _) => {
+                let rendered = local.members.render(&id, &rev, Liveness::Live);
+                table.insert(id.as_str(), (rev.0, rendered.as_slice()))?;
+            }
+        }
+        Ok(Ok(rev))
+    }
+}
+
+/// A database at one moment. Reading may block: use it on a blocking thread. As long as it is held, nothing that is in it is given
+/// back, whatever is written: who waits for a reader must not hold one, so all that is read is copied.
 pub(crate) struct View {
     documents: redb::ReadOnlyTable<&'static str, &'static [u8]>,
     bodies: redb::ReadOnlyTable<u64, &'static [u8]>,
@@ -360,8 +486,9 @@ impl View {
 
     /// The stored text of a revision.
     pub(crate) fn body(&self, body: BodyRef) -> Result<Bytes, StoreError> {
-        let page = self.bodies.get_owned(body.0)?;
-        Ok(lend(page.ok_or(StoreError::Corrupt("a body is missing"))?))
+        let page = self.bodies.get(body.0)?;
+        let page = page.ok_or(StoreError::Corrupt("a body is missing"))?;
+        Ok(Bytes::copy_from_slice(page.value()))
     }
 
     /// The attachments of a revision, in the order of the document.
@@ -374,10 +501,11 @@ impl View {
 
     /// A piece of an attachment's content.
     pub(crate) fn chunk(&self, blob: BlobId, number: u64) -> Result<Bytes, StoreError> {
-        match &self.attachments {
-            None => Err(StoreError::Corrupt("a piece of an attachment is missing")),
-            Some(attachments) => attachments.chunk(blob, number),
-        }
+        let chunk = match &self.attachments {
+            None => None,
+            Some(attachments) => attachments.chunk(blob, number)?,
+        };
+        chunk.ok_or(StoreError::Corrupt("a piece of an attachment is missing"))
     }
 
     pub(crate) fn local(&self, id: &str) -> Result<Option<Bytes>, StoreError> {
@@ -447,21 +575,4 @@ impl View {
             Ok((id.value().to_owned(), DocumentRow::decode(row.value())?))
         }))
     }
-}
-
-/// A page of the engine, lent to an answer until it is sent.
-struct SharedPage(OwnedAccessGuard<&'static [u8]>);
-
-impl AsRef<[u8]> for SharedPage {
-    fn as_ref(&self) -> &[u8] {
-        self.0.value()
-    }
-}
-
-/// The bytes of a page: lent when they are many, else copied.
-pub(super) fn lend(page: OwnedAccessGuard<&'static [u8]>) -> Bytes {
-    if page.value().len() < SHARE_FROM_BYTES {
-        return Bytes::copy_from_slice(page.value());
-    }
-    Bytes::from_owner(SharedPage(page))
 }

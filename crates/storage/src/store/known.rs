@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::registry::DatabaseRecord;
+use crate::database_record::DatabaseRecord;
 
 /// Records that are kept at one time.
 const MAX_KNOWN: usize = 4_096;

@@ -5,6 +5,7 @@
 
 pub(crate) mod attachments;
 pub(crate) mod check;
+mod check_indexes;
 pub(crate) mod check_node;
 pub(crate) mod commit;
 mod copy;
@@ -15,12 +16,17 @@ pub(crate) mod database;
 mod disk;
 mod engine;
 mod format;
+#[cfg(test)]
+mod index_tests;
+pub(crate) mod indexes;
 mod known;
 pub(crate) mod node;
 mod node_indexes;
 pub(crate) mod pulse;
 mod purge;
 pub(crate) mod row;
+mod stubs;
+mod unwritten;
 pub(crate) mod write;
 
 use std::io::ErrorKind;
@@ -51,12 +57,18 @@ pub enum StoreError {
         /// The newest layout that this program knows.
         known: u64,
     },
+    /// There is no file of a database that was made: somebody took it, or its disk is not mounted. It is never made anew.
+    #[error("a database that was made has no file: is the disk of the databases mounted?")]
+    Lacking,
     /// The transaction that carried this write failed, through another write's fault or the disk's.
     #[error("the shared transaction failed")]
     Aborted,
     /// The file is gone or the server is going down.
     #[error("the store is closed")]
     Closed,
+    /// What is being told was replaced meanwhile: nobody is told a part of it as if it were the whole.
+    #[error("what is being told was replaced meanwhile")]
+    Gone,
     /// The CouchDB that holds the data cannot be reached, or cannot do its work now.
     #[error("the CouchDB cannot be reached")]
     Away,
@@ -80,19 +92,21 @@ impl StoreError {
             Self::Engine(_)
             | Self::Corrupt(_)
             | Self::TooNew { .. }
+            | Self::Lacking
             | Self::Aborted
             | Self::Closed
+            | Self::Gone
             | Self::Away
             | Self::Strange(_)
             | Self::Random => false,
         }
     }
 
-    /// Whether the same may succeed in a moment: the file was closed under it, to be opened again.
+    /// Whether the same may succeed in a moment: the file was closed under it, to be opened again, or its disk comes back.
     pub(crate) fn passes(&self) -> bool {
         matches!(
             self,
-            Self::Engine(redb::Error::PreviousIo | redb::Error::DatabaseClosed)
+            Self::Lacking | Self::Engine(redb::Error::PreviousIo | redb::Error::DatabaseClosed)
         )
     }
 }

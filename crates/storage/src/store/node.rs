@@ -20,7 +20,7 @@ use super::{StoreError, node_indexes, random};
 
 pub(super) use accounts::remove_token;
 pub(crate) use accounts::{Account, Login, LoginOutcome, RefreshRow};
-pub(crate) use did_documents::{DocumentRoom, Registered};
+pub(crate) use did_documents::{DocumentRoom, Kept, NewVersion, Registered};
 #[cfg(test)]
 pub(crate) use peers::PeerChange;
 pub(crate) use peers::PeerOutcome;
@@ -31,6 +31,8 @@ pub(super) const DATABASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::
 /// (account, database) → nothing: the databases of an account.
 pub(super) const OWNED: TableDefinition<'_, (&str, &str), ()> =
     TableDefinition::new("owned_databases");
+/// Database → nothing: those that are deleted, and whose file may still be there.
+pub(super) const DELETED: TableDefinition<'_, &str, ()> = TableDefinition::new("deleted_databases");
 pub(super) const REFRESH_TOKENS: TableDefinition<'_, &str, &[u8]> =
     TableDefinition::new("refresh_tokens");
 /// (device hash, token id) → nothing: the tokens of a device.
@@ -46,10 +48,13 @@ pub(super) const DID_DOCUMENTS: TableDefinition<'_, (&str, u64), &str> =
 /// Lower-case DID → bytes of all versions of its document; under the empty name, those of all DIDs.
 pub(super) const DID_DOCUMENT_BYTES: TableDefinition<'_, &str, u64> =
     TableDefinition::new("did_document_bytes");
+/// Lower-case DID → the last time that its document named when it was deleted. None of a DID that has one.
+pub(super) const DELETED_DIDS: TableDefinition<'_, &str, &str> =
+    TableDefinition::new("deleted_did_documents");
 /// Address of a DID, lower case → its registration, on a node that is a directory.
 pub(super) const REGISTRATIONS: TableDefinition<'_, &str, &[u8]> =
     TableDefinition::new("did_registrations");
-/// Account → nothing: those whose context other nodes hold, too. At start they are replicated.
+/// Account → nothing: those whose context other nodes hold, too, or may hold. At start they are replicated.
 pub(super) const REPLICATED: TableDefinition<'_, &str, ()> =
     TableDefinition::new("replicated_accounts");
 /// (account, name of another node) → with which password, and until when, that node may replicate the account's context.
@@ -63,6 +68,8 @@ const CACHE_BYTES: usize = 16 << 20;
 
 /// The node's own keys, made at first start.
 pub(crate) struct NodeSecrets {
+    /// Whether the node is made by this: it had no identity until now.
+    pub(crate) is_new: bool,
     pub(crate) identity: [u8; 32],
     pub(crate) challenge_key: [u8; 32],
     pub(crate) refresh_key: [u8; 32],
@@ -94,11 +101,13 @@ impl NodeStore {
             transaction.open_table(ACCOUNTS)?;
             transaction.open_table(DATABASES)?;
             transaction.open_table(OWNED)?;
+            transaction.open_table(DELETED)?;
             transaction.open_table(REFRESH_TOKENS)?;
             transaction.open_table(DEVICES)?;
             transaction.open_table(EXPIRIES)?;
             transaction.open_table(USED_REQUESTS)?;
             did_documents::count_did_documents(&transaction)?;
+            transaction.open_table(DELETED_DIDS)?;
             transaction.open_table(REGISTRATIONS)?;
             transaction.open_table(PEER_CONTEXTS)?;
             transaction.open_table(REPLICATED)?;
@@ -112,7 +121,11 @@ impl NodeStore {
         })
     }
 
-    /// Ends when the file is closed: when every clone is dropped and the last commit is done.
+    pub(super) fn committer(&self) -> &Committer {
+        &self.committer
+    }
+
+    /// Ends when the file is closed, and all database files that close with it: when every clone is dropped and the last commit is done.
     pub(crate) fn closed(&self) -> impl Future<Output = ()> + use<> {
         self.committer.closed()
     }
@@ -122,6 +135,7 @@ impl NodeStore {
         self.committer
             .write(|transaction| {
                 let mut table = transaction.open_table(SECRETS)?;
+                let is_new = table.get("identity")?.is_none();
                 let mut key = |name: &str| -> Result<[u8; 32], StoreError> {
                     if let Some(stored) = table.get(name)? {
                         return stored
@@ -134,6 +148,7 @@ impl NodeStore {
                     Ok(made)
                 };
                 Ok(NodeSecrets {
+                    is_new,
                     identity: key("identity")?,
                     challenge_key: key("challenge_key")?,
                     refresh_key: key("refresh_key")?,

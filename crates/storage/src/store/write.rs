@@ -3,15 +3,16 @@
 use adyton_couch::attachment::AttachmentName;
 use adyton_couch::document::{DocumentId, Members};
 use adyton_couch::rev::Rev;
-use adyton_couch::rev_tree::{BodyRef, Inserted, Leaf, Liveness, Revisions};
+use adyton_couch::rev_tree::{BodyRef, Inserted, Leaf, LiveLeaves, Liveness, Revisions};
 use adyton_couch::wire::{CouchError, ErrorKind};
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::StoreError;
-use super::attachments::{Attached, AttachmentTables, AttachmentWrite, Resolved, Source};
+use super::attachments::{AttachmentTables, AttachmentWrite, Resolved, Source};
 use super::database::{BODIES, CHANGES, Counters, DOCUMENTS};
 use super::format::META;
 use super::row::{ChangeRow, DocumentRow};
+use super::stubs::{self, Kept, MOST_IN_VAIN};
 
 /// One document to write.
 #[derive(Debug)]
@@ -25,22 +26,51 @@ pub(crate) struct DocumentWrite {
 
 /// Bytes that a document takes besides its text, about.
 const ROW_BYTES: u64 = 200;
+/// Bytes of one revision that a document is said to come from, about.
+const ANCESTOR_BYTES: u64 = 20;
 /// Bytes of a tombstone that is written where there is no room: enough to say that something is deleted.
 pub(crate) const SMALL_TOMBSTONE_BYTES: u64 = 1 << 10;
+/// Revisions between such a tombstone and what it deletes: each is kept, too.
+pub(crate) const SMALL_TOMBSTONE_REVISIONS: usize = 100;
 
 impl DocumentWrite {
     /// Bytes that it adds to a database, about.
     pub(crate) fn bytes(&self) -> u64 {
-        let contents = self.attachments.iter().map(AttachmentWrite::new_bytes);
+        let ancestors = match &self.kind {
+            WriteKind::Edit { .. } => 0,
+            WriteKind::History(revisions, _) | WriteKind::Deletion(revisions) => {
+                revisions.iter().skip(1).count() as u64
+            }
+        };
+        self.own_bytes() + ANCESTOR_BYTES * ancestors
+    }
+
+    /// The same without the revisions that it comes from.
+    fn own_bytes(&self) -> u64 {
+        let attachments = self.attachments.iter().map(AttachmentWrite::bytes);
         let text = self.id.as_str().len() + self.members.as_bytes().len();
-        ROW_BYTES + text as u64 + contents.sum::<u64>()
+        ROW_BYTES + text as u64 + attachments.sum::<u64>()
     }
 
     /// Whether it only says that something that is there is there no more: that is written where there is no room, too.
     pub(crate) fn only_deletes(&self) -> bool {
         matches!(self.kind, WriteKind::Edit { base: Some(_) })
             && self.liveness == Liveness::Deleted
-            && self.bytes() <= SMALL_TOMBSTONE_BYTES
+            && self.own_bytes() <= SMALL_TOMBSTONE_BYTES
+    }
+
+    /// Lets history be written only if it deletes something: there is no room for anything else. False: it cannot be that.
+    pub(crate) fn narrow_to_deletion(&mut self) -> bool {
+        if self.liveness == Liveness::Live || self.own_bytes() > SMALL_TOMBSTONE_BYTES {
+            return false;
+        }
+        if let WriteKind::History(revisions, _) = &self.kind {
+            self.kind = WriteKind::Deletion(revisions.clone());
+        }
+        match self.kind {
+            WriteKind::Edit { .. } => self.only_deletes(),
+            WriteKind::History(..) | WriteKind::Deletion(_) => true,
+        }
     }
 }
 
@@ -52,8 +82,10 @@ pub(crate) enum WriteKind {
         /// The revision that the author saw.
         base: Option<Rev>,
     },
-    /// A revision made elsewhere, with its ancestry: always merged.
-    History(Revisions),
+    /// A revision made elsewhere, with its ancestry: always merged. Of one that is here, only its past is news.
+    History(Revisions, LiveLeaves),
+    /// The same of a tombstone, merged if it ends a live leaf, and told no further back: there is no room for anything else.
+    Deletion(Revisions),
 }
 
 /// What became of one write.
@@ -71,6 +103,8 @@ pub(super) struct Writer<'t> {
     pub(super) counters: Counters,
     /// The counters as they are in the file.
     found: Counters,
+    /// Looks at attachments for the stubs of documents that were refused.
+    pub(super) in_vain: usize,
 }
 
 impl<'t> Writer<'t> {
@@ -85,6 +119,7 @@ impl<'t> Writer<'t> {
             changes: transaction.open_table(CHANGES)?,
             counters: found,
             found,
+            in_vain: 0,
             meta,
         })
     }
@@ -96,21 +131,47 @@ impl<'t> Writer<'t> {
     }
 
     pub(super) fn write(&mut self, write: &DocumentWrite) -> Result<Outcome, StoreError> {
+        let in_vain = self.in_vain;
+        let outcome = self.merge(write)?;
+        if outcome.is_ok() {
+            self.in_vain = in_vain;
+        }
+        Ok(outcome)
+    }
+
+    fn merge(&mut self, write: &DocumentWrite) -> Result<Outcome, StoreError> {
         let mut row = self.document(write.id.as_str())?.unwrap_or_default();
         let (revisions, resolved) = match &write.kind {
-            WriteKind::History(revisions) => {
+            WriteKind::History(revisions, _) | WriteKind::Deletion(revisions) => {
                 let Ok(rev) = revisions.newest() else {
                     return Ok(Err(CouchError::bad_request("Invalid _revisions")));
                 };
                 if row.tree.contains(rev) {
+                    // A past takes room.
+                    if let WriteKind::History(_, live_leaves) = write.kind {
+                        self.join(write, row, revisions, live_leaves)?;
+                    }
                     return Ok(Ok(rev));
                 }
+                let revisions = match &write.kind {
+                    WriteKind::Deletion(_) => match back_to_live_leaves(&row, revisions) {
+                        Some(revisions) => revisions,
+                        None => {
+                            let reason = "There is room for deletions only.";
+                            return Ok(Err(CouchError::new(
+                                ErrorKind::InsufficientStorage,
+                                reason,
+                            )));
+                        }
+                    },
+                    _ => revisions.clone(),
+                };
                 let sources = match write.attachments.is_empty() {
                     true => Vec::new(),
-                    false => ancestors_first(&row, revisions),
+                    false => stubs::ancestors(&row, &revisions),
                 };
                 match self.resolve(write, &sources, rev.generation())? {
-                    Ok(resolved) => (revisions.clone(), resolved),
+                    Ok(resolved) => (revisions, resolved),
                     Err(refusal) => return Ok(Err(refusal)),
                 }
             }
@@ -120,8 +181,7 @@ impl<'t> Writer<'t> {
                     Err(refusal) => return Ok(Err(refusal)),
                 };
                 let generation = parent.map_or(0, |leaf| leaf.rev.generation()) + 1;
-                let sources: Vec<_> = parent.map(|leaf| (leaf, true)).into_iter().collect();
-                let resolved = match self.resolve(write, &sources, generation)? {
+                let resolved = match self.resolve(write, &stubs::bodies(parent), generation)? {
                     Ok(resolved) => resolved,
                     Err(refusal) => return Ok(Err(refusal)),
                 };
@@ -149,6 +209,45 @@ impl<'t> Writer<'t> {
         for old in superseded {
             self.remove_body(old)?;
         }
+        self.changed(&write.id, row, before)?;
+        Ok(Ok(rev))
+    }
+
+    /// Takes over what is told of the past of a revision that is here.
+    fn join(
+        &mut self,
+        DocumentWrite { id, liveness, .. }: &DocumentWrite,
+        mut row: DocumentRow,
+        revisions: &Revisions,
+        live_leaves: LiveLeaves,
+    ) -> Result<(), StoreError> {
+        let (was, before) = (row.tree.clone(), row.tree.winner());
+        let Some(joined) = row.tree.join(revisions, *liveness, live_leaves) else {
+            return Ok(());
+        };
+        row.tree.stem(self.counters.revs_limit());
+        // What is further back than is remembered is not news.
+        if row.tree == was {
+            return Ok(());
+        }
+        for old in joined.superseded {
+            self.remove_body(old)?;
+        }
+        if row.tree.leaves() == was.leaves() {
+            self.documents
+                .insert(id.as_str(), row.encode().as_slice())?;
+            return Ok(());
+        }
+        self.changed(id, row, before)
+    }
+
+    /// Writes a document's row whose leaves have changed, and tells of it. `before`: the winner until then.
+    fn changed(
+        &mut self,
+        id: &DocumentId,
+        mut row: DocumentRow,
+        before: Option<Leaf>,
+    ) -> Result<(), StoreError> {
         let leaves = row.tree.leaves();
         self.count(
             before.map(|leaf| leaf.deleted),
@@ -159,13 +258,11 @@ impl<'t> Writer<'t> {
         }
         self.counters.update_seq += 1;
         row.seq = self.counters.update_seq;
-        self.changes.insert(
-            row.seq,
-            ChangeRow::new(&write.id, &leaves).encode().as_slice(),
-        )?;
+        self.changes
+            .insert(row.seq, ChangeRow::new(id, &leaves).encode().as_slice())?;
         self.documents
-            .insert(write.id.as_str(), row.encode().as_slice())?;
-        Ok(Ok(rev))
+            .insert(id.as_str(), row.encode().as_slice())?;
+        Ok(())
     }
 
     pub(super) fn document(&self, id: &str) -> Result<Option<DocumentRow>, StoreError> {
@@ -208,20 +305,20 @@ impl<'t> Writer<'t> {
         Ok(())
     }
 
-    /// Finds the contents of the write's attachments: sent with it, or kept by one of `sources` (with whether it is an ancestor).
+    /// Finds the contents of the write's attachments: sent with it, or kept by one of its ancestors, the nearest first.
     fn resolve<'w>(
         &mut self,
         write: &'w DocumentWrite,
-        sources: &[(Leaf, bool)],
+        ancestors: &[BodyRef],
         generation: u64,
     ) -> Result<Result<Resolved<'w>, CouchError>, StoreError> {
         let mut resolved = Resolved::default();
         // When a content came is ours to say of an edit; of history made elsewhere it is a fact.
         let said = |revpos: Option<u64>| match write.kind {
             WriteKind::Edit { .. } => None,
-            WriteKind::History(_) => revpos,
+            WriteKind::History(..) | WriteKind::Deletion(_) => revpos,
         };
-        let mut kept: Option<Vec<(Vec<Attached>, bool)>> = None;
+        let mut kept = None;
         for AttachmentWrite { name, source } in &write.attachments {
             match source {
                 Source::New {
@@ -234,20 +331,20 @@ impl<'t> Writer<'t> {
                     let (kind, content) = ((content_type, said(*revpos)), (*encoding, *length));
                     resolved.add(name, kind, content, blob, generation);
                 }
+                Source::Stored(attached) => {
+                    let tables = opened(&mut self.attachments, self.transaction)?;
+                    if !tables.has(attached.blob)? {
+                        return Ok(Err(missing_stub(write, name)));
+                    }
+                    resolved.keep((**attached).clone(), None, generation);
+                }
                 Source::Kept { digest, revpos } => {
+                    self.in_vain += 1;
                     let kept = match &mut kept {
                         Some(kept) => kept,
-                        none => none.insert(self.kept_by(sources)?),
+                        none => none.insert(self.kept_by(ancestors)?),
                     };
-                    // Only an ancestor's content is meant by its name alone.
-                    let found = kept.iter().find_map(|(attached, ancestor)| {
-                        attached.iter().find(|attached| {
-                            let attachment = &attached.attachment;
-                            attachment.name == *name
-                                && digest.map_or(*ancestor, |digest| digest == attachment.digest)
-                        })
-                    });
-                    match found {
+                    match kept.find(name, *digest) {
                         Some(attached) => {
                             resolved.keep(attached.clone(), said(*revpos), generation)
                         }
@@ -259,20 +356,17 @@ impl<'t> Writer<'t> {
         Ok(Ok(resolved))
     }
 
-    fn kept_by(
-        &mut self,
-        sources: &[(Leaf, bool)],
-    ) -> Result<Vec<(Vec<Attached>, bool)>, StoreError> {
-        if self.counters.attached == 0 {
-            return Ok(Vec::new());
+    /// What stubs may mean.
+    fn kept_by(&mut self, ancestors: &[BodyRef]) -> Result<Kept, StoreError> {
+        let mut kept = Kept::default();
+        if self.counters.attached == 0 || self.in_vain > MOST_IN_VAIN {
+            return Ok(kept);
         }
-        let tables = opened(&mut self.attachments, self.transaction)?;
-        let with_body = sources
-            .iter()
-            .filter_map(|(leaf, ancestor)| Some((leaf.body?, *ancestor)));
-        with_body
-            .map(|(body, ancestor)| Ok((tables.of(body)?, ancestor)))
-            .collect()
+        for body in ancestors {
+            let tables = opened(&mut self.attachments, self.transaction)?;
+            self.in_vain += kept.add(tables.of(*body)?);
+        }
+        Ok(kept)
     }
 
     /// Keeps the numbers of live and deleted documents: what the winner was, and is. None: there is no document.
@@ -341,16 +435,12 @@ fn edit(
     })
 }
 
-/// The leaves of a document, each with whether it is an ancestor of the new revision; the nearest ancestor first.
-fn ancestors_first(row: &DocumentRow, revisions: &Revisions) -> Vec<(Leaf, bool)> {
-    let mut leaves: Vec<(Leaf, bool)> = row
-        .tree
-        .leaves()
-        .into_iter()
-        .map(|leaf| (leaf, revisions.iter().any(|rev| rev == leaf.rev)))
-        .collect();
-    leaves.sort_by_key(|(leaf, ancestor)| std::cmp::Reverse((*ancestor, leaf.rev)));
-    leaves
+/// The ancestry of a tombstone as far as the live leaves among its last ancestors, which it ends. None: there is none.
+fn back_to_live_leaves(row: &DocumentRow, revisions: &Revisions) -> Option<Revisions> {
+    let last = revisions.iter().skip(1).take(SMALL_TOMBSTONE_REVISIONS);
+    let leaves = last.filter_map(|rev| row.tree.leaf(rev));
+    let oldest = leaves.filter(|leaf| !leaf.deleted).last()?;
+    Some(revisions.clone().back_to(oldest.rev))
 }
 
 fn missing_stub(write: &DocumentWrite, name: &AttachmentName) -> CouchError {

@@ -37,19 +37,21 @@ use crate::support::Node;
 
 pub const ACCESS_KEY: &str = "access key of the original's node";
 pub const REFRESH_KEY: &str = "refresh key of the original's node";
+/// When every database of it was made.
+pub const MADE: &str = "1700000000";
 /// The public user.
 pub const EVERYBODY: &str = "everybody";
 pub const ADMIN: (&str, &str) = ("admin", "admin's word");
 
 pub fn config_of(couch: &Couch) -> CouchConfig {
     CouchConfig {
-        url: format!("http://{}/", couch.address).parse().unwrap(),
-        public_url: None,
-        admin: (ADMIN.0.to_owned(), ADMIN.1.to_owned()),
-        access_key: ACCESS_KEY.to_owned(),
-        refresh_key: REFRESH_KEY.to_owned(),
         node_key: Some([7; 32]),
-        public_user: (EVERYBODY.to_owned(), "everybody's word".to_owned()),
+        ..CouchConfig::new(
+            format!("http://{}/", couch.address).parse().unwrap(),
+            (ADMIN.0.to_owned(), ADMIN.1.to_owned()),
+            (ACCESS_KEY.to_owned(), REFRESH_KEY.to_owned()),
+            (EVERYBODY.to_owned(), "everybody's word".to_owned()),
+        )
     }
 }
 
@@ -96,15 +98,64 @@ pub struct Database {
     pub security: Value,
     pub documents: BTreeMap<String, Value>,
     pub file_bytes: u64,
+    /// Ids in the order of their writes.
+    log: Vec<String>,
+    /// The hashes of a document's revisions, newest first, as far as they are known.
+    ancestry: BTreeMap<String, Vec<Value>>,
 }
 
-#[derive(Default)]
+impl Database {
+    pub fn with(security: Value, documents: BTreeMap<String, Value>) -> Self {
+        let log = documents.keys().cloned().collect();
+        Self {
+            security,
+            documents,
+            file_bytes: 100_000,
+            log,
+            ancestry: BTreeMap::new(),
+        }
+    }
+}
+
 struct State {
     databases: BTreeMap<String, Database>,
     heard: Vec<Heard>,
     undocumented: Vec<String>,
     /// Answers every request with this instead.
     instead: Option<(u16, &'static str)>,
+    /// Answers everybody but its admin with this instead.
+    to_others: Option<(u16, Value)>,
+    settings: Settings,
+}
+
+/// How it is set up.
+#[derive(Clone)]
+pub struct Settings {
+    pub version: &'static str,
+    /// `[jwt_keys] hmac:_default`.
+    pub key: &'static str,
+    /// `[jwt_auth] required_claims = exp`.
+    pub tokens_end: bool,
+    /// `[jwt_auth] roles_claim_name`.
+    pub roles_claim: &'static str,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            databases: BTreeMap::new(),
+            heard: Vec::new(),
+            undocumented: Vec::new(),
+            instead: None,
+            to_others: None,
+            settings: Settings {
+                version: "3.5.0",
+                key: ACCESS_KEY,
+                tokens_end: true,
+                roles_claim: "_couchdb.roles",
+            },
+        }
+    }
 }
 
 /// The server.
@@ -178,6 +229,15 @@ impl Couch {
         self.state.lock().unwrap().instead = answer;
     }
 
+    /// Answers whoever is not its admin.
+    pub fn to_others(&self, answer: Option<(u16, Value)>) {
+        self.state.lock().unwrap().to_others = answer;
+    }
+
+    pub fn set_up(&self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.state.lock().unwrap().settings);
+    }
+
     /// What it was asked since this was called last.
     pub fn heard(&self) -> Vec<Heard> {
         std::mem::take(&mut self.state.lock().unwrap().heard)
@@ -204,40 +264,59 @@ pub fn token(key: &str, claims: &Value) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac(key, &signed)))
 }
 
+/// What stands behind a token that this key signed.
+pub fn signature(key: &str, signed: &str) -> String {
+    URL_SAFE_NO_PAD.encode(mac(key, signed))
+}
+
 fn mac(key: &str, text: &str) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap();
     mac.update(text.as_bytes());
     mac.finalize().into_bytes().to_vec()
 }
 
-fn caller(headers: &HeaderMap) -> Option<Caller> {
-    let value = headers.get("authorization")?.to_str().ok()?;
+type Refused = (u16, &'static str, &'static str);
+
+/// Who asks, or what is said of the credential.
+fn caller(headers: &HeaderMap, settings: &Settings) -> Result<Caller, Refused> {
+    const REQUIRED: Refused = (401, "unauthorized", "Authentication required.");
+    let value = headers.get("authorization").ok_or(REQUIRED)?;
+    let value = value.to_str().unwrap();
     if value
         == format!(
             "Basic {}",
             STANDARD.encode(format!("{}:{}", ADMIN.0, ADMIN.1))
         )
     {
-        return Some(Caller {
+        return Ok(Caller {
             name: ADMIN.0.to_owned(),
             roles: vec!["_admin".to_owned()],
             admin: true,
         });
     }
-    let token = value.strip_prefix("Bearer ")?;
-    let (signed, tag) = token.rsplit_once('.')?;
-    if URL_SAFE_NO_PAD.decode(tag).ok()? != mac(ACCESS_KEY, signed) {
-        return None;
+    let wrong = (401, "unauthorized", "Name or password is incorrect.");
+    let token = value.strip_prefix("Bearer ").ok_or(wrong)?;
+    let malformed = (400, "bad_request", "Malformed token");
+    let (signed, tag) = token.rsplit_once('.').ok_or(malformed)?;
+    let (_, payload) = signed.split_once('.').ok_or(malformed)?;
+    let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| malformed)?;
+    let claims: Value = serde_json::from_slice(&payload).map_err(|_| malformed)?;
+    if settings.tokens_end {
+        let missing = (400, "bad_request", "Missing exp claim");
+        // Its clock is nobody's: what ended, ended long ago.
+        if claims["exp"].as_u64().ok_or(missing)? < 1_000_000_000 {
+            return Err((401, "unauthorized", "exp not in future"));
+        }
     }
-    let payload = URL_SAFE_NO_PAD.decode(signed.split_once('.')?.1).ok()?;
-    let claims: Value = serde_json::from_slice(&payload).ok()?;
-    claims["exp"].as_u64()?;
-    let roles = claims["_couchdb.roles"]
+    if URL_SAFE_NO_PAD.decode(tag).map_err(|_| malformed)? != mac(settings.key, signed) {
+        return Err((400, "bad_request", "Bad HMAC"));
+    }
+    let roles = claims[settings.roles_claim]
         .as_array()
         .cloned()
         .unwrap_or_default();
-    Some(Caller {
-        name: claims["sub"].as_str()?.to_owned(),
+    Ok(Caller {
+        name: claims["sub"].as_str().unwrap().to_owned(),
         roles: roles
             .iter()
             .filter_map(|role| Some(role.as_str()?.to_owned()))
@@ -255,15 +334,15 @@ async fn answer(
         Ok(body) => body.to_bytes(),
         Err(_) => return Ok(said(400, &json!({}))),
     };
-    let caller = caller(&head.headers);
     let mut state = state.lock().unwrap();
+    let caller = caller(&head.headers, &state.settings);
     let heard = Heard {
         method: head.method.to_string(),
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
         headers: head.headers,
         body: String::from_utf8_lossy(&body).into_owned(),
-        as_whom: caller.as_ref().map(|caller| caller.name.clone()),
+        as_whom: caller.as_ref().ok().map(|caller| caller.name.clone()),
     };
     state.heard.push(heard.clone());
     if let Some((status, location)) = state.instead {
@@ -273,9 +352,10 @@ async fn answer(
             .insert("location", location.parse().unwrap());
         return Ok(answer);
     }
-    let mut answer = match caller {
-        Some(caller) => state.answer(&caller, &heard),
-        None => refused(401, "unauthorized", "You are not a server admin."),
+    let mut answer = match (caller, &state.to_others) {
+        (Ok(Caller { admin: false, .. }), Some((status, told))) => said(*status, told),
+        (Ok(caller), _) => state.answer(&caller, &heard),
+        (Err((status, error, reason)), _) => refused(status, error, reason),
     };
     let headers = answer.headers_mut();
     headers.insert("server", "CouchDB/3.5.0 (Erlang OTP/26)".parse().unwrap());
@@ -298,7 +378,10 @@ impl State {
             .collect();
         let body: Value = serde_json::from_str(&heard.body).unwrap_or_default();
         let name = match parts[..] {
-            [""] => return said(200, &json!({"couchdb": "Welcome", "version": "3.5.0"})),
+            [""] => {
+                let version = self.settings.version;
+                return said(200, &json!({"couchdb": "Welcome", "version": version}));
+            }
             ["_session"] if heard.method == "GET" => {
                 let who = json!({"name": caller.name, "roles": caller.roles});
                 return said(200, &json!({"ok": true, "userCtx": who}));
@@ -343,8 +426,11 @@ impl State {
                 200,
                 &json!({"db_name": name, "doc_count": database.documents.len(), "sizes": {
                     "file": database.file_bytes, "external": 0, "active": 0,
-                }}),
+                }, "instance_start_time": MADE}),
             ),
+            ("POST", ["_ensure_full_commit"]) => {
+                said(201, &json!({"ok": true, "instance_start_time": MADE}))
+            }
             ("POST", []) => {
                 let id = body["_id"].as_str().unwrap_or("made").to_owned();
                 database.write(caller, &id, body, None)
@@ -368,7 +454,10 @@ impl State {
                 let mut lines = Vec::new();
                 for one in body["docs"].as_array().unwrap() {
                     let id = one["_id"].as_str().unwrap().to_owned();
-                    let answer = database.outcome(caller, &id, one.clone(), None);
+                    let answer = match body["new_edits"] == false {
+                        true => database.merge(caller, &id, one.clone()),
+                        false => database.outcome(caller, &id, one.clone(), None),
+                    };
                     lines.push(match answer {
                         Ok((_, rev)) => json!({"ok": true, "id": id, "rev": rev}),
                         Err((_, error, reason)) => {
@@ -381,21 +470,45 @@ impl State {
                 }
                 said(201, &lines.into())
             }
-            ("GET" | "POST", ["_changes"]) => changes(&query),
+            ("GET" | "POST", ["_changes"]) => database.changes(&query),
+            ("POST", ["_revs_diff"]) => said(200, &database.revs_diff(&body)),
             ("POST", ["_purge"]) if !caller.admin => {
                 refused(401, "unauthorized", "You are not a server admin.")
             }
-            ("POST", ["_compact"]) if owner => said(202, &json!({"ok": true})),
+            ("POST", ["_all_docs" | "_design_docs", "queries"]) => {
+                said(200, &json!({"results": []}))
+            }
+            ("POST", ["_compact" | "_view_cleanup"]) if owner => said(202, &json!({"ok": true})),
             ("GET", ["_revs_limit"]) => said(200, &1_000.into()),
-            ("POST", ["_bulk_get" | "_revs_diff"]) => said(200, &json!({"results": []})),
+            ("POST", ["_bulk_get"]) => said(200, &json!({"results": []})),
             (method, rest) => {
                 let id = rest.join("/");
                 let is_document =
                     !id.starts_with('_') || id.starts_with("_design/") || id.starts_with("_local/");
                 match method {
-                    "GET" if is_document => match database.documents.get(&id) {
-                        Some(held) if held["_deleted"] != true => {
-                            let mut answer = said(200, held);
+                    "GET" if query.get("open_revs").is_some_and(|revs| revs == "all") => {
+                        match database.documents.get(&id) {
+                            Some(held) => said(200, &json!([{ "ok": held }])),
+                            None => refused(404, "not_found", "missing"),
+                        }
+                    }
+                    "GET" | "HEAD" if is_document => match database.documents.get(&id) {
+                        Some(held)
+                            if match query.get("rev") {
+                                Some(rev) => held["_rev"] == rev.as_str(),
+                                None => held["_deleted"] != true,
+                            } =>
+                        {
+                            let mut told = held.clone();
+                            if query.contains_key("revs") {
+                                let (start, hash) =
+                                    held["_rev"].as_str().unwrap().split_once('-').unwrap();
+                                let start: u64 = start.parse().unwrap();
+                                let known = database.ancestry.get(&id).cloned();
+                                let ids = known.unwrap_or(vec![hash.into()]);
+                                told["_revisions"] = json!({"start": start, "ids": ids});
+                            }
+                            let mut answer = said(200, &told);
                             let tag = format!("\"{}\"", held["_rev"].as_str().unwrap());
                             answer.headers_mut().insert("etag", tag.parse().unwrap());
                             answer
@@ -405,6 +518,17 @@ impl State {
                     },
                     "PUT" if is_document => {
                         database.write(caller, &id, body, query.get("rev").cloned())
+                    }
+                    "COPY" if is_document => {
+                        let to = heard.headers["destination"].to_str().unwrap();
+                        let (to, rev) = match to.split_once("?rev=") {
+                            Some((to, rev)) => (to, Some(rev.to_owned())),
+                            None => (to, None),
+                        };
+                        let to = percent_decode_str(to).decode_utf8_lossy().into_owned();
+                        let mut copy = database.documents[&id].clone();
+                        copy.as_object_mut().unwrap().remove("_rev");
+                        database.write(caller, &to, copy, rev)
                     }
                     "DELETE" if is_document => {
                         let gone = json!({"_deleted": true});
@@ -484,14 +608,67 @@ impl Database {
                 .parse()
                 .unwrap()
         });
-        let rev = format!("{}-{:032x}", generation + 1, self.documents.len());
+        let count = held.map_or(0, |held| {
+            let rev = held["_rev"].as_str().unwrap();
+            rev.rsplit('-').next().unwrap().parse().unwrap_or(0_u64)
+        });
+        let rev = match id.starts_with("_local/") {
+            true => format!("0-{}", count + 1),
+            false => format!("{}-{:032x}", generation + 1, self.documents.len()),
+        };
         body["_id"] = id.into();
         body["_rev"] = rev.as_str().into();
+        let (_, hash) = rev.split_once('-').unwrap();
+        let known = self.ancestry.entry(id.to_owned()).or_default();
+        known.insert(0, hash.into());
         self.documents.insert(id.to_owned(), body);
+        self.note(id);
         Ok((id.to_owned(), rev))
     }
 
-    /// Runs the validation functions: those that this node writes, `[names].indexOf(…) … indexOf(role) … [&& newDoc._deleted]`.
+    fn note(&mut self, id: &str) {
+        if !id.starts_with("_local/") {
+            self.log.push(id.to_owned());
+        }
+    }
+
+    /// Takes a revision made elsewhere, when it is the higher one: conflicts are not kept.
+    fn merge(&mut self, caller: &Caller, id: &str, mut body: Value) -> Outcome {
+        self.validate(caller, &body)?;
+        let told = body.as_object_mut().unwrap().remove("_revisions");
+        if let Some(told) = &told {
+            let (start, hash) = (&told["start"], told["ids"][0].as_str().unwrap());
+            body["_rev"] = format!("{start}-{hash}").into();
+        }
+        let rev = body["_rev"].as_str().unwrap().to_owned();
+        let generation = |rev: &str| -> u64 { rev.split('-').next().unwrap().parse().unwrap() };
+        let held = self.documents.get(id).map(|held| &held["_rev"]);
+        let held = held.and_then(Value::as_str).unwrap_or("0-");
+        if (generation(held), held) < (generation(&rev), rev.as_str()) {
+            self.documents.insert(id.to_owned(), body);
+            let known = told.map(|told| told["ids"].as_array().unwrap().clone());
+            self.ancestry
+                .insert(id.to_owned(), known.unwrap_or_default());
+            self.note(id);
+        }
+        Ok((id.to_owned(), rev))
+    }
+
+    fn revs_diff(&self, asked: &Value) -> Value {
+        let mut lacking = json!({});
+        for (id, revs) in asked.as_object().unwrap() {
+            let held = self.documents.get(id).map(|held| &held["_rev"]);
+            let lacks = |rev: &&Value| held != Some(*rev);
+            let missing: Vec<&Value> = revs.as_array().unwrap().iter().filter(lacks).collect();
+            if !missing.is_empty() {
+                lacking[id] = json!({ "missing": missing });
+            }
+        }
+        lacking
+    }
+
+    /// Runs the validation functions: those that this node or the original writes,
+    /// `[names].indexOf(…) … indexOf(role) … [&& newDoc._deleted] … unauthorized: reason`.
     fn validate(&self, caller: &Caller, body: &Value) -> Result<(), (u16, &'static str, String)> {
         for (id, design) in &self.documents {
             let Some(text) = design["validate_doc_update"].as_str() else {
@@ -502,19 +679,12 @@ impl Database {
             }
             let names = &text[text.find('[').unwrap()..=text.find(']').unwrap()];
             let names: Vec<String> = serde_json::from_str(names).unwrap();
-            let role = text
-                .split("roles.indexOf(\"")
-                .nth(1)
-                .unwrap()
-                .split('"')
-                .next()
-                .unwrap();
-            let is_let = names.contains(&caller.name) || caller.roles.iter().any(|one| one == role);
+            let role = quoted_after(text, "roles.indexOf(");
+            let is_let = names.contains(&caller.name) || caller.roles.contains(&role);
             let only_deletions = text.contains("&& newDoc._deleted");
             if !is_let && (!only_deletions || body["_deleted"] == true) {
-                let reason = text.split("\"unauthorized\":\"").nth(1).unwrap();
-                let reason = reason.split('"').next().unwrap().to_owned();
-                return Err((401, "unauthorized", reason));
+                let after = text.split("unauthorized").nth(1).unwrap();
+                return Err((401, "unauthorized", quoted_after(after, ":")));
             }
         }
         Ok(())
@@ -577,20 +747,75 @@ impl Database {
                 let most = query
                     .get("limit")
                     .map_or(usize::MAX, |most| most.parse().unwrap());
+                let skip = query.get("skip").map_or(0, |skip| skip.parse().unwrap());
                 let found = self.living().filter(|(id, _)| within(id));
-                found.take(most).map(row).collect()
+                found.skip(skip).take(most).map(row).collect()
             }
         };
         json!({"total_rows": self.living().count(), "offset": 0, "rows": rows})
     }
 }
 
-/// A feed that tells nothing: at once, or for ever with signs of life.
-fn changes(query: &BTreeMap<String, String>) -> Answer {
-    let nothing = r#"{"results":[],"last_seq":"1-x","pending":0}"#;
-    if !query.contains_key("heartbeat") {
-        return with_body(200, Full::new(Bytes::from(nothing)).boxed());
+/// The text in quotes of whatever kind that comes next behind these words.
+fn quoted_after(text: &str, words: &str) -> String {
+    let rest = text.split(words).nth(1).unwrap();
+    let quotes = |c: char| c == '\'' || c == '"';
+    rest.split(quotes).nth(1).unwrap().to_owned()
+}
+
+impl Database {
+    /// A feed: what there is, and, with signs of life, nothing for ever.
+    fn changes(&self, query: &BTreeMap<String, String>) -> Answer {
+        if query.contains_key("heartbeat") {
+            return beats();
+        }
+        let number = |name: &str| -> Option<usize> {
+            let text = query.get(name)?;
+            Some(text.split('-').next().unwrap().parse().unwrap())
+        };
+        let since = number("since").unwrap_or(0);
+        if since > self.log.len() {
+            return refused(
+                400,
+                "bad_request",
+                "Malformed sequence supplied in 'since' parameter.",
+            );
+        }
+        let last =
+            |(n, id): &(usize, &String)| self.log.iter().rposition(|one| one == *id) == Some(*n);
+        let mut rows: Vec<Value> = self
+            .log
+            .iter()
+            .enumerate()
+            .filter(last)
+            .filter(|(n, _)| *n >= since)
+            .map(|(n, id)| {
+                let held = &self.documents[id];
+                let mut row = json!({
+                    "seq": format!("{}-x", n + 1), "id": id, "changes": [{"rev": held["_rev"]}],
+                });
+                if held["_deleted"] == true {
+                    row["deleted"] = true.into();
+                }
+                row
+            })
+            .collect();
+        let most = number("limit").unwrap_or(usize::MAX).min(rows.len());
+        let pending = rows.len() - most;
+        rows.truncate(most);
+        let end = json!(format!("{}-x", self.log.len()));
+        let end = match pending {
+            0 => end,
+            _ => rows.last().unwrap()["seq"].clone(),
+        };
+        said(
+            200,
+            &json!({"results": rows, "last_seq": end, "pending": pending}),
+        )
     }
+}
+
+fn beats() -> Answer {
     let beats = futures_util::stream::unfold((), |()| async {
         tokio::time::sleep(Duration::from_millis(20)).await;
         Some((Ok(Frame::data(Bytes::from_static(b"\n"))), ()))

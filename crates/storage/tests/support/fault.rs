@@ -26,6 +26,8 @@ pub struct Way {
     pub address: SocketAddr,
     target: Arc<Mutex<Option<SocketAddr>>>,
     fault: watch::Sender<Fault>,
+    /// Whoever sends one of these is cut off.
+    shut_out: Arc<Mutex<Vec<String>>>,
     bytes: Arc<AtomicU64>,
     connections: Arc<AtomicU64>,
 }
@@ -41,20 +43,22 @@ impl Way {
             address: listener.local_addr().unwrap(),
             target: Arc::default(),
             fault,
+            shut_out: Arc::default(),
             bytes: Arc::default(),
             connections: Arc::default(),
         };
         let target = Arc::clone(&way.target);
+        let shut_out = Arc::clone(&way.shut_out);
         let (bytes, connections) = (Arc::clone(&way.bytes), Arc::clone(&way.connections));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let number = connections.fetch_add(1, Ordering::Relaxed);
                 let target = *target.lock().unwrap();
                 let faults = faults.clone();
-                let bytes = Arc::clone(&bytes);
+                let (bytes, shut_out) = (Arc::clone(&bytes), Arc::clone(&shut_out));
                 tokio::spawn(async move {
                     if let Some(target) = target {
-                        through(stream, target, faults, number, bytes).await;
+                        through(stream, target, (faults, shut_out), number, bytes).await;
                     }
                 });
             }
@@ -72,6 +76,11 @@ impl Way {
 
     pub fn fault(&self, fault: Fault) {
         self.fault.send_replace(fault);
+    }
+
+    /// From now on, whoever sends one of these words gets no further: a node that names itself, say.
+    pub fn shut_out(&self, words: &[String]) {
+        *self.shut_out.lock().unwrap() = words.to_vec();
     }
 
     /// Bytes that went through, in both directions.
@@ -96,7 +105,7 @@ pub fn mixed(seed: u64) -> u64 {
 async fn through(
     client: TcpStream,
     target: SocketAddr,
-    mut faults: watch::Receiver<Fault>,
+    (mut faults, shut_out): (watch::Receiver<Fault>, Arc<Mutex<Vec<String>>>),
     number: u64,
     bytes: Arc<AtomicU64>,
 ) {
@@ -121,9 +130,10 @@ async fn through(
     };
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
+    let nobody = Mutex::default();
     tokio::select! {
-        () = copy(client_read, server_write, up, Arc::clone(&bytes)) => {}
-        () = copy(server_read, client_write, down, bytes) => {}
+        () = copy(client_read, server_write, up, Arc::clone(&bytes), &shut_out) => {}
+        () = copy(server_read, client_write, down, bytes, &nobody) => {}
         // Whoever is through when the weather changes is cut off.
         _ = faults.changed() => {}
     }
@@ -134,9 +144,17 @@ async fn copy(
     mut to: OwnedWriteHalf,
     mut left: u64,
     bytes: Arc<AtomicU64>,
+    shut_out: &Mutex<Vec<String>>,
 ) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        let is_shut_out = shut_out.lock().unwrap().iter().any(|word| {
+            let mut windows = buffer[..read].windows(word.len());
+            windows.any(|window| window == word.as_bytes())
+        });
+        if is_shut_out {
+            return;
+        }
         let passed = read.min(usize::try_from(left).unwrap());
         bytes.fetch_add(passed as u64, Ordering::Relaxed);
         if to.write_all(&buffer[..passed]).await.is_err() || passed < read {

@@ -12,6 +12,8 @@ pub mod fault;
 
 pub mod begun;
 
+pub mod sites;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -215,8 +217,10 @@ impl Client {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header("host", self.address.to_string())
-            .header("accept", "application/json");
+            .header("host", self.address.to_string());
+        if !headers.iter().any(|(name, _)| *name == "accept") {
+            request = request.header("accept", "application/json");
+        }
         request = match credential {
             Credential::None => request,
             Credential::Bearer(token) => request.header("authorization", format!("Bearer {token}")),
@@ -295,6 +299,16 @@ impl Person {
             .post(&path, &json!({"document": self.document(now)}))
             .await
             .expect(200);
+    }
+
+    /// Deletes the person's document.
+    pub async fn delete_document(&self, client: &Client, now: u64) -> Answer {
+        let path = format!("/did/{}", self.did.lowercase());
+        let text = consent::delete_did_document(&self.did, (now + 30) / 60);
+        let signature = self.sign(text.digest());
+        let headers = [("signature", signature.as_str())];
+        let deleted = client.open_with("DELETE", &path, &Credential::None, &headers, "");
+        Answer::read(deleted.await).await
     }
 
     pub async fn challenge(&self, client: &Client, context: &str) -> (String, String) {
@@ -377,6 +391,13 @@ impl Session {
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send("POST", path, body).await
+    }
+
+    /// `COPY` of a document to another name.
+    pub async fn copy(&self, path: &str, to: &str) -> Answer {
+        let (client, headers) = (&self.client, [("destination", to)]);
+        let answer = client.open_with("COPY", path, &self.access, &headers, "");
+        Answer::read(answer.await).await
     }
 
     pub async fn put(&self, path: &str, body: &Value) -> Answer {

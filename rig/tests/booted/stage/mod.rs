@@ -12,7 +12,7 @@ use adyton_attest::{ConfigDigest, Policy};
 use adyton_client::attested_node::{AttestedNode, NodeError};
 use adyton_client::clock::Clock;
 use adyton_client::did_resolver::StorageNodeResolver;
-use adyton_client::endpoint::EgressPolicy;
+use adyton_client::endpoint::Reach;
 use adyton_client::identity::open_context;
 use adyton_client::storage_node::StorageNode;
 use adyton_client::transport::Transport;
@@ -189,7 +189,7 @@ pub fn policy(root: &RootHash, pcrs: &Pcrs) -> Policy {
 
 /// A client's connections to the storage node.
 pub fn transport() -> Transport {
-    Transport::new(EgressPolicy::AlsoLoopback).unwrap()
+    Transport::new(Reach::AlsoThisMachine).unwrap()
 }
 
 pub fn new_account() -> Account {

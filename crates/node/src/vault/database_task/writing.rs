@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use adyton_client::database::{Database, WriteError};
+use adyton_client::database_registry;
 use adyton_client::pull::{PlainBatch, PullBatch};
 use adyton_client::record::{InvalidRecord, PreparedRecord, Save};
-use adyton_client::registry;
 use adyton_couch::rev::Rev;
 use adyton_protocol::database::Permissions;
 use adyton_protocol::schema::SchemaUri;
@@ -182,7 +182,7 @@ impl DatabaseTask {
     /// Ends the database on its storage node, and takes it out of the registry.
     pub(super) async fn destroy(&mut self) -> Result<(), VaultError> {
         let session = Arc::clone(&self.session);
-        registry::destroy_registered(&session.database(&self.name)).await?;
+        database_registry::destroy_registered(&session.database(&self.name)).await?;
         Ok(())
     }
 
@@ -338,7 +338,7 @@ impl DatabaseTask {
     }
 
     async fn create(&mut self, database: &Database<'_>) -> Result<(), VaultError> {
-        registry::create_registered(database, &Permissions::default()).await?;
+        database_registry::create_registered(database, &Permissions::default()).await?;
         self.exists = true;
         Ok(())
     }

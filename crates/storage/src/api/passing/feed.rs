@@ -8,16 +8,16 @@ use adyton_protocol::database::DatabaseHash;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use http::{Method, Response, response};
+use http::Method;
 use http_body::Frame;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
+use super::said::Said;
 use super::{ANSWER_TIME, Going, Passing};
 use crate::access::Permit;
 use crate::api::asked::Admitted;
+use crate::api::coding::AsItIs;
 use crate::api::documents::Done;
 use crate::api::reply::{self, Reply};
 use crate::couch::request::{self, FeedKind};
@@ -30,8 +30,6 @@ use crate::throttle::CallerKey;
 const FEED_GRACE: Duration = Duration::from_secs(10);
 /// The longest that an answer may take.
 const LONGEST_FEED: Duration = Duration::from_secs(24 * 3_600);
-/// How often the right to an answer is looked at when nothing is heard: another node may have changed it.
-const FEED_CHECK: Duration = Duration::from_secs(60);
 
 impl Passing {
     pub(super) async fn changes(self, asked: Admitted) -> Done {
@@ -65,6 +63,7 @@ impl Passing {
             headers: request::asked(&head.headers),
             body,
             liveness: Liveness::Live,
+            caller: head.caller,
         };
         let ends = Instant::now() + life;
         // CouchDB may begin a feed with its first word.
@@ -72,17 +71,16 @@ impl Passing {
             true => life,
             false => (self.app.limits.feed_timeout + FEED_GRACE).max(ANSWER_TIME),
         };
-        let response = self.sent(&permit, going, time).await?;
-        if feed.kind == FeedKind::Normal || !response.status().is_success() {
-            return Ok(self.told(permit, changes, response));
+        let said = self.sent(&permit, going, time).await?;
+        if feed.kind == FeedKind::Normal || !said.head.status.is_success() {
+            return Ok(self.told(permit, changes, said));
         }
-        let (head, body) = response.into_parts();
         let feed = Feed {
             stop: self.app.stop.clone(),
             passing: self,
             permit,
             kind: feed.kind,
-            body,
+            said,
             changes,
             ends,
             // Rights that changed before this feed listened are noticed at once.
@@ -90,7 +88,9 @@ impl Passing {
             asked: Instant::now(),
             _place: place,
         };
-        Ok(feed.reply(&head))
+        let mut reply = feed.reply();
+        reply.extensions_mut().insert(AsItIs);
+        Ok(reply)
     }
 
     /// The answer as it comes, as long as its reader may read. One that breaks off breaks off for the caller, too.
@@ -98,22 +98,21 @@ impl Passing {
         self,
         permit: Permit,
         changes: broadcast::Receiver<DatabaseHash>,
-        response: Response<Incoming>,
+        said: Said,
     ) -> Reply {
-        let (head, body) = response.into_parts();
         let feed = Feed {
             stop: self.app.stop.clone(),
             ends: Instant::now() + self.life(&permit),
+            check: Instant::now() + self.app.limits.rights_time,
             passing: self,
             permit,
             kind: FeedKind::Normal,
-            body,
+            said,
             changes,
-            check: Instant::now() + FEED_CHECK,
             asked: Instant::now(),
             _place: None,
         };
-        feed.reply(&head)
+        feed.reply()
     }
 
     /// How long an answer may be told.
@@ -130,7 +129,7 @@ struct Feed {
     passing: Passing,
     permit: Permit,
     kind: FeedKind,
-    body: Incoming,
+    said: Said,
     changes: broadcast::Receiver<DatabaseHash>,
     stop: watch::Receiver<bool>,
     /// Where the credential ends, and with it the feed.
@@ -145,7 +144,7 @@ struct Feed {
 
 /// What a feed waits for.
 enum Heard {
-    Piece(Option<Result<Frame<Bytes>, hyper::Error>>),
+    Piece(Option<Result<Frame<Bytes>, StoreError>>),
     /// The right to read may have changed.
     Rights,
     /// Something about another database.
@@ -156,10 +155,14 @@ enum Heard {
 }
 
 impl Feed {
-    fn reply(self, head: &response::Parts) -> Reply {
+    fn reply(self) -> Reply {
+        let (status, headers) = (
+            self.said.head.status,
+            request::told(&self.said.head.headers),
+        );
         let mut reply = reply::stream(self.into_stream());
-        *reply.status_mut() = head.status;
-        *reply.headers_mut() = request::told(&head.headers);
+        *reply.status_mut() = status;
+        *reply.headers_mut() = headers;
         reply
     }
 
@@ -171,14 +174,14 @@ impl Feed {
             loop {
                 match feed.listen().await {
                     Heard::Piece(None) => return None,
-                    Heard::Piece(Some(Err(_))) => return Some((Err(StoreError::Away), None)),
+                    Heard::Piece(Some(Err(error))) => return Some((Err(error), None)),
                     Heard::Piece(Some(Ok(frame))) => {
                         if let Ok(piece) = frame.into_data() {
                             return Some((Ok(piece), Some(feed)));
                         }
                     }
                     Heard::Rights => match feed.is_allowed().await {
-                        Ok(true) => feed.check = Instant::now() + FEED_CHECK,
+                        Ok(true) => feed.look_later(),
                         Ok(false) => return feed.cut(),
                         Err(error) => return Some((Err(error), None)),
                     },
@@ -202,9 +205,14 @@ impl Feed {
                 Ok(_) | Err(_) => Heard::Rights,
             },
             () = tokio::time::sleep_until(self.check) => Heard::Rights,
-            frame = self.body.frame() => Heard::Piece(frame),
+            piece = self.said.piece() => Heard::Piece(piece),
             () = tokio::time::sleep_until(silent), if self.kind == FeedKind::Normal => Heard::Silence,
         }
+    }
+
+    /// When nothing is heard the right is looked at again: another node may have changed it.
+    fn look_later(&mut self) {
+        self.check = Instant::now() + self.passing.app.limits.rights_time;
     }
 
     async fn is_allowed(&self) -> Result<bool, StoreError> {

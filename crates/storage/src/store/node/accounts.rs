@@ -34,6 +34,9 @@ pub(crate) struct RefreshRow {
     pub(crate) account: String,
     pub(crate) device: Option<String>,
     pub(crate) expiry: u64,
+    /// Whose signature it was made for: an address in lower case. None is known from before it was kept.
+    #[serde(default)]
+    pub(crate) signer: Option<String>,
 }
 
 /// What a login writes.
@@ -123,6 +126,13 @@ impl NodeStore {
                     .map(|row| from_json(row.value()))
                     .transpose()
             })
+            .await
+    }
+
+    /// Ends a refresh token, if it is there.
+    pub(crate) async fn end_token(&self, id: String) -> Result<(), StoreError> {
+        self.committer
+            .write(move |transaction| remove_token(transaction, &id).map(drop))
             .await
     }
 

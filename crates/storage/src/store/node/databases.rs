@@ -7,8 +7,8 @@ use std::sync::Arc;
 use adyton_protocol::database::DatabaseHash;
 use redb::{ReadTransaction, ReadableTable};
 
-use super::{DATABASES, NodeStore, OWNED, from_json, second_keys, to_json};
-use crate::registry::DatabaseRecord;
+use super::{DATABASES, DELETED, NodeStore, OWNED, from_json, second_keys, to_json};
+use crate::database_record::DatabaseRecord;
 use crate::store::StoreError;
 use crate::store::known::Known;
 use crate::store::node_indexes;
@@ -109,6 +109,7 @@ impl NodeStore {
                 transaction
                     .open_table(OWNED)?
                     .insert((record.owner.as_str(), hash), ())?;
+                transaction.open_table(DELETED)?.remove(hash)?;
                 node_indexes::databases_changed(transaction, &record.owner)?;
                 Ok(changing)
             })
@@ -116,7 +117,8 @@ impl NodeStore {
             .map(drop)
     }
 
-    /// Takes a database out of the registry. `note` is called in this write's turn, before it is seen.
+    /// Takes a database out of the registry, and notes that its file is to go. `note` is called in this write's turn, before it is
+    /// seen.
     pub(crate) async fn remove_database(
         &self,
         owner: String,
@@ -128,6 +130,7 @@ impl NodeStore {
             .write(move |transaction| {
                 note(&hash);
                 transaction.open_table(DATABASES)?.remove(hash.as_str())?;
+                transaction.open_table(DELETED)?.insert(hash.as_str(), ())?;
                 transaction
                     .open_table(OWNED)?
                     .remove((owner.as_str(), hash.as_str()))?;
@@ -136,6 +139,39 @@ impl NodeStore {
             })
             .await
             .map(drop)
+    }
+}
+
+impl NodeStore {
+    /// Deleted databases whose file may still be there. One that was made anew is none of them.
+    pub(crate) async fn deleted(&self) -> Result<Vec<DatabaseHash>, StoreError> {
+        self.committer
+            .view(|view| {
+                let registered = view.open_table(DATABASES)?;
+                let mut deleted = Vec::new();
+                for row in view.open_table(DELETED)?.range::<&str>(..)? {
+                    let hash = row?.0;
+                    if registered.get(hash.value())?.is_none() {
+                        let hash = hash.value().parse();
+                        deleted.push(hash.map_err(|_| StoreError::Corrupt("a database hash"))?);
+                    }
+                }
+                Ok(deleted)
+            })
+            .await
+    }
+
+    /// The files of these are gone, durably.
+    pub(crate) async fn forget_deleted(&self, gone: Vec<DatabaseHash>) -> Result<(), StoreError> {
+        self.committer
+            .write(move |transaction| {
+                let mut deleted = transaction.open_table(DELETED)?;
+                for hash in gone {
+                    deleted.remove(hash.to_string().as_str())?;
+                }
+                Ok(())
+            })
+            .await
     }
 }
 

@@ -2,11 +2,14 @@
 
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 
-use super::{DID_DOCUMENT_BYTES, DID_DOCUMENTS, NodeStore, REGISTRATIONS, from_json, to_json};
+use super::{
+    ACCOUNTS, Account, DELETED_DIDS, DID_DOCUMENT_BYTES, DID_DOCUMENTS, NodeStore, REGISTRATIONS,
+    from_json, to_json,
+};
 use crate::directory::Registration;
 use crate::store::StoreError;
 
-/// What became of a registration, or of a version of a document.
+/// What became of a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Registered {
     Done,
@@ -16,10 +19,36 @@ pub(crate) enum Registered {
     Full,
 }
 
-/// How many DID documents are kept.
+/// What became of a version of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Done,
+    /// Another one has its number.
+    Overtaken,
+    /// It is not younger than what was deleted.
+    Deleted,
+    /// The node has as many as it takes.
+    Full,
+}
+
+/// A version of a DID's document that is to be kept.
+#[derive(Debug)]
+pub(crate) struct NewVersion {
+    /// In lower case.
+    pub(crate) did: String,
+    pub(crate) number: u64,
+    /// When the document was created, as it says itself.
+    pub(crate) created: String,
+    pub(crate) text: String,
+    /// Names of accounts that are the DID's, if they are here and say so.
+    pub(crate) accounts: Vec<String>,
+}
+
+/// How many DID documents are kept. Whom the node knows (a document, what is left of one, or an account is here) may go on up to
+/// `bytes_of_did` in a node that is full: a key must be exchanged, whoever filled it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DocumentRoom {
-    /// Versions, of all DIDs.
+    /// Versions, of all DIDs, and what is left of those that were deleted.
     pub(crate) documents: u64,
     /// Bytes of one DID's versions.
     pub(crate) bytes_of_did: u64,
@@ -68,16 +97,21 @@ impl NodeStore {
             .await
     }
 
-    /// Adds a version if it is exactly the next one, and the node has room for one.
+    /// Adds a version if it is exactly the next one, and there is room for it.
     pub(crate) async fn add_did_document(
         &self,
-        did: String,
-        version: u64,
-        text: String,
+        version: NewVersion,
         room: DocumentRoom,
-    ) -> Result<Registered, StoreError> {
+    ) -> Result<Kept, StoreError> {
         self.committer
             .write(move |transaction| {
+                let NewVersion {
+                    did,
+                    number: version,
+                    created,
+                    text,
+                    accounts,
+                } = version;
                 let mut table = transaction.open_table(DID_DOCUMENTS)?;
                 let newest = {
                     let mut versions = table.range((did.as_str(), 0)..=(did.as_str(), u64::MAX))?;
@@ -87,7 +121,13 @@ impl NodeStore {
                         .map(|(key, _)| key.value().1)
                 };
                 if version != newest.map_or(0, |newest| newest + 1) {
-                    return Ok(Registered::Overtaken);
+                    return Ok(Kept::Overtaken);
+                }
+                let mut deleted = transaction.open_table(DELETED_DIDS)?;
+                let last = deleted.get(did.as_str())?;
+                let last = last.map(|last| last.value().to_owned());
+                if last.as_ref().is_some_and(|last| created <= *last) {
+                    return Ok(Kept::Deleted);
                 }
                 let mut counted = transaction.open_table(DID_DOCUMENT_BYTES)?;
                 let [of_did, of_all] = [did.as_str(), ""].map(|name| {
@@ -95,16 +135,20 @@ impl NodeStore {
                     Ok::<_, StoreError>(held + text.len() as u64)
                 });
                 let (of_did, of_all) = (of_did?, of_all?);
-                if table.len()? >= room.documents
-                    || of_did > room.bytes_of_did
-                    || of_all > room.bytes
-                {
-                    return Ok(Registered::Full);
+                // What is left of a deleted document gives its place to the next one.
+                let rows = table.len()? + deleted.len()? - u64::from(last.is_some());
+                let is_full = rows >= room.documents || of_all > room.bytes;
+                let is_known = newest.is_some()
+                    || last.is_some()
+                    || (is_full && has_account_of(transaction, &did, &accounts)?);
+                if of_did > room.bytes_of_did || (is_full && !is_known) {
+                    return Ok(Kept::Full);
                 }
                 counted.insert(did.as_str(), of_did)?;
                 counted.insert("", of_all)?;
+                deleted.remove(did.as_str())?;
                 table.insert((did.as_str(), version), text.as_str())?;
-                Ok(Registered::Done)
+                Ok(Kept::Done)
             })
             .await
     }
@@ -152,11 +196,22 @@ impl NodeStore {
             .await
     }
 
-    /// Removes every version, and says how many there were.
-    pub(crate) async fn remove_did_document(&self, did: String) -> Result<u64, StoreError> {
+    /// Removes every version, if `newest` is the last one, and says how many there were. The last time that they name stays.
+    pub(crate) async fn remove_did_document(
+        &self,
+        did: String,
+        newest: u64,
+        last: String,
+    ) -> Result<Option<u64>, StoreError> {
         self.committer
             .write(move |transaction| {
                 let mut table = transaction.open_table(DID_DOCUMENTS)?;
+                let held = (did.as_str(), newest)..=(did.as_str(), u64::MAX);
+                let held = table.range(held)?.take(2);
+                let held = held.map(|row| Ok(row?.0.value().1));
+                if held.collect::<Result<Vec<_>, StoreError>>()? != [newest] {
+                    return Ok(None);
+                }
                 let mut removed = 0;
                 table.retain_in((did.as_str(), 0)..=(did.as_str(), u64::MAX), |_, _| {
                     removed += 1;
@@ -168,10 +223,29 @@ impl NodeStore {
                     .map_or(0, |bytes| bytes.value());
                 let of_all = counted.get("")?.map_or(0, |bytes| bytes.value());
                 counted.insert("", of_all.saturating_sub(of_did))?;
-                Ok(removed)
+                let mut deleted = transaction.open_table(DELETED_DIDS)?;
+                deleted.insert(did.as_str(), last.as_str())?;
+                Ok(Some(removed))
             })
             .await
     }
+}
+
+fn has_account_of(
+    transaction: &WriteTransaction,
+    did: &str,
+    names: &[String],
+) -> Result<bool, StoreError> {
+    let accounts = transaction.open_table(ACCOUNTS)?;
+    for name in names {
+        if let Some(row) = accounts.get(name.as_str())? {
+            let account: Account = from_json(row.value())?;
+            if account.did == did {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// Counts the bytes of DID documents that were kept before they were counted.

@@ -31,6 +31,15 @@ pub(crate) struct Rules {
     pub(crate) delete: Audience,
 }
 
+impl Rules {
+    /// Whether others write what not everybody may read. Who sees the lengths of answers could then learn of the one by the other,
+    /// if they were compressed together.
+    pub(crate) fn mixes_words(&self) -> bool {
+        self.read != Audience::Everyone
+            && (self.write != Audience::Owner || self.delete != Audience::Owner)
+    }
+}
+
 /// A set of accounts besides the owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
