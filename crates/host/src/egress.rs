@@ -64,21 +64,17 @@ impl Egress {
 
     async fn serve(self: Arc<Self>, mut wire: Wire) {
         // The place is taken before the request is read: requests that never come are limited, too.
-        let Ok(_place) = Arc::clone(&self.places).try_acquire_owned() else {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return refuse(wire, Answer::Busy).await;
         };
-        let asked = timeout(HEAD_TIME, request(&mut wire)).await;
-        let Some((to, early)) = asked.ok().flatten() else {
-            return refuse(wire, Answer::Malformed).await;
+        let (mut tcp, early) = match self.reach(&mut wire).await {
+            Ok(reached) => reached,
+            Err(answer) => {
+                // Who has heard a refusal finds the place free again.
+                drop(place);
+                return refuse(wire, answer).await;
+            }
         };
-        if !self.rule.allows(to) {
-            return refuse(wire, Answer::Forbidden).await;
-        }
-        let Ok(Ok(mut tcp)) = timeout(CONNECT_TIME, TcpStream::connect(to)).await else {
-            return refuse(wire, Answer::Unreachable).await;
-        };
-        // A refusal of the option is no reason not to serve.
-        let _ = tcp.set_nodelay(true);
         let begun = async {
             wire.write_all(Answer::Connected.head().as_bytes()).await?;
             tcp.write_all(&early).await
@@ -86,6 +82,21 @@ impl Egress {
         if let Ok(Ok(())) = timeout(CONNECT_TIME, begun).await {
             pass(wire, tcp, self.idle, &self.meter).await;
         }
+    }
+
+    /// The server that is asked for, and what came behind the request already; or the refusal to say.
+    async fn reach(&self, wire: &mut Wire) -> Result<(TcpStream, Vec<u8>), Answer> {
+        let asked = timeout(HEAD_TIME, request(wire)).await;
+        let (to, early) = asked.ok().flatten().ok_or(Answer::Malformed)?;
+        if !self.rule.allows(to) {
+            return Err(Answer::Forbidden);
+        }
+        let Ok(Ok(tcp)) = timeout(CONNECT_TIME, TcpStream::connect(to)).await else {
+            return Err(Answer::Unreachable);
+        };
+        // A refusal of the option is no reason not to serve.
+        let _ = tcp.set_nodelay(true);
+        Ok((tcp, early))
     }
 }
 

@@ -23,7 +23,7 @@ use rustls::RootCertStore;
 use support::resolver::{Resolver, Says};
 use support::{Authority, Folder, HostProcess};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
 const NODE: &str = "listen = \"vsock:8443\"\n";
@@ -330,12 +330,15 @@ async fn the_host_says_when_nobody_answers_and_when_it_has_no_place() {
     let more = "[egress]\nallow_loopback = true\nmost = 1\n";
     let host = HostProcess::start(&folder.configure(NODE, more));
     host.address().await;
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = nobody.local_addr().unwrap();
-    drop(nobody);
-    let head = request(address);
-    let answer = said(&folder, head.as_bytes()).await;
-    assert_eq!(answer, Some(Answer::Unreachable));
+    // Bound and not listening: the port is nobody else's either.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let head = request(nobody.local_addr().unwrap());
+    // Who has heard the refusal finds the only place free.
+    for _ in 0..50 {
+        let answer = said(&folder, head.as_bytes()).await;
+        assert_eq!(answer, Some(Answer::Unreachable));
+    }
 
     let somebody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let head = request(somebody.local_addr().unwrap());
