@@ -232,7 +232,7 @@ impl Answer {
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
-            .unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&self.body)))
+            .unwrap_or_else(|_| panic!("not JSON: {}", self.beginning()))
     }
 
     /// Asserts success and gives the body.
@@ -242,9 +242,15 @@ impl Answer {
             self.status.is_success(),
             "{} {}",
             self.status,
-            String::from_utf8_lossy(&self.body)
+            self.beginning()
         );
         self.json()
+    }
+
+    /// What a message about it shows.
+    fn beginning(&self) -> String {
+        let beginning = self.body.len().min(2000);
+        String::from_utf8_lossy(&self.body[..beginning]).into_owned()
     }
 
     /// Asserts that this is a problem of this kind, in the form that every problem has.
@@ -254,7 +260,8 @@ impl Answer {
         assert_eq!(
             (self.status.as_u16(), body["code"].as_str()),
             (status, Some(code)),
-            "{body}"
+            "{}",
+            self.beginning()
         );
         assert_eq!(self.headers["content-type"], "application/problem+json");
         assert_eq!(body["status"], status);
