@@ -10,6 +10,7 @@
 mod address;
 mod tls;
 
+use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -107,6 +108,23 @@ impl Observed {
 /// [`ObserveError`]: no evidence was obtained. That says nothing about the node, except for
 /// [`ObserveError::Evidence`]: it answered with something else than evidence.
 pub async fn observe(
+    node: &NodeAddress,
+    nonce: Option<Nonce>,
+    patience: &Patience,
+) -> Result<Observed, ObserveError> {
+    observing(node, nonce, patience).await
+}
+
+/// None of `async`, so that TLS and HTTP are compiled here, and not in every program that observes.
+fn observing<'a>(
+    node: &'a NodeAddress,
+    nonce: Option<Nonce>,
+    patience: &'a Patience,
+) -> Pin<Box<dyn Future<Output = Result<Observed, ObserveError>> + Send + 'a>> {
+    Box::pin(connect_and_ask(node, nonce, patience))
+}
+
+async fn connect_and_ask(
     node: &NodeAddress,
     nonce: Option<Nonce>,
     patience: &Patience,

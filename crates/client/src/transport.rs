@@ -13,7 +13,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::{Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::RootCertStore;
 use serde::Serialize;
@@ -181,11 +181,16 @@ impl Transport {
             value.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, value);
         }
-        match tokio::time::timeout(self.patience.head, self.client.request(request)).await {
+        match tokio::time::timeout(self.patience.head, self.request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(_)) => Err(TransportError::Unreachable),
             Err(_) => Err(TransportError::Timeout),
         }
+    }
+
+    /// None of `async`, so that the HTTP client is compiled here, and not in every program that sends a request.
+    fn request(&self, request: Request<Full<Bytes>>) -> ResponseFuture {
+        self.client.request(request)
     }
 }
 

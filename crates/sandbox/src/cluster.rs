@@ -301,33 +301,14 @@ impl RunningNode {
         let (stop, stopping) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new()
             .name("confidential-node".to_owned())
-            .spawn(move || {
-                let runtime = || -> Result<_, SandboxError> {
-                    let hardening = harden::thread()?;
-                    let runtime = tokio::runtime::Builder::new_multi_thread()
-                        .enable_all()
-                        .build()?;
-                    let node =
-                        runtime.block_on(Node::start_in(surroundings, config, tee, clock))?;
-                    Ok((runtime, node, hardening))
-                };
-                match runtime() {
-                    Err(error) => drop(started.send(Err(error))),
-                    Ok((runtime, node, hardening)) => {
-                        let (address, certificate_pem) =
-                            (node.address(), node.certificate_pem().to_owned());
-                        drop(started.send(Ok(Started {
-                            address,
-                            certificate_pem,
-                            hardening,
-                        })));
-                        runtime.block_on(node.serve(async {
-                            // Also ready when the other side is gone.
-                            let _: Result<(), _> = stopping.await;
-                        }));
-                    }
-                }
-            })?;
+            .spawn(Self::life(
+                surroundings,
+                config,
+                tee,
+                clock,
+                started,
+                stopping,
+            ))?;
         let Started {
             address,
             certificate_pem,
@@ -339,6 +320,43 @@ impl RunningNode {
             hardening,
             stop,
             thread,
+        })
+    }
+
+    /// What its thread does. None of `async`, so that the node is compiled here, and not in every program that starts one.
+    fn life(
+        surroundings: Surroundings,
+        config: Config,
+        tee: Arc<SimulatedTee>,
+        clock: Clock,
+        started: oneshot::Sender<Result<Started, SandboxError>>,
+        stopping: oneshot::Receiver<()>,
+    ) -> Box<dyn FnOnce() + Send> {
+        Box::new(move || {
+            let runtime = || -> Result<_, SandboxError> {
+                let hardening = harden::thread()?;
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .enable_all()
+                    .build()?;
+                let node = runtime.block_on(Node::start_in(surroundings, config, tee, clock))?;
+                Ok((runtime, node, hardening))
+            };
+            match runtime() {
+                Err(error) => drop(started.send(Err(error))),
+                Ok((runtime, node, hardening)) => {
+                    let (address, certificate_pem) =
+                        (node.address(), node.certificate_pem().to_owned());
+                    drop(started.send(Ok(Started {
+                        address,
+                        certificate_pem,
+                        hardening,
+                    })));
+                    runtime.block_on(node.serve(async {
+                        // Also ready when the other side is gone.
+                        let _: Result<(), _> = stopping.await;
+                    }));
+                }
+            }
         })
     }
 

@@ -127,7 +127,17 @@ impl Storage {
         Self::start_listening(config, Clock::system(), None, Some(listener)).await
     }
 
-    async fn start_listening(
+    /// Boxed in a function that is none of `async`: the whole server is compiled here, and not in every program that starts one.
+    fn start_listening(
+        config: Config,
+        clock: Clock,
+        resolver: Option<Arc<dyn DidResolver>>,
+        listener: Option<TcpListener>,
+    ) -> Pin<Box<dyn Future<Output = Result<Self, StartError>> + Send>> {
+        Box::pin(Self::starting(config, clock, resolver, listener))
+    }
+
+    async fn starting(
         config: Config,
         clock: Clock,
         resolver: Option<Arc<dyn DidResolver>>,

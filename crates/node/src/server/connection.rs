@@ -67,8 +67,19 @@ impl ConnectionFacts {
     }
 }
 
-/// Serves one connection to its end.
-pub(super) async fn serve(
+/// Serves one connection to its end. Boxed, so that it is compiled here, and not in every program that runs a server.
+pub(super) fn serve(
+    stream: Accepted,
+    seat: Seat,
+    acceptor: TlsAcceptor,
+    router: Router,
+    limits: Limits,
+    draining: watch::Receiver<bool>,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(serving(stream, seat, acceptor, router, limits, draining))
+}
+
+async fn serving(
     stream: Accepted,
     seat: Seat,
     acceptor: TlsAcceptor,
