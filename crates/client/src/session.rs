@@ -71,11 +71,14 @@ pub struct Session {
 impl Session {
     /// Opens a session: picks the storage node that is active this hour, or the next one that answers,
     /// and gets an access token. Nothing else is sent. Writes are acknowledged as [`Ack::usual`] says.
+    ///
+    /// It has connections of its own, which end with it: nothing of one user waits in a buffer that serves another one.
     pub async fn open(
         session: &ContextSession,
         transport: Transport,
         clock: Clock,
     ) -> Result<Self, SessionError> {
+        let transport = transport.with_own_connections();
         let named = &session.config().services.database_server.endpoint_uri;
         let links: Vec<NodeLink> = named
             .iter()

@@ -25,6 +25,8 @@ use crate::health::Health;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection is kept that nobody uses.
+const IDLE: Duration = Duration::from_secs(60);
 /// Largest small answer, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
@@ -86,10 +88,13 @@ impl Answer {
     }
 }
 
-/// A pool of connections to storage nodes.
+type HttpClient = Client<HttpsConnector<Dialer>, Full<Bytes>>;
+
+/// A pool of connections to storage nodes. An idle one is kept for a minute, and in its buffers what was last read on it.
 #[derive(Clone)]
 pub struct Transport {
-    client: Client<HttpsConnector<Dialer>, Full<Bytes>>,
+    client: HttpClient,
+    connector: HttpsConnector<Dialer>,
     reach: Reach,
     patience: Patience,
     /// Of the servers that it talks to as storage nodes: whoever shares the pool shares what was learned.
@@ -117,17 +122,23 @@ impl Transport {
         let tls = client_config(roots)?;
         let limit = patience.head.min(CONNECT_TIMEOUT);
         let dialer = Dialer::new(route, reach.clone(), limit, tls.clone());
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(60))
-            .http1_max_buf_size(512 * 1024)
-            .build(connector(&reach, tls, dialer));
+        let connector = connector(&reach, tls, dialer);
         Ok(Self {
-            client,
+            client: pool(connector.clone()),
+            connector,
             reach,
             patience,
             health: Arc::default(),
         })
+    }
+
+    /// The same way to the same servers, with connections of its own: they end with it and its copies, and their buffers with them.
+    #[must_use]
+    pub fn with_own_connections(&self) -> Self {
+        Self {
+            client: pool(self.connector.clone()),
+            ..self.clone()
+        }
     }
 
     pub(crate) fn health(&self) -> &Health {
@@ -192,6 +203,14 @@ impl Transport {
     fn request(&self, request: Request<Full<Bytes>>) -> ResponseFuture {
         self.client.request(request)
     }
+}
+
+fn pool(connector: HttpsConnector<Dialer>) -> HttpClient {
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .http1_max_buf_size(512 * 1024)
+        .build(connector)
 }
 
 impl Web for Transport {

@@ -368,6 +368,7 @@ async fn no_marked_word_is_in_files_output_problems_public_pages_or_what_evictio
     // The node's memory, while the data is loaded and when it is not.
     let words = &stage.words;
     let mut watched: Vec<&Needle> = vec![&words.text, &words.member, &words.question];
+    watched.extend([&words.id, &words.database]);
     watched.extend(&secrets);
     let before = memory::traces(stage.node.id(), &watched);
     drop(caller);
@@ -495,6 +496,7 @@ async fn a_second_after_revoke_all_nothing_of_the_user_is_in_the_nodes_memory() 
     secrets.push(token);
     let words = &stage.words;
     let mut watched: Vec<&Needle> = vec![&words.text, &words.member, &words.question];
+    watched.extend([&words.id, &words.database]);
     watched.extend(&secrets);
     let before = memory::traces(stage.node.id(), &watched);
     let key = stage.key.clone();

@@ -21,6 +21,7 @@ use adyton_client::record::{PreparedRecord, Save};
 use adyton_client::schema::SchemaSet;
 use adyton_client::session::Session;
 use adyton_couch::selector::Selector;
+use adyton_keys::context_session::ContextSession;
 use adyton_node::authn::{Credential, Origins, Possession, Principal, authenticate};
 use adyton_node::authz::{Permit, PermitAction, Read, Write};
 use adyton_node::grants::{App, Grants};
@@ -30,7 +31,7 @@ use adyton_protocol::database::DatabaseName;
 use adyton_protocol::scope::{ApiScope, Resource, Terms};
 use http::Request;
 use serde_json::{Map, Value, json};
-use support::World;
+use support::{World, note};
 use tokio::sync::Mutex;
 
 const TENANTS: usize = 104;
@@ -328,6 +329,40 @@ async fn nobody_gets_a_foreign_byte(requests: u64) {
     );
     assert!(evictions > requests / 1000);
     assert!(refused < requests / 50, "{refused}");
+}
+
+/// What was read last on a connection stays in its buffers.
+#[tokio::test]
+async fn a_connection_to_a_storage_node_is_one_tenants_and_ends_with_its_eviction() {
+    let world = World::with("idle_seconds = 1").await;
+    let lying = world.lying_node().await;
+    let person = world.person().await;
+    let mut node = world.node().await;
+    let key = person.key_at(&lying.url);
+    // Until a write needs a connection beside that of the feed.
+    for n in 0.. {
+        assert_eq!(node.create_note(&key, &note(n)).await.status, 201);
+        if lying.open_connections() > 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let evicted = async {
+        while lying.open_connections() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let evicted = tokio::time::timeout(Duration::from_secs(20), evicted).await;
+    evicted.expect("an idle connection is kept for a minute where it is anybody's");
+
+    let before = lying.connections();
+    for key in [key, world.person().await.key_at(&lying.url)] {
+        let session = ContextSession::parse_api_key(&key).unwrap();
+        let transport = world.sandbox.transport().clone();
+        let opened = Session::open(&session, transport, Clock::system()).await;
+        opened.unwrap();
+    }
+    assert_eq!(lying.connections() - before, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
