@@ -200,10 +200,12 @@ impl Emulator {
         self.folder.path().join("calls")
     }
 
-    /// What QEMU itself complained about.
+    /// What QEMU and the bridge themselves complained about.
     #[must_use]
     pub fn complaints(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("qemu.err")).unwrap_or_default()
+        let said = ["qemu.err", "bridge.err"]
+            .map(|name| std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default());
+        said.concat()
     }
 
     /// Its monitor.
@@ -214,17 +216,16 @@ impl Emulator {
         Ok(Monitor::connect(&self.folder.path().join("monitor"))?)
     }
 
-    /// All of the guest's memory, as it is at one moment.
+    /// All of the guest's memory, read while it runs: a stopped machine stops the bridge's queues as well, and what is on its way in
+    /// them then is lost, and with it every later connection.
     ///
     /// # Errors
     /// [`EmulatorError`].
     pub fn memory(&self) -> Result<Memory, EmulatorError> {
         let file = self.folder.path().join("memory");
         let mut monitor = self.monitor()?;
-        monitor.pause()?;
-        let taken = Instant::now();
         monitor.save_memory(u64::from(self.machine.memory_mib) << 20, &file)?;
-        monitor.go_on()?;
+        let taken = Instant::now();
         let bytes = std::fs::read(&file)?;
         std::fs::remove_file(&file)?;
         Ok(Memory { bytes, taken })
@@ -241,7 +242,7 @@ impl Emulator {
 pub struct Memory {
     /// From physical address 0 on.
     pub bytes: Vec<u8>,
-    /// When the guest stood still for it.
+    /// When the last of it was read.
     pub taken: Instant,
 }
 

@@ -41,22 +41,6 @@ impl Monitor {
         self.ask("pmemsave", &arguments).map(drop)
     }
 
-    /// Stops the machine's processors.
-    ///
-    /// # Errors
-    /// [`MonitorError`].
-    pub fn pause(&mut self) -> Result<(), MonitorError> {
-        self.ask("stop", &json!({})).map(drop)
-    }
-
-    /// Lets them go on.
-    ///
-    /// # Errors
-    /// [`MonitorError`].
-    pub fn go_on(&mut self) -> Result<(), MonitorError> {
-        self.ask("cont", &json!({})).map(drop)
-    }
-
     fn ask(&mut self, command: &str, arguments: &Value) -> Result<Value, MonitorError> {
         let line = json!({ "execute": command, "arguments": arguments }).to_string();
         self.answers.get_mut().write_all(line.as_bytes())?;

@@ -549,7 +549,7 @@ async fn a_thousand_marked_words_are_nowhere_but_where_they_belong() {
     drop(caller);
     evicted(&stage.url()).await;
     let dropped = Instant::now();
-    tokio::time::sleep(Duration::from_millis(1000)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let after = stage.enclave.memory().unwrap();
     let waited = after.taken - dropped;
     eprintln!("looked {waited:?} after the eviction");
