@@ -346,7 +346,7 @@ impl Auth {
         token: &LivingToken,
     ) -> Result<(), AuthError> {
         // Taken from its own allowance: nobody else can use that up to have it let in, or kept out.
-        let caller = CallerKey::Account(ContextHash::of(did, context).couch_user());
+        let caller = CallerKey::Account(ContextHash::of(did, context).couch_user().into());
         for freshness in [Freshness::Remembered, Freshness::Asked] {
             let found = match self.document(&caller, did, context, freshness).await {
                 Err(AuthError::Unresolved) if freshness == Freshness::Remembered => return Ok(()),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -92,7 +92,6 @@ struct Slot {
     file: Arc<tokio::sync::Mutex<Option<Open>>>,
     pulse: watch::Sender<u64>,
     used: AtomicU64,
-    compacting: AtomicBool,
     compactions: Compactions,
 }
 
@@ -496,7 +495,6 @@ impl Databases {
                 file: Arc::default(),
                 pulse: watch::Sender::new(0),
                 used: AtomicU64::new(0),
-                compacting: AtomicBool::new(false),
                 compactions: Compactions::default(),
             })
         });

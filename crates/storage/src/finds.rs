@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     fn caller(name: &str) -> CallerKey {
-        CallerKey::Account(name.to_owned())
+        CallerKey::Account(name.into())
     }
 
     async fn waits<T>(work: impl Future<Output = T>) -> bool {

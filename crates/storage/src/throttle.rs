@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::{HeaderMap, HeaderName};
 
@@ -17,8 +17,8 @@ const SPAN_MS: u64 = 60_000;
 /// Who asks, as far as counting goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum CallerKey {
-    /// The account behind a valid token.
-    Account(String),
+    /// The account behind a valid token. One name for all that is counted of a request.
+    Account(Arc<str>),
     /// A network address; of IPv6, the part that its owner cannot choose.
     Address(IpAddr),
 }

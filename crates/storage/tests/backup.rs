@@ -236,7 +236,7 @@ async fn a_reader_who_stands_behind_a_backup_skips_nothing_of_what_is_written_af
 }
 
 /// A node's directory with a database, at rest, and a backup of it.
-async fn at_rest() -> (tempfile::TempDir, PathBuf, PathBuf) {
+async fn at_rest() -> ([tempfile::TempDir; 2], PathBuf, PathBuf) {
     let node = Node::start().await;
     let owner = node.session(1).await;
     let db = owner.database("d").await;
@@ -250,13 +250,14 @@ async fn at_rest() -> (tempfile::TempDir, PathBuf, PathBuf) {
         .await
         .expect(201);
     let data = node.dir.path().to_owned();
-    let target = data.with_extension("backup");
+    let out = tempfile::tempdir().unwrap();
+    let target = out.path().join("backup");
     let running = back_up(&data, &target).await;
     assert!(matches!(running, Err(BackupError::InUse)), "{running:?}");
     assert!(matches!(check(&data), Err(BackupError::InUse)));
     node.storage.shutdown().await;
     back_up(&data, &target).await.unwrap();
-    (node.dir, data, target)
+    ([node.dir, out], data, target)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -85,6 +85,8 @@ class Original {
 }
 
 const directory = await mkdtemp(join(tmpdir(), "adyton-interop-"));
+// What express-pouchdb takes of attachments goes through files that it does not remove.
+process.env.TMPDIR = directory;
 const original = new Original(PouchDB.defaults({ adapter: "memory", prefix: "original-" }), join(directory, "log.txt"));
 const node = new StorageNode(process.argv[2], join(directory, "node"));
 await original.start();

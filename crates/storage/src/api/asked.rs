@@ -62,8 +62,8 @@ impl Head {
         let principal = app.auth.principal(authorization(&head.headers));
         let address = app.proxy.client(peer, &head.headers);
         let caller = match &principal {
-            Ok(Principal::User(user)) => CallerKey::Account(user.account()),
-            Ok(Principal::Peer(peer)) => CallerKey::Account(peer.name.clone()),
+            Ok(Principal::User(user)) => CallerKey::Account(user.account().into()),
+            Ok(Principal::Peer(peer)) => CallerKey::Account(peer.name.as_str().into()),
             Ok(Principal::Anonymous | Principal::Public) | Err(_) => CallerKey::Address(address),
         };
         Self {

@@ -3,7 +3,7 @@
 use adyton_couch::wire::CouchError;
 use bytes::Bytes;
 use futures_util::Stream;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -62,7 +62,9 @@ pub(crate) fn stream_of(
 ) -> Reply {
     use futures_util::StreamExt;
     let body = StreamBody::new(stream.map(|piece| piece.map(Frame::data))).boxed_unsync();
-    let mut reply = with_type(StatusCode::OK, JSON, body);
+    let mut reply = Response::new(body);
+    // Room for no more than is said: a connection keeps it as long as a feed waits.
+    *reply.headers_mut() = HeaderMap::with_capacity(1);
     if let Ok(kind) = HeaderValue::from_str(kind) {
         reply.headers_mut().insert(CONTENT_TYPE, kind);
     }

@@ -268,7 +268,7 @@ impl App {
         did: &Did,
         context: &ContextName,
     ) -> Result<Value, Refusal> {
-        let caller = CallerKey::Account(user.account());
+        let caller = CallerKey::Account(user.account().into());
         let hash = ContextHash::of(did, context);
         let account = hash.couch_user();
         let found = self.resolver.resolve(&caller, did, Freshness::Remembered);

@@ -4,7 +4,7 @@
 //! opens the database meanwhile waits, and who would delete it is refused.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use adyton_couch::wire::{CouchError, ErrorKind};
@@ -22,9 +22,10 @@ const LETTING_GO_TIME: Duration = Duration::from_secs(5);
 /// How often it looks.
 const LETTING_GO_LOOK: Duration = Duration::from_millis(5);
 
-/// Who asked that a database be compacted: one compaction does for all who asked before it began.
+/// The compactions of one database: one does for all who asked before it began.
 #[derive(Default)]
 pub(super) struct Compactions {
+    under_way: AtomicBool,
     asked: AtomicU64,
     /// How many had asked when the last one began that was done. Held by the one that is next.
     done: Arc<tokio::sync::Mutex<u64>>,
@@ -33,7 +34,7 @@ pub(super) struct Compactions {
 impl Slot {
     /// Refuses to wait for a compaction: nobody knows how long it takes.
     pub(super) fn is_free(&self) -> Result<(), CouchError> {
-        if self.compacting.load(Ordering::Relaxed) {
+        if self.compactions.under_way.load(Ordering::Relaxed) {
             let reason = "The database is being compacted.";
             return Err(CouchError::new(ErrorKind::Unavailable, reason));
         }
@@ -46,14 +47,14 @@ pub(super) struct Compacting(Arc<Slot>);
 
 impl Compacting {
     pub(super) fn begin(slot: Arc<Slot>) -> Self {
-        slot.compacting.store(true, Ordering::Relaxed);
+        slot.compactions.under_way.store(true, Ordering::Relaxed);
         Self(slot)
     }
 }
 
 impl Drop for Compacting {
     fn drop(&mut self) {
-        self.0.compacting.store(false, Ordering::Relaxed);
+        self.0.compactions.under_way.store(false, Ordering::Relaxed);
     }
 }
 

@@ -221,7 +221,7 @@ impl RequestBody {
     #[cfg(test)]
     pub(crate) fn of(bytes: Vec<u8>, limits: &Limits) -> Self {
         let sender = Sender {
-            caller: CallerKey::Account("a".to_owned()),
+            caller: CallerKey::Account("a".into()),
             address: None,
         };
         let claim = BodyBudget::new(limits).claim(&sender, bytes.len() as u64, false);
@@ -338,7 +338,7 @@ mod tests {
             ..Limits::default()
         });
         let sender = |account: &str, address: Option<&str>| Sender {
-            caller: CallerKey::Account(account.to_owned()),
+            caller: CallerKey::Account(account.into()),
             address: address.map(|text| text.parse().unwrap()),
         };
         let (here, there) = (Some("192.0.2.1"), Some("192.0.2.2"));
@@ -367,7 +367,7 @@ mod tests {
             ..Limits::default()
         });
         let sender = Sender {
-            caller: CallerKey::Account("a".to_owned()),
+            caller: CallerKey::Account("a".into()),
             address: Some([192, 0, 2, 1].into()),
         };
         let mut large = budget.claim(&sender, 100, false).unwrap();
@@ -388,7 +388,7 @@ mod tests {
                 ..Limits::default()
             });
             let sender = Sender {
-                caller: CallerKey::Account("a".to_owned()),
+                caller: CallerKey::Account("a".into()),
                 address: None,
             };
             (1..=all)

@@ -238,7 +238,7 @@ mod tests {
             for _ in 0..many {
                 let line = line(1);
                 let member = crowd.enter(&line).await;
-                let account = CallerKey::Account(account.to_owned());
+                let account = CallerKey::Account(account.into());
                 let hold = lines.enter(&line, &account, &Proxy::None).unwrap();
                 members.push(Some((member, hold)));
             }
@@ -265,7 +265,7 @@ mod tests {
     async fn what_rests_gives_way_before_an_accounts_request() {
         let (crowd, limits) = (Crowd::new(16), Limits::default());
         let lines = Lines::new(&limits, &Proxy::None);
-        let account = CallerKey::Account("v".to_owned());
+        let account = CallerKey::Account("v".into());
         let mut members = Vec::new();
         for _ in 0..15 {
             let line = line(1);
@@ -293,7 +293,7 @@ mod tests {
         let (crowd, first) = (Crowd::new(1), line(1));
         let mut member = crowd.enter(&first).await;
         let lines = Lines::new(&Limits::default(), &Proxy::None);
-        let account = CallerKey::Account("v".to_owned());
+        let account = CallerKey::Account("v".into());
         let hold = lines.enter(&first, &account, &Proxy::None).unwrap();
         let wait = timeout(Duration::from_secs(9), async {
             crowd.enter(&line(2)).await

@@ -4,7 +4,6 @@
 //! Guarantees: a connection counts for a caller as long as one of his requests is under way on it, once however many there are; so
 //! an answer that is told for hours counts all that time, and a connection that rests for nobody ([`super::addresses`] counts it).
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -33,8 +32,8 @@ pub(crate) struct Lines {
 /// One connection.
 pub(crate) struct Line {
     peer: IpAddr,
-    /// Those who have requests under way on it: no more than there are streams.
-    held: Mutex<HashMap<CallerKey, Weak<Place<CallerKey>>>>,
+    /// Those who have requests under way on it: no more than there are streams, and mostly one.
+    held: Mutex<Vec<(CallerKey, Weak<Place<CallerKey>>)>>,
     /// Requests under way, whoever asks.
     requests: Arc<AtomicUsize>,
     /// Whether anything was ever asked on it.
@@ -88,12 +87,15 @@ impl Lines {
             return Ok(None);
         };
         let mut held = line.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = held.get(caller).and_then(Weak::upgrade) {
+        held.retain(|(_, place)| place.strong_count() > 0);
+        let mut own = held.iter().filter(|(one, _)| one == caller);
+        if let Some(place) = own.find_map(|(_, place)| place.upgrade()) {
             return Ok(Some(place));
         }
-        held.retain(|_, place| place.strong_count() > 0);
         let place = Arc::new(share.enter(caller.clone(), 1).ok_or(TooManyLines)?);
-        held.insert(caller.clone(), Arc::downgrade(&place));
+        // Thousands of connections have one caller each.
+        held.reserve_exact(1);
+        held.push((caller.clone(), Arc::downgrade(&place)));
         Ok(Some(place))
     }
 }
@@ -180,7 +182,7 @@ mod tests {
     use super::*;
 
     fn account(name: &str) -> CallerKey {
-        CallerKey::Account(name.to_owned())
+        CallerKey::Account(name.into())
     }
 
     fn line(peer: &str) -> Line {

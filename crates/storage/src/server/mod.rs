@@ -141,29 +141,31 @@ pub(crate) async fn serve(
     connections.shutdown().await;
 }
 
-async fn connection(
+/// One connection, to its end. Not an `async fn`: that would keep room for what it was given beside the box where it goes.
+fn connection(
     stream: TcpStream,
     line: Arc<Line>,
     app: Arc<App>,
     tls: Option<Arc<Tls>>,
     watcher: Watcher,
-    (mut member, _place): (Member, Option<Place<IpAddr>>),
-) {
+    (mut member, place): (Member, Option<Place<IpAddr>>),
+) -> impl Future<Output = ()> + Send {
     // Small answers go out at once; large ones fill packets anyway.
     let _best_effort = stream.set_nodelay(true);
     let counted = Arc::clone(&app);
-    let _open = counted.metrics.connection();
     let pace = Pace::new(app.limits.body_timeout);
     let stream = StallGuard::new(stream, app.limits.stall_timeout, pace);
-    // Each kind in a box, made before anything is awaited: thousands of connections wait, and one that is plain keeps no room for the
-    // others' needs, nor for a future that has moved.
+    // Each kind in a box: thousands of connections wait, and one that is plain keeps no room for the others' needs.
     let served: Pin<Box<dyn Future<Output = ()> + Send>> = match tls {
         None => Box::pin(one_at_a_time(stream, line, app, watcher)),
         Some(tls) => Box::pin(private(stream, line, app, tls, watcher)),
     };
-    tokio::select! {
-        () = served => {}
-        () = member.gives_way() => {}
+    async move {
+        let (_open, _place) = (counted.metrics.connection(), place);
+        tokio::select! {
+            () = served => {}
+            () = member.gives_way() => {}
+        }
     }
 }
 
