@@ -12,26 +12,13 @@ use adyton_couch::multipart::{Boundary, parts};
 use adyton_storage::Limits;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use support::{Answer, Credential, Node, Session, rev};
+use support::{Answer, Credential, Node, Session, gzip, large, rev};
 
 const HELLO: &str = "XUFAKrxLKna5cZ2REBfFkg==";
 
 impl Session {
-    async fn with(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: impl Into<Bytes>,
-    ) -> Answer {
-        let client = &self.client;
-        let response = client.open_with(method, path, &self.access, headers, body);
-        Answer::read(response.await).await
-    }
-
     async fn rev_of(&self, path: &str) -> String {
         let document = self.get(path).await.expect(200).json();
         document["_rev"].as_str().unwrap().to_owned()
@@ -46,20 +33,6 @@ impl Session {
 
 fn text(answer: &Answer, header: &str) -> String {
     answer.headers[header].to_str().unwrap().to_owned()
-}
-
-/// Bytes that do not repeat, over several pieces of the store.
-fn large(bytes: usize) -> Vec<u8> {
-    (0..bytes as u64)
-        .map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8)
-        .collect()
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    use std::io::Write;
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 #[tokio::test]

@@ -248,11 +248,7 @@ async fn readers_read_writers_write_and_owners_design() {
         let owner = node.session(1).await;
         let reader = node.session(2).await;
         let writer = node.session(3).await;
-        let permissions = json!({
-            "read": "users", "write": "users",
-            "readList": [reader.person.did.as_given()], "writeList": [writer.person.did.as_given()],
-        });
-        let db = owner.database_with("d", &permissions).await;
+        let db = owner.database_shared("d", &reader, &writer).await;
         let doc = format!("{db}/x");
         let denied = json!({"error": "unauthorized", "reason": "User is not permitted to write to database"});
 

@@ -65,9 +65,8 @@ pub(crate) fn stream_of(
     let mut reply = Response::new(body);
     // Room for no more than is said: a connection keeps it as long as a feed waits.
     *reply.headers_mut() = HeaderMap::with_capacity(1);
-    if let Ok(kind) = HeaderValue::from_str(kind) {
-        reply.headers_mut().insert(CONTENT_TYPE, kind);
-    }
+    let kind = HeaderValue::from_str(kind).unwrap_or(HeaderValue::from_static(JSON));
+    reply.headers_mut().insert(CONTENT_TYPE, kind);
     reply
 }
 

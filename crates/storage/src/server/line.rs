@@ -88,8 +88,8 @@ impl Lines {
         };
         let mut held = line.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.retain(|(_, place)| place.strong_count() > 0);
-        let mut own = held.iter().filter(|(one, _)| one == caller);
-        if let Some(place) = own.find_map(|(_, place)| place.upgrade()) {
+        let own = held.iter().find(|(one, _)| one == caller);
+        if let Some(place) = own.and_then(|(_, place)| place.upgrade()) {
             return Ok(Some(place));
         }
         let place = Arc::new(share.enter(caller.clone(), 1).ok_or(TooManyLines)?);

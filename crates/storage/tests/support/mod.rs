@@ -152,6 +152,10 @@ impl Answer {
         String::from_utf8(self.body.to_vec()).unwrap()
     }
 
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
     #[track_caller]
     pub fn expect(&self, status: u16) -> &Self {
         assert_eq!(
@@ -382,11 +386,22 @@ impl Session {
         self.send("GET", path, &Value::Null).await
     }
 
+    /// Any method, with further headers and any body.
+    pub async fn with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let client = &self.client;
+        let answer = client.open_with(method, path, &self.access, headers, body);
+        Answer::read(answer.await).await
+    }
+
     /// `GET` with further headers.
     pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let client = &self.client;
-        let answer = client.open_with("GET", path, &self.access, headers, "");
-        Answer::read(answer.await).await
+        self.with("GET", path, headers, "").await
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
@@ -395,9 +410,7 @@ impl Session {
 
     /// `COPY` of a document to another name.
     pub async fn copy(&self, path: &str, to: &str) -> Answer {
-        let (client, headers) = (&self.client, [("destination", to)]);
-        let answer = client.open_with("COPY", path, &self.access, &headers, "");
-        Answer::read(answer.await).await
+        self.with("COPY", path, &[("destination", to)], "").await
     }
 
     pub async fn put(&self, path: &str, body: &Value) -> Answer {
@@ -421,6 +434,29 @@ impl Session {
         assert_eq!(answer.expect(200).json()["databaseHash"], self.hash(name));
         format!("/{}", self.hash(name))
     }
+
+    /// Makes a database that one other person may read, and another one write.
+    pub async fn database_shared(&self, name: &str, reader: &Self, writer: &Self) -> String {
+        let permissions = json!({
+            "read": "users", "write": "users",
+            "readList": [reader.person.did.as_given()], "writeList": [writer.person.did.as_given()],
+        });
+        self.database_with(name, &permissions).await
+    }
+}
+
+/// Bytes that do not repeat.
+pub fn large(bytes: usize) -> Vec<u8> {
+    (0..bytes as u64)
+        .map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8)
+        .collect()
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
 }
 
 pub fn public(key: &SecretKey) -> PublicKey {

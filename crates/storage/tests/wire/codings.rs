@@ -5,9 +5,8 @@ use std::io::Read;
 use adyton_storage::Limits;
 use serde_json::{Value, json};
 
-use super::{gzip, header, with};
 use crate::couch;
-use crate::support::{Node, Session};
+use crate::support::{Node, Session, gzip};
 
 fn unzipped(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -34,8 +33,8 @@ async fn long_answers_are_told_in_a_coding_to_who_names_one() {
         with_many(&session, &db).await;
         let path = format!("{db}/_all_docs?include_docs=true");
         let plain = session.get(&path).await;
-        assert!(header(plain.expect(200), "content-encoding").is_none());
-        assert_eq!(header(&plain, "vary"), Some("accept-encoding"));
+        assert!(plain.expect(200).header("content-encoding").is_none());
+        assert_eq!(plain.header("vary"), Some("accept-encoding"));
         for (accept, coding) in [
             ("gzip, deflate, br", "gzip"),
             ("gzip, deflate, br, zstd", "zstd"),
@@ -44,23 +43,25 @@ async fn long_answers_are_told_in_a_coding_to_who_names_one() {
             let coded = session
                 .get_with(&path, &[("accept-encoding", accept)])
                 .await;
-            assert_eq!(header(coded.expect(200), "content-encoding"), Some(coding));
-            assert_eq!(header(&coded, "vary"), Some("accept-encoding"));
-            assert!(header(&coded, "content-length").is_none());
+            assert_eq!(coded.expect(200).header("content-encoding"), Some(coding));
+            assert_eq!(coded.header("vary"), Some("accept-encoding"));
+            assert!(coded.header("content-length").is_none());
             let decoded = match coding {
                 "gzip" => unzipped(&coded.body),
                 _ => zstd::decode_all(&coded.body[..]).unwrap(),
             };
             assert_eq!(decoded, plain.body, "{accept}");
             assert!(coded.body.len() < plain.body.len() / 4);
-            let head = with(&session, "HEAD", &path, &[("accept-encoding", accept)], "").await;
-            assert_eq!(header(&head, "content-encoding"), Some(coding));
+            let head = session
+                .with("HEAD", &path, &[("accept-encoding", accept)], "")
+                .await;
+            assert_eq!(head.header("content-encoding"), Some(coding));
         }
         for accept in ["identity", "gzip;q=0", "br", "*"] {
             let plain = session
                 .get_with(&path, &[("accept-encoding", accept)])
                 .await;
-            assert!(header(&plain, "content-encoding").is_none(), "{accept}");
+            assert!(plain.header("content-encoding").is_none(), "{accept}");
         }
     }
 }
@@ -80,10 +81,10 @@ async fn a_document_keeps_its_entity_tag_and_a_feed_that_waits_its_lines() {
         .as_str()
         .unwrap()
         .to_owned();
-    assert_eq!(header(&document, "etag"), Some(&*format!("\"{rev}\"")));
+    assert_eq!(document.header("etag"), Some(&*format!("\"{rev}\"")));
     with_many(&session, &db).await;
     let changes = session.get_with(&format!("{db}/_changes"), &zstd).await;
-    assert_eq!(header(&changes, "content-encoding"), Some("zstd"));
+    assert_eq!(changes.header("content-encoding"), Some("zstd"));
     for feed in [
         "longpoll",
         "continuous&timeout=100",
@@ -92,10 +93,10 @@ async fn a_document_keeps_its_entity_tag_and_a_feed_that_waits_its_lines() {
         let path = format!("{db}/_changes?feed={feed}");
         let told = session.get_with(&path, &zstd).await;
         assert!(
-            header(told.expect(200), "content-encoding").is_none(),
+            told.expect(200).header("content-encoding").is_none(),
             "{feed}"
         );
-        assert!(header(&told, "vary").is_none(), "{feed}");
+        assert!(told.header("vary").is_none(), "{feed}");
     }
 }
 
@@ -116,7 +117,7 @@ async fn nothing_is_coded_where_others_write_what_not_everybody_may_read() {
             .await;
         with_many(&session, &db).await;
         let answer = session.get_with(&path(&db), &gzip).await;
-        let told = header(answer.expect(200), "content-encoding").is_some();
+        let told = answer.expect(200).header("content-encoding").is_some();
         assert_eq!(told, coded, "{name}");
     }
 }
@@ -134,45 +135,40 @@ async fn a_body_in_a_coding_is_read_under_the_limit_of_its_size() {
         ] {
             assert!(body.len() < 1_000);
             let path = format!("{db}/{coding}");
-            with(
-                &session,
-                "PUT",
-                &path,
-                &[("content-encoding", coding)],
-                body,
-            )
-            .await
-            .expect(201);
+            session
+                .with("PUT", &path, &[("content-encoding", coding)], body)
+                .await
+                .expect(201);
             let read = session.get(&path).await.expect(200).json();
             assert_eq!(read["a"].as_str().unwrap().len(), 100_000);
-            let no = with(
-                &session,
-                "PUT",
-                &path,
-                &[("content-encoding", coding)],
-                "no such thing",
-            )
-            .await;
+            let no = session
+                .with(
+                    "PUT",
+                    &path,
+                    &[("content-encoding", coding)],
+                    "no such thing",
+                )
+                .await;
             assert_eq!(no.expect(400).json()["error"], "bad_request");
         }
         let bulk = json!({"docs": [{"_id": "x"}]}).to_string();
-        let bulk = with(
-            &session,
-            "POST",
-            &format!("{db}/_bulk_docs"),
-            &[("content-encoding", "gzip")],
-            gzip(bulk.as_bytes()),
-        )
-        .await;
+        let bulk = session
+            .with(
+                "POST",
+                &format!("{db}/_bulk_docs"),
+                &[("content-encoding", "gzip")],
+                gzip(bulk.as_bytes()),
+            )
+            .await;
         assert_eq!(bulk.expect(201).json()[0]["id"], "x");
-        let other = with(
-            &session,
-            "PUT",
-            &format!("{db}/y"),
-            &[("content-encoding", "br")],
-            "{}",
-        )
-        .await;
+        let other = session
+            .with(
+                "PUT",
+                &format!("{db}/y"),
+                &[("content-encoding", "br")],
+                "{}",
+            )
+            .await;
         assert_eq!(other.expect(415).json()["error"], "bad_content_type");
     }
 }
@@ -198,15 +194,10 @@ async fn a_small_coding_of_something_large_is_413() {
         for (coding, body) in of(bytes) {
             assert!(body.len() < 300_000);
             let path = format!("{db}/{coding}{bytes}");
-            with(
-                &session,
-                "PUT",
-                &path,
-                &[("content-encoding", coding)],
-                body,
-            )
-            .await
-            .expect(status);
+            session
+                .with("PUT", &path, &[("content-encoding", coding)], body)
+                .await
+                .expect(status);
         }
     }
 }

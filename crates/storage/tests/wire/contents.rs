@@ -7,33 +7,23 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use super::{gzip, header, large, row, with};
-use crate::support::{Answer, Node, Session, history, rev};
+use super::row;
+use crate::support::{Answer, Node, Session, gzip, history, large, rev};
 
 /// A database with a document of a large content, one of a zipped content in conflict, and one without.
 async fn with_contents(session: &Session) -> (String, Vec<u8>) {
     let db = session.database("d").await;
     let content = large(900_000);
     let kind = [("content-type", "image/png")];
-    with(
-        session,
-        "PUT",
-        &format!("{db}/a/large"),
-        &kind,
-        content.clone(),
-    )
-    .await
-    .expect(201);
+    session
+        .with("PUT", &format!("{db}/a/large"), &kind, content.clone())
+        .await
+        .expect(201);
     let zipped = [("content-type", "text/plain"), ("content-encoding", "gzip")];
-    with(
-        session,
-        "PUT",
-        &format!("{db}/b/text"),
-        &zipped,
-        gzip(b"hello"),
-    )
-    .await
-    .expect(201);
+    session
+        .with("PUT", &format!("{db}/b/text"), &zipped, gzip(b"hello"))
+        .await
+        .expect(201);
     let other = json!({"docs": [history("b", 1, "0", "loser".into())], "new_edits": false});
     session
         .post(&format!("{db}/_bulk_docs"), &other)
@@ -125,15 +115,10 @@ async fn a_feed_that_waits_tells_contents_when_they_come_and_goes_on() {
     let mut text = String::new();
     for n in 0..2_usize {
         let content = large(700_000 + n);
-        with(
-            &session,
-            "PUT",
-            &format!("{db}/{n}/a"),
-            &[],
-            content.clone(),
-        )
-        .await
-        .expect(201);
+        session
+            .with("PUT", &format!("{db}/{n}/a"), &[], content.clone())
+            .await
+            .expect(201);
         while text.matches('\n').count() <= n {
             let frame = feed.frame().await.unwrap().unwrap();
             text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
@@ -147,7 +132,7 @@ async fn a_feed_that_waits_tells_contents_when_they_come_and_goes_on() {
 }
 
 fn read_parts(answer: &Answer) -> Vec<(String, Bytes)> {
-    let kind = header(answer, "content-type").unwrap();
+    let kind = answer.header("content-type").unwrap();
     let boundary = Boundary::of_content_type(kind).unwrap();
     let read = parts(&answer.body, &boundary, 100).unwrap();
     let read = read.into_iter().map(|part| {
@@ -175,15 +160,10 @@ async fn many_revisions_are_told_as_parts_to_who_reads_parts() {
             "multipart/mixed; boundary=",
         ),
     ] {
-        let answer = with(
-            &session,
-            "POST",
-            &path,
-            &[("accept", accept)],
-            wanted.clone(),
-        )
-        .await;
-        let told = header(answer.expect(200), "content-type").unwrap();
+        let answer = session
+            .with("POST", &path, &[("accept", accept)], wanted.clone())
+            .await;
+        let told = answer.expect(200).header("content-type").unwrap();
         assert!(told.starts_with(kind), "{told}");
         let read = read_parts(&answer);
         assert_eq!(read.len(), 5);
@@ -216,12 +196,12 @@ async fn many_revisions_are_told_as_parts_to_who_reads_parts() {
     let known = session.get(&format!("{db}/a")).await.json()["_rev"].clone();
     let wanted = json!({"docs": [{"id": "a", "atts_since": [known]}]}).to_string();
     let mixed = [("accept", "multipart/mixed")];
-    let answer = with(&session, "POST", &path, &mixed, wanted.clone()).await;
+    let answer = session.with("POST", &path, &mixed, wanted.clone()).await;
     let read = read_parts(&answer);
     let document: Value = serde_json::from_slice(&read[0].1).unwrap();
     assert_eq!(document["_attachments"]["large"]["stub"], true);
     // Nothing asked for is a body without parts; and JSON is for who names no parts.
-    let answer = with(&session, "POST", &path, &mixed, r#"{"docs":[]}"#).await;
+    let answer = session.with("POST", &path, &mixed, r#"{"docs":[]}"#).await;
     assert_eq!(read_parts(&answer), []);
     for accept in [
         "application/json",
@@ -230,16 +210,11 @@ async fn many_revisions_are_told_as_parts_to_who_reads_parts() {
         "multipart/mixed, application/json;q=0.5",
         "multipart/related, */*;q=0.1",
     ] {
-        let answer = with(
-            &session,
-            "POST",
-            &path,
-            &[("accept", accept)],
-            wanted.clone(),
-        )
-        .await;
+        let answer = session
+            .with("POST", &path, &[("accept", accept)], wanted.clone())
+            .await;
         assert_eq!(
-            header(&answer, "content-type"),
+            answer.header("content-type"),
             Some("application/json"),
             "{accept}"
         );
@@ -258,7 +233,9 @@ async fn many_revisions_are_told_as_parts_to_who_reads_parts() {
         assert_eq!((&told[n]["id"], &said["id"]), (&id, &id));
         assert_eq!((&said["rev"], &said["error"]), (&rev, &json!(error)));
     }
-    let answer = with(&session, "POST", &path, &mixed, wanted.to_string()).await;
+    let answer = session
+        .with("POST", &path, &mixed, wanted.to_string())
+        .await;
     let kinds: Vec<String> = read_parts(&answer).into_iter().map(|part| part.0).collect();
     let is_error = |kind: &&String| kind.ends_with("error=\"true\"");
     assert_eq!((kinds.len(), kinds.iter().filter(is_error).count()), (5, 3));

@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{header, large, with};
 use crate::couch;
-use crate::support::Node;
+use crate::support::{Node, large};
 
 #[tokio::test]
 async fn a_document_is_copied_with_its_attachments_which_are_not_kept_twice() {
@@ -13,7 +12,8 @@ async fn a_document_is_copied_with_its_attachments_which_are_not_kept_twice() {
     let db = session.database("d").await;
     let at = format!("{db}/a%2Fb");
     let content = large(300_000);
-    with(&session, "PUT", &format!("{at}/x"), &[], content.clone())
+    session
+        .with("PUT", &format!("{at}/x"), &[], content.clone())
         .await
         .expect(201);
     let first = session.get(&at).await.json();
@@ -26,13 +26,13 @@ async fn a_document_is_copied_with_its_attachments_which_are_not_kept_twice() {
 
     let copy = |to: String| {
         let (session, at) = (&session, at.clone());
-        async move { with(session, "COPY", &at, &[("destination", &to)], "").await }
+        async move { session.with("COPY", &at, &[("destination", &to)], "").await }
     };
     let made = copy("c%20%C3%A4".into()).await;
     let told = made.expect(201).json();
     assert_eq!((&told["ok"], &told["id"]), (&json!(true), &json!("c ä")));
     let made_rev = told["rev"].as_str().unwrap();
-    assert_eq!(header(&made, "etag"), Some(&*format!("\"{made_rev}\"")));
+    assert_eq!(made.header("etag"), Some(&*format!("\"{made_rev}\"")));
     let copied = session.get(&format!("{db}/c%20%C3%A4")).await.json();
     assert_eq!(copied["n"], 2);
     assert_eq!(
@@ -59,22 +59,18 @@ async fn a_document_is_copied_with_its_attachments_which_are_not_kept_twice() {
         .await
         .expect(201);
     let stale = format!("{at}?rev={}", first["_rev"].as_str().unwrap());
-    with(&session, "COPY", &stale, &[("destination", "y")], "")
+    session
+        .with("COPY", &stale, &[("destination", "y")], "")
         .await
         .expect(404);
-    with(
-        &session,
-        "COPY",
-        &format!("{db}/none"),
-        &[("destination", "y")],
-        "",
-    )
-    .await
-    .expect(404);
+    session
+        .with("COPY", &format!("{db}/none"), &[("destination", "y")], "")
+        .await
+        .expect(404);
     for destination in ["", "_local/x", "_x", "http://example.org/x", "y?rev=1"] {
         copy(destination.into()).await.expect(400);
     }
-    with(&session, "COPY", &at, &[], "").await.expect(400);
+    session.with("COPY", &at, &[], "").await.expect(400);
     // The original goes, and the copy has its content.
     let rev = session.get(&at).await.json()["_rev"].take();
     let gone = format!("{at}?rev={}", rev.as_str().unwrap());
@@ -95,33 +91,28 @@ async fn a_copy_needs_the_right_to_write_where_it_goes() {
         let owner = node.session(1).await;
         let reader = node.session(2).await;
         let writer = node.session(3).await;
-        let permissions = json!({
-            "read": "users", "write": "users",
-            "readList": [reader.person.did.as_given()], "writeList": [writer.person.did.as_given()],
-        });
-        let db = owner.database_with("d", &permissions).await;
+        let db = owner.database_shared("d", &reader, &writer).await;
         owner
             .put(&format!("{db}/x"), &json!({"n": 1}))
             .await
             .expect(201);
         let path = format!("{db}/x");
         let to = |id: &'static str| [("destination", id)];
-        with(&reader, "COPY", &path, &to("y"), "").await.expect(401);
-        with(&writer, "COPY", &path, &to("y"), "").await.expect(201);
+        reader.with("COPY", &path, &to("y"), "").await.expect(401);
+        writer.with("COPY", &path, &to("y"), "").await.expect(201);
         assert_eq!(
             reader.get(&format!("{db}/y")).await.expect(200).json()["n"],
             1
         );
-        with(&writer, "COPY", &path, &to("_design/y"), "")
+        writer
+            .with("COPY", &path, &to("_design/y"), "")
             .await
             .expect(401);
         // What a copy makes of a design document is nowhere to be judged before a CouchDB acts upon it.
-        let as_design = with(&owner, "COPY", &path, &to("_design/y"), "").await;
+        let as_design = owner.with("COPY", &path, &to("_design/y"), "").await;
         as_design.expect(if store.couch.is_some() { 403 } else { 201 });
         let stranger = node.session(4).await;
-        with(&stranger, "COPY", &path, &to("z"), "")
-            .await
-            .expect(403);
+        stranger.with("COPY", &path, &to("z"), "").await.expect(403);
         store.is_documented();
     }
 }

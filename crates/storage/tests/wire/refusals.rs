@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::{header, with};
 use crate::couch;
 use crate::support::{Node, rev};
 
@@ -22,29 +21,25 @@ async fn a_revision_that_is_said_twice_is_the_same_or_refused() {
         ("PUT", format!("{at}/a")),
     ] {
         let path = format!("{path}?rev={known}");
-        let refused = with(
-            &session,
-            method,
-            &path,
-            &[("if-match", &quoted(&other))],
-            "{}",
-        )
-        .await;
+        let refused = session
+            .with(method, &path, &[("if-match", &quoted(&other))], "{}")
+            .await;
         let reason = refused.expect(400).json()["reason"].take();
         assert_eq!(reason, "Document rev and etag have different values");
     }
     let body = json!({"_rev": known}).to_string();
-    with(&session, "PUT", &at, &[("if-match", &quoted(&other))], body)
+    session
+        .with("PUT", &at, &[("if-match", &quoted(&other))], body)
         .await
         .expect(400);
-    let same = with(
-        &session,
-        "PUT",
-        &format!("{at}?rev={known}"),
-        &[("if-match", &quoted(&known))],
-        "{}",
-    )
-    .await;
+    let same = session
+        .with(
+            "PUT",
+            &format!("{at}?rev={known}"),
+            &[("if-match", &quoted(&known))],
+            "{}",
+        )
+        .await;
     same.expect(201);
 }
 
@@ -154,7 +149,8 @@ async fn an_address_that_is_no_text_names_nothing() {
             assert_eq!(answer.json()["error"], error, "{method} {path}");
         }
         let to = [("destination", "caf%E7")];
-        with(&session, "COPY", &format!("{db}/caf%C3%A9"), &to, "")
+        session
+            .with("COPY", &format!("{db}/caf%C3%A9"), &to, "")
             .await
             .expect(400);
         let list = session
@@ -243,7 +239,8 @@ async fn a_body_that_is_no_object_is_refused_everywhere() {
     }
     for query in ["", "?filter=_design", "?feed=longpoll"] {
         let path = format!("{db}/_changes{query}");
-        with(&session, "POST", &path, &[], "nonsense")
+        session
+            .with("POST", &path, &[], "nonsense")
             .await
             .expect(400);
     }
@@ -322,9 +319,9 @@ async fn a_405_names_the_methods_and_a_page_may_read_retry_after() {
             ("/x", "GET, HEAD, PUT, DELETE, COPY"),
         ] {
             let path = format!("{db}{path}");
-            let answer = with(&session, "PATCH", &path, &origin, "").await;
-            assert_eq!(header(answer.expect(405), "allow"), Some(methods), "{path}");
-            let read = header(&answer, "access-control-expose-headers").unwrap();
+            let answer = session.with("PATCH", &path, &origin, "").await;
+            assert_eq!(answer.expect(405).header("allow"), Some(methods), "{path}");
+            let read = answer.header("access-control-expose-headers").unwrap();
             for name in ["retry-after", "accept-ranges"] {
                 assert!(read.split(", ").any(|read| read == name), "{name}");
             }
@@ -348,10 +345,10 @@ async fn what_no_known_client_asks_for_is_otherwise() {
     let at = |path: &str| format!("{db}{path}");
     let body = json!({"_id": "a+b"}).to_string();
     let form = [("content-type", "multipart/form-data; boundary=b")];
-    with(&session, "POST", &db, &form, body).await.expect(201);
+    session.with("POST", &db, &form, body).await.expect(201);
     let plus = session.get(&at("/a+b")).await;
     assert_eq!(plus.expect(200).json()["_id"], "a+b");
-    assert_eq!(header(&plus, "cache-control"), None);
+    assert_eq!(plus.header("cache-control"), None);
     session.get(&at("/a%20b")).await.expect(404);
     session
         .post(&db, &json!({"_id": "_local/x"}))
