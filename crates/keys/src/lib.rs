@@ -4,6 +4,7 @@
 pub mod account;
 pub mod context_session;
 pub mod database_key;
+pub mod dead_stack;
 pub mod keyring;
 pub mod record_cipher;
 pub mod sealed_box;

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use adyton_keys::dead_stack::wiped_after;
 use rustix::process::{getpriority_process, setpriority_process};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -44,7 +45,7 @@ static THREADS: OnceLock<Option<Runtime>> = OnceLock::new();
 pub(crate) fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     let work = move || {
         step_back();
-        work()
+        wiped_after(work)
     };
     let threads = THREADS.get_or_init(|| {
         // Only what blocks ever runs on it.

@@ -97,10 +97,7 @@ fn run_with(mut config: Config) -> Result<(), Failure> {
         }
         (Tee::Nitro, None) => return Err(no_enclave(&NoTee::Nitro)),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| cannot("start", &error))?;
+    let runtime = Node::runtime().map_err(|error| cannot("start", &error))?;
     runtime.block_on(serve(config, attester))
 }
 

@@ -11,7 +11,9 @@ use adyton_client::clock::Clock;
 use adyton_client::egress::{Route, compiled_in_roots};
 use adyton_client::schema::{SchemaError, SchemaSet};
 use adyton_client::transport::Transport;
+use adyton_keys::dead_stack;
 use rustls::RootCertStore;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::api::{self, Api};
 use crate::attestation::Attestation;
@@ -76,6 +78,18 @@ pub enum StartError {
 }
 
 impl Node {
+    /// What a node runs on. Before one of its threads sleeps, what its calls left on its stack is wiped: an idle node has
+    /// nothing there of whoever it served last.
+    ///
+    /// # Errors
+    /// When the system gives no threads.
+    pub fn runtime() -> io::Result<Runtime> {
+        Builder::new_multi_thread()
+            .enable_all()
+            .on_thread_park(dead_stack::wipe)
+            .build()
+    }
+
     /// The whole boot: checks the clock, measures the configuration, makes the keys, and only then binds the address.
     pub async fn start(
         config: Config,

@@ -3,8 +3,8 @@
 //! Guarantees: when the program gives memory back, every byte of it that the program could write is
 //! zero before the allocator beneath sees it again; growing a block never leaves the old copy
 //! behind. This is what covers the copies nobody thinks of: strings on their way through a parser,
-//! buffers that grew, responses that were sent. Refuses to know: stacks and registers, and memory
-//! that C libraries take without asking here.
+//! buffers that grew, responses that were sent. Refuses to know: stacks
+//! ([`adyton_keys::dead_stack`]), registers, and memory that C libraries take without asking here.
 
 #![expect(
     unsafe_code,

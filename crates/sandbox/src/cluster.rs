@@ -335,9 +335,7 @@ impl RunningNode {
         Box::new(move || {
             let runtime = || -> Result<_, SandboxError> {
                 let hardening = harden::thread()?;
-                let runtime = tokio::runtime::Builder::new_multi_thread()
-                    .enable_all()
-                    .build()?;
+                let runtime = Node::runtime()?;
                 let node = runtime.block_on(Node::start_in(surroundings, config, tee, clock))?;
                 Ok((runtime, node, hardening))
             };

@@ -390,20 +390,7 @@ async fn no_marked_word_is_in_files_output_problems_public_pages_or_what_evictio
                 .map(|trace| trace.count)
                 .sum();
             assert!(texts >= 29, "the search finds what is there: {texts}");
-            let left: Vec<String> = after
-                .iter()
-                .map(|trace| {
-                    format!(
-                        "{} × {} in {}: {}",
-                        trace.count, trace.name, trace.region, trace.around
-                    )
-                })
-                .collect();
-            assert!(
-                left.is_empty(),
-                "left in memory after eviction:\n{}",
-                left.join("\n")
-            );
+            memory::assert_empty(&after, "after eviction");
         }
         _ => lacking::skip("this system does not let a process read its child's memory"),
     }
@@ -522,11 +509,7 @@ async fn a_second_after_revoke_all_nothing_of_the_user_is_in_the_nodes_memory() 
     match (before, after) {
         (Some(before), Some(after)) => {
             assert!(before.iter().any(|trace| trace.name == "record text"));
-            let left: Vec<_> = after
-                .iter()
-                .map(|trace| (trace.name, trace.count))
-                .collect();
-            assert_eq!(left, [], "left in memory after revoke-all");
+            memory::assert_empty(&after, "after revoke-all");
         }
         _ => lacking::skip("this system does not let a process read its child's memory"),
     }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adyton_couch::changes_feed::{RowCutter, Rows};
+use adyton_keys::dead_stack::wiped_after;
 use adyton_keys::record_cipher::RecordCipher;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -234,7 +235,7 @@ impl Opening {
         Self(tokio::spawn(async move {
             let turn = turns.turn().await.ok_or(PullError::NoRoom)?;
             let opening = tokio::task::spawn_blocking(move || {
-                let opened = opener::open_rows(&rows, &cipher);
+                let opened = wiped_after(|| opener::open_rows(&rows, &cipher));
                 drop(turn);
                 opened
             });

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Try
 
 use adyton_client::pull::{PlainBatch, PullBatch, RecordFault};
 use adyton_couch::rev::Rev;
+use adyton_keys::dead_stack::wiped_after;
 use tokio::sync::watch;
 
 use super::cursor::Cursors;
@@ -125,7 +126,8 @@ impl LoadedDatabase {
             return Ok(applied?);
         }
         let database = Arc::clone(self);
-        let applying = tokio::task::spawn_blocking(move || database.apply_waiting(batch));
+        let applying =
+            tokio::task::spawn_blocking(move || wiped_after(|| database.apply_waiting(batch)));
         Ok(applying.await.map_err(|_| VaultError::Stopped)??)
     }
 

@@ -65,6 +65,24 @@ pub struct Trace {
     pub around: String,
 }
 
+/// That nothing was found; else says where it was.
+pub fn assert_empty(traces: &[Trace], when: &str) {
+    let left: Vec<String> = traces
+        .iter()
+        .map(|trace| {
+            format!(
+                "{} × {} in {}: {}",
+                trace.count, trace.name, trace.region, trace.around
+            )
+        })
+        .collect();
+    assert!(
+        left.is_empty(),
+        "left in memory {when}:\n{}",
+        left.join("\n")
+    );
+}
+
 fn around(hay: &[u8], needle: &Needle) -> String {
     let at = memchr::memmem::find(hay, needle.word.as_bytes()).unwrap_or_default();
     let (from, to) = (
