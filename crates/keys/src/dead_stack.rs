@@ -6,8 +6,8 @@
 
 use std::hint::black_box;
 
-/// How much of a stack is wiped, in bytes: more than twice of what a node was seen to use of any (99 KiB built without
-/// optimization), and an eighth of what a thread has.
+/// How much of a stack is wiped, in bytes: what was found left lay up to 99 KiB deep, in a node built without optimization, and
+/// no thread of it went deeper than this. An eighth of what a thread has.
 pub const DEPTH: usize = 256 << 10;
 
 /// Overwrites what calls that have returned left beneath the caller. Costs some microseconds; made for threads that are about
